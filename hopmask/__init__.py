@@ -1,0 +1,64 @@
+"""hopmask: a constant-size associative memory of neural-network masks."""
+
+from hopmask.errors import (
+    ConfigError,
+    CorruptStoreError,
+    CueError,
+    DuplicateError,
+    EmptyMemoryError,
+    HopmaskError,
+    MaskError,
+    NotAHopmaskStoreError,
+    NotForgettableError,
+    NumericalError,
+    OverloadWarning,
+    PenaltyError,
+    SchemaTooNewError,
+    StoreFileError,
+    StoreNotFoundError,
+    UnknownTaskError,
+)
+from hopmask.loading import load
+from hopmask.memory import Hit, MaskMemory
+from hopmask.recall import AnnealedDescent, MeanField, SignPolish, Trace, paper_schedule
+from hopmask.reservoir import Reservoir, SpinHit
+from hopmask.rules import Hebbian, LearningRule, Projection, Storkey, StorkeyMatrix
+from hopmask.spins import to_mask, to_spins
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AnnealedDescent",
+    "ConfigError",
+    "CorruptStoreError",
+    "CueError",
+    "DuplicateError",
+    "EmptyMemoryError",
+    "Hebbian",
+    "Hit",
+    "HopmaskError",
+    "LearningRule",
+    "MaskError",
+    "MaskMemory",
+    "MeanField",
+    "NotAHopmaskStoreError",
+    "NotForgettableError",
+    "NumericalError",
+    "OverloadWarning",
+    "PenaltyError",
+    "Projection",
+    "Reservoir",
+    "SchemaTooNewError",
+    "SignPolish",
+    "SpinHit",
+    "StoreFileError",
+    "StoreNotFoundError",
+    "Storkey",
+    "StorkeyMatrix",
+    "Trace",
+    "UnknownTaskError",
+    "load",
+    "paper_schedule",
+    "to_mask",
+    "to_spins",
+]

@@ -1,0 +1,336 @@
+"""Recall's descent: one loop, its dynamics as exchangeable parts, and the landscape they run on.
+
+The landscape is the energy E(z) = −½ zᵀΨz and a penalty, any differentiable callable of the state
+(SupSup: the network's entropy). Which of the basins reached is the answer: `search.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from hopmask.errors import ConfigError, NumericalError, PenaltyError
+from hopmask.rules import LearningRule
+from hopmask.spins import sign
+
+Penalty = Callable[[Tensor], Tensor]  # spins in [-1, 1], (b, d) -> (b,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What happened step by step; row 0 is the start, the last row the answer.
+
+    Attributes:
+        energy: E of the signs of the state, (steps + 1, batch).
+        penalty: penalty of the signs of the state, (steps + 1, batch); None without a penalty.
+        overlap: overlap of the state's signs with the answer, in [-1, 1], (steps + 1, batch).
+        states: the signs of the state, int8, (steps + 1, batch, d).
+    """
+
+    energy: Tensor
+    penalty: Tensor | None
+    overlap: Tensor
+    states: Tensor
+
+
+class Landscape:
+    """The energy that a descent sees: Ψ with memories already tried taken out, and a penalty.
+
+    Deflation: h ← Ψz − Σ_c u_c (u_c·z), where u_c is an orthonormal basis of the rejected states.
+    Ψ itself is never copied or changed.
+    """
+
+    def __init__(
+        self, rule: LearningRule, psi: Tensor, mean: Tensor, penalty: Penalty | None, batch: int
+    ) -> None:
+        self.rule, self.psi, self.mean, self.penalty = rule, psi, mean, penalty
+        self.rejected = psi.new_zeros(0, batch, psi.shape[0])  # (r, b, d), orthonormal over r
+
+    def field(self, state: Tensor) -> Tensor:
+        """Deflated local field of states (b, d)."""
+        return self.outside(self.rule.field(self.psi, state))
+
+    def outside(self, state: Tensor) -> Tensor:
+        """States (b, d) without their part in the rejected span."""
+        if self.rejected.shape[0] == 0:
+            return state
+        shares = torch.einsum("rbd,bd->rb", self.rejected, state)
+        return state - torch.einsum("rb,rbd->bd", shares, self.rejected)
+
+    def reject(self, state: Tensor) -> None:
+        """Take the states (b, d) out of the landscape."""
+        rest = self.outside(self.outside(state))
+        unit = rest / rest.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+        self.rejected = torch.cat([self.rejected, unit[None]])
+
+    def energy(self, state: Tensor) -> Tensor:
+        """E = −½ zᵀΨz of states (b, d), not deflated; (b,)."""
+        return -0.5 * (state * self.rule.field(self.psi, state)).sum(-1)
+
+    def slope(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The penalty (b,) and its gradient (b, d) at states (b, d); zeros without a penalty."""
+        if self.penalty is None:
+            return state.new_zeros(state.shape[0]), torch.zeros_like(state)
+        with torch.enable_grad():
+            point = state.detach().clone().requires_grad_()
+            value = self.evaluate(point)
+            if not value.requires_grad:
+                raise PenaltyError(
+                    "the penalty's value does not depend on the masks it was given: compute it "
+                    "with differentiable torch operations on them, without detach() or no_grad"
+                )
+            (gradient,) = torch.autograd.grad(value.sum(), point)
+        if not bool(torch.isfinite(gradient).all()):
+            raise PenaltyError("the penalty's gradient holds NaN or infinity")
+        return value.detach(), gradient
+
+    def evaluate(self, state: Tensor) -> Tensor:
+        """The penalty of states (b, d), checked to be finite and of shape (b,)."""
+        assert self.penalty is not None
+        value = self.penalty(state)
+        if not isinstance(value, Tensor) or value.shape != state.shape[:1]:
+            came = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value)
+            raise PenaltyError(
+                f"the penalty must return one scalar tensor a mask, got {came}: "
+                "reduce it, for example with .mean()"
+            )
+        if not bool(torch.isfinite(value).all()):
+            raise PenaltyError(
+                f"the penalty returned {value.tolist()}: it must be finite for every mask in [0, 1]"
+            )
+        return value
+
+
+class Dynamics(Protocol):
+    """A part of a descent: `begin` makes its working state, `step` moves it on.
+
+    A working state is a tuple of tensors whose first is the visible state (b, d). `from_mean` says
+    that it wants to start at μ rather than where the cue and the penalty point, `settles` that it
+    may be left once its state stands still.
+    """
+
+    from_mean: ClassVar[bool]
+    settles: ClassVar[bool]
+
+    @property
+    def steps(self) -> int:
+        """Number of updates, at most."""
+        ...
+
+    def begin(self, landscape: Landscape, state: Tensor) -> tuple[Tensor, ...]:
+        """Working state at the start of this part."""
+        ...
+
+    def step(self, landscape: Landscape, work: tuple[Tensor, ...], t: int) -> tuple[Tensor, ...]:
+        """Working state after step t of `steps`."""
+        ...
+
+
+def _positive(options: object, *names: str) -> None:
+    for name in names:
+        if not getattr(options, name) > 0:
+            raise ConfigError(
+                f"{type(options).__name__}: {name} must be positive, got {getattr(options, name)}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnealedDescent:
+    """The paper's recall: gradient descent with momentum from energy's absence to its presence.
+
+    Minimises (γ t/T) E(z) + (1 − t/T) penalty(z) + (λ/2) ‖s‖² over real scores s, t = 1 ... T, with
+    z = 2m − 1, m = [s ≥ 0] and a straight-through gradient with respect to m; starts at s = the
+    state it is given (the paper's: μ). The decay λ is what lets the energy overrule, in time, what
+    the first steps of the penalty wrote into the scores.
+
+    Args:
+        steps: T.
+        strength: γ, weight of the energy at the end.
+        rate: learning rate.
+        momentum: of the gradient descent.
+        decay: λ, weight decay.
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5 and its appendix on HopSupSup.
+    """
+
+    from_mean: ClassVar[bool] = True
+    settles: ClassVar[bool] = False
+
+    steps: int = 30
+    strength: float = 1.5e-3
+    rate: float = 500.0
+    momentum: float = 0.9
+    decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        _positive(self, "steps", "strength", "rate")
+        if self.decay < 0:
+            raise ConfigError(f"decay must not be negative, got {self.decay}")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum must lie in [0, 1), got {self.momentum}")
+
+    def begin(self, landscape: Landscape, state: Tensor) -> tuple[Tensor, ...]:
+        return state, state, torch.zeros_like(state)  # visible, scores, velocity
+
+    def step(self, landscape: Landscape, work: tuple[Tensor, ...], t: int) -> tuple[Tensor, ...]:
+        _, scores, velocity = work
+        state = torch.where(scores >= 0, 1.0, -1.0).to(scores.dtype)
+        share = (t + 1) / self.steps
+        gradient = (1 - share) * landscape.slope(state)[1]
+        gradient -= self.strength * share * landscape.field(state)  # ∂E/∂z = −Ψz
+        velocity = self.momentum * velocity + 2 * gradient + self.decay * scores  # ∂z/∂m = 2
+        scores = scores - self.rate * velocity
+        return scores, scores, velocity
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanField:
+    """Mean-field annealing on the energy: z ← tanh(Ψz / (g T)), T falling geometrically.
+
+    g = ‖Ψz‖ / ‖z‖ at the start makes the temperature relative to the couplings' strength, whatever
+    the rule's scale or the load. Between 0.46 and 1 mixtures of memories are unstable, which is
+    where it starts; near 1 the strongest eigenvector of Ψ would win over the cue.
+
+    Args:
+        steps: number of updates.
+        hot: first temperature, in units of the critical one.
+        cold: last temperature.
+
+    Source:
+        Peterson, Anderson 1987 (mean-field annealing); Amit, Gutfreund, Sompolinsky 1985 (below
+        which temperature mixtures live).
+    """
+
+    from_mean: ClassVar[bool] = False
+    settles: ClassVar[bool] = True
+
+    steps: int = 40
+    hot: float = 0.6
+    cold: float = 0.3
+
+    def __post_init__(self) -> None:
+        _positive(self, "steps", "hot", "cold")
+        if self.cold > self.hot:
+            raise ConfigError(f"cold ({self.cold}) must not exceed hot ({self.hot})")
+
+    def begin(self, landscape: Landscape, state: Tensor) -> tuple[Tensor, ...]:
+        size = state.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+        gain = landscape.field(state).norm(dim=-1, keepdim=True) / size
+        return state, gain.clamp_min(1e-30)
+
+    def step(self, landscape: Landscape, work: tuple[Tensor, ...], t: int) -> tuple[Tensor, ...]:
+        state, gain = work
+        heat = self.hot * (self.cold / self.hot) ** (t / max(1, self.steps - 1))
+        return torch.tanh(landscape.field(state) / (gain * heat)), gain
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignPolish:
+    """Hopfield's dynamics at zero temperature, all spins at once: z ← sign(Ψz).
+
+    Args:
+        steps: at most so many; it stops at a fixed point.
+
+    Source:
+        Hopfield 1982; parallel updates: Little 1974.
+    """
+
+    from_mean: ClassVar[bool] = False
+    settles: ClassVar[bool] = True
+
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        _positive(self, "steps")
+
+    def begin(self, landscape: Landscape, state: Tensor) -> tuple[Tensor, ...]:
+        return (sign(state, torch.ones_like(state)),)
+
+    def step(self, landscape: Landscape, work: tuple[Tensor, ...], t: int) -> tuple[Tensor, ...]:
+        return (sign(landscape.field(work[0]), work[0]),)
+
+
+_STILL = 1e-3  # change of a state, relative to its length, that counts as none
+
+SETTLE: tuple[Dynamics, ...] = (MeanField(), SignPolish())
+
+
+def paper_schedule(*, steps: int = 30) -> tuple[Dynamics, ...]:
+    """The paper's recall and nothing else: annealed descent on energy + penalty from μ.
+
+    Args:
+        steps: T, number of steps; the penalty is asked once a step (fresh data each time).
+
+    Returns:
+        Dynamics for `recall(..., dynamics=)`.
+
+    Raises:
+        ConfigError: steps is not positive.
+
+    Example:
+        >>> paper_schedule(steps=30)[0].momentum
+        0.9
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), appendix on HopSupSup.
+    """
+    return (AnnealedDescent(steps=steps),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """Where one descent ended: ±1 state (b, d), steps until it stopped changing (b,), trace."""
+
+    state: Tensor
+    steps: Tensor
+    trace: Trace | None
+
+
+def descend(
+    landscape: Landscape, start: Tensor, dynamics: Sequence[Dynamics], *, trace: bool = False
+) -> Descent:
+    """Run the dynamics one after the other from `start` (b, d): the one loop of every recall."""
+    state = start
+    spins = sign(state, torch.ones_like(state))
+    changed = torch.zeros(state.shape[0], dtype=torch.long, device=state.device)
+    states = [spins]
+    step = 0
+    for part in dynamics:
+        work = part.begin(landscape, state)
+        for t in range(part.steps):
+            last, work = work[0], part.step(landscape, work, t)
+            step += 1
+            before, spins = spins, sign(work[0], spins)
+            moved = (spins != before).any(-1)
+            changed = torch.where(moved, step, changed)
+            if trace:
+                states.append(spins)
+            if part.settles and not trace and _still(last, work[0]):
+                break
+        state = work[0]
+    if not bool(torch.isfinite(state).all()):
+        raise NumericalError(
+            "recall ran into NaN or infinity: the couplings or the step size are too large. "
+            "Check reservoir.psi, or lower `rate` of AnnealedDescent"
+        )
+    record = _record(landscape, states, spins) if trace else None
+    return Descent(state=spins, steps=changed, trace=record)
+
+
+def _still(before: Tensor, after: Tensor) -> bool:
+    change, size = (after - before).norm(dim=-1), after.norm(dim=-1)
+    return bool((change <= _STILL * size).all())
+
+
+def _record(landscape: Landscape, states: list[Tensor], answer: Tensor) -> Trace:
+    with torch.no_grad():
+        penalty = landscape.penalty and torch.stack([landscape.evaluate(s) for s in states])
+    return Trace(
+        energy=torch.stack([landscape.energy(s) for s in states]),
+        penalty=penalty,
+        overlap=torch.stack([(s * answer).mean(-1) for s in states]),
+        states=torch.stack([s.to(torch.int8) for s in states]),
+    )

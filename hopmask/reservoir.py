@@ -1,0 +1,336 @@
+"""A reservoir: one coupling matrix Ψ, the running mean μ of what it holds, and their count."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hopmask import storage
+from hopmask.errors import (
+    ConfigError,
+    CueError,
+    DuplicateError,
+    EmptyMemoryError,
+    NumericalError,
+    OverloadWarning,
+)
+from hopmask.recall import SETTLE, Dynamics, Landscape, Penalty, Trace
+from hopmask.rules import LearningRule, rule_named
+from hopmask.search import RESIDUAL_TOLERANCE, Check, Found, search
+from hopmask.spins import check_spins, to_spins
+
+_DUPLICATE_RESIDUAL = 0.2  # a fixed point this close to the stored span is a stored pattern
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpinHit:
+    """Answer of `Reservoir.recall`; batch dimensions are those of the cue.
+
+    Attributes:
+        spins: ±1, (..., d).
+        residual: ρ of the answer, 0 for a memory, 1/4 for a 3-mixture, about 1 for noise; (...).
+        energy: E = −½ zᵀΨz of the answer; (...).
+        steps: updates until the state stopped changing, over all basins visited; (...).
+        converged: the answer is a fixed point and its residual is that of a memory; (...).
+        trace: step by step record, if asked for.
+    """
+
+    spins: Tensor
+    residual: Tensor
+    energy: Tensor
+    steps: Tensor
+    converged: Tensor
+    trace: Trace | None
+
+
+class Reservoir:
+    """Associative memory of spin vectors in constant space.
+
+    Ψ (d, d) and μ (d,) are all it keeps: E(z) = −½ zᵀΨz, h(z) = Ψz, μ ← ((k−1) μ + z)/k.
+
+    Args:
+        size: d, number of spins.
+        rule: learning rule, by name or as an object.
+        dtype: torch.float32 or torch.float64.
+        device: where Ψ lives.
+
+    Raises:
+        ConfigError: size, rule, dtype or device that nothing can be built from.
+
+    Example:
+        >>> reservoir = Reservoir(64)
+        >>> pattern = torch.ones(64); pattern[::2] = -1
+        >>> reservoir.store(pattern)
+        >>> cue = pattern.clone(); cue[:6] *= -1
+        >>> bool((reservoir.recall(cue).spins == pattern).all())
+        True
+
+    Source:
+        Hopfield 1982; Storkey 1997; Wortsman et al. 2020 (arXiv 2006.14769), section 3.5.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        rule: str | LearningRule = "storkey",
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ConfigError(f"size must be a positive number of spins, got {size!r}")
+        if dtype not in (torch.float32, torch.float64):
+            raise ConfigError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
+        self.size = size
+        self.rule = rule_named(rule)
+        try:
+            self.psi = torch.zeros(size, size, dtype=dtype, device=device)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"no room or device for a {size} x {size} matrix on '{device}': {error}"
+            ) from error
+        self.mean = torch.zeros(size, dtype=dtype, device=device)
+        self.count = 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of Ψ."""
+        return self.psi.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where Ψ lives."""
+        return self.psi.device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is kept: Ψ, μ and the counter; independent of `count`."""
+        return (self.psi.numel() + self.mean.numel()) * self.psi.element_size() + 8
+
+    @property
+    def load(self) -> float:
+        """α = stored patterns / spins."""
+        return self.count / self.size
+
+    def store(self, spins: Tensor) -> None:
+        """Store one pattern, or several in order. The input is neither changed nor kept.
+
+        Args:
+            spins: ±1, or bool, (d,) or (k, d).
+
+        Raises:
+            MaskError: wrong shape or values.
+            DuplicateError: a pattern, or its negative, that is stored already. Patterns before it
+                in the same call are stored, it and those after it are not.
+            NumericalError: Ψ is not finite, or the rule finds nothing new in the pattern.
+
+        Warns:
+            OverloadWarning: the pattern just stored is no fixed point: the memory is too full.
+        """
+        patterns = self._spins(spins, "spins")
+        for pattern in patterns.reshape(-1, self.size):
+            self._store_one(pattern)
+
+    def _store_one(self, pattern: Tensor) -> None:
+        if self.count and bool(self._stable(pattern)):
+            if bool(self.rule.residual(self.psi, pattern) < _DUPLICATE_RESIDUAL):
+                raise DuplicateError(
+                    f"the pattern, or its negative, is stored already (one of {self.count}): "
+                    "a second copy would distort the memory. Skip it"
+                )
+        elif not bool(torch.isfinite(self.rule.field(self.psi, pattern)).all()):
+            raise NumericalError("Ψ holds NaN or infinity: nothing was stored. Load a saved memory")
+        self.rule.update(self.psi, pattern)
+        self.count += 1
+        self.mean += (pattern - self.mean) / self.count
+        if not bool(self._stable(pattern)):
+            wrong = int((self.rule.field(self.psi, pattern) * pattern <= 0).sum())
+            warnings.warn(
+                f"pattern {self.count - 1} is stored but not stable: {wrong} of {self.size} spins "
+                f"would flip (rule '{self.rule.name}', load {self.load:.3f}). Recalls will be "
+                "inexact: use a larger reservoir or rule 'projection'",
+                OverloadWarning,
+                stacklevel=4,
+            )
+
+    def forget(self, spins: Tensor) -> None:
+        """Take one stored pattern out again, exactly.
+
+        Args:
+            spins: the pattern, ±1 or bool, (d,).
+
+        Raises:
+            NotForgettableError: the rule has no exact inverse.
+            EmptyMemoryError: nothing is stored.
+            MaskError: wrong shape or values.
+        """
+        pattern = self._spins(spins, "spins").reshape(-1, self.size)
+        if len(pattern) != 1:
+            raise CueError(f"forget takes one pattern, got {len(pattern)}")
+        self.require_patterns()
+        if self.energy(pattern)[0] > -self.size / 4:  # a stored pattern has about -d/2
+            raise CueError("the pattern is not stored here: nothing was forgotten")
+        self.rule.remove(self.psi, pattern[0])
+        self.count -= 1
+        if self.count:
+            self.mean += (self.mean - pattern[0]) / self.count
+        else:
+            self.mean.zero_()
+
+    def energy(self, spins: Tensor) -> Tensor:
+        """E(z) = −½ zᵀΨz (paper, section 3.5); spins (..., d) in [-1, 1] or bool; returns (...)."""
+        state = self._state(spins)
+        return -0.5 * (state * self.rule.field(self.psi, state)).sum(-1)
+
+    def field(self, spins: Tensor) -> Tensor:
+        """h = Ψz, as the rule defines it; spins (..., d) in [-1, 1] or bool; returns (..., d)."""
+        return self.rule.field(self.psi, self._state(spins))
+
+    def residual(self, spins: Tensor) -> Tensor:
+        """ρ in [0, 1]: 0 for a memory, about 1 for noise; spins (..., d); returns (...).
+
+        See `LearningRule.residual` for the formula.
+        """
+        return self.rule.residual(self.psi, self._state(spins))
+
+    def recall(
+        self,
+        cue: Tensor | None = None,
+        *,
+        penalty: Callable[[Tensor], Tensor] | None = None,
+        dynamics: Sequence[Dynamics] = SETTLE,
+        attempts: int = 8,
+        trace: bool = False,
+    ) -> SpinHit:
+        """Recall stored patterns from damaged ones, from a penalty, or from both.
+
+        Args:
+            cue: (d,) or (batch, d) in [-1, 1], or bool; 0 where a spin is unknown.
+            penalty: differentiable; takes spins in [-1, 1] of the cue's shape ((d,) without a cue)
+                and returns a scalar, or (batch,) for a batch. The answer is the memory that
+                minimises penalty − ½ · agreement with the cue among the basins visited.
+            dynamics: parts of each descent, run in order.
+            attempts: with a penalty, how many basins to visit at most.
+            trace: record energy, penalty, overlap and state at every step.
+
+        Returns:
+            SpinHit. Not finding a memory is a result (`converged`), not an error.
+
+        Raises:
+            EmptyMemoryError: nothing is stored.
+            CueError: neither cue nor penalty, or a cue of wrong shape, value, or all zeros.
+            PenaltyError: the penalty is not a finite, differentiable scalar.
+        """
+        self.require_patterns()
+        if cue is None and penalty is None:
+            raise CueError("recall needs a cue or a penalty, got neither")
+        shape = torch.Size((self.size,))
+        if cue is not None:
+            cue = self._state(cue)
+            shape = cue.shape
+            cue = cue.reshape(-1, self.size)
+            if bool((cue == 0).all(-1).any()):
+                raise CueError(
+                    "the cue is all zeros: it says nothing about any spin. Give at least one ±1"
+                )
+        batch = 1 if cue is None else len(cue)
+
+        def flat(state: Tensor) -> Tensor:  # the user's penalty sees the user's shapes
+            value = penalty(state.reshape(shape))  # type: ignore[misc]
+            return value.reshape(batch) if isinstance(value, Tensor) and value.ndim == 0 else value
+
+        found = self.seek(
+            cue=cue,
+            penalty=flat if penalty else None,
+            check=lambda state: self._checked(cue, state),
+            dynamics=dynamics,
+            attempts=attempts if penalty else 1,
+            compare=penalty is not None,
+            trace=trace,
+            batch=batch,
+        )
+        return SpinHit(
+            spins=found.state.reshape(shape),
+            residual=self.residual(found.state).reshape(shape[:-1]),
+            energy=self.energy(found.state).reshape(shape[:-1]),
+            steps=found.steps.reshape(shape[:-1]),
+            converged=found.verified.reshape(shape[:-1]),
+            trace=found.trace,
+        )
+
+    def seek(
+        self,
+        *,
+        cue: Tensor | None,
+        penalty: Penalty | None,
+        check: Check,
+        dynamics: Sequence[Dynamics],
+        attempts: int,
+        compare: bool,
+        trace: bool,
+        batch: int,
+    ) -> Found:
+        """Search with input already validated; `MaskMemory` and `recall` both end here."""
+        if not dynamics or attempts < 1:
+            raise ConfigError(
+                f"recall needs at least one part of dynamics and one attempt, "
+                f"got {len(dynamics)} and {attempts}"
+            )
+        if not bool(torch.isfinite(self.mean).all() and torch.isfinite(self.psi.sum())):
+            raise NumericalError("Ψ holds NaN or infinity: load a saved memory")
+        return search(
+            Landscape(self.rule, self.psi, self.mean, penalty, batch),
+            cue=cue,
+            check=check,
+            count=self.count,
+            dynamics=dynamics,
+            attempts=attempts,
+            compare=compare,
+            trace=trace,
+            batch=batch,
+        )
+
+    def is_memory(self, state: Tensor) -> Tensor:
+        """Whether ±1 states (b, d) are fixed points with the residual of a memory; (b,)."""
+        near = self.rule.residual(self.psi, state) <= RESIDUAL_TOLERANCE
+        return self._stable(state) & near
+
+    def save(self, path: str | Path) -> None:
+        """Write the reservoir to an HDF5 file, whole or not at all; `hopmask.load` reads it.
+
+        Raises:
+            StoreFileError: the file cannot be written.
+        """
+        storage.write(path, {"kind": "reservoir"}, self)
+
+    def _stable(self, state: Tensor) -> Tensor:
+        return (self.rule.field(self.psi, state) * state > 0).all(-1)
+
+    def _checked(self, cue: Tensor | None, state: Tensor) -> tuple[Tensor, Tensor]:
+        toward = self.mean if cue is None else cue
+        state = torch.where((state * toward).sum(-1, keepdim=True) < 0, -state, state)
+        return state, self.is_memory(state)
+
+    def require_patterns(self) -> None:
+        """Raise EmptyMemoryError if nothing is stored."""
+        if self.count == 0:
+            raise EmptyMemoryError("nothing is stored yet: call store(...) before recall")
+
+    def _spins(self, spins: Tensor, name: str) -> Tensor:
+        if isinstance(spins, Tensor) and spins.dtype == torch.bool:
+            spins = to_spins(spins, name=name).reshape(spins.shape) if spins.numel() else spins
+        check_spins(spins, size=self.size, name=name)
+        return spins.detach().to(self.psi)
+
+    def _state(self, spins: Tensor) -> Tensor:
+        if isinstance(spins, Tensor) and spins.dtype == torch.bool:
+            return self._spins(spins, "spins")
+        if not isinstance(spins, Tensor) or spins.ndim == 0 or spins.shape[-1] != self.size:
+            came = tuple(spins.shape) if isinstance(spins, Tensor) else type(spins).__name__
+            raise CueError(f"spins must be a tensor of shape (..., {self.size}), got {came}")
+        if not bool((spins.abs() <= 1).all()):
+            raise CueError("spins must lie in [-1, 1], got values outside it or NaN")
+        return spins.detach().to(self.psi)

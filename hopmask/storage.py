@@ -1,0 +1,127 @@
+"""Memories as HDF5 files: complete, exact, of a size that depends on the memory's sizes alone.
+
+Layout, all datasets at the root, contiguous, without attributes: `meta` (uint8, canonical JSON:
+format, version, kind, rule, dtype and what the kind adds), `psi` (d, d), `mean` (d,), `counters`
+(int64: patterns held, number of the next task).
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from hopmask.errors import (
+    CorruptStoreError,
+    NotAHopmaskStoreError,
+    SchemaTooNewError,
+    StoreFileError,
+    StoreNotFoundError,
+)
+from hopmask.rules import LearningRule
+
+FORMAT = "hopmask"
+VERSION = 1
+_DATASETS = {"meta", "psi", "mean", "counters"}
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Storable(Protocol):
+    """What of a reservoir goes into a file."""
+
+    psi: Tensor
+    mean: Tensor
+    count: int
+    rule: LearningRule
+
+
+def write(
+    path: str | Path, meta: dict[str, Any], reservoir: Storable, *, next_task: int = 0
+) -> None:
+    """Write a memory beside its target and move it there, so that a failure leaves the old file.
+
+    Raises:
+        StoreFileError: the folder is missing or not writable, or the disk is full.
+    """
+    path = Path(path)
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "rule": reservoir.rule.name,
+        "dtype": str(reservoir.psi.dtype).removeprefix("torch."),
+        **meta,
+    }
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with h5py.File(draft, "w", libver="earliest") as file:
+            text = json.dumps(meta, sort_keys=True, separators=(",", ":")).encode()
+            file["meta"] = np.frombuffer(text, np.uint8)
+            file["psi"] = reservoir.psi.cpu().numpy()
+            file["mean"] = reservoir.mean.cpu().numpy()
+            file["counters"] = np.array([reservoir.count, next_task], np.int64)
+        draft.replace(path)
+    except OSError as error:
+        raise StoreFileError(
+            f"cannot write {path}: {error}. A file that stood there before is intact"
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], Tensor, Tensor, tuple[int, int]]:
+    """Read a memory file: meta, Ψ, μ and the counters (patterns held, next task).
+
+    Raises:
+        StoreNotFoundError, NotAHopmaskStoreError, SchemaTooNewError, CorruptStoreError
+    """
+    path = Path(path)
+    if not path.exists():
+        raise StoreNotFoundError(f"there is no file {path}")
+    try:
+        with path.open("rb") as plain:
+            magic = plain.read(8)
+        if magic != b"\x89HDF\r\n\x1a\n":
+            raise NotAHopmaskStoreError(f"{path} is not an HDF5 file: save it with memory.save()")
+        with h5py.File(path, "r") as file:
+            meta = _meta(path, file)
+            if set(file) != _DATASETS:
+                raise CorruptStoreError(f"{path} holds {sorted(file)}, not {sorted(_DATASETS)}")
+            psi, mean = np.asarray(file["psi"]), np.asarray(file["mean"])
+            count, following = (int(n) for n in np.asarray(file["counters"]))
+    except StoreFileError:
+        raise
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise CorruptStoreError(
+            f"{path} is truncated or altered ({error}). Nothing was loaded: restore a copy"
+        ) from error
+    wanted = str(_DTYPES[meta["dtype"]]).removeprefix("torch.")
+    square = psi.ndim == 2 and psi.shape == (mean.size, mean.size)
+    if not square or mean.ndim != 1 or psi.dtype != wanted or mean.dtype != wanted:
+        raise CorruptStoreError(
+            f"{path}: psi {psi.dtype}{psi.shape} and mean {mean.shape} disagree"
+        )
+    if not (np.isfinite(psi.sum()) and np.isfinite(mean).all() and count >= 0):
+        raise CorruptStoreError(f"{path} holds NaN, infinity or a negative count")
+    return meta, torch.from_numpy(psi), torch.from_numpy(mean), (count, following)
+
+
+def _meta(path: Path, file: h5py.File) -> dict[str, Any]:
+    try:
+        meta = json.loads(np.asarray(file["meta"], np.uint8).tobytes())
+        ours = meta["format"] == FORMAT
+    except (KeyError, ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise NotAHopmaskStoreError(f"{path} is an HDF5 file, but not a hopmask memory")
+    if not isinstance(meta.get("version"), int) or meta["version"] > VERSION:
+        raise SchemaTooNewError(
+            f"{path} has version {meta.get('version')}, this hopmask reads up to {VERSION}: "
+            "install a newer one"
+        )
+    if meta.get("dtype") not in _DTYPES or not isinstance(meta.get("rule"), str):
+        raise CorruptStoreError(f"{path}: its description lacks a known dtype or a rule")
+    return dict(meta)

@@ -1,0 +1,109 @@
+"""What a run leaves behind: result.json, a table for people, and a plot of its recalls."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from supsup_bridge.experiment import Recorded
+
+
+def write_json(result: dict[str, Any], path: Path) -> None:
+    """Write a result as JSON, whole or not at all."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def summary_table(result: dict[str, Any], names: Sequence[str]) -> Table:
+    """The one table that a run prints."""
+    table = Table(title=_title(result), title_justify="left", show_footer=True)
+    table.add_column("task", footer="all")
+    table.add_column("accuracy", justify="right", footer=_number(result["accuracy"]))
+    table.add_column("recalled", justify="right", footer=_number(result["exact_recall_rate"]))
+    for column, key in (
+        ("task told", "accuracy_given_task"),
+        ("task right", "task_inference_accuracy"),
+    ):
+        table.add_column(column, justify="right", footer=_number(result[key]))
+    for name, accuracy in zip(names, result["accuracy_per_task"], strict=False):
+        table.add_row(name, _number(accuracy), "", "", "")
+    sizes = result["bytes"]
+    table.caption = (
+        f"memory {sizes['memory'] / 1e6:.1f} MB, the same for any number of tasks; a plain list of "
+        f"these {result['masks_allocated']} masks {sizes['packed_masks'] / 1e6:.4f} MB; "
+        f"{result['seconds']['total']:.0f} s"
+    )
+    return table
+
+
+def recall_plot(records: Sequence[Recorded], names: Sequence[str], title: str) -> Figure:
+    """Each task's recall, a column a task.
+
+    Above: overlap of the state with every learned mask over the steps, the right one drawn bold.
+    Below: energy and, where the recall used it, entropy.
+    """
+    figure = Figure(figsize=(3.4 * len(records) + 0.8, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(records), sharex="col", squeeze=False)
+    for column, record in enumerate(records):
+        _overlaps(axes[0][column], record, names)
+        _energies(axes[1][column], record, first=column == 0, last=column == len(records) - 1)
+    axes[0][0].set_ylabel("overlap with each learned mask")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
+    figure.suptitle(title)
+    return figure
+
+
+def _overlaps(axis: Any, record: Recorded, names: Sequence[str]) -> None:
+    for other in range(record.overlaps.shape[1]):
+        right = other == record.number
+        axis.plot(
+            record.overlaps[:, other].cpu(),
+            label=names[other],
+            color=f"C{other % 10}",
+            linewidth=3 if right else 1.2,
+            alpha=1 if right else 0.8,
+            zorder=3 if right else 2,
+        )
+    found = int(record.hit.task[0])
+    correct = found == record.number and bool(record.overlaps[-1, found] == 1)
+    axis.set_title(
+        f"data: {names[record.number]}\n"
+        + (f"recalled: {names[found]}, every bit" if correct else f"recalled: {names[found]} ✗"),
+        color="black" if correct else "crimson",
+        fontsize=10,
+    )
+    axis.set_ylim(-0.6, 1.08)
+    axis.grid(alpha=0.3)
+
+
+def _energies(axis: Any, record: Recorded, *, first: bool, last: bool) -> None:
+    axis.plot(record.trace.energy[:, 0].cpu(), color="black")
+    axis.set_xlabel("step")
+    axis.grid(alpha=0.3)
+    if first:
+        axis.set_ylabel("energy E (black)")
+    if record.trace.penalty is not None:
+        twin = axis.twinx()
+        twin.plot(record.trace.penalty[:, 0].cpu(), color="tab:red", linestyle="--")
+        twin.tick_params(axis="y", colors="tab:red")
+        if last:
+            twin.set_ylabel("entropy H, nats (red)", color="tab:red")
+
+
+def _title(result: dict[str, Any]) -> str:
+    recall = result["config"]["recall"]
+    return (
+        f"{result['benchmark']}, {result['scenario']}, {result['masks']} masks in a "
+        f"{result['memory']} memory, recall by {recall}, {result['infer_samples']} image(s) a recall"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

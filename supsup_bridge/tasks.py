@@ -1,0 +1,131 @@
+"""Tasks and streams of tasks: what is trained on, what task inference may see, what is scored."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hopmask import ConfigError
+from supsup_bridge.datasets import LabelledImages, load_digits, load_mnist
+from supsup_bridge.streams import stream
+
+_TEST_SHARE = 0.4  # of the digits, which come without a test part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One task. Recall images and scored images are disjoint halves of its test images.
+
+    Attributes:
+        name: what it is, for people.
+        train_images: (n, pixels); train_labels: class within the task (n,).
+        recall_images: unlabelled, for task inference, (r, pixels).
+        scored_images: (s, pixels); scored_labels: class within the task (s,).
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    recall_images: Tensor
+    scored_images: Tensor
+    scored_labels: Tensor
+
+
+def split_digits(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> list[Task]:
+    """scikit-learn's digits as tasks of two: 0 or 1, 2 or 3, ... 8 or 9.
+
+    60 % of the images train; the rest is cut in two by the seed, half for recall, half scored.
+
+    Args:
+        seed: of the cuts.
+        tasks: 1 to 5.
+        data: not used, the data set is embedded.
+
+    Raises:
+        ConfigError: a number of tasks that does not exist.
+
+    Example:
+        >>> split_digits(tasks=2)[1].name
+        'digits 2 and 3'
+    """
+    digits = load_digits()
+    generator = stream(seed, "split")
+    held_out = torch.zeros(len(digits.labels), dtype=torch.bool)
+    for label in range(10):
+        (where,) = torch.nonzero(digits.labels == label, as_tuple=True)
+        order = where[torch.randperm(len(where), generator=generator)]
+        held_out[order[: round(_TEST_SHARE * len(order))]] = True
+    train = LabelledImages(images=digits.images[~held_out], labels=digits.labels[~held_out])
+    test = LabelledImages(images=digits.images[held_out], labels=digits.labels[held_out])
+    return _pairs(train, test, seed=seed, tasks=tasks)
+
+
+def split_mnist(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> list[Task]:
+    """MNIST as tasks of two digits: 0 or 1, 2 or 3, ... 8 or 9 (SplitMNIST).
+
+    Trains on MNIST's training part; its test part is cut in two by the seed, half for recall, half
+    scored.
+
+    Args:
+        seed: of the cut.
+        tasks: 1 to 5.
+        data: folder with the IDX files; see `datasets.load_mnist`.
+
+    Raises:
+        ConfigError: a number of tasks that does not exist.
+        DataError: data missing, truncated or altered.
+    """
+    train, test = load_mnist(data)
+    return _pairs(train, test, seed=seed, tasks=tasks)
+
+
+_STREAMS: dict[str, Callable[..., list[Task]]] = {
+    "split-digits": split_digits,
+    "split-mnist": split_mnist,
+}
+BENCHMARKS = tuple(_STREAMS)
+
+
+def task_stream(benchmark: str, *, seed: int, tasks: int, data: Path | None) -> list[Task]:
+    """The tasks of a benchmark by its name.
+
+    Raises:
+        ConfigError: no such benchmark, or a number of tasks that it does not have.
+        DataError: data missing, truncated or altered.
+    """
+    check_benchmark(benchmark)
+    return _STREAMS[benchmark](seed=seed, tasks=tasks, data=data)
+
+
+def check_benchmark(benchmark: str) -> None:
+    """Raise ConfigError, naming the nearest benchmark, unless there is one of that name."""
+    if benchmark not in _STREAMS:
+        near = get_close_matches(benchmark, BENCHMARKS, n=1, cutoff=0.0)[0]
+        raise ConfigError(
+            f"unknown benchmark {benchmark!r}: did you mean '{near}'? "
+            f"Known: {', '.join(BENCHMARKS)}"
+        )
+
+
+def _pairs(train: LabelledImages, test: LabelledImages, *, seed: int, tasks: int) -> list[Task]:
+    if not 1 <= tasks <= 5:
+        raise ConfigError(f"ten digits make 1 to 5 tasks of two, got {tasks}")
+    return [_pair(train, test, first=2 * t, seed=seed) for t in range(tasks)]
+
+
+def _pair(train: LabelledImages, test: LabelledImages, *, first: int, seed: int) -> Task:
+    ours = (train.labels == first) | (train.labels == first + 1)
+    (where,) = torch.nonzero((test.labels == first) | (test.labels == first + 1), as_tuple=True)
+    order = where[torch.randperm(len(where), generator=stream(seed, "cut", first))]
+    recall, scored = order[: len(order) // 2], order[len(order) // 2 :]
+    return Task(
+        name=f"digits {first} and {first + 1}",
+        train_images=train.images[ours],
+        train_labels=train.labels[ours] - first,
+        recall_images=test.images[recall],
+        scored_images=test.images[scored],
+        scored_labels=test.labels[scored] - first,
+    )
