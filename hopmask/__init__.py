@@ -20,9 +20,10 @@ from hopmask.errors import (
 )
 from hopmask.loading import load
 from hopmask.memory import Hit, MaskMemory
-from hopmask.recall import AnnealedDescent, MeanField, SignPolish, Trace, paper_schedule
+from hopmask.recall import AnnealedDescent, MeanField, SignPolish, paper_schedule
 from hopmask.reservoir import Reservoir, SpinHit
 from hopmask.rules import Hebbian, LearningRule, Projection, Storkey, StorkeyMatrix
+from hopmask.search import Trace
 from hopmask.spins import to_mask, to_spins
 
 __version__ = "0.1.0"

@@ -17,10 +17,10 @@ from hopmask.errors import (
     UnknownTaskError,
 )
 from hopmask.layout import Layout, Masks, Size
-from hopmask.recall import SETTLE, Dynamics, Trace
+from hopmask.recall import SETTLE, Dynamics
 from hopmask.reservoir import Reservoir
 from hopmask.rules import LearningRule
-from hopmask.search import Found
+from hopmask.search import Found, Trace
 
 MaskPenalty = Callable[[Masks], Tensor]
 

@@ -18,23 +18,6 @@ from hopmask.spins import sign
 Penalty = Callable[[Tensor], Tensor]  # spins in [-1, 1], (b, d) -> (b,)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trace:
-    """What happened step by step; row 0 is the start, the last row the answer.
-
-    Attributes:
-        energy: E of the signs of the state, (steps + 1, batch).
-        penalty: penalty of the signs of the state, (steps + 1, batch); None without a penalty.
-        overlap: overlap of the state's signs with the answer, in [-1, 1], (steps + 1, batch).
-        states: the signs of the state, int8, (steps + 1, batch, d).
-    """
-
-    energy: Tensor
-    penalty: Tensor | None
-    overlap: Tensor
-    states: Tensor
-
-
 class Landscape:
     """The energy that a descent sees: Ψ with memories already tried taken out, and a penalty.
 
@@ -128,6 +111,11 @@ class Dynamics(Protocol):
         ...
 
 
+def _binary(scores: Tensor) -> Tensor:
+    """z = 2 [s ≥ 0] − 1; NaN stays NaN, for the check at the end."""
+    return torch.where(scores >= 0, 1.0, torch.where(scores < 0, -1.0, scores)).to(scores.dtype)
+
+
 def _positive(options: object, *names: str) -> None:
     for name in names:
         if not getattr(options, name) > 0:
@@ -173,17 +161,16 @@ class AnnealedDescent:
             raise ConfigError(f"momentum must lie in [0, 1), got {self.momentum}")
 
     def begin(self, landscape: Landscape, state: Tensor) -> tuple[Tensor, ...]:
-        return state, state, torch.zeros_like(state)  # visible, scores, velocity
+        return _binary(state), state, torch.zeros_like(state)  # z, scores, velocity
 
     def step(self, landscape: Landscape, work: tuple[Tensor, ...], t: int) -> tuple[Tensor, ...]:
-        _, scores, velocity = work
-        state = torch.where(scores >= 0, 1.0, -1.0).to(scores.dtype)
+        state, scores, velocity = work
         share = (t + 1) / self.steps
         gradient = (1 - share) * landscape.slope(state)[1]
         gradient -= self.strength * share * landscape.field(state)  # ∂E/∂z = −Ψz
         velocity = self.momentum * velocity + 2 * gradient + self.decay * scores  # ∂z/∂m = 2
         scores = scores - self.rate * velocity
-        return scores, scores, velocity
+        return _binary(scores), scores, velocity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,11 +269,17 @@ def paper_schedule(*, steps: int = 30) -> tuple[Dynamics, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Descent:
-    """Where one descent ended: ±1 state (b, d), steps until it stopped changing (b,), trace."""
+    """Where one descent ended.
+
+    Attributes:
+        state: ±1, (b, d).
+        steps: updates until its signs stopped changing, (b,).
+        path: the states from start to end, (steps + 1, b, d), if asked for; else empty.
+    """
 
     state: Tensor
     steps: Tensor
-    trace: Trace | None
+    path: Tensor
 
 
 def descend(
@@ -296,7 +289,7 @@ def descend(
     state = start
     spins = sign(state, torch.ones_like(state))
     changed = torch.zeros(state.shape[0], dtype=torch.long, device=state.device)
-    states = [spins]
+    path = [state]
     step = 0
     for part in dynamics:
         work = part.begin(landscape, state)
@@ -304,11 +297,10 @@ def descend(
             last, work = work[0], part.step(landscape, work, t)
             step += 1
             before, spins = spins, sign(work[0], spins)
-            moved = (spins != before).any(-1)
-            changed = torch.where(moved, step, changed)
+            changed = torch.where((spins != before).any(-1), step, changed)
             if trace:
-                states.append(spins)
-            if part.settles and not trace and _still(last, work[0]):
+                path.append(work[0])
+            if part.settles and _still(last, work[0]):
                 break
         state = work[0]
     if not bool(torch.isfinite(state).all()):
@@ -316,21 +308,9 @@ def descend(
             "recall ran into NaN or infinity: the couplings or the step size are too large. "
             "Check reservoir.psi, or lower `rate` of AnnealedDescent"
         )
-    record = _record(landscape, states, spins) if trace else None
-    return Descent(state=spins, steps=changed, trace=record)
+    return Descent(state=spins, steps=changed, path=torch.stack(path) if trace else start[:0])
 
 
 def _still(before: Tensor, after: Tensor) -> bool:
     change, size = (after - before).norm(dim=-1), after.norm(dim=-1)
     return bool((change <= _STILL * size).all())
-
-
-def _record(landscape: Landscape, states: list[Tensor], answer: Tensor) -> Trace:
-    with torch.no_grad():
-        penalty = landscape.penalty and torch.stack([landscape.evaluate(s) for s in states])
-    return Trace(
-        energy=torch.stack([landscape.energy(s) for s in states]),
-        penalty=penalty,
-        overlap=torch.stack([(s * answer).mean(-1) for s in states]),
-        states=torch.stack([s.to(torch.int8) for s in states]),
-    )

@@ -17,9 +17,9 @@ from hopmask.errors import (
     NumericalError,
     OverloadWarning,
 )
-from hopmask.recall import SETTLE, Dynamics, Landscape, Penalty, Trace
+from hopmask.recall import SETTLE, Dynamics, Landscape, Penalty
 from hopmask.rules import LearningRule, rule_named
-from hopmask.search import RESIDUAL_TOLERANCE, Check, Found, search
+from hopmask.search import RESIDUAL_TOLERANCE, Check, Found, Trace, search
 from hopmask.spins import check_spins, to_spins
 
 _DUPLICATE_RESIDUAL = 0.2  # a fixed point this close to the stored span is a stored pattern

@@ -21,6 +21,7 @@ class LearningRule(ABC):
     is h = Ψz.
 
     Example:
+        >>> import torch
         >>> class Twice(LearningRule):
         ...     name = "twice"
         ...     def update(self, psi, pattern):

@@ -10,18 +10,37 @@ how much penalty one of them is worth. Work is bounded by `attempts`, not by the
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from hopmask.recall import Descent, Dynamics, Landscape, SignPolish, Trace, descend
+from hopmask.recall import Descent, Dynamics, Landscape, SignPolish, descend
 from hopmask.spins import sign
 
 AGREEMENT_WEIGHT = 0.5  # penalty worth one standard deviation of the cue's agreement
 RESIDUAL_TOLERANCE = 0.1  # above it an answer is no memory; a 3-mixture has 0.25
 
 Check = Callable[[Tensor], tuple[Tensor, Tensor]]  # (b, d) -> the same, oriented; verified (b,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What a recall did: every step of every basin visited, in order; row 0 is the first start.
+
+    Attributes:
+        attempt: which basin a row belongs to, 0, 1, 2 ..., (rows,).
+        energy: E of the state, (rows, batch).
+        penalty: penalty of the state, (rows, batch); None without a penalty.
+        overlap: (1/d) Σ z z' of the state with the answer, in [-1, 1], (rows, batch).
+        states: the state, in [-1, 1], (rows, batch, d).
+    """
+
+    attempt: Tensor
+    energy: Tensor
+    penalty: Tensor | None
+    overlap: Tensor
+    states: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +75,25 @@ def search(
         dynamics: parts of each descent.
         attempts: basins to visit at most.
         compare: visit them all and take the lowest F; otherwise stop at the first verified one.
-        trace: keep the trace of the chosen descent.
+        trace: keep every step.
         batch: number of rows.
     """
     start = _start(landscape, cue, count, dynamics, batch, pointed=compare)
     best: Found | None = None
     lowest = start.new_full((batch,), torch.inf)
+    paths: list[Tensor] = []
     for attempt in range(max(1, min(attempts, count))):
         descent = descend(landscape, landscape.outside(start), dynamics, trace=trace)
         state, verified = check(_settle(landscape, descent.state) if attempt else descent.state)
         value = torch.where(verified, _objective(landscape, cue, state), torch.inf)
         best = _better(best, descent, state, verified, value < lowest)
+        paths.append(descent.path)
         lowest = torch.minimum(lowest, value)
         if not compare and bool(best.verified.all()):
             break
         landscape.reject(state)
     assert best is not None
-    return best
+    return replace(best, trace=_traced(landscape, paths, best.state)) if trace else best
 
 
 def _start(
@@ -127,26 +148,28 @@ def _better(
     best: Found | None, descent: Descent, state: Tensor, verified: Tensor, better: Tensor
 ) -> Found:
     if best is None:
-        return Found(state=state, verified=verified, steps=descent.steps, trace=descent.trace)
+        return Found(state=state, verified=verified, steps=descent.steps, trace=None)
     return Found(
         state=torch.where(better[:, None], state, best.state),
         verified=torch.where(better, verified, best.verified),
         steps=best.steps + descent.steps,
-        trace=_choose(best.trace, descent.trace, better),
+        trace=None,
     )
 
 
-def _choose(old: Trace | None, new: Trace | None, better: Tensor) -> Trace | None:
-    if old is None or new is None:
-        return None
+def _traced(landscape: Landscape, paths: list[Tensor], answer: Tensor) -> Trace:
+    attempts = [torch.full((len(path),), number) for number, path in enumerate(paths)]
+    states = torch.cat(paths).clamp(-1, 1)
     penalty = None
-    if old.penalty is not None and new.penalty is not None:
-        penalty = torch.where(better, new.penalty, old.penalty)
+    if landscape.penalty is not None:
+        with torch.no_grad():
+            penalty = torch.stack([landscape.evaluate(state) for state in states])
     return Trace(
-        energy=torch.where(better, new.energy, old.energy),
+        attempt=torch.cat(attempts),
+        energy=torch.stack([landscape.energy(state) for state in states]),
         penalty=penalty,
-        overlap=torch.where(better, new.overlap, old.overlap),
-        states=torch.where(better[:, None], new.states, old.states),
+        overlap=(states * answer).mean(-1),
+        states=states,
     )
 
 

@@ -116,8 +116,8 @@ class _Bars:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="supsup",
-        description="Learn tasks as masks of a fixed random network, keep the masks in one Hopfield "
-        "network of constant size, and recall the right one from unlabelled images.",
+        description="Learn tasks as masks of a fixed random network, keep the masks in one "
+        "Hopfield network of constant size, and recall the right one from unlabelled images.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser(

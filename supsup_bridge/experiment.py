@@ -209,8 +209,8 @@ class Experiment:
     def _score(self, task: Task, number: int, after: int) -> float:
         """Accuracy on one task's scored images; the task is inferred once for every 128 of them."""
         figures, told_only = self._figures, self.settings.scenario == "GG"
-        images = task.scored_images.to(self.device).split(_SCORED_BATCH)
-        labels = task.scored_labels.to(self.device).split(_SCORED_BATCH)
+        images = torch.split(task.scored_images.to(self.device), _SCORED_BATCH)
+        labels = torch.split(task.scored_labels.to(self.device), _SCORED_BATCH)
         pool = task.recall_images.to(self.device)
         with self._timed("recall"):
             told = self.memory.recall(task=number)

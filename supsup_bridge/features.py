@@ -38,6 +38,7 @@ class KernelMean:
         """Signature of images (..., n, inputs): (..., features)."""
         directions, phases = self.directions.to(images), self.phases.to(images)
         parts = [
-            torch.cos(part @ directions + phases).sum(-2) for part in images.split(chunk, dim=-2)
+            torch.cos(part @ directions + phases).sum(-2)
+            for part in torch.split(images, chunk, dim=-2)
         ]
         return torch.stack(parts).sum(0) / images.shape[-2]

@@ -76,7 +76,7 @@ class RecallInference:
         Raises:
             EmptyMemoryError: no task was learned.
         """
-        hits = [self._recall(part, trace=False) for part in images.split(chunk)]
+        hits = [self._recall(part, trace=False) for part in torch.split(images, chunk)]
         return Inferred(
             masks={name: torch.cat([h.masks[name] for h in hits]) for name in hits[0].masks},
             task=torch.cat([h.task for h in hits]),

@@ -27,6 +27,7 @@ def mask_digest(masks: Mapping[str, Tensor]) -> str:
     """SHA-256 of binary masks, by which a recalled mask is compared with the learned one.
 
     Example:
+        >>> import torch
         >>> a = {"bits": torch.tensor([True, False])}
         >>> mask_digest(a) == mask_digest({"bits": torch.tensor([1.0, 0.0])})
         True

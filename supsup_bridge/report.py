@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
@@ -45,7 +46,8 @@ def recall_plot(records: Sequence[Recorded], names: Sequence[str], title: str) -
     """Each task's recall, a column a task.
 
     Above: overlap of the state with every learned mask over the steps, the right one drawn bold.
-    Below: energy and, where the recall used it, entropy.
+    Below: energy and, where the recall used it, entropy. A grey band is the basin that was chosen;
+    where several were visited they follow one another.
     """
     figure = Figure(figsize=(3.4 * len(records) + 0.8, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -53,6 +55,8 @@ def recall_plot(records: Sequence[Recorded], names: Sequence[str], title: str) -
     for column, record in enumerate(records):
         _overlaps(axes[0][column], record, names)
         _energies(axes[1][column], record, first=column == 0, last=column == len(records) - 1)
+        for axis in axes[:, column]:
+            _basins(axis, record)
     axes[0][0].set_ylabel("overlap with each learned mask")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
@@ -72,7 +76,7 @@ def _overlaps(axis: Any, record: Recorded, names: Sequence[str]) -> None:
             zorder=3 if right else 2,
         )
     found = int(record.hit.task[0])
-    correct = found == record.number and bool(record.overlaps[-1, found] == 1)
+    correct = found == record.number and bool(record.hit.converged[0])
     axis.set_title(
         f"data: {names[record.number]}\n"
         + (f"recalled: {names[found]}, every bit" if correct else f"recalled: {names[found]} ✗"),
@@ -81,6 +85,18 @@ def _overlaps(axis: Any, record: Recorded, names: Sequence[str]) -> None:
     )
     axis.set_ylim(-0.6, 1.08)
     axis.grid(alpha=0.3)
+
+
+def _basins(axis: Any, record: Recorded) -> None:
+    """Shade the chosen basin and separate those visited."""
+    attempt, overlap = record.trace.attempt, record.trace.overlap[:, 0]
+    last = torch.stack([overlap[attempt == a][-1] for a in range(int(attempt[-1]) + 1)])
+    for number in range(len(last)):
+        (rows,) = torch.nonzero(attempt == number, as_tuple=True)
+        if number:
+            axis.axvline(int(rows[0]) - 0.5, color="grey", linewidth=0.6)
+        if number == int(last.argmax()) and len(last) > 1:
+            axis.axvspan(int(rows[0]) - 0.5, int(rows[-1]) + 0.5, color="grey", alpha=0.2)
 
 
 def _energies(axis: Any, record: Recorded, *, first: bool, last: bool) -> None:
@@ -101,7 +117,7 @@ def _title(result: dict[str, Any]) -> str:
     recall = result["config"]["recall"]
     return (
         f"{result['benchmark']}, {result['scenario']}, {result['masks']} masks in a "
-        f"{result['memory']} memory, recall by {recall}, {result['infer_samples']} image(s) a recall"
+        f"{result['memory']} memory, recall by {recall}, images a recall: {result['infer_samples']}"
     )
 
 
