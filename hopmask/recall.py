@@ -194,7 +194,7 @@ class MeanField:
     from_mean: ClassVar[bool] = False
     settles: ClassVar[bool] = True
 
-    steps: int = 40
+    steps: int = 30
     hot: float = 0.6
     cold: float = 0.3
 

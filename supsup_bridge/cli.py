@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     errors = Console(stderr=True, highlight=False)
     try:
         return _run(options, Console(highlight=False), errors)
+    except KeyboardInterrupt:
+        errors.print("interrupted", style="yellow")
+        return 130
     except HopmaskError as error:
         errors.print(f"error: {error}", style="red", markup=False)
         return 2 if isinstance(error, ValueError) else 1
@@ -55,11 +58,6 @@ def _run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     try:
         with _Bars(console, len(names)) as bars:
             experiment.run(bars)
-        result = experiment.result()
-        report.write_json(result, out / "result.json")
-        experiment.memory.save(out / "memory.h5")
-        title = f"{settings.benchmark}, seed {settings.seed}: what each recall did, step by step"
-        report.recall_plot(list(experiment.record()), names, title).savefig(out / "recall.png")
     except KeyboardInterrupt:
         report.write_json(experiment.result(), out / "result.partial.json")
         experiment.memory.save(out / "memory.partial.h5")
@@ -70,6 +68,11 @@ def _run(options: argparse.Namespace, console: Console, errors: Console) -> int:
             markup=False,
         )
         return 130
+    result = experiment.result()
+    report.write_json(result, out / "result.json")
+    experiment.memory.save(out / "memory.h5")
+    title = f"{settings.benchmark}, seed {settings.seed}: what each recall did, step by step"
+    report.recall_plot(list(experiment.record()), names, title).savefig(out / "recall.png")
     console.print(report.summary_table(result, names))
     console.print(f"{out}/result.json, memory.h5, recall.png", markup=False)
     return 0

@@ -31,7 +31,7 @@ class Preset:
     training: TrainingSettings
 
 
-_DIGITS_TRAINING = TrainingSettings(epochs=20, batch=64, noise=1.5)
+_DIGITS_TRAINING = TrainingSettings(epochs=20, batch=64, contrast=1.0, noise=1.5)
 _PAPER_TRAINING = TrainingSettings(epochs=1, optimiser="sgd", rate=0.1, contrast=0)
 
 _PRESETS: dict[tuple[str, str, str], Preset] = {
@@ -53,11 +53,11 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
     ),
     ("split-mnist", "hashed", "standard"): Preset(
         hidden=(300, 100),
-        bits=4096,
+        bits=5120,
         outputs=100,
         signature_bits=1024,
         infer_samples=1,
-        training=TrainingSettings(epochs=4),
+        training=TrainingSettings(epochs=6),
     ),
     ("split-mnist", "unit", "standard"): Preset(
         hidden=(0, 0),
@@ -65,7 +65,7 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
         outputs=100,
         signature_bits=1024,
         infer_samples=64,
-        training=TrainingSettings(epochs=2),
+        training=TrainingSettings(epochs=3),
     ),
     ("split-mnist", "unit", "paper"): Preset(
         hidden=(0, 0),

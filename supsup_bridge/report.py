@@ -83,7 +83,7 @@ def _overlaps(axis: Any, record: Recorded, names: Sequence[str]) -> None:
         color="black" if correct else "crimson",
         fontsize=10,
     )
-    axis.set_ylim(-0.6, 1.08)
+    axis.set_ylim(-1.08, 1.08)
     axis.grid(alpha=0.3)
 
 

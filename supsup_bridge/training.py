@@ -29,12 +29,12 @@ class TrainingSettings:
         max_batches: stop after so many steps.
     """
 
-    epochs: int = 4
+    epochs: int = 6
     batch: int = 128
     optimiser: str = "adam"
     rate: float = 1e-2
-    contrast: float = 1.0
-    noise: float = 1.0
+    contrast: float = 0.5
+    noise: float = 0.5
     max_batches: int | None = None
 
     def __post_init__(self) -> None:
