@@ -42,7 +42,7 @@ def load(
         ...     load(folder + "/memory.h5").count
         0
     """
-    meta, psi, mean, (count, next_task) = storage.read(path)
+    meta, psi, mean, (count, *counters) = storage.read(path)
     if rule is not None and rule.name != meta["rule"]:
         raise ConfigError(f"{path} was written by rule '{meta['rule']}', not by '{rule.name}'")
     reservoir = Reservoir(len(mean), rule=rule or rule_named(meta["rule"]), device="meta")
@@ -50,7 +50,7 @@ def load(
     if meta.get("kind") == "reservoir":
         return reservoir
     try:
-        return MaskMemory._restored(meta, reservoir, next_task)
+        return MaskMemory._restored(meta, reservoir, *counters)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptStoreError(
             f"{path}: its description does not fit its matrix ({error}). Nothing was loaded"

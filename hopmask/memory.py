@@ -105,6 +105,7 @@ class MaskMemory:
         self._signature = slice(key_bits, key_bits + signature_bits)
         self._address = ContentAddress(seed=seed, bits=signature_bits)
         self._next = 0  # number of the next task; ahead of `count` once one was forgotten
+        self._signature_length = 0  # of every signature; 0 until there is one
         self.reservoir = Reservoir(self._layout.size, rule=rule, dtype=dtype, device=device)
 
     @property
@@ -129,14 +130,15 @@ class MaskMemory:
             masks: name -> bool or {0, 1} of the layer's size; every layer, no other.
             signature: content address: any real vector (n,) that later data of the same task
                 resembles, for example its mean input. Without one, `recall(signature=...)` cannot
-                find the task.
+                find the task. All signatures of a memory have one length.
 
         Returns:
             The task's number: 0, 1, 2 ...
 
         Raises:
             MaskError: a wrong name, size, type or value.
-            CueError: a signature that is not a finite, varying vector, or that has no bits here.
+            CueError: a signature that is not a finite, varying vector, that differs in length from
+                the memory's others, or that has no bits here.
             DuplicateError: the same masks are stored already.
 
         Warns:
@@ -151,6 +153,8 @@ class MaskMemory:
         self._refuse_duplicate(body)
         self.reservoir.store(pattern)
         self._next = task + 1
+        if signature is not None:
+            self._signature_length = signature.shape[-1]
         return task
 
     def recall(
@@ -265,10 +269,12 @@ class MaskMemory:
             "key_bits": self.key_bits,
             "signature_bits": self.signature_bits,
         }
-        storage.write(path, meta, self.reservoir, next_task=self._next)
+        storage.write(path, meta, self.reservoir, (self._next, self._signature_length))
 
     @classmethod
-    def _restored(cls, meta: dict[str, Any], reservoir: Reservoir, next_task: int) -> "MaskMemory":
+    def _restored(
+        cls, meta: dict[str, Any], reservoir: Reservoir, next_task: int, signature_length: int
+    ) -> "MaskMemory":
         """A memory around a reservoir read from a file; `hopmask.load` is the public door."""
         memory = cls(
             {name: tuple(shape) for name, shape in meta["layers"]},
@@ -283,7 +289,7 @@ class MaskMemory:
                 f"its layers need {memory.reservoir.size} spins, its matrix has {reservoir.size}"
             )
         memory.reservoir = reservoir
-        memory._next = next_task
+        memory._next, memory._signature_length = next_task, signature_length
         return memory
 
     def _seek(
@@ -364,7 +370,9 @@ class MaskMemory:
 
     def _signature_cue(self, signature: Tensor) -> Tensor:
         """Graded address bits, (bits,) or (batch, bits), without their part along the mean ones."""
-        self._needs_signature_bits()
+        self._check_signature(signature)
+        if self._signature_length == 0:
+            raise CueError("no task was stored with a signature: give one to store(...)")
         bits = self._address.project(signature).to(self.reservoir.mean)
         mean = self.reservoir.mean[self._signature]
         along = (bits @ mean) / mean.square().sum().clamp_min(1e-30)
@@ -374,14 +382,20 @@ class MaskMemory:
         if signature is None:  # the key's continuation: as good as random, as no data asks for it
             keys = key_bits(self.seed, torch.tensor([task]), self.key_bits + self.signature_bits)
             return keys[0, self.key_bits :].to(self.reservoir.mean)
-        self._needs_signature_bits()
+        self._check_signature(signature)
         if isinstance(signature, Tensor) and signature.ndim != 1:
             raise CueError(f"store takes one signature (n,), got shape {tuple(signature.shape)}")
         return self._address.bits_of(signature).to(self.reservoir.mean)
 
-    def _needs_signature_bits(self) -> None:
+    def _check_signature(self, signature: Tensor) -> None:
         if self.signature_bits == 0:
             raise CueError("this memory has no content address: build it with signature_bits=512")
+        length = signature.shape[-1] if isinstance(signature, Tensor) and signature.ndim else 0
+        if self._signature_length not in (0, length):
+            raise CueError(
+                f"the memory's signatures have length {self._signature_length}, got {length}: "
+                "compute them in the same way for every store and recall"
+            )
 
     def _refuse_duplicate(self, body: Tensor) -> None:
         """Raise DuplicateError if these very masks are stored, whatever their key."""

@@ -2,7 +2,7 @@
 
 Layout, all datasets at the root, contiguous, without attributes: `meta` (uint8, canonical JSON:
 format, version, kind, rule, dtype and what the kind adds), `psi` (d, d), `mean` (d,), `counters`
-(int64: patterns held, number of the next task).
+(int64: patterns held, number of the next task, length of the signatures or 0).
 """
 
 import json
@@ -40,7 +40,7 @@ class Storable(Protocol):
 
 
 def write(
-    path: str | Path, meta: dict[str, Any], reservoir: Storable, *, next_task: int = 0
+    path: str | Path, meta: dict[str, Any], reservoir: Storable, counters: tuple[int, int] = (0, 0)
 ) -> None:
     """Write a memory beside its target and move it there, so that a failure leaves the old file.
 
@@ -62,7 +62,7 @@ def write(
             file["meta"] = np.frombuffer(text, np.uint8)
             file["psi"] = reservoir.psi.cpu().numpy()
             file["mean"] = reservoir.mean.cpu().numpy()
-            file["counters"] = np.array([reservoir.count, next_task], np.int64)
+            file["counters"] = np.array([reservoir.count, *counters], np.int64)
         draft.replace(path)
     except OSError as error:
         raise StoreFileError(
@@ -72,8 +72,8 @@ def write(
         draft.unlink(missing_ok=True)
 
 
-def read(path: str | Path) -> tuple[dict[str, Any], Tensor, Tensor, tuple[int, int]]:
-    """Read a memory file: meta, Ψ, μ and the counters (patterns held, next task).
+def read(path: str | Path) -> tuple[dict[str, Any], Tensor, Tensor, tuple[int, int, int]]:
+    """Read a memory file: meta, Ψ, μ and the counters.
 
     Raises:
         StoreNotFoundError, NotAHopmaskStoreError, SchemaTooNewError, CorruptStoreError
@@ -91,7 +91,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], Tensor, Tensor, tuple[int, i
             if set(file) != _DATASETS:
                 raise CorruptStoreError(f"{path} holds {sorted(file)}, not {sorted(_DATASETS)}")
             psi, mean = np.asarray(file["psi"]), np.asarray(file["mean"])
-            count, following = (int(n) for n in np.asarray(file["counters"]))
+            count, next_task, length = (int(n) for n in np.asarray(file["counters"]))
     except StoreFileError:
         raise
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
@@ -104,9 +104,11 @@ def read(path: str | Path) -> tuple[dict[str, Any], Tensor, Tensor, tuple[int, i
         raise CorruptStoreError(
             f"{path}: psi {psi.dtype}{psi.shape} and mean {mean.shape} disagree"
         )
-    if not (np.isfinite(psi.sum()) and np.isfinite(mean).all() and count >= 0):
-        raise CorruptStoreError(f"{path} holds NaN, infinity or a negative count")
-    return meta, torch.from_numpy(psi), torch.from_numpy(mean), (count, following)
+    if not (
+        np.isfinite(psi.sum()) and np.isfinite(mean).all() and min(count, next_task, length) >= 0
+    ):
+        raise CorruptStoreError(f"{path} holds NaN, infinity or a negative counter")
+    return meta, torch.from_numpy(psi), torch.from_numpy(mean), (count, next_task, length)
 
 
 def _meta(path: Path, file: h5py.File) -> dict[str, Any]:
