@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from math import prod
+from operator import index
 
 import torch
 from torch import Tensor
@@ -66,20 +67,25 @@ class Layout:
 
     def levels(self, cue: Mapping[str, Tensor]) -> list[tuple[slice, Tensor]]:
         """A damaged or partial mask as (where, spins in [-1, 1]); CueError if it says nothing."""
+        if not isinstance(cue, Mapping) or not cue:
+            raise CueError(
+                f"the cue names no layer: give at least one with its values, got {cue!r}"
+            )
         for name in cue:
             self._known(name, CueError)
-        if not cue:
-            raise CueError("the cue names no layer: give at least one")
         parts = []
         for name, value in cue.items():
             shape = self.shapes[name]
-            if not isinstance(value, Tensor) or tuple(value.shape[-len(shape) :]) != shape:
-                came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            real = isinstance(value, Tensor) and not value.is_complex()
+            if not real or tuple(value.shape[-len(shape) :]) != shape:
+                came = tuple(value.shape) if real else type(value).__name__
                 raise CueError(f"cue '{name}' must have shape {shape} or (batch, ...), got {came}")
             level = value.detach().float().flatten(-len(shape))
             if not bool(((level >= 0) & (level <= 1)).all()):
                 raise CueError(f"cue '{name}' must lie in [0, 1] (0.5 = unknown), got other values")
             parts.append((self.layers[name], 2 * level - 1))
+        if len({len(part) for _, part in parts if part.ndim == 2}) > 1:
+            raise CueError("the layers of a cue must have one batch size")
         informed = [((part != -1).any(-1), (part != 0).any(-1)) for _, part in parts]
         for row, what in ((0, "all zeros"), (1, "0.5 everywhere")):
             known = informed[0][row]
@@ -106,11 +112,20 @@ def _shapes(sizes: Mapping[str, Size]) -> dict[str, tuple[int, ...]]:
         raise ConfigError(f"sizes must map names to sizes, such as {{'h': 512}}, got {sizes!r}")
     shapes = {}
     for name, size in sizes.items():
-        shape = (size,) if isinstance(size, int) else tuple(size)
-        if not isinstance(name, str) or not name or not shape:
-            raise ConfigError(f"layer {name!r} needs a name and a size, got {size!r}")
-        for side in shape:
-            if isinstance(side, bool) or not isinstance(side, int) or side < 1:
-                raise ConfigError(f"layer '{name}' must have positive sizes, got {size!r}")
+        try:
+            sides = tuple(size) if isinstance(size, tuple | list) else (size,)
+            shape = tuple(index(side) for side in sides if not isinstance(side, bool))
+        except TypeError:
+            shape = ()
+        if (
+            not isinstance(name, str)
+            or not name
+            or not shape
+            or len(shape) != len(sides)
+            or min(shape) < 1
+        ):
+            raise ConfigError(
+                f"layer {name!r} needs a name and a positive size or shape, got {size!r}"
+            )
         shapes[name] = shape
     return shapes

@@ -41,12 +41,20 @@ def load(
         ...     memory.save(folder + "/memory.h5")
         ...     load(folder + "/memory.h5").count
         0
+
+    Source:
+        hopmask's own file layout, described in `hopmask/storage.py`.
     """
     meta, psi, mean, (count, *counters) = storage.read(path)
+    if rule is not None and not isinstance(rule, LearningRule):
+        raise ConfigError(f"rule= takes a LearningRule object, got {rule!r}")
     if rule is not None and rule.name != meta["rule"]:
         raise ConfigError(f"{path} was written by rule '{meta['rule']}', not by '{rule.name}'")
     reservoir = Reservoir(len(mean), rule=rule or rule_named(meta["rule"]), device="meta")
-    reservoir.psi, reservoir.mean, reservoir.count = psi.to(device), mean.to(device), count
+    try:
+        reservoir.psi, reservoir.mean, reservoir.count = psi.to(device), mean.to(device), count
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise ConfigError(f"cannot put the memory on device '{device}': {error}") from error
     if meta.get("kind") == "reservoir":
         return reservoir
     try:

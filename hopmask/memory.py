@@ -1,7 +1,9 @@
 """MaskMemory: named masks of many tasks in one reservoir of constant size, recalled as one."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from hopmask.errors import (
     ConfigError,
     CueError,
     DuplicateError,
+    OverloadWarning,
     UnknownTaskError,
 )
 from hopmask.layout import Layout, Masks, Size
-from hopmask.recall import SETTLE, Dynamics
+from hopmask.recall import SETTLE, Dynamics, descend
 from hopmask.reservoir import Reservoir
 from hopmask.rules import LearningRule
 from hopmask.search import Found, Trace
@@ -37,6 +40,20 @@ class Hit:
         steps: updates until the state stopped changing, over all basins visited.
         converged: a fixed point, the residual of a memory, and a key that is exactly a task's.
         trace: step by step record, if asked for.
+
+    `converged` says that the answer is a memory, not that it is the right one: with a weak cue, or
+    more memories than `attempts`, another may fit better. A memory filled beyond what its rule
+    holds (see `OverloadWarning`) can also settle a few bits away from what was stored.
+
+    Example:
+        >>> memory = MaskMemory({"h": 64})
+        >>> memory.store({"h": torch.arange(64) % 3 == 0})
+        0
+        >>> memory.recall(task=0).converged
+        True
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5; the checks are hopmask's own.
     """
 
     masks: Masks
@@ -93,11 +110,9 @@ class MaskMemory:
     ) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ConfigError(f"seed must be an integer >= 0, got {seed!r}")
-        if key_bits < 32 or signature_bits < 0:
-            raise ConfigError(
-                f"key_bits must be at least 32 and signature_bits not negative, "
-                f"got {key_bits} and {signature_bits}"
-            )
+        for name, bits, least in (("key", key_bits, 32), ("signature", signature_bits, 0)):
+            if isinstance(bits, bool) or not isinstance(bits, int) or bits < least:
+                raise ConfigError(f"{name}_bits must be at least {least}, got {bits!r}")
         self.seed = seed
         self.key_bits, self.signature_bits = key_bits, signature_bits
         self._layout = Layout(sizes, head=key_bits + signature_bits)
@@ -120,7 +135,11 @@ class MaskMemory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that is kept; independent of `count`."""
+        """Bytes of the state, Ψ, μ and counters; independent of `count`.
+
+        Not in it, because it follows from the seed: the content address's map, (signature length) ×
+        signature_bits float32, made when a signature is first given and dropped with the object.
+        """
         return self.reservoir.nbytes
 
     def store(self, masks: Mapping[str, Tensor], *, signature: Tensor | None = None) -> int:
@@ -151,10 +170,15 @@ class MaskMemory:
         pattern[self._signature] = self._signature_bits(task, signature)
         pattern[self._layout.body] = body
         self._refuse_duplicate(body)
-        self.reservoir.store(pattern)
-        self._next = task + 1
-        if signature is not None:
-            self._signature_length = signature.shape[-1]
+        held = self.count
+        try:
+            self.reservoir.store(pattern)
+        finally:  # a warning turned into an error comes after the pattern was stored
+            if self.count > held:
+                self._next = task + 1
+                if signature is not None:
+                    self._signature_length = signature.shape[-1]
+        self._warn_if_full(task)
         return task
 
     def recall(
@@ -251,9 +275,14 @@ class MaskMemory:
             In [-1, 1], shape (...).
 
         Raises:
-            MaskError: a wrong name, size, type or value.
+            MaskError: masks of a wrong name, size, type or value.
+            CueError: states that are not this memory's.
         """
         body = self._body_of(masks)
+        if not isinstance(states, Tensor) or states.ndim == 0:
+            raise CueError("states must be a tensor (..., d), such as hit.trace.states")
+        if states.shape[-1] != self.reservoir.size:
+            raise CueError(f"states have {states.shape[-1]} spins, not {self.reservoir.size}")
         return (states[..., self._layout.body].to(body) @ body) / body.numel()
 
     def save(self, path: str | Path) -> None:
@@ -306,11 +335,12 @@ class MaskMemory:
     ) -> tuple[Found, bool]:
         """The joint states found, and whether the caller asked for one answer, not a batch."""
         self.reservoir.require_patterns()
+        task = None if task is None else self._known_task(task)
         joined, batched = self._cue(task, cue, signature)
         if joined is None and penalty is None:
             raise CueError("recall needs task=, cue=, signature= or penalty=, got none of them")
-        if batch is not None and (joined is not None or batch < 1):
-            raise CueError(f"batch= ({batch}) goes with penalty= alone and must be positive")
+        if batch is not None and (joined is not None or not isinstance(batch, int) or batch < 1):
+            raise CueError(f"batch= ({batch!r}) goes with penalty= alone and must be positive")
         flat = not batched and batch is None
         rows = len(joined) if joined is not None else batch or 1
 
@@ -323,14 +353,17 @@ class MaskMemory:
 
         def check(state: Tensor) -> tuple[Tensor, Tensor]:
             tasks, agreement = self._nearest(state)
-            state = torch.where(agreement[:, None] < 0, -state, state)
-            verified = self.reservoir.is_memory(state) & (agreement.abs() == 1)
+            exact = agreement.abs() == 1
+            toward = self.reservoir.mean if joined is None else joined
+            wrong = torch.where(exact, agreement < 0, (state * toward).sum(-1) < 0)
+            state = torch.where(wrong[:, None], -state, state)
+            verified = self.reservoir.is_memory(state) & exact
             return state, verified if task is None else verified & (tasks == task)
 
         choose = penalty is not None or signature is not None
         found = self.reservoir.seek(
             cue=joined,
-            penalty=on_masks if penalty else None,
+            penalty=on_masks if penalty is not None else None,
             check=check,
             dynamics=dynamics,
             attempts=attempts if choose or task is not None else 1,
@@ -338,8 +371,6 @@ class MaskMemory:
             trace=trace,
             batch=rows,
         )
-        if task is not None and self._next > self.count and not bool(found.verified.all()):
-            raise UnknownTaskError(f"task {task} cannot be recalled: it was forgotten")
         return found, flat
 
     def _cue(
@@ -348,10 +379,6 @@ class MaskMemory:
         """The joint cue (batch, d), 0 where nothing is known, and whether it came as a batch."""
         parts: list[tuple[slice, Tensor]] = []
         if task is not None:
-            if isinstance(task, bool) or not isinstance(task, int) or not 0 <= task < self._next:
-                raise UnknownTaskError(
-                    f"unknown task {task!r}: the memory holds tasks 0 to {self._next - 1}"
-                )
             parts.append((self._key, self._keys(torch.tensor([task]))[0]))
         if signature is not None:
             parts.append((self._signature, self._signature_cue(signature)))
@@ -387,6 +414,32 @@ class MaskMemory:
             raise CueError(f"store takes one signature (n,), got shape {tuple(signature.shape)}")
         return self._address.bits_of(signature).to(self.reservoir.mean)
 
+    def _known_task(self, task: int) -> int:
+        try:
+            number = -1 if isinstance(task, bool) else index(task)
+        except TypeError:
+            number = -1
+        if not 0 <= number < self._next:
+            raise UnknownTaskError(
+                f"unknown task {task!r}: the memory holds tasks 0 to {self._next - 1}"
+            )
+        return number
+
+    def _warn_if_full(self, task: int) -> None:
+        """Recall one earlier task, another one at each store; warn if it cannot be."""
+        if task == 0:
+            return
+        earlier = task * 40503 % 65521 % task
+        found, _ = self._seek(earlier, None, None, None, SETTLE, 1, batch=None, trace=False)
+        if not bool(found.verified[0]) and self._next == self.count:
+            warnings.warn(
+                f"task {earlier} of {task + 1} is no longer recalled exactly (rule "
+                f"'{self.reservoir.rule.name}', {self.reservoir.size} spins, load "
+                f"{self.reservoir.load:.3f}): the memory is too full. Use a larger one",
+                OverloadWarning,
+                stacklevel=3,
+            )
+
     def _check_signature(self, signature: Tensor) -> None:
         if self.signature_bits == 0:
             raise CueError("this memory has no content address: build it with signature_bits=512")
@@ -406,18 +459,10 @@ class MaskMemory:
         answer = self.reservoir.rule.field(self.reservoir.psi, probe)[:, self._layout.body]
         if bool((answer * body <= 0).any()):
             return
-        found, _ = self._seek(
-            None,
-            self._layout.split((1 + probe[0]) / 2),
-            None,
-            None,
-            SETTLE,
-            1,
-            batch=None,
-            trace=False,
-        )
-        if bool((found.state[0, self._layout.body] == body).all()):
-            task = int(self._nearest(found.state)[0][0])
+        state = descend(self.reservoir.landscape(None, 1), probe, SETTLE).state
+        tasks, agreement = self._nearest(state)
+        if agreement[0] > 0 and bool((state[0, self._layout.body] == body).all()):
+            task = int(tasks[0])
             raise DuplicateError(
                 f"these masks are stored already, as task {task}: a second copy would distort "
                 f"both. Nothing was stored; use recall(task={task})"

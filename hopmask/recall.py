@@ -18,6 +18,12 @@ from hopmask.spins import sign
 Penalty = Callable[[Tensor], Tensor]  # spins in [-1, 1], (b, d) -> (b,)
 
 
+_INDEPENDENT = (
+    "the penalty's value does not depend on the masks it was given: compute it with differentiable "
+    "torch operations on them, without detach() or no_grad"
+)
+
+
 class Landscape:
     """The energy that a descent sees: Ψ with memories already tried taken out, and a penalty.
 
@@ -56,15 +62,14 @@ class Landscape:
         """The penalty (b,) and its gradient (b, d) at states (b, d); zeros without a penalty."""
         if self.penalty is None:
             return state.new_zeros(state.shape[0]), torch.zeros_like(state)
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             point = state.detach().clone().requires_grad_()
             value = self.evaluate(point)
             if not value.requires_grad:
-                raise PenaltyError(
-                    "the penalty's value does not depend on the masks it was given: compute it "
-                    "with differentiable torch operations on them, without detach() or no_grad"
-                )
-            (gradient,) = torch.autograd.grad(value.sum(), point)
+                raise PenaltyError(_INDEPENDENT)
+            (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
+        if gradient is None:
+            raise PenaltyError(_INDEPENDENT)
         if not bool(torch.isfinite(gradient).all()):
             raise PenaltyError("the penalty's gradient holds NaN or infinity")
         return value.detach(), gradient
@@ -72,6 +77,7 @@ class Landscape:
     def evaluate(self, state: Tensor) -> Tensor:
         """The penalty of states (b, d), checked to be finite and of shape (b,)."""
         assert self.penalty is not None
+        _finite(state)
         value = self.penalty(state)
         if not isinstance(value, Tensor) or value.shape != state.shape[:1]:
             came = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value)
@@ -118,9 +124,11 @@ def _binary(scores: Tensor) -> Tensor:
 
 def _positive(options: object, *names: str) -> None:
     for name in names:
-        if not getattr(options, name) > 0:
+        value = getattr(options, name)
+        if not value > 0 or (name == "steps" and not isinstance(value, int)):
             raise ConfigError(
-                f"{type(options).__name__}: {name} must be positive, got {getattr(options, name)}"
+                f"{type(options).__name__}: {name} must be positive "
+                f"{'and whole' if name == 'steps' else ''}, got {value}"
             )
 
 
@@ -140,6 +148,13 @@ class AnnealedDescent:
         momentum: of the gradient descent.
         decay: λ, weight decay.
 
+    Raises:
+        ConfigError: an option out of its range.
+
+    Example:
+        >>> AnnealedDescent(steps=20).strength
+        0.0015
+
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), section 3.5 and its appendix on HopSupSup.
     """
@@ -155,7 +170,7 @@ class AnnealedDescent:
 
     def __post_init__(self) -> None:
         _positive(self, "steps", "strength", "rate")
-        if self.decay < 0:
+        if not self.decay >= 0:
             raise ConfigError(f"decay must not be negative, got {self.decay}")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"momentum must lie in [0, 1), got {self.momentum}")
@@ -185,6 +200,18 @@ class MeanField:
         steps: number of updates.
         hot: first temperature, in units of the critical one.
         cold: last temperature.
+
+    Raises:
+        ConfigError: an option out of its range.
+
+    Example:
+        >>> import torch
+        >>> from hopmask import Reservoir
+        >>> reservoir = Reservoir(32)
+        >>> reservoir.store(torch.ones(32))
+        >>> cue = torch.ones(32); cue[:8] = 0
+        >>> bool(reservoir.recall(cue, dynamics=[MeanField(hot=0.5)]).converged)
+        True
 
     Source:
         Peterson, Anderson 1987 (mean-field annealing); Amit, Gutfreund, Sompolinsky 1985 (below
@@ -220,6 +247,13 @@ class SignPolish:
 
     Args:
         steps: at most so many; it stops at a fixed point.
+
+    Raises:
+        ConfigError: an option out of its range.
+
+    Example:
+        >>> SignPolish(steps=5).steps
+        5
 
     Source:
         Hopfield 1982; parallel updates: Little 1974.
@@ -303,12 +337,16 @@ def descend(
             if part.settles and _still(last, work[0]):
                 break
         state = work[0]
+    _finite(state)
+    return Descent(state=spins, steps=changed, path=torch.stack(path) if trace else start[:0])
+
+
+def _finite(state: Tensor) -> None:
     if not bool(torch.isfinite(state).all()):
         raise NumericalError(
             "recall ran into NaN or infinity: the couplings or the step size are too large. "
             "Check reservoir.psi, or lower `rate` of AnnealedDescent"
         )
-    return Descent(state=spins, steps=changed, path=torch.stack(path) if trace else start[:0])
 
 
 def _still(before: Tensor, after: Tensor) -> bool:

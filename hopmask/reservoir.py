@@ -16,6 +16,7 @@ from hopmask.errors import (
     EmptyMemoryError,
     NumericalError,
     OverloadWarning,
+    PenaltyError,
 )
 from hopmask.recall import SETTLE, Dynamics, Landscape, Penalty
 from hopmask.rules import LearningRule, rule_named
@@ -36,6 +37,15 @@ class SpinHit:
         steps: updates until the state stopped changing, over all basins visited; (...).
         converged: the answer is a fixed point and its residual is that of a memory; (...).
         trace: step by step record, if asked for.
+
+    Example:
+        >>> reservoir = Reservoir(16)
+        >>> reservoir.store(torch.ones(16))
+        >>> float(reservoir.recall(torch.ones(2, 16)).residual.max()) < 0.1
+        True
+
+    Source:
+        Residual as a test of recall: hopmask's own; see `LearningRule.residual`.
     """
 
     spins: Tensor
@@ -88,7 +98,7 @@ class Reservoir:
         self.rule = rule_named(rule)
         try:
             self.psi = torch.zeros(size, size, dtype=dtype, device=device)
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
             raise ConfigError(
                 f"no room or device for a {size} x {size} matrix on '{device}': {error}"
             ) from error
@@ -107,7 +117,7 @@ class Reservoir:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that is kept: Ψ, μ and the counter; independent of `count`."""
+        """Bytes of the state, Ψ, μ and the counter; independent of `count`."""
         return (self.psi.numel() + self.mean.numel()) * self.psi.element_size() + 8
 
     @property
@@ -135,14 +145,15 @@ class Reservoir:
             self._store_one(pattern)
 
     def _store_one(self, pattern: Tensor) -> None:
-        if self.count and bool(self._stable(pattern)):
-            if bool(self.rule.residual(self.psi, pattern) < _DUPLICATE_RESIDUAL):
-                raise DuplicateError(
-                    f"the pattern, or its negative, is stored already (one of {self.count}): "
-                    "a second copy would distort the memory. Skip it"
-                )
-        elif not bool(torch.isfinite(self.rule.field(self.psi, pattern)).all()):
+        field = self.rule.field(self.psi, pattern)
+        if not bool(torch.isfinite(field).all()):
             raise NumericalError("Ψ holds NaN or infinity: nothing was stored. Load a saved memory")
+        stable = self.count > 0 and bool((field * pattern > 0).all())
+        if stable and bool(self.rule.residual(self.psi, pattern) < _DUPLICATE_RESIDUAL):
+            raise DuplicateError(
+                f"the pattern, or its negative, is stored already (one of {self.count}), or made "
+                "up of stored ones: a second copy would distort the memory. Skip it"
+            )
         self.rule.update(self.psi, pattern)
         self.count += 1
         self.mean += (pattern - self.mean) / self.count
@@ -153,7 +164,7 @@ class Reservoir:
                 f"would flip (rule '{self.rule.name}', load {self.load:.3f}). Recalls will be "
                 "inexact: use a larger reservoir or rule 'projection'",
                 OverloadWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
 
     def forget(self, spins: Tensor) -> None:
@@ -171,8 +182,11 @@ class Reservoir:
         if len(pattern) != 1:
             raise CueError(f"forget takes one pattern, got {len(pattern)}")
         self.require_patterns()
-        if self.energy(pattern)[0] > -self.size / 4:  # a stored pattern has about -d/2
-            raise CueError("the pattern is not stored here: nothing was forgotten")
+        if not bool(self.is_memory(pattern)) or not bool(pattern[0] @ self.mean > 0):
+            raise CueError(
+                "the pattern is not recognised as a stored one (its negative is not it): nothing "
+                "was forgotten"
+            )
         self.rule.remove(self.psi, pattern[0])
         self.count -= 1
         if self.count:
@@ -207,6 +221,9 @@ class Reservoir:
     ) -> SpinHit:
         """Recall stored patterns from damaged ones, from a penalty, or from both.
 
+        z and −z have one energy: the answer is the one that agrees with the cue, or, without a cue,
+        with μ.
+
         Args:
             cue: (d,) or (batch, d) in [-1, 1], or bool; 0 where a spin is unknown.
             penalty: differentiable; takes spins in [-1, 1] of the cue's shape ((d,) without a cue)
@@ -239,15 +256,22 @@ class Reservoir:
         batch = 1 if cue is None else len(cue)
 
         def flat(state: Tensor) -> Tensor:  # the user's penalty sees the user's shapes
-            value = penalty(state.reshape(shape))  # type: ignore[misc]
-            return value.reshape(batch) if isinstance(value, Tensor) and value.ndim == 0 else value
+            value = penalty(state.reshape(shape).clone())  # type: ignore[misc]
+            scalar = isinstance(value, Tensor) and value.ndim == 0 and len(shape) == 1
+            return value[None] if scalar else value
+
+        def check(state: Tensor) -> tuple[Tensor, Tensor]:
+            toward = self.mean if cue is None else cue
+            wrong = (state * toward).sum(-1, keepdim=True) < 0
+            state = torch.where(wrong, -state, state)
+            return state, self.is_memory(state)
 
         found = self.seek(
             cue=cue,
-            penalty=flat if penalty else None,
-            check=lambda state: self._checked(cue, state),
+            penalty=flat if penalty is not None else None,
+            check=check,
             dynamics=dynamics,
-            attempts=attempts if penalty else 1,
+            attempts=attempts if penalty is not None else 1,
             compare=penalty is not None,
             trace=trace,
             batch=batch,
@@ -274,15 +298,22 @@ class Reservoir:
         batch: int,
     ) -> Found:
         """Search with input already validated; `MaskMemory` and `recall` both end here."""
-        if not dynamics or attempts < 1:
+        parts = isinstance(dynamics, Sequence) and len(dynamics) > 0
+        if not parts or not all(hasattr(part, "from_mean") for part in dynamics):
             raise ConfigError(
-                f"recall needs at least one part of dynamics and one attempt, "
-                f"got {len(dynamics)} and {attempts}"
+                f"dynamics must hold at least one part, such as (MeanField(), SignPolish()), "
+                f"got {dynamics!r}"
             )
+        if not isinstance(attempts, int) or attempts < 1:
+            raise ConfigError(
+                f"recall needs at least one attempt, a whole number, got {attempts!r}"
+            )
+        if penalty is not None and not callable(penalty):
+            raise PenaltyError(f"the penalty must be a callable, got {type(penalty).__name__}")
         if not bool(torch.isfinite(self.mean).all() and torch.isfinite(self.psi.sum())):
             raise NumericalError("Ψ holds NaN or infinity: load a saved memory")
         return search(
-            Landscape(self.rule, self.psi, self.mean, penalty, batch),
+            self.landscape(penalty, batch),
             cue=cue,
             check=check,
             count=self.count,
@@ -292,6 +323,10 @@ class Reservoir:
             trace=trace,
             batch=batch,
         )
+
+    def landscape(self, penalty: Penalty | None, batch: int) -> Landscape:
+        """What a descent of so many rows runs on."""
+        return Landscape(self.rule, self.psi, self.mean, penalty, batch)
 
     def is_memory(self, state: Tensor) -> Tensor:
         """Whether ±1 states (b, d) are fixed points with the residual of a memory; (b,)."""
@@ -309,11 +344,6 @@ class Reservoir:
     def _stable(self, state: Tensor) -> Tensor:
         return (self.rule.field(self.psi, state) * state > 0).all(-1)
 
-    def _checked(self, cue: Tensor | None, state: Tensor) -> tuple[Tensor, Tensor]:
-        toward = self.mean if cue is None else cue
-        state = torch.where((state * toward).sum(-1, keepdim=True) < 0, -state, state)
-        return state, self.is_memory(state)
-
     def require_patterns(self) -> None:
         """Raise EmptyMemoryError if nothing is stored."""
         if self.count == 0:
@@ -326,11 +356,12 @@ class Reservoir:
         return spins.detach().to(self.psi)
 
     def _state(self, spins: Tensor) -> Tensor:
-        if isinstance(spins, Tensor) and spins.dtype == torch.bool:
+        real = isinstance(spins, Tensor) and not spins.is_complex()
+        if not real or spins.ndim == 0 or spins.shape[-1] != self.size:
+            came = tuple(spins.shape) if real else type(spins).__name__
+            raise CueError(f"spins must be a real tensor of shape (..., {self.size}), got {came}")
+        if spins.dtype == torch.bool:
             return self._spins(spins, "spins")
-        if not isinstance(spins, Tensor) or spins.ndim == 0 or spins.shape[-1] != self.size:
-            came = tuple(spins.shape) if isinstance(spins, Tensor) else type(spins).__name__
-            raise CueError(f"spins must be a tensor of shape (..., {self.size}), got {came}")
         if not bool((spins.abs() <= 1).all()):
             raise CueError("spins must lie in [-1, 1], got values outside it or NaN")
         return spins.detach().to(self.psi)

@@ -5,6 +5,7 @@ A rule is stateless; Ψ belongs to the reservoir. Writing one takes a `name` and
 
 from abc import ABC, abstractmethod
 from difflib import get_close_matches
+from math import sqrt
 from typing import ClassVar
 
 from torch import Tensor
@@ -31,6 +32,10 @@ class LearningRule(ABC):
         >>> reservoir.store(torch.tensor([1.0, -1.0, 1.0, 1.0]))
         >>> reservoir.count
         1
+
+    Source:
+        Storkey, Valabregue 1999, "The basins of attraction of a new Hopfield learning rule", for
+        what makes a rule local and incremental.
     """
 
     name: ClassVar[str]
@@ -71,6 +76,14 @@ class Hebbian(LearningRule):
     C ← C + z zᵀ − I and h = C z / d. C is kept in whole numbers, so storing is exact, free of
     order, and undone exactly by `remove`. Capacity 0.138 d with a few errors, d / (2 ln d) without.
 
+    Example:
+        >>> import torch
+        >>> from hopmask import Reservoir
+        >>> reservoir = Reservoir(16, rule="hebbian")
+        >>> reservoir.store(torch.ones(16))
+        >>> bool(reservoir.recall(torch.ones(16)).converged)
+        True
+
     Source:
         Hopfield 1982, eq. 2; capacity: Amit, Gutfreund, Sompolinsky 1985; McEliece et al. 1987.
     """
@@ -78,12 +91,15 @@ class Hebbian(LearningRule):
     name = "hebbian"
 
     def update(self, psi: Tensor, pattern: Tensor) -> None:
+        """C ← C + z zᵀ − I."""
         psi.addr_(pattern, pattern).fill_diagonal_(0)
 
     def remove(self, psi: Tensor, pattern: Tensor) -> None:
+        """C ← C − z zᵀ + I, exact."""
         psi.addr_(pattern, pattern, alpha=-1).fill_diagonal_(0)
 
     def field(self, psi: Tensor, state: Tensor) -> Tensor:
+        """h = C z / d of states (..., d)."""
         return (state @ psi) / psi.shape[-1]
 
 
@@ -94,6 +110,14 @@ class Storkey(LearningRule):
     h_ij = Σ_{k ≠ i, j} W_ik z_k. With W_ii = 0 it is, off the diagonal, one scaled rank-2 update:
     W ← (1 + 2/d) W + ((z − h)(z − h)ᵀ − h hᵀ) / d with h = W z: O(d²) and in place.
     Capacity d / √(2 ln d).
+
+    Example:
+        >>> import torch
+        >>> from hopmask import Reservoir
+        >>> reservoir = Reservoir(16, rule="storkey")
+        >>> reservoir.store(torch.ones(16))
+        >>> bool(reservoir.recall(torch.ones(16)).converged)
+        True
 
     Source:
         Storkey 1997, "Increasing the capacity of a Hopfield network without sacrificing
@@ -114,6 +138,14 @@ class StorkeyMatrix(LearningRule):
     Ψ ← Ψ + (z zᵀ − z (Ψz)ᵀ − (Ψz) zᵀ − I) / d. It leaves the diagonal in and holds fewer
     patterns than `storkey`; it is here to reproduce the paper.
 
+    Example:
+        >>> import torch
+        >>> from hopmask import Reservoir
+        >>> reservoir = Reservoir(16, rule="storkey-matrix")
+        >>> reservoir.store(torch.ones(16))
+        >>> bool(reservoir.recall(torch.ones(16)).converged)
+        True
+
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), appendix on HopSupSup.
     """
@@ -132,6 +164,14 @@ class Projection(LearningRule):
     The field leaves out the diagonal, h = Pz − diag(P) z, without which basins vanish at d/2
     patterns; the residual keeps it: ρ = ‖z − Pz‖² / d. Holds up to d independent patterns.
 
+    Example:
+        >>> import torch
+        >>> from hopmask import Reservoir
+        >>> reservoir = Reservoir(16, rule="projection")
+        >>> reservoir.store(torch.ones(16))
+        >>> bool(reservoir.recall(torch.ones(16)).converged)
+        True
+
     Source:
         Personnaz, Guyon, Dreyfus 1986; Kanter, Sompolinsky 1987 (diagonal left out).
         Storkey's rule is its first-order truncation.
@@ -149,7 +189,7 @@ class Projection(LearningRule):
                 f"distance {norm.item():.1e} of {pattern.numel()}) and adds nothing. "
                 "Nothing was stored: use a larger reservoir or drop the pattern"
             )
-        psi.addr_(rest, rest / norm)
+        _add_square(psi, rest / norm.sqrt(), 1)
 
     def field(self, psi: Tensor, state: Tensor) -> Tensor:
         return state @ psi - state * psi.diagonal()
@@ -188,11 +228,17 @@ def rule_named(rule: str | LearningRule) -> LearningRule:
 
 
 def _rank_two(psi: Tensor, pattern: Tensor, *, scale: float) -> None:
-    """psi ← scale·psi + (z zᵀ − z hᵀ − h zᵀ)/d, as (z−h)(z−h)ᵀ − h hᵀ: symmetric to the bit."""
+    """psi ← scale·psi + (z zᵀ − z hᵀ − h zᵀ)/d, as (z−h)(z−h)ᵀ − h hᵀ."""
     h = pattern @ psi
     u = pattern - h
-    psi.addr_(u, u, beta=scale, alpha=1 / pattern.numel())
-    psi.addr_(h, h, alpha=-1 / pattern.numel())
+    psi.mul_(scale)
+    _add_square(psi, u / sqrt(pattern.numel()), 1)
+    _add_square(psi, h / sqrt(pattern.numel()), -1)
+
+
+def _add_square(psi: Tensor, vector: Tensor, sign: int) -> None:
+    """psi ← psi ± v vᵀ, in place and symmetric to the bit."""
+    psi.addcmul_(vector[:, None], vector[None, :], value=sign)
 
 
 def _square(state: Tensor) -> Tensor:

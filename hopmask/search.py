@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hopmask.recall import Descent, Dynamics, Landscape, SignPolish, descend
+from hopmask.recall import Dynamics, Landscape, SignPolish, descend
 from hopmask.spins import sign
 
 AGREEMENT_WEIGHT = 0.5  # penalty worth one standard deviation of the cue's agreement
@@ -34,6 +34,17 @@ class Trace:
         penalty: penalty of the state, (rows, batch); None without a penalty.
         overlap: (1/d) Σ z z' of the state with the answer, in [-1, 1], (rows, batch).
         states: the state, in [-1, 1], (rows, batch, d).
+
+    Example:
+        >>> from hopmask import Reservoir
+        >>> reservoir = Reservoir(16)
+        >>> reservoir.store(torch.ones(16))
+        >>> trace = reservoir.recall(torch.ones(16), trace=True).trace
+        >>> float(trace.overlap[-1, 0])
+        1.0
+
+    Source:
+        Overlap and energy as in Amit, Gutfreund, Sompolinsky 1985.
     """
 
     attempt: Tensor
@@ -78,6 +89,7 @@ def search(
         trace: keep every step.
         batch: number of rows.
     """
+    pointing = 0 if dynamics[0].from_mean or not compare else 1  # one update: Ψ and the gradient
     start = _start(landscape, cue, count, dynamics, batch, pointed=compare)
     best: Found | None = None
     lowest = start.new_full((batch,), torch.inf)
@@ -86,7 +98,7 @@ def search(
         descent = descend(landscape, landscape.outside(start), dynamics, trace=trace)
         state, verified = check(_settle(landscape, descent.state) if attempt else descent.state)
         value = torch.where(verified, _objective(landscape, cue, state), torch.inf)
-        best = _better(best, descent, state, verified, value < lowest)
+        best = _better(best, state, verified, value < lowest, descent.steps + pointing)
         paths.append(descent.path)
         lowest = torch.minimum(lowest, value)
         if not compare and bool(best.verified.all()):
@@ -145,14 +157,18 @@ def _settle(landscape: Landscape, state: Tensor) -> Tensor:
 
 
 def _better(
-    best: Found | None, descent: Descent, state: Tensor, verified: Tensor, better: Tensor
+    best: Found | None,
+    state: Tensor,
+    verified: Tensor,
+    better: Tensor,
+    steps: Tensor,
 ) -> Found:
     if best is None:
-        return Found(state=state, verified=verified, steps=descent.steps, trace=None)
+        return Found(state=state, verified=verified, steps=steps, trace=None)
     return Found(
         state=torch.where(better[:, None], state, best.state),
         verified=torch.where(better, verified, best.verified),
-        steps=best.steps + descent.steps,
+        steps=best.steps + steps,
         trace=None,
     )
 

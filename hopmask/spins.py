@@ -67,6 +67,9 @@ def to_mask(spins: Tensor, shape: tuple[int, ...] | None = None, *, name: str = 
         >>> to_mask(torch.tensor([1.0, -1.0]), (2, 1))
         tensor([[ True],
                 [False]])
+
+    Source:
+        The inverse of `to_spins`.
     """
     check_spins(spins, name=name)
     target = (spins.shape[-1],) if shape is None else tuple(shape)
@@ -88,7 +91,8 @@ def check_spins(spins: Tensor, *, size: int | None = None, name: str = "spins") 
             f"{name} has {spins.shape[-1]} spins, the reservoir holds {size}: "
             f"build it with Reservoir({spins.shape[-1]})"
         )
-    if spins.dtype == torch.bool or not bool((spins.abs() == 1).all()):
+    odd = spins.dtype == torch.bool or spins.is_complex()
+    if odd or not bool((spins.abs() == 1).all()):
         raise MaskError(
             f"{name} must hold only -1 and +1, got dtype {spins.dtype} with other values: "
             "turn a {0, 1} mask into spins with to_spins(mask)"

@@ -2,11 +2,14 @@
 
 Layout, all datasets at the root, contiguous, without attributes: `meta` (uint8, canonical JSON:
 format, version, kind, rule, dtype and what the kind adds), `psi` (d, d), `mean` (d,), `counters`
-(int64: patterns held, number of the next task, length of the signatures or 0).
+(int64: patterns held, number of the next task, length of the signatures or 0), `sha256` (uint8, of
+the bytes of the four in this order).
 """
 
+import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +29,7 @@ from hopmask.rules import LearningRule
 
 FORMAT = "hopmask"
 VERSION = 1
-_DATASETS = {"meta", "psi", "mean", "counters"}
+_DATASETS = ("meta", "psi", "mean", "counters")
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -55,6 +58,8 @@ def write(
         "dtype": str(reservoir.psi.dtype).removeprefix("torch."),
         **meta,
     }
+    if not path.name:
+        raise StoreFileError(f"{str(path)!r} names no file to write to")
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with h5py.File(draft, "w", libver="earliest") as file:
@@ -63,13 +68,15 @@ def write(
             file["psi"] = reservoir.psi.cpu().numpy()
             file["mean"] = reservoir.mean.cpu().numpy()
             file["counters"] = np.array([reservoir.count, *counters], np.int64)
+            file["sha256"] = _digest(file)
         draft.replace(path)
     except OSError as error:
         raise StoreFileError(
             f"cannot write {path}: {error}. A file that stood there before is intact"
         ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder itself may be what is missing
+            draft.unlink()
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], Tensor, Tensor, tuple[int, int, int]]:
@@ -88,8 +95,13 @@ def read(path: str | Path) -> tuple[dict[str, Any], Tensor, Tensor, tuple[int, i
             raise NotAHopmaskStoreError(f"{path} is not an HDF5 file: save it with memory.save()")
         with h5py.File(path, "r") as file:
             meta = _meta(path, file)
-            if set(file) != _DATASETS:
+            if set(file) != {*_DATASETS, "sha256"}:
                 raise CorruptStoreError(f"{path} holds {sorted(file)}, not {sorted(_DATASETS)}")
+            if not np.array_equal(np.asarray(file["sha256"]), _digest(file)):
+                raise CorruptStoreError(
+                    f"{path} was altered: its SHA-256 does not match. Nothing was loaded: restore "
+                    "a copy"
+                )
             psi, mean = np.asarray(file["psi"]), np.asarray(file["mean"])
             count, next_task, length = (int(n) for n in np.asarray(file["counters"]))
     except StoreFileError:
@@ -99,16 +111,24 @@ def read(path: str | Path) -> tuple[dict[str, Any], Tensor, Tensor, tuple[int, i
             f"{path} is truncated or altered ({error}). Nothing was loaded: restore a copy"
         ) from error
     wanted = str(_DTYPES[meta["dtype"]]).removeprefix("torch.")
-    square = psi.ndim == 2 and psi.shape == (mean.size, mean.size)
+    square = psi.ndim == 2 and psi.size > 0 and psi.shape == (mean.size, mean.size)
     if not square or mean.ndim != 1 or psi.dtype != wanted or mean.dtype != wanted:
         raise CorruptStoreError(
             f"{path}: psi {psi.dtype}{psi.shape} and mean {mean.shape} disagree"
         )
     if not (
-        np.isfinite(psi.sum()) and np.isfinite(mean).all() and min(count, next_task, length) >= 0
+        np.isfinite(psi).all() and np.isfinite(mean).all() and min(count, next_task, length) >= 0
     ):
         raise CorruptStoreError(f"{path} holds NaN, infinity or a negative counter")
     return meta, torch.from_numpy(psi), torch.from_numpy(mean), (count, next_task, length)
+
+
+def _digest(file: h5py.File) -> np.ndarray:
+    """SHA-256 over the bytes of all datasets; contents are read once more from the file."""
+    digest = hashlib.sha256()
+    for name in _DATASETS:
+        digest.update(np.asarray(file[name]).tobytes())
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 def _meta(path: Path, file: h5py.File) -> dict[str, Any]:
@@ -119,11 +139,14 @@ def _meta(path: Path, file: h5py.File) -> dict[str, Any]:
         ours = False
     if not ours:
         raise NotAHopmaskStoreError(f"{path} is an HDF5 file, but not a hopmask memory")
-    if not isinstance(meta.get("version"), int) or meta["version"] > VERSION:
+    if type(meta.get("version")) is not int or meta["version"] < 1:
+        raise CorruptStoreError(f"{path}: version {meta.get('version')!r} does not exist")
+    if meta["version"] > VERSION:
         raise SchemaTooNewError(
             f"{path} has version {meta.get('version')}, this hopmask reads up to {VERSION}: "
             "install a newer one"
         )
-    if meta.get("dtype") not in _DTYPES or not isinstance(meta.get("rule"), str):
-        raise CorruptStoreError(f"{path}: its description lacks a known dtype or a rule")
+    known = meta.get("dtype") in _DTYPES and meta.get("kind") in ("masks", "reservoir")
+    if not known or not isinstance(meta.get("rule"), str):
+        raise CorruptStoreError(f"{path}: its description lacks a known dtype, kind or rule")
     return dict(meta)

@@ -52,8 +52,8 @@ def _run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         quick=options.quick,
         device=options.device,
     )
-    out = _writable(options.out or Path("runs") / f"{settings.benchmark}-{_now()}")
     experiment = Experiment(settings, data=options.data)
+    out = _writable(options.out or Path("runs") / f"{settings.benchmark}-{_now()}")
     names = [task.name for task in experiment.stream]
     try:
         with _Bars(console, len(names)) as bars:
@@ -126,21 +126,29 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="learn a benchmark's tasks and recall them",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = run.add_argument
-    add("benchmark", nargs="?", default="split-digits", help=", ".join(BENCHMARKS))
-    add("--scenario", default="GNu", help=", ".join(SCENARIOS))
+    add(
+        "benchmark",
+        nargs="?",
+        default="split-digits",
+        help=f"{', '.join(BENCHMARKS)} (default: %(default)s)",
+    )
+    add("--scenario", default="GNu", help=f"{', '.join(SCENARIOS)} (default: %(default)s)")
     add("--masks", default=None, help="hashed or unit (default: hashed; with --network paper unit)")
     add("--bits", type=int, help="mask bits (hashed) or hidden units a layer (unit)")
     add("--recall", default=None, help=f"{', '.join(RECALLS)} (default: both)")
-    add("--network", default="standard", help="standard, or paper: batch-norm and its schedule")
-    add("--tasks", type=int, default=5, help="how many tasks")
-    add("--seed", type=int, default=0, help="of everything")
+    add(
+        "--network",
+        default="standard",
+        help="standard (default), or paper: batch-norm and its schedule",
+    )
+    add("--tasks", type=int, default=5, help="how many tasks (default: %(default)s)")
+    add("--seed", type=int, default=0, help="of everything (default: %(default)s)")
     add("--infer-samples", type=int, help="images a recall sees (default: 1; unit masks 64)")
     add("--data", type=Path, help="folder of the data set's files (default: $HOPMASK_DATA)")
     add("--out", type=Path, help="where results go (default: runs/BENCHMARK-TIME)")
-    add("--device", default="auto", help="auto, cpu or cuda")
+    add("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     add("--quick", action="store_true", help="20 training steps a task: a look, not a result")
     add("--memory", default="hopfield", choices=["hopfield"], help="what keeps the masks")
     return parser

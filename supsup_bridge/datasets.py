@@ -4,7 +4,9 @@ import gzip
 import hashlib
 import os
 import urllib.request
+import zlib
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +78,7 @@ def load_mnist(folder: str | Path | None = None) -> tuple[LabelledImages, Labell
     Source:
         Y. LeCun, C. Cortes, C. Burges, the MNIST database of handwritten digits.
     """
-    given = folder if folder is not None else os.environ.get("HOPMASK_DATA")
+    given = folder if folder is not None else os.environ.get("HOPMASK_DATA") or None
     if given is not None:
         where = Path(given)
         if not where.is_dir():
@@ -106,11 +108,20 @@ def _checked(folder: Path, name: str) -> bytes:
             f"{folder} has neither {name} nor {name}.gz: put MNIST's four IDX files there, "
             "or leave out --data to download them"
         )
+    try:
+        return _verified(path.read_bytes(), name, path)
+    except OSError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be read ({error})") from error
+
+
+def _verified(raw: bytes, name: str, path: Path | str) -> bytes:
+    """Decompressed content of one file from its bytes; DataError unless it is MNIST's."""
     digest, size = _MNIST_FILES[name]
     try:
-        raw = path.read_bytes()
-        content = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+        content = gzip.decompress(raw) if str(path).endswith(".gz") else raw
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error}): fetch it again") from error
     if len(content) != size:
         raise DataError(
@@ -126,7 +137,13 @@ def _download_missing(folder: Path) -> None:
     for name in _MNIST_FILES:
         if (folder / name).is_file() or (folder / f"{name}.gz").is_file():
             continue
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"cannot write to {folder} ({error}): set XDG_CACHE_HOME, or pass the folder with "
+                "MNIST's IDX files as --data"
+            ) from error
         _download(name, folder)
 
 
@@ -136,10 +153,12 @@ def _download(name: str, folder: Path) -> None:
         part = folder / f"{name}.gz.{os.getpid()}.part"
         try:
             with urllib.request.urlopen(f"{mirror}{name}.gz", timeout=_TIMEOUT) as answer:
-                part.write_bytes(answer.read())
+                raw = answer.read()
+            _verified(raw, name, f"{mirror}{name}.gz")
+            part.write_bytes(raw)
             part.replace(folder / f"{name}.gz")
             return
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             reasons.append(f"{mirror}: {error}")
         finally:
             part.unlink(missing_ok=True)

@@ -17,13 +17,13 @@ from torch import Tensor
 import hopmask
 from hopmask import ConfigError, Hit, MaskMemory, Trace
 from supsup_bridge.features import KernelMean
-from supsup_bridge.inference import RECALLS, Inferred, PaperInference, RecallInference
+from supsup_bridge.inference import PAPER_STEPS, RECALLS, Inferred, PaperInference, RecallInference
 from supsup_bridge.metrics import average_accuracy, mask_digest, packed_bytes
 from supsup_bridge.networks import FixedNetwork, HashedNetwork, UnitNetwork
 from supsup_bridge.presets import Preset, preset
 from supsup_bridge.streams import stream, stream_seed
 from supsup_bridge.tasks import Task, task_stream
-from supsup_bridge.training import TrainingSettings, train_mask
+from supsup_bridge.training import TrainingSettings, is_count, train_mask
 
 SCENARIOS = ("GG", "GNs", "GNu")
 _SCORED_BATCH = 128
@@ -49,6 +49,13 @@ class RunSettings:
 
     Raises:
         ConfigError: a value that is not one of these.
+
+    Example:
+        >>> RunSettings(masks="unit", seed=1).scenario
+        'GNu'
+
+    Source:
+        Scenarios: Wortsman et al. 2020 (arXiv 2006.14769), table 1.
     """
 
     benchmark: str = "split-digits"
@@ -80,8 +87,11 @@ class RunSettings:
                 )
         for name, least in (("bits", 1), ("infer_samples", 1), ("tasks", 1), ("seed", 0)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"{name} must be at least {least}, got {value}")
+            optional = name in ("bits", "infer_samples")
+            if not (value is None and optional) and not is_count(value, least=least):
+                raise ConfigError(
+                    f"{name} must be at least {least}, got {value!r}: give a whole number"
+                )
         if self.network == "paper" and self.recall not in (None, "entropy"):
             raise ConfigError(
                 f"the paper's network recalls by energy and entropy alone, not by "
@@ -112,18 +122,15 @@ class Recorded:
 
 
 @dataclass
-class _Figures:
-    """What is measured, as it comes in."""
+class _Scores:
+    """What one evaluation of all learned tasks measures."""
 
-    matrix: list[list[float | None]] = field(default_factory=list)
-    given: list[float] = field(default_factory=list)
-    inferred: list[bool] = field(default_factory=list)  # of the last evaluation: task right
-    exact: list[bool] = field(default_factory=list)  # of the last evaluation: every bit right
+    row: list[float | None]  # accuracy of each task
+    given: list[float] = field(default_factory=list)  # the same with the task told
+    inferred: list[bool] = field(default_factory=list)  # of each recall: task right
+    exact: list[bool] = field(default_factory=list)  # of each recall: every bit right
     steps: list[int] = field(default_factory=list)
     converged: list[bool] = field(default_factory=list)
-    seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("train", "store", "recall", "evaluate"), 0.0)
-    )
 
 
 class Experiment:
@@ -139,6 +146,15 @@ class Experiment:
     Raises:
         ConfigError: settings that do not fit together.
         DataError: data missing, truncated or altered.
+
+    Example:
+        >>> experiment = Experiment(RunSettings(bits=256, quick=True))
+        >>> experiment.result()["masks_allocated"]
+        0
+
+    Source:
+        Protocol: unlabelled recall images and scored images are disjoint; the task is inferred once
+        for every 128 scored images (the paper's batch).
     """
 
     def __init__(self, settings: RunSettings, *, data: Path | None = None) -> None:
@@ -167,14 +183,16 @@ class Experiment:
             inputs, features=_FEATURES, generator=stream(settings.seed, "signature")
         )
         self._digests: list[str] = []
-        self._figures = _Figures()
+        self._matrix: list[list[float | None]] = []
+        self._scores = _Scores(row=[])  # of the last complete evaluation
+        self._seconds = dict.fromkeys(("train", "store", "recall", "evaluate"), 0.0)
         self._started = time.perf_counter()
 
     def run(self, observer: Observer) -> None:
         """Learn and evaluate every task; what was done before an interruption stays readable."""
         for number, task in enumerate(self.stream):
             self._learn(number, task, observer)
-            self._evaluate(number, observer)
+            self.evaluate(observer)
 
     def _learn(self, number: int, task: Task, observer: Observer) -> None:
         seed, training = self.settings.seed, self.preset.training
@@ -195,20 +213,20 @@ class Experiment:
             self.memory.store(masks, signature=address)
         self._digests.append(mask_digest(masks))
 
-    def _evaluate(self, after: int, observer: Observer) -> None:
-        """Score every task learned so far: one row of the accuracy matrix."""
-        figures = self._figures
-        figures.inferred, figures.exact, figures.steps, figures.converged = [], [], [], []
-        figures.given = []
-        row: list[float | None] = [None] * len(self.stream)
+    def evaluate(self, observer: Observer) -> None:
+        """Score every task learned so far: one more row of the accuracy matrix."""
+        after = self.memory.count - 1
+        scores = _Scores(row=[None] * len(self.stream))
         for number in range(after + 1):
-            accuracy = row[number] = self._score(self.stream[number], number, after)
+            accuracy = self._score(self.stream[number], number, after, scores)
+            scores.row[number] = accuracy
             observer.evaluated(self.stream[number], number, after, accuracy)
-        figures.matrix.append(row)
+        self._matrix.append(scores.row)
+        self._scores = scores
 
-    def _score(self, task: Task, number: int, after: int) -> float:
+    def _score(self, task: Task, number: int, after: int, scores: _Scores) -> float:
         """Accuracy on one task's scored images; the task is inferred once for every 128 of them."""
-        figures, told_only = self._figures, self.settings.scenario == "GG"
+        told_only = self.settings.scenario == "GG"
         images = torch.split(task.scored_images.to(self.device), _SCORED_BATCH)
         labels = torch.split(task.scored_labels.to(self.device), _SCORED_BATCH)
         pool = task.recall_images.to(self.device)
@@ -228,12 +246,12 @@ class Experiment:
                     task_right = int(found.task[i]) == number
                     predict = self.network.predictor(masks, pool)
                     hits = int((predict(batch).argmax(-1) == truth).sum())
-                    figures.inferred.append(task_right)
+                    scores.inferred.append(task_right)
                 right += hits if task_right or self.settings.scenario == "GNs" else 0
-                figures.exact.append(mask_digest(masks) == self._digests[number])
-        figures.steps += [told.steps] if found is None else found.steps.tolist()
-        figures.converged += [told.converged] if found is None else found.converged.tolist()
-        figures.given.append(told_right / len(task.scored_labels))
+                scores.exact.append(mask_digest(masks) == self._digests[number])
+        scores.steps += [told.steps] if found is None else found.steps.tolist()
+        scores.converged += [told.converged] if found is None else found.converged.tolist()
+        scores.given.append(told_right / len(task.scored_labels))
         return right / len(task.scored_labels)
 
     def _infer(self, pool: Tensor, sets: int, *purpose: int) -> Inferred:
@@ -273,8 +291,7 @@ class Experiment:
 
     def result(self) -> dict[str, Any]:
         """The figures of `result.json`, of the tasks evaluated so far."""
-        figures, settings = self._figures, self.settings
-        done = bool(figures.matrix)
+        scores, settings = self._scores, self.settings
         return {
             "format": 1,
             "benchmark": settings.benchmark,
@@ -285,24 +302,25 @@ class Experiment:
             "seed": settings.seed,
             "infer_samples": self.samples,
             "network": settings.network,
-            "accuracy": average_accuracy(figures.matrix) if done else None,
-            "accuracy_per_task": figures.matrix[-1] if done else [],
-            "accuracy_matrix": figures.matrix,
-            "accuracy_given_task": _mean(figures.given),
-            "task_inference_accuracy": _mean(figures.inferred),
-            "exact_recall_rate": _mean(figures.exact),
+            "accuracy": average_accuracy(self._matrix) if self._matrix else None,
+            "accuracy_per_task": scores.row,
+            "accuracy_matrix": self._matrix,
+            "accuracy_given_task": _mean(scores.given),
+            "task_inference_accuracy": _mean(scores.inferred),
+            "exact_recall_rate": _mean(scores.exact),
             "masks_allocated": self.memory.count,
             "bytes": {
                 "memory": self.memory.nbytes,
                 "packed_masks": packed_bytes(self.network.mask_sizes, self.memory.count),
             },
             "recall": {
-                "steps_mean": _mean(figures.steps),
-                "steps_max": max(figures.steps, default=None),
-                "converged_rate": _mean(figures.converged),
-                "samples": len(figures.steps),
+                "steps_mean": _mean(scores.steps),
+                "steps_max": max(scores.steps, default=None),
+                "converged_rate": _mean(scores.converged),
+                "samples": len(scores.steps),
+                "images": self.samples * (PAPER_STEPS if _is_paper(settings) else 1),
             },
-            "seconds": {**figures.seconds, "total": time.perf_counter() - self._started},
+            "seconds": {**self._seconds, "total": time.perf_counter() - self._started},
             "config": {
                 **asdict(settings),
                 "recall": settings.recall or ("entropy" if _is_paper(settings) else "both"),
@@ -324,7 +342,7 @@ class Experiment:
     def _timed(self, what: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self._figures.seconds[what] += time.perf_counter() - start
+        self._seconds[what] += time.perf_counter() - start
 
 
 def _is_paper(settings: RunSettings) -> bool:

@@ -10,6 +10,7 @@ from supsup_bridge.features import KernelMean
 from supsup_bridge.networks import FixedNetwork
 from supsup_bridge.objectives import entropy
 
+PAPER_STEPS = 30  # T of the paper's schedule: so many batches a recall sees
 RECALLS = ("both", "entropy", "address")
 
 
@@ -36,6 +37,23 @@ class RecallInference:
 
     Raises:
         ConfigError: an unknown way of recall.
+
+    Example:
+        >>> from hopmask import MaskMemory
+        >>> from supsup_bridge import KernelMean, UnitNetwork
+        >>> g = torch.Generator().manual_seed(0)
+        >>> network = UnitNetwork([4, 64, 8], network=g)
+        >>> memory = MaskMemory(network.mask_sizes)
+        >>> signature = KernelMean(4, features=64, generator=g)
+        >>> images = torch.randn(10, 4, generator=g)
+        >>> memory.store({"hidden1": torch.arange(64) % 2 == 0}, signature=signature(images))
+        0
+        >>> inference = RecallInference(network=network, memory=memory, signature=signature)
+        >>> inference.infer(images[None]).task
+        tensor([0])
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5; the content address is ours.
     """
 
     def __init__(
@@ -115,6 +133,19 @@ class PaperInference(RecallInference):
         generator: draws each step's images from those given.
         batch: images a step.
 
+    Example:
+        >>> from hopmask import MaskMemory
+        >>> from supsup_bridge import KernelMean, UnitNetwork
+        >>> g = torch.Generator().manual_seed(0)
+        >>> network = UnitNetwork([4, 64, 8], network=g, normalisation="batch")
+        >>> memory = MaskMemory(network.mask_sizes)
+        >>> memory.store({"hidden1": torch.arange(64) % 2 == 0})
+        0
+        >>> embed = KernelMean(4, features=64, generator=g)
+        >>> paper = PaperInference(network=network, memory=memory, signature=embed, generator=g)
+        >>> paper.infer(torch.randn(1, 10, 4, generator=g)).task
+        tensor([0])
+
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), section 3.5 and the appendix on HopSupSup.
     """
@@ -126,7 +157,7 @@ class PaperInference(RecallInference):
         memory: MaskMemory,
         signature: KernelMean,
         generator: torch.Generator,
-        steps: int = 30,
+        steps: int = PAPER_STEPS,
         batch: int = 64,
     ) -> None:
         super().__init__(network=network, memory=memory, signature=signature, recall="entropy")

@@ -25,6 +25,17 @@ class FixedNetwork(nn.Module, ABC):
     Attributes:
         mask_sizes: name of each mask -> number of bits.
         outputs: output units, superfluous ones included.
+
+    Example:
+        >>> class Linear(FixedNetwork):
+        ...     mask_sizes, outputs = {"rows": 3}, 3
+        ...     def forward(self, images, masks):
+        ...         return images.sum(-1, keepdim=True) * masks["rows"][..., None, :]
+        >>> Linear()(torch.ones(2, 4), {"rows": torch.ones(3)}).shape
+        torch.Size([2, 3])
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), eq. 1.
     """
 
     mask_sizes: dict[str, int]
@@ -111,15 +122,18 @@ class HashedNetwork(FixedNetwork):
         self.outputs = sizes[-1]
         self.mask_sizes = {"bits": bits}
         weights = torch.cat([signed_constant(*s, network).flatten() for s in self.shapes])
-        padded = -(-count // bits) * bits
-        order = torch.randperm(padded, generator=spread)  # row j: the weights of bit j
-        bit_of = torch.empty(padded, dtype=torch.long)
-        bit_of[order] = torch.arange(padded) // (padded // bits)
+        bit_of = torch.randperm(count, generator=spread) % bits
+        each = -(-count // bits)  # weights of a bit; some bits have one fewer
+        order = torch.full((bits * each,), count)  # row j: the weights of bit j, then padding
+        by_bit = torch.argsort(bit_of, stable=True)
+        load = torch.bincount(bit_of, minlength=bits)
+        place = torch.arange(count) - (load.cumsum(0) - load)[bit_of[by_bit]]
+        order[bit_of[by_bit] * each + place] = by_bit
         signs = torch.randint(0, 2, (count,), generator=spread) * 2 - 1
         self.register_buffer("offset", weights / 2)
         self.register_buffer("swing", weights * signs / 2)
-        self.register_buffer("bit_of", bit_of[:count])
-        self.register_buffer("order", order.clamp_max(count))  # padding points at one zero
+        self.register_buffer("bit_of", bit_of)
+        self.register_buffer("order", order)
 
     def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
         spins = 2 * masks["bits"] - 1

@@ -24,6 +24,14 @@ class Task:
         train_images: (n, pixels); train_labels: class within the task (n,).
         recall_images: unlabelled, for task inference, (r, pixels).
         scored_images: (s, pixels); scored_labels: class within the task (s,).
+
+    Example:
+        >>> task = split_digits(tasks=1)[0]
+        >>> len(task.recall_images), sorted(set(task.train_labels.tolist()))
+        (72, [0, 1])
+
+    Source:
+        Paper's section on benchmarks; the cut into recall and scored images is ours.
     """
 
     name: str
@@ -50,6 +58,9 @@ def split_digits(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> 
     Example:
         >>> split_digits(tasks=2)[1].name
         'digits 2 and 3'
+
+    Source:
+        The data: see `datasets.load_digits`.
     """
     digits = load_digits()
     generator = stream(seed, "split")
@@ -77,6 +88,13 @@ def split_mnist(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> l
     Raises:
         ConfigError: a number of tasks that does not exist.
         DataError: data missing, truncated or altered.
+
+    Example:
+        >>> split_mnist(data=folder)[0].name  # doctest: +SKIP
+        'digits 0 and 1'
+
+    Source:
+        SplitMNIST: Zenke, Poole, Ganguli 2017 (arXiv 1703.04200).
     """
     train, test = load_mnist(data)
     return _pairs(train, test, seed=seed, tasks=tasks)

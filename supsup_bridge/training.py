@@ -15,6 +15,11 @@ from supsup_bridge.networks import FixedNetwork
 Masks = dict[str, Tensor]
 
 
+def is_count(value: object, *, least: int = 1) -> bool:
+    """Whether a value is a whole number (no bool) of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """How a supermask is trained.
@@ -27,6 +32,16 @@ class TrainingSettings:
         contrast: weight of the contrast term; 0 for none.
         noise: standard deviation of the noise in it, in units of the standardised pixels.
         max_batches: stop after so many steps.
+
+    Raises:
+        ConfigError: a value out of its range.
+
+    Example:
+        >>> TrainingSettings(epochs=2, batch=10).steps(25)
+        6
+
+    Source:
+        Adam and cosine decay: measured to beat the paper's RMSProp at equal steps.
     """
 
     epochs: int = 6
@@ -40,11 +55,15 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.optimiser not in ("adam", "sgd"):
             raise ConfigError(f"optimiser must be 'adam' or 'sgd', got {self.optimiser!r}")
-        for name in ("epochs", "batch", "rate", "noise"):
+        for name in ("rate", "noise"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.contrast < 0 or (self.max_batches is not None and self.max_batches < 1):
-            raise ConfigError("contrast must not be negative and max_batches must be positive")
+        for name in ("epochs", "batch", "max_batches"):
+            value = getattr(self, name)
+            if (value is not None or name != "max_batches") and not is_count(value):
+                raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
+        if not self.contrast >= 0:
+            raise ConfigError(f"contrast must not be negative, got {self.contrast}")
 
     def steps(self, images: int) -> int:
         """Number of steps for a task of so many images."""
@@ -94,6 +113,15 @@ def train_mask(
     Raises:
         ConfigError: no images, or labels that do not fit the outputs.
         NumericalError: the loss or its gradient is not finite.
+
+    Example:
+        >>> from supsup_bridge import UnitNetwork
+        >>> g = torch.Generator().manual_seed(0)
+        >>> network = UnitNetwork([2, 16, 2], network=g)
+        >>> images, labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
+        >>> settings = TrainingSettings(epochs=2)
+        >>> train_mask(network, images, labels, settings, scores=g, batches=g)["hidden1"].dtype
+        torch.bool
 
     Source:
         Straight-through estimator: Bengio et al. 2013 (arXiv 1308.3432); masks by thresholded

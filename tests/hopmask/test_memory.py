@@ -1,0 +1,849 @@
+"""Named masks of many tasks, recalled by number, by damage and by data."""
+
+import gc
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hopmask import (
+    ConfigError,
+    CueError,
+    DuplicateError,
+    EmptyMemoryError,
+    Hit,
+    MaskError,
+    MaskMemory,
+    NotForgettableError,
+    OverloadWarning,
+    PenaltyError,
+    UnknownTaskError,
+    paper_schedule,
+)
+
+SIZES = {"h1": 96, "h2": (8, 12)}
+TASKS = 5
+
+
+def build(**options):
+    return MaskMemory(SIZES, **{"key_bits": 64, "signature_bits": 128, "seed": 3} | options)
+
+
+@pytest.fixture(scope="module")
+def tasks(random_mask):
+    """Masks of each task."""
+    return [
+        {"h1": random_mask(96, seed=10 + task), "h2": random_mask((8, 12), seed=50 + task)}
+        for task in range(TASKS + 5)
+    ]
+
+
+@pytest.fixture(scope="module")
+def signatures():
+    return torch.randn(TASKS, 40, generator=torch.Generator().manual_seed(9))
+
+
+def filled(tasks, signatures=None, count=TASKS, **options):
+    memory = build(**options)
+    for task in range(count):
+        memory.store(tasks[task], signature=None if signatures is None else signatures[task])
+    return memory
+
+
+@pytest.fixture
+def memory(tasks, signatures):
+    return filled(tasks, signatures)
+
+
+def same(found, masks):
+    return set(found) == set(masks) and all(torch.equal(found[n], masks[n]) for n in masks)
+
+
+def damaged(masks, share=0.1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: (mask ^ (torch.rand(mask.shape, generator=generator) < share)).float()
+        for name, mask in masks.items()
+    }
+
+
+def distance(masks, target, dims=0):
+    """Mean squared distance of masks in [0, 1] to a target, per leading dimension."""
+    return sum(
+        (masks[name] - target[name].float()).square().flatten(dims).mean(-1) for name in target
+    )
+
+
+def through(memory, door, masks, signature):
+    """Hand a signature in where it is stored, or where it asks."""
+    if door == "store":
+        memory.store(masks, signature=signature)
+    else:
+        memory.recall(signature=signature)
+
+
+# Storing
+
+
+def test_tasks_are_numbered_from_0_in_order(tasks):
+    memory = build()
+    assert [memory.store(masks) for masks in tasks[:4]] == [0, 1, 2, 3]
+    assert memory.count == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float64])
+def test_masks_of_any_type_of_0_and_1_are_the_same_masks(tasks, dtype):
+    as_bool, as_numbers = build(), build()
+    as_bool.store(tasks[0])
+    as_numbers.store({name: mask.to(dtype) for name, mask in tasks[0].items()})
+    assert torch.equal(as_bool.reservoir.psi, as_numbers.reservoir.psi)
+
+
+def test_stored_masks_are_neither_changed_nor_kept(tasks):
+    memory = build()
+    masks = {name: mask.clone() for name, mask in tasks[0].items()}
+    memory.store(masks)
+    assert same(masks, tasks[0])
+    for mask in masks.values():
+        mask.fill_(True)
+    assert same(memory.recall(task=0).masks, tasks[0])
+
+
+def test_the_stored_vector_depends_only_on_seed_task_masks_and_signature(tasks, signatures):
+    a, b = (filled(tasks, signatures) for _ in range(2))
+    assert torch.equal(a.reservoir.psi, b.reservoir.psi)
+
+
+def test_another_seed_gives_other_keys(tasks):
+    a, b = filled(tasks, seed=0), filled(tasks, seed=1)
+    assert not torch.equal(a.reservoir.psi, b.reservoir.psi)
+
+
+def test_shapes_are_those_the_memory_was_built_with():
+    assert build().shapes == {"h1": (96,), "h2": (8, 12)}
+
+
+def test_bytes_do_not_depend_on_the_number_of_tasks(tasks):
+    memory = build()
+    before = memory.nbytes
+    sizes = []
+    for masks in tasks[:5]:
+        memory.store(masks)
+        sizes.append(memory.nbytes)
+    assert set(sizes) == {before}
+
+
+def bytes_alive(root):
+    """Bytes of all tensors, arrays, strings and containers reachable from an object's fields."""
+    total, seen, todo = 0, set(), [root]
+    while todo:
+        thing = todo.pop()
+        if id(thing) in seen or isinstance(thing, type) or callable(thing):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, torch.Tensor):
+            total += thing.untyped_storage().nbytes()
+        elif isinstance(thing, np.ndarray):
+            total += thing.nbytes
+        elif isinstance(thing, dict):
+            total += 64 * len(thing)
+            todo += [*thing.keys(), *thing.values()]
+        elif isinstance(thing, (list, tuple, set, frozenset)):
+            total += 64 * len(thing)
+            todo += thing
+        elif isinstance(thing, (str, bytes)):
+            total += len(thing)
+        elif type(thing).__module__.startswith("hopmask"):
+            todo += gc.get_referents(thing)
+    return total
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["no signature", "signature"])
+def test_nothing_that_is_kept_grows_with_the_number_of_tasks(tasks, signed):
+    memory = build()
+    vectors = torch.randn(10, 40, generator=torch.Generator().manual_seed(0))
+    alive = []
+    for task in range(10):
+        memory.store(tasks[task], signature=vectors[task] if signed else None)
+        memory.recall(task=task)
+        memory.recall(cue=tasks[task])
+        alive.append(bytes_alive(memory))
+    assert alive[0] > memory.nbytes - 8
+    assert set(alive) == {alive[0]}
+
+
+def test_no_mask_of_a_stored_task_stays_alive():
+    memory = build()
+    references = []
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        masks = {"h1": torch.rand(96, generator=generator) < 0.5}
+        masks["h2"] = torch.rand(8, 12, generator=generator) < 0.5
+        references += [weakref.ref(mask) for mask in masks.values()]
+        memory.store(masks)
+        del masks
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 6
+
+
+# Recall by task
+
+
+def test_a_task_is_recalled_by_its_number(rule, tasks):
+    memory = filled(tasks, rule=rule)
+    for task in range(TASKS):
+        hit = memory.recall(task=task)
+        assert same(hit.masks, tasks[task])
+        assert hit.task == task
+        assert hit.converged is True
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_task_is_recalled_in_single_and_double_precision(tasks, dtype):
+    memory = filled(tasks, dtype=dtype)
+    assert all(same(memory.recall(task=t).masks, tasks[t]) for t in range(TASKS))
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**20), count=st.integers(1, 6))
+def test_a_task_that_is_told_is_always_exact_at_low_load(seed, count):
+    generator = torch.Generator().manual_seed(seed)
+    masks = torch.rand(count, 128, generator=generator) < 0.5
+    memory = MaskMemory({"h": 128}, seed=seed, key_bits=64, signature_bits=64)
+    for mask in masks:
+        memory.store({"h": mask})
+    for task in range(count):
+        hit = memory.recall(task=task)
+        assert torch.equal(hit.masks["h"], masks[task])
+        assert hit.task == task
+        assert hit.converged
+
+
+def test_a_hit_holds_plain_numbers_and_bool_masks(memory):
+    hit = memory.recall(task=2)
+    assert isinstance(hit, Hit)
+    assert type(hit.task) is int
+    assert type(hit.residual) is float
+    assert type(hit.energy) is float
+    assert type(hit.steps) is int
+    assert type(hit.converged) is bool
+    assert {name: (m.dtype, tuple(m.shape)) for name, m in hit.masks.items()} == {
+        "h1": (torch.bool, (96,)),
+        "h2": (torch.bool, (8, 12)),
+    }
+
+
+def test_a_recalled_memory_has_a_small_residual_and_low_energy(memory):
+    hit = memory.recall(task=0)
+    assert 0 <= hit.residual < 0.1
+    assert hit.energy < -0.4 * memory.reservoir.size
+
+
+@pytest.mark.parametrize("task", [-1, TASKS, 10**9, True, 1.5, 2.0, "0", (1,)], ids=repr)
+def test_a_task_that_was_never_stored_is_unknown(memory, task):
+    with pytest.raises(UnknownTaskError, match="unknown task"):
+        memory.recall(task=task)
+
+
+# Recall by cue
+
+
+def test_a_damaged_mask_recalls_its_task(rule, tasks):
+    memory = filled(tasks, rule=rule)
+    for task in range(TASKS):
+        hit = memory.recall(cue=damaged(tasks[task], seed=task))
+        assert same(hit.masks, tasks[task])
+        assert hit.task == task
+        assert hit.converged
+
+
+@pytest.mark.parametrize("layer", ["h1", "h2"])
+def test_one_layer_recalls_all(rule, tasks, layer):
+    memory = filled(tasks, rule=rule)
+    for task in range(TASKS):
+        hit = memory.recall(cue={layer: tasks[task][layer]})
+        assert same(hit.masks, tasks[task])
+        assert hit.task == task
+
+
+def test_bits_that_are_unknown_are_filled_in(memory, tasks):
+    cue = {name: mask.float() for name, mask in tasks[3].items()}
+    cue["h1"][::2] = 0.5
+    cue["h2"][::2] = 0.5
+    hit = memory.recall(cue=cue)
+    assert same(hit.masks, tasks[3])
+    assert hit.task == 3
+
+
+def test_cue_and_task_may_be_given_together(memory, tasks):
+    hit = memory.recall(task=2, cue={"h1": damaged(tasks[2])["h1"]})
+    assert same(hit.masks, tasks[2])
+
+
+def test_a_recall_never_mixes_the_layers_of_two_tasks(memory, tasks):
+    """One layer of task 0 and the other of task 1: the answer is a whole task or no memory."""
+    hit = memory.recall(cue={"h1": tasks[0]["h1"], "h2": tasks[1]["h2"]})
+    if hit.converged:
+        assert hit.task in (0, 1)
+        assert same(hit.masks, tasks[hit.task])
+    assert not same(hit.masks, {"h1": tasks[0]["h1"], "h2": tasks[1]["h2"]})
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**20))
+def test_a_converged_answer_is_one_tasks_masks_and_no_other(tasks, seed):
+    memory = filled(tasks)
+    noise = torch.rand(96, generator=torch.Generator().manual_seed(seed))
+    hit = memory.recall(cue={"h1": noise})
+    if hit.converged:
+        assert same(hit.masks, tasks[hit.task])
+
+
+def test_a_batch_of_cues_is_recalled_as_its_rows_one_by_one(memory, tasks):
+    rows = [damaged(tasks[task], share=0.15, seed=task) for task in range(TASKS)]
+    batch = {name: torch.stack([row[name] for row in rows]) for name in SIZES}
+    together = memory.recall(cue=batch)
+    assert together.masks["h2"].shape == (TASKS, 8, 12)
+    assert together.task.dtype == torch.long
+    assert together.task.tolist() == list(range(TASKS))
+    for row, cue in enumerate(rows):
+        alone = memory.recall(cue=cue)
+        assert same({name: m[row] for name, m in together.masks.items()}, alone.masks)
+        assert bool(together.converged[row]) == alone.converged
+        assert int(together.steps[row]) == alone.steps
+
+
+def test_a_batch_of_one_stays_a_batch(memory, tasks):
+    hit = memory.recall(cue={"h1": tasks[0]["h1"][None]})
+    assert hit.masks["h1"].shape == (1, 96)
+    assert hit.masks["h2"].shape == (1, 8, 12)
+    for answer in (hit.task, hit.residual, hit.energy, hit.steps, hit.converged):
+        assert answer.shape == (1,)
+
+
+def test_a_task_with_a_batch_of_cues_answers_for_each_row(memory, tasks):
+    cues = torch.stack([damaged(tasks[2], seed=seed)["h1"] for seed in range(3)])
+    hit = memory.recall(task=2, cue={"h1": cues})
+    assert hit.task.tolist() == [2, 2, 2]
+    assert all(torch.equal(mask, tasks[2]["h1"]) for mask in hit.masks["h1"])
+
+
+def test_recalling_an_answer_gives_it_again(memory, tasks):
+    hit = memory.recall(cue=damaged(tasks[1], 0.2))
+    assert same(memory.recall(cue=hit.masks).masks, hit.masks)
+
+
+def test_a_cue_is_not_changed(memory, tasks):
+    cue = damaged(tasks[0])
+    before = {name: level.clone() for name, level in cue.items()}
+    memory.recall(cue=cue)
+    assert same(cue, before)
+
+
+def test_an_overfull_memory_says_that_it_does_not_trust_its_answers():
+    generator = torch.Generator().manual_seed(1)
+    masks = torch.rand(80, 64, generator=generator) < 0.5
+    memory = MaskMemory({"h": 64}, rule="hebbian", key_bits=32, signature_bits=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OverloadWarning)
+        for mask in masks:
+            memory.store({"h": mask})
+    hit = memory.recall(cue={"h": masks.float()})
+    exact = (hit.masks["h"] == masks).all(-1)
+    assert hit.masks["h"].shape == (80, 64)  # it answers all the same
+    assert not bool((hit.converged & ~exact).any())
+    assert not bool(hit.converged.all())
+
+
+# Recall by signature
+
+
+def test_a_signature_recalls_the_task_it_was_stored_with(rule, tasks, signatures):
+    memory = filled(tasks, signatures, rule=rule)
+    noise = torch.randn(signatures.shape, generator=torch.Generator().manual_seed(4))
+    for task in range(TASKS):
+        hit = memory.recall(signature=signatures[task] + 0.3 * noise[task])
+        assert hit.task == task
+        assert same(hit.masks, tasks[task])
+        assert hit.converged
+
+
+def test_a_batch_of_signatures_recalls_a_batch_of_tasks(memory, tasks, signatures):
+    order = torch.tensor([3, 0, 4, 3])
+    hit = memory.recall(signature=signatures[order])
+    assert hit.task.tolist() == order.tolist()
+    assert all(
+        same({n: m[row] for n, m in hit.masks.items()}, tasks[t]) for row, t in enumerate(order)
+    )
+
+
+def test_a_signature_s_answer_does_not_depend_on_what_is_asked_beside_it(memory, signatures):
+    noise = torch.randn(signatures.shape, generator=torch.Generator().manual_seed(4))
+    noisy = signatures + noise
+    together = memory.recall(signature=noisy)
+    alone = [memory.recall(signature=vector).task for vector in noisy]
+    assert together.task.tolist() == alone
+
+
+def test_signatures_that_share_most_of_their_direction_still_tell_tasks_apart(tasks):
+    common = 3 * torch.randn(40, generator=torch.Generator().manual_seed(0))
+    own = torch.randn(TASKS, 40, generator=torch.Generator().manual_seed(1))
+    memory = filled(tasks, common + own, rule="projection", signature_bits=512)
+    assert memory.recall(signature=common + own).task.tolist() == list(range(TASKS))
+
+
+def test_a_task_without_a_signature_is_still_recalled_by_number(tasks, signatures):
+    memory = build()
+    memory.store(tasks[0], signature=signatures[0])
+    memory.store(tasks[1])
+    assert same(memory.recall(task=1).masks, tasks[1])
+    assert memory.recall(signature=signatures[0]).task == 0
+
+
+@pytest.mark.parametrize("door", ["store", "recall"])
+def test_a_signature_of_another_length_is_refused(memory, tasks, door):
+    with pytest.raises(CueError, match="length 40, got 7"):
+        through(memory, door, tasks[6], torch.arange(7.0))
+    assert memory.count == TASKS
+
+
+def test_a_signature_asks_nothing_of_a_memory_stored_without(tasks, signatures):
+    with pytest.raises(CueError, match="no task was stored with a signature"):
+        filled(tasks).recall(signature=signatures[0])
+
+
+def test_a_refused_task_does_not_fix_the_length_of_signatures(tasks, signatures):
+    memory = filled(tasks, count=1)
+    with pytest.raises(DuplicateError):
+        memory.store(tasks[0], signature=torch.arange(7.0))
+    assert memory.store(tasks[1], signature=signatures[1]) == 1
+
+
+@pytest.mark.parametrize("door", ["store", "recall"])
+@pytest.mark.parametrize(
+    "signature",
+    [
+        torch.ones(40),
+        torch.full((40,), float("nan")),
+        torch.arange(40),
+        torch.tensor(1.0),
+        [0.0, 1.0],
+        "cats",
+    ],
+    ids=["constant", "NaN", "whole numbers", "no dimension", "list", "text"],
+)
+def test_what_is_no_signature_is_refused(memory, tasks, door, signature):
+    with pytest.raises(CueError):
+        through(memory, door, tasks[6], signature)
+    assert memory.count == TASKS
+
+
+def test_a_batch_of_signatures_is_not_stored(memory, tasks, signatures):
+    with pytest.raises(CueError, match="one signature"):
+        memory.store(tasks[6], signature=signatures[:2])
+
+
+@pytest.mark.parametrize("door", ["store", "recall"])
+def test_a_memory_without_signature_bits_takes_no_signature(tasks, signatures, door):
+    memory = filled(tasks, signature_bits=0)
+    with pytest.raises(CueError, match="no content address"):
+        through(memory, door, tasks[6], signatures[0])
+
+
+def test_batches_of_different_sizes_are_refused(memory, tasks, signatures):
+    with pytest.raises(CueError, match="batch"):
+        memory.recall(signature=signatures[:2], cue={"h1": torch.ones(3, 96)})
+
+
+def test_a_signature_of_three_dimensions_is_refused(memory, signatures):
+    with pytest.raises(CueError):
+        memory.recall(signature=signatures[None])
+
+
+# Recall by penalty
+
+
+@pytest.mark.parametrize("target", range(TASKS))
+def test_the_penalty_chooses_the_task(memory, tasks, target):
+    hit = memory.recall(penalty=lambda masks: distance(masks, tasks[target]))
+    assert hit.task == target
+    assert same(hit.masks, tasks[target])
+    assert hit.converged
+
+
+def test_a_penalty_on_one_layer_is_enough(memory, tasks):
+    target = {"h1": tasks[4]["h1"]}
+    hit = memory.recall(penalty=lambda masks: distance(masks, target))
+    assert same(hit.masks, tasks[4])
+
+
+def test_the_papers_schedule_recalls_by_penalty(memory, tasks):
+    hit = memory.recall(
+        penalty=lambda masks: distance(masks, tasks[2]), dynamics=paper_schedule(steps=30)
+    )
+    assert same(hit.masks, tasks[2])
+
+
+def test_a_penalty_sees_named_masks_of_the_layers_shapes_between_0_and_1(memory):
+    seen = []
+
+    def penalty(masks):
+        seen.append({name: tuple(mask.shape) for name, mask in masks.items()})
+        assert all(bool(((m >= 0) & (m <= 1)).all()) for m in masks.values())
+        return masks["h1"].mean()
+
+    memory.recall(penalty=penalty)
+    assert all(shapes == {"h1": (96,), "h2": (8, 12)} for shapes in seen)
+
+
+def test_rows_of_a_batch_have_their_own_penalty(memory, tasks):
+    wanted = [4, 1, 1]
+    targets = {name: torch.stack([tasks[t][name] for t in wanted]) for name in SIZES}
+    seen = set()
+
+    def penalty(masks):
+        seen.add(tuple(masks["h2"].shape))
+        return distance(masks, targets, dims=1)
+
+    hit = memory.recall(penalty=penalty, batch=3)
+    assert hit.task.tolist() == wanted
+    assert seen == {(3, 8, 12)}
+
+
+def test_signature_and_penalty_work_together(memory, tasks, signatures):
+    targets = {name: torch.stack([t[name] for t in tasks[:TASKS]]) for name in SIZES}
+    hit = memory.recall(
+        signature=signatures, penalty=lambda masks: 9 * distance(masks, targets, dims=1)
+    )
+    assert hit.task.tolist() == list(range(TASKS))
+
+
+def test_work_is_bounded_by_the_attempts(memory, tasks):
+    calls = []
+
+    def penalty(masks):
+        calls.append(1)
+        return distance(masks, tasks[0])
+
+    memory.recall(penalty=penalty, attempts=2)
+    assert len(calls) <= 3
+
+
+@pytest.mark.parametrize(
+    "penalty",
+    [
+        lambda masks: masks["h1"],
+        lambda masks: masks["h1"].detach().mean(),
+        lambda masks: masks["h1"].mean() * float("nan"),
+        lambda masks: 0.5,
+        lambda masks: None,
+    ],
+    ids=["no scalar", "detached", "NaN", "a number", "nothing"],
+)
+def test_what_is_no_penalty_is_refused(memory, penalty):
+    with pytest.raises(PenaltyError):
+        memory.recall(penalty=penalty)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_batched_penalty_must_answer_for_each_row(memory, batch):
+    with pytest.raises(PenaltyError):
+        memory.recall(penalty=lambda masks: masks["h1"].mean().reshape(1, 1), batch=batch)
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_batch_without_rows_is_refused(memory, batch):
+    with pytest.raises(CueError, match="batch"):
+        memory.recall(penalty=lambda masks: masks["h1"].mean(-1), batch=batch)
+
+
+def test_a_batch_goes_with_a_penalty_alone(memory):
+    with pytest.raises(CueError, match="batch"):
+        memory.recall(task=0, batch=2)
+
+
+# What it refuses
+
+
+@pytest.mark.parametrize(
+    "by",
+    [{"task": 0}, {"cue": {"h1": torch.ones(96)}}, {"penalty": lambda masks: masks["h1"].mean()}],
+    ids=["task", "cue", "penalty"],
+)
+def test_an_empty_memory_recalls_nothing(by):
+    with pytest.raises(EmptyMemoryError, match="nothing is stored"):
+        build().recall(**by)
+
+
+def test_recall_by_nothing_is_refused(memory):
+    with pytest.raises(CueError, match="got none"):
+        memory.recall()
+
+
+@pytest.mark.parametrize(
+    ("cue", "says"),
+    [
+        ({}, "no layer"),
+        ({"h1": torch.zeros(96)}, "all zeros"),
+        ({"h1": torch.full((96,), 0.5)}, "0.5 everywhere"),
+        ({"h1": torch.full((96,), float("nan"))}, "0.5 = unknown"),
+        ({"h1": torch.full((96,), 2.0)}, "0.5 = unknown"),
+        ({"h1": torch.ones(95)}, "shape"),
+        ({"h2": torch.ones(96)}, "shape"),
+        ({"h3": torch.ones(96)}, "did you mean"),
+    ],
+)
+def test_a_cue_that_cannot_name_a_task_is_refused(memory, cue, says):
+    with pytest.raises(CueError, match=says):
+        memory.recall(cue=cue)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"h1": None}, "mask 'h1' must be a torch.Tensor"),
+        ({"h3": torch.ones(96)}, r"unknown layer 'h3': did you mean"),
+        ({"h1": torch.ones(95)}, r"shape \(95,\).*\{'h1': \(95,\)\}"),
+        ({"h2": torch.ones(96)}, r"mask 'h2' has shape \(96,\)"),
+        ({"h1": torch.full((96,), 0.5)}, "0.5"),
+        ({"h1": torch.full((96,), float("nan"))}, "nan"),
+        ({"h1": torch.full((96,), 2)}, "2"),
+        ({"h1": torch.full((96,), -1)}, "-1"),
+        ({"h1": torch.ones(96, dtype=torch.complex64)}, "complex"),
+    ],
+)
+def test_what_is_no_mask_is_not_stored(memory, tasks, change, says):
+    psi = memory.reservoir.psi.clone()
+    with pytest.raises(MaskError, match=says):
+        memory.store({**tasks[6], **change})
+    assert torch.equal(memory.reservoir.psi, psi)
+    assert memory.count == TASKS
+
+
+def test_a_missing_layer_is_named(memory, tasks):
+    with pytest.raises(MaskError, match="mask 'h2' is missing"):
+        memory.store({"h1": tasks[6]["h1"]})
+
+
+@pytest.mark.parametrize("thing", [None, torch.ones(96), [torch.ones(96)]])
+def test_masks_without_names_are_refused(memory, thing):
+    with pytest.raises(MaskError):
+        memory.store(thing)
+
+
+@pytest.mark.parametrize("sizes", [{}, None, {"h": 0}, {"h": 2.5}, {"h": (2, -1)}], ids=repr)
+def test_sizes_that_nothing_can_be_built_from_are_refused(sizes):
+    with pytest.raises(ConfigError):
+        MaskMemory(sizes)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"seed": -1},
+        {"seed": 1.5},
+        {"seed": True},
+        {"seed": None},
+        {"key_bits": 16},
+        {"key_bits": 64.5},
+        {"key_bits": "64"},
+        {"signature_bits": -1},
+        {"signature_bits": 8.5},
+        {"rule": "hopfield"},
+        {"dtype": torch.float16},
+        {"device": "nowhere"},
+    ],
+    ids=repr,
+)
+def test_options_that_nothing_can_be_built_from_are_refused(options):
+    with pytest.raises(ConfigError):
+        build(**options)
+
+
+def test_overlap_is_the_agreement_of_the_mask_bits(memory, tasks):
+    states = memory.recall(task=1, trace=True).trace.states
+    overlap = memory.overlap(states, tasks[1])
+    body = torch.cat([tasks[1]["h1"], tasks[1]["h2"].flatten()]).float() * 2 - 1
+    torch.testing.assert_close(overlap, (states[..., -192:] * body).mean(-1))
+    assert overlap[-1].item() == 1
+
+
+# Duplicates
+
+
+def test_the_same_masks_are_refused_and_their_task_is_named(rule, tasks):
+    memory = filled(tasks, rule=rule)
+    psi, mean = memory.reservoir.psi.clone(), memory.reservoir.mean.clone()
+    for task in range(TASKS):
+        with pytest.raises(DuplicateError, match=f"as task {task}:"):
+            memory.store(tasks[task])
+    assert torch.equal(memory.reservoir.psi, psi)
+    assert torch.equal(memory.reservoir.mean, mean)
+    assert memory.store(tasks[TASKS]) == TASKS
+
+
+def test_the_same_masks_under_another_signature_are_refused(memory, tasks, signatures):
+    with pytest.raises(DuplicateError, match="task 2"):
+        memory.store(tasks[2], signature=-signatures[0])
+
+
+def test_masks_that_differ_in_one_layer_alone_are_no_duplicates(memory, tasks):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OverloadWarning)
+        assert memory.store({"h1": tasks[0]["h1"], "h2": tasks[6]["h2"]}) == TASKS
+
+
+@pytest.mark.parametrize("rule", ["storkey", "projection"])
+def test_masks_that_are_the_complement_of_others_are_no_duplicates(tasks, rule):
+    memory = filled(tasks, rule=rule)
+    inverted = {name: ~mask for name, mask in tasks[1].items()}
+    assert memory.store(inverted) == TASKS
+    assert same(memory.recall(task=TASKS).masks, inverted)
+    assert same(memory.recall(task=1).masks, tasks[1])
+
+
+def test_masks_without_a_set_bit_are_stored_and_recalled_by_number(tasks):
+    memory = filled(tasks)
+    zeros = {name: torch.zeros_like(mask) for name, mask in tasks[0].items()}
+    assert memory.store(zeros) == TASKS
+    assert same(memory.recall(task=TASKS).masks, zeros)
+
+
+def test_masks_without_a_set_bit_are_stored_beside_masks_of_set_bits_alone(tasks):
+    memory = build()
+    ones = {name: torch.ones_like(mask) for name, mask in tasks[0].items()}
+    zeros = {name: torch.zeros_like(mask) for name, mask in tasks[0].items()}
+    assert memory.store(ones) == 0
+    assert memory.store(zeros) == 1
+
+
+def test_masks_without_a_set_bit_are_duplicates_the_second_time(tasks):
+    memory = build()
+    zeros = {name: torch.zeros_like(mask) for name, mask in tasks[0].items()}
+    memory.store(zeros)
+    with pytest.raises(DuplicateError, match="task 0"):
+        memory.store(zeros)
+
+
+# Overload
+
+
+def test_a_memory_too_full_warns_at_the_callers_line(random_mask):
+    memory = MaskMemory({"h": 64}, rule="hebbian", key_bits=32, signature_bits=0)
+
+    def fill():
+        for seed in range(40):
+            memory.store({"h": random_mask(64, seed=seed)})
+
+    with pytest.warns(OverloadWarning, match="not stable|no longer recalled") as caught:
+        fill()
+    assert caught[0].filename == __file__
+
+
+def test_a_warning_turned_into_an_error_does_not_give_one_number_to_two_tasks(random_mask):
+    memory = MaskMemory({"h": 64}, rule="hebbian", key_bits=32, signature_bits=0)
+    numbers = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OverloadWarning)
+        for seed in range(40):
+            try:
+                numbers.append(memory.store({"h": random_mask(64, seed=seed)}))
+            except OverloadWarning:
+                break
+        else:
+            pytest.fail("the memory never warned")
+    held = memory.count
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OverloadWarning)
+        assert memory.store({"h": random_mask(64, seed=99)}) == held
+
+
+# Forgetting
+
+
+def test_a_forgotten_task_is_not_recalled_and_the_others_are(tasks):
+    memory = filled(tasks, rule="hebbian")
+    memory.forget(task=2)
+    assert memory.count == TASKS - 1
+    assert not memory.recall(task=2).converged
+    for task in (0, 1, 3, 4):
+        assert same(memory.recall(task=task).masks, tasks[task])
+
+
+def test_a_forgotten_task_leaves_no_trace_in_the_couplings(tasks):
+    memory = filled(tasks, rule="hebbian", count=4)
+    before = memory.reservoir.psi.clone()
+    memory.store(tasks[4])
+    memory.forget(task=4)
+    assert torch.equal(memory.reservoir.psi, before)
+
+
+def test_a_forgotten_number_is_not_used_again(tasks):
+    memory = filled(tasks, rule="hebbian")
+    memory.forget(task=TASKS - 1)
+    assert memory.store(tasks[6]) == TASKS
+    assert same(memory.recall(task=TASKS).masks, tasks[6])
+
+
+def test_forgotten_masks_may_be_stored_again_under_a_new_number(tasks):
+    memory = filled(tasks, rule="hebbian")
+    memory.forget(task=0)
+    assert memory.store(tasks[0]) == TASKS
+    assert memory.recall(cue=tasks[0]).task == TASKS
+
+
+def test_a_task_is_not_forgotten_twice(tasks):
+    memory = filled(tasks, rule="hebbian")
+    memory.forget(task=1)
+    psi = memory.reservoir.psi.clone()
+    with pytest.raises(UnknownTaskError):
+        memory.forget(task=1)
+    assert torch.equal(memory.reservoir.psi, psi)
+
+
+def test_a_memory_that_forgot_everything_is_empty(tasks):
+    memory = filled(tasks, rule="hebbian", count=2)
+    memory.forget(task=0)
+    memory.forget(task=1)
+    assert memory.count == 0
+    assert not memory.reservoir.psi.any()
+    with pytest.raises(EmptyMemoryError):
+        memory.recall(task=0)
+    assert memory.store(tasks[0]) == 2
+
+
+@pytest.mark.parametrize("task", [-1, TASKS, True, "0"])
+def test_a_task_that_was_never_stored_is_not_forgotten(tasks, task):
+    memory = filled(tasks, rule="hebbian")
+    with pytest.raises(UnknownTaskError):
+        memory.forget(task=task)
+    assert memory.count == TASKS
+
+
+@pytest.mark.parametrize("rule", ["storkey", "storkey-matrix", "projection"])
+def test_a_rule_without_an_inverse_does_not_forget(tasks, rule):
+    memory = filled(tasks, rule=rule)
+    psi = memory.reservoir.psi.clone()
+    with pytest.raises(NotForgettableError, match=rule):
+        memory.forget(task=0)
+    assert torch.equal(memory.reservoir.psi, psi)
+    assert memory.count == TASKS
+
+
+def test_an_empty_memory_forgets_nothing():
+    with pytest.raises(EmptyMemoryError):
+        build(rule="hebbian").forget(task=0)
+
+
+def test_the_global_random_numbers_are_left_alone(tasks, signatures):
+    torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    memory = filled(tasks, signatures)
+    memory.recall(task=0)
+    memory.recall(signature=signatures[1])
+    memory.recall(penalty=lambda masks: masks["h1"].mean())
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002

@@ -1,0 +1,100 @@
+"""What the tests of supsup_bridge share."""
+
+import gzip
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from supsup_bridge import Experiment, RunSettings, Task
+
+MNIST_NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The tensors here are so small that more threads only wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def generator() -> Callable[[int], torch.Generator]:
+    """Seed -> a generator of its own."""
+    return lambda seed: torch.Generator().manual_seed(seed)
+
+
+class _Quiet:
+    """An observer that looks away."""
+
+    def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None: ...
+
+    def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def quiet() -> _Quiet:
+    return _Quiet()
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable[..., RunSettings]:
+    """Settings of a run that takes about a second."""
+
+    def settings(**changes: Any) -> RunSettings:
+        return RunSettings(**{"quick": True, "bits": 256, "tasks": 2, "device": "cpu", **changes})
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def finished(small: Callable[..., RunSettings], quiet: _Quiet) -> Callable[..., Experiment]:
+    """Settings -> an experiment that has run; equal settings share one run. Not to be changed."""
+    kept: dict[tuple[Any, ...], Experiment] = {}
+
+    def run(**changes: Any) -> Experiment:
+        key = tuple(sorted(changes.items()))
+        if key not in kept:
+            kept[key] = Experiment(small(**changes))
+            kept[key].run(quiet)
+        return kept[key]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def mnist_folder() -> Path:
+    """The folder with MNIST's four files, where HOPMASK_DATA says where data lies."""
+    given = os.environ.get("HOPMASK_DATA")
+    if not given:
+        pytest.skip("HOPMASK_DATA is not set: there is no MNIST to read")
+    folder = Path(given)
+    folder = folder / "mnist" if (folder / "mnist").is_dir() else folder
+    for name in MNIST_NAMES:
+        if not (folder / name).is_file() and not (folder / f"{name}.gz").is_file():
+            pytest.skip(f"HOPMASK_DATA names a folder without MNIST's {name}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mnist_packed(mnist_folder: Path) -> dict[str, bytes]:
+    """Name of each of MNIST's files -> its gzip'ed content."""
+    packed = {}
+    for name in MNIST_NAMES:
+        path = mnist_folder / f"{name}.gz"
+        packed[name] = (
+            path.read_bytes()
+            if path.is_file()
+            else gzip.compress((mnist_folder / name).read_bytes(), compresslevel=1)
+        )
+    return packed

@@ -1,0 +1,308 @@
+"""Task inference: unlabelled images of an unknown task in, the learned mask out, bit for bit."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hopmask import ConfigError, EmptyMemoryError, MaskMemory
+from supsup_bridge import (
+    FixedNetwork,
+    HashedNetwork,
+    KernelMean,
+    PaperInference,
+    RecallInference,
+    Task,
+    TrainingSettings,
+    UnitNetwork,
+    split_digits,
+    train_mask,
+)
+
+RECALLS = ["both", "entropy", "address"]
+KINDS = ["hashed", "unit"]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Three tasks of digits in a memory, and the masks that a recall must find there."""
+
+    tasks: list[Task]
+    network: FixedNetwork
+    memory: MaskMemory
+    signature: KernelMean
+    masks: list[dict[str, Tensor]]
+
+    def inference(self, recall: str = "both", **changes: Any) -> RecallInference:
+        parts = {"network": self.network, "memory": self.memory, "signature": self.signature}
+        return RecallInference(**{**parts, "recall": recall, **changes})
+
+    def paper(self, generator: torch.Generator, **changes: Any) -> PaperInference:
+        parts = {"network": self.network, "memory": self.memory, "signature": self.signature}
+        return PaperInference(**{**parts, "generator": generator, **changes})
+
+    def sets(self, number: int, sets: int = 3, samples: int = 32) -> Tensor:
+        g = torch.Generator().manual_seed(number)
+        pool = self.tasks[number].recall_images
+        return self.inference().sets(pool, sets=sets, samples=samples, generator=g)
+
+
+@pytest.fixture(scope="module")
+def learned(generator: Callable[[int], torch.Generator]) -> Callable[[str], Learned]:
+    tasks = split_digits(seed=0, tasks=3)
+    signature = KernelMean(64, features=1024, generator=generator(3))
+    settings = TrainingSettings(epochs=8, batch=64, noise=1.5)
+    kept: dict[str, Learned] = {}
+
+    def learn(kind: str) -> Learned:
+        if kind in kept:
+            return kept[kind]
+        network: FixedNetwork
+        if kind == "hashed":
+            network = HashedNetwork(
+                [64, 100, 50, 20], bits=512, network=generator(1), spread=generator(2)
+            )
+        else:
+            network = UnitNetwork(
+                [64, 128, 128, 50],
+                network=generator(1),
+                normalisation="batch" if kind == "batch" else "layer",
+            )
+        memory = MaskMemory(network.mask_sizes, seed=1, signature_bits=512)
+        masks = []
+        for i, task in enumerate(tasks):
+            mask = train_mask(
+                network,
+                task.train_images,
+                task.train_labels,
+                settings,
+                scores=generator(10 + i),
+                batches=generator(20 + i),
+            )
+            memory.store(mask, signature=signature(task.train_images))
+            masks.append(mask)
+        kept[kind] = Learned(tasks, network, memory, signature, masks)
+        return kept[kind]
+
+    return learn
+
+
+# --- the right mask
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("recall", RECALLS)
+@pytest.mark.parametrize("number", range(3))
+def test_32_images_recall_the_learned_mask_bit_for_bit(
+    kind: str, recall: str, number: int, learned
+) -> None:
+    setup = learned(kind)
+    found = setup.inference(recall).infer(setup.sets(number))
+    assert found.task.tolist() == [number] * 3
+    assert found.converged.all()
+    for name, mask in setup.masks[number].items():
+        assert found.masks[name].dtype == torch.bool
+        assert torch.equal(found.masks[name], mask.expand(3, -1)), name
+
+
+def test_sets_of_different_tasks_are_told_apart_in_one_call(learned) -> None:
+    setup = learned("hashed")
+    mixed = torch.cat([setup.sets(2, 1), setup.sets(0, 1), setup.sets(1, 1), setup.sets(0, 1)])
+    assert setup.inference().infer(mixed).task.tolist() == [2, 0, 1, 0]
+
+
+def test_the_recalled_mask_predicts_the_scored_images(learned) -> None:
+    setup = learned("hashed")
+    task = setup.tasks[1]
+    found = setup.inference().infer(setup.sets(1, 1))
+    predict = setup.network.predictor({n: m[0] for n, m in found.masks.items()}, task.recall_images)
+    right = predict(task.scored_images).argmax(-1) == task.scored_labels
+    assert float(right.float().mean()) > 0.85
+
+
+# --- what a recall may depend on
+
+
+@pytest.mark.parametrize("recall", RECALLS)
+def test_chunks_do_not_change_what_is_recalled(recall: str, learned) -> None:
+    setup = learned("unit")
+    sets = torch.cat([setup.sets(number, 2) for number in range(3)])
+    inference = setup.inference(recall)
+    whole, parts = inference.infer(sets, chunk=100), inference.infer(sets, chunk=4)
+    assert torch.equal(whole.task, parts.task)
+    assert torch.equal(whole.converged, parts.converged)
+    assert all(torch.equal(whole.masks[name], parts.masks[name]) for name in whole.masks)
+
+
+@pytest.mark.parametrize("recall", RECALLS)
+def test_a_set_is_recalled_alone_as_among_others(recall: str, learned) -> None:
+    setup = learned("hashed")
+    sets = torch.cat([setup.sets(number, 1, samples=4) for number in range(3)])
+    inference = setup.inference(recall)
+    together = inference.infer(sets)
+    for row in range(3):
+        alone = inference.infer(sets[row : row + 1])
+        assert int(alone.task[0]) == int(together.task[row])
+        assert torch.equal(alone.masks["bits"][0], together.masks["bits"][row])
+
+
+def test_recall_by_address_never_asks_the_network(learned) -> None:
+    class Deaf(UnitNetwork):
+        def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+            pytest.fail("the network was asked")
+
+    setup = learned("unit")
+    deaf = Deaf([64, 128, 128, 50], network=torch.Generator())
+    found = setup.inference("address", network=deaf).infer(setup.sets(2))
+    assert found.task.tolist() == [2, 2, 2]
+
+
+def test_recall_by_entropy_never_asks_for_the_address(learned) -> None:
+    def deaf(images: Tensor) -> Tensor:
+        pytest.fail("the address was asked for")
+
+    setup = learned("unit")
+    found = setup.inference("entropy", signature=deaf).infer(setup.sets(2))
+    assert found.task.tolist() == [2, 2, 2]
+
+
+def test_recall_changes_neither_memory_nor_network(learned) -> None:
+    setup = learned("unit")
+    psi, weights = setup.memory.reservoir.psi.clone(), setup.network.get_buffer("weight1").clone()
+    setup.inference().infer(setup.sets(0))
+    assert torch.equal(setup.memory.reservoir.psi, psi)
+    assert torch.equal(setup.network.get_buffer("weight1"), weights)
+    assert setup.memory.count == 3
+
+
+def test_inference_leaves_the_global_generator_alone(learned, generator) -> None:
+    setup = learned("batch")
+    before = torch.get_rng_state()
+    setup.inference().infer(setup.sets(0))
+    setup.paper(generator(0), steps=3).infer(setup.sets(0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- sets of images
+
+
+def test_sets_have_no_repeats_and_come_from_the_pool(learned, generator) -> None:
+    pool = torch.arange(40.0)[:, None].expand(-1, 3)
+    sets = learned("unit").inference().sets(pool, sets=10, samples=12, generator=generator(0))
+    assert sets.shape == (10, 12, 3)
+    for chosen in sets[:, :, 0]:
+        assert len(set(chosen.tolist())) == 12
+        assert set(chosen.tolist()) <= set(range(40))
+
+
+def test_sets_are_drawn_anew(learned, generator) -> None:
+    pool = torch.arange(1000.0)[:, None]
+    sets = learned("unit").inference().sets(pool, sets=2, samples=10, generator=generator(0))
+    assert not torch.equal(sets[0], sets[1])
+
+
+def test_equal_generators_draw_equal_sets(learned, generator) -> None:
+    pool = torch.arange(1000.0)[:, None]
+    inference = learned("unit").inference()
+    a, b = (inference.sets(pool, sets=2, samples=9, generator=generator(4)) for _ in range(2))
+    assert torch.equal(a, b)
+
+
+def test_the_whole_pool_can_be_a_set(learned, generator) -> None:
+    pool = torch.arange(5.0)[:, None]
+    sets = learned("unit").inference().sets(pool, sets=1, samples=5, generator=generator(0))
+    assert sorted(sets.flatten().tolist()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("samples", [0, 6, -1])
+def test_more_images_than_the_pool_has_are_refused(samples: int, learned, generator) -> None:
+    with pytest.raises(ConfigError, match=f"1 to 5 images.*got {samples}"):
+        learned("unit").inference().sets(
+            torch.zeros(5, 3), sets=1, samples=samples, generator=generator(0)
+        )
+
+
+# --- errors
+
+
+def test_an_unknown_way_of_recall_is_refused(learned) -> None:
+    with pytest.raises(ConfigError, match="both, entropy, address, got 'guess'"):
+        learned("unit").inference("guess")
+
+
+def test_nothing_can_be_inferred_before_a_task_is_learned(learned) -> None:
+    setup = learned("unit")
+    empty = MaskMemory(setup.network.mask_sizes, signature_bits=512)
+    with pytest.raises(EmptyMemoryError):
+        setup.inference(memory=empty).infer(setup.sets(0))
+
+
+# --- step by step
+
+
+@pytest.mark.parametrize("recall", RECALLS)
+def test_a_trace_ends_where_the_recall_ends(recall: str, learned) -> None:
+    setup = learned("unit")
+    hit, trace = setup.inference(recall).trace(setup.sets(1, 1)[0])
+    assert hit.task.tolist() == [1]
+    assert float(trace.overlap[:, 0].max()) == pytest.approx(1, abs=1e-4)
+    assert len(trace.energy) == len(trace.attempt) == len(trace.states)
+    assert (trace.penalty is None) == (recall == "address")
+
+
+# --- the paper's recall
+
+
+def test_the_papers_recall_answers_for_every_set(learned, generator) -> None:
+    setup = learned("batch")
+    inference = setup.paper(generator(0))
+    pool = setup.tasks[1].recall_images
+    sets = inference.sets(pool, sets=2, samples=16, generator=generator(1))
+    found = inference.infer(sets)
+    assert {name: tuple(m.shape) for name, m in found.masks.items()} == {
+        "hidden1": (2, 128),
+        "hidden2": (2, 128),
+    }
+    assert found.task.shape == found.steps.shape == found.converged.shape == (2,)
+    assert bool((found.steps <= 30).all())
+
+
+def test_the_papers_recall_sees_a_fresh_batch_of_the_given_images_each_step(
+    learned, generator
+) -> None:
+    seen: list[Tensor] = []
+
+    class Watching(UnitNetwork):
+        def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+            seen.append(images.clone())
+            return super().forward(images, masks)
+
+    setup = learned("batch")
+    network = Watching([64, 128, 128, 50], network=generator(1), normalisation="batch")
+    inference = setup.paper(generator(0), network=network, steps=5)
+    pool = setup.tasks[1].recall_images
+    inference.infer(inference.sets(pool, sets=2, samples=7, generator=generator(1)))
+    assert len(seen) >= 5
+    assert all(images.shape == (2, 7, 64) for images in seen)
+    known = {image.numpy().tobytes() for image in pool}
+    assert all(image.numpy().tobytes() in known for x in seen for image in x.flatten(0, 1))
+    assert not torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0][0], seen[0][1])
+
+
+def test_the_papers_recall_is_the_same_for_equal_generators(learned, generator) -> None:
+    setup = learned("batch")
+    a, b = (setup.paper(generator(6), steps=8).infer(setup.sets(0, 2)) for _ in range(2))
+    assert all(torch.equal(a.masks[name], b.masks[name]) for name in a.masks)
+
+
+def test_the_papers_recall_needs_no_address(learned, generator) -> None:
+    setup = learned("batch")
+    bare = MaskMemory(setup.network.mask_sizes, seed=1, signature_bits=0)
+    for masks in setup.masks:
+        bare.store(masks)
+    found = setup.paper(generator(0), memory=bare, steps=3).infer(setup.sets(0, 1))
+    assert found.task.shape == (1,)
