@@ -360,11 +360,18 @@ class MaskMemory:
             verified = self.reservoir.is_memory(state) & exact
             return state, verified if task is None else verified & (tasks == task)
 
+        def resolve(state: Tensor) -> Tensor:
+            """The key of the strongest memory in a mixture, as a cue."""
+            start = torch.zeros_like(state)
+            start[:, self._key] = self._keys(self._nearest(state)[0])
+            return start
+
         choose = penalty is not None or signature is not None
         found = self.reservoir.seek(
             cue=joined,
             penalty=on_masks if penalty is not None else None,
             check=check,
+            resolve=resolve if choose else None,
             dynamics=dynamics,
             attempts=attempts if choose or task is not None else 1,
             compare=choose,

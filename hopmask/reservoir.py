@@ -20,7 +20,7 @@ from hopmask.errors import (
 )
 from hopmask.recall import SETTLE, Dynamics, Landscape, Penalty
 from hopmask.rules import LearningRule, rule_named
-from hopmask.search import RESIDUAL_TOLERANCE, Check, Found, Trace, search
+from hopmask.search import RESIDUAL_TOLERANCE, Check, Found, Resolve, Trace, search
 from hopmask.spins import check_spins, to_spins
 
 _DUPLICATE_RESIDUAL = 0.2  # a fixed point this close to the stored span is a stored pattern
@@ -270,6 +270,7 @@ class Reservoir:
             cue=cue,
             penalty=flat if penalty is not None else None,
             check=check,
+            resolve=None,
             dynamics=dynamics,
             attempts=attempts if penalty is not None else 1,
             compare=penalty is not None,
@@ -291,6 +292,7 @@ class Reservoir:
         cue: Tensor | None,
         penalty: Penalty | None,
         check: Check,
+        resolve: Resolve | None,
         dynamics: Sequence[Dynamics],
         attempts: int,
         compare: bool,
@@ -316,6 +318,7 @@ class Reservoir:
             self.landscape(penalty, batch),
             cue=cue,
             check=check,
+            resolve=None if dynamics[0].from_mean else resolve,
             count=self.count,
             dynamics=dynamics,
             attempts=attempts,

@@ -22,6 +22,7 @@ AGREEMENT_WEIGHT = 0.5  # penalty worth one standard deviation of the cue's agre
 RESIDUAL_TOLERANCE = 0.1  # above it an answer is no memory; a 3-mixture has 0.25
 
 Check = Callable[[Tensor], tuple[Tensor, Tensor]]  # (b, d) -> the same, oriented; verified (b,)
+Resolve = Callable[[Tensor], Tensor]  # states that are no memory (b, d) -> where to start again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,7 @@ def search(
     *,
     cue: Tensor | None,
     check: Check,
+    resolve: Resolve | None,
     count: int,
     dynamics: Sequence[Dynamics],
     attempts: int,
@@ -82,6 +84,7 @@ def search(
         landscape: energy and penalty.
         cue: b, (batch, d), or None when the penalty alone points.
         check: turns states the right way round and says which are memories.
+        resolve: where to descend from once more after ending in a mixture; None to accept it.
         count: number of stored patterns.
         dynamics: parts of each descent.
         attempts: basins to visit at most.
@@ -93,19 +96,27 @@ def search(
     start = _start(landscape, cue, count, dynamics, batch, pointed=compare)
     best: Found | None = None
     lowest = start.new_full((batch,), torch.inf)
-    paths: list[Tensor] = []
+    trail: list[tuple[int, Tensor]] = []
     for attempt in range(max(1, min(attempts, count))):
         descent = descend(landscape, landscape.outside(start), dynamics, trace=trace)
         state, verified = check(_settle(landscape, descent.state) if attempt else descent.state)
+        steps = descent.steps + pointing
+        trail.append((attempt, descent.path))
+        if resolve is not None and not bool(verified.all()):
+            descent = descend(landscape, resolve(state), dynamics, trace=trace)
+            trail.append((attempt, descent.path))
+            again, resolved = check(_settle(landscape, descent.state))
+            state = torch.where(verified[:, None], state, again)
+            steps = torch.where(verified, steps, steps + descent.steps)
+            verified = verified | resolved
         value = torch.where(verified, _objective(landscape, cue, state), torch.inf)
-        best = _better(best, state, verified, value < lowest, descent.steps + pointing)
-        paths.append(descent.path)
+        best = _better(best, state, verified, value < lowest, steps)
         lowest = torch.minimum(lowest, value)
         if not compare and bool(best.verified.all()):
             break
         landscape.reject(state)
     assert best is not None
-    return replace(best, trace=_traced(landscape, paths, best.state)) if trace else best
+    return replace(best, trace=_traced(landscape, trail, best.state)) if trace else best
 
 
 def _start(
@@ -173,9 +184,9 @@ def _better(
     )
 
 
-def _traced(landscape: Landscape, paths: list[Tensor], answer: Tensor) -> Trace:
-    attempts = [torch.full((len(path),), number) for number, path in enumerate(paths)]
-    states = torch.cat(paths).clamp(-1, 1)
+def _traced(landscape: Landscape, trail: list[tuple[int, Tensor]], answer: Tensor) -> Trace:
+    attempts = [torch.full((len(path),), attempt) for attempt, path in trail]
+    states = torch.cat([path for _, path in trail]).clamp(-1, 1)
     penalty = None
     if landscape.penalty is not None:
         with torch.no_grad():
