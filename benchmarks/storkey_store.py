@@ -2,19 +2,21 @@
 
     python benchmarks/storkey_store.py [--size 2048] [--repeats 15] [--out FILE]
 
-Both run in turn on equal couplings; the figure is the median ratio.
+The rule's update alone, `Reservoir.store` with its checks, and the textbook run in turn on the same
+patterns; the figures are medians of the ratios.
 """
 
 import argparse
 import json
 import statistics
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from hopmask import Storkey
+from hopmask import Reservoir, Storkey
 
 
 def textbook(weights: Tensor, pattern: Tensor) -> Tensor:
@@ -30,29 +32,36 @@ def textbook(weights: Tensor, pattern: Tensor) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=2048)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=31)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
     patterns = torch.randint(0, 2, (options.repeats, options.size), generator=generator) * 2.0 - 1
     ours, theirs = torch.zeros(options.size, options.size), torch.zeros(options.size, options.size)
-    rule, seconds = Storkey(), {"hopmask": [], "textbook": []}
+    reservoir, rule = Reservoir(options.size), Storkey()
+    seconds: dict[str, list[float]] = {"update": [], "store": [], "textbook": []}
     for pattern in patterns:
-        start = time.perf_counter()
+        times = [time.perf_counter()]
         rule.update(ours, pattern)
-        middle = time.perf_counter()
+        times.append(time.perf_counter())
+        reservoir.store(pattern)
+        times.append(time.perf_counter())
         theirs = textbook(theirs, pattern)
-        seconds["hopmask"].append(middle - start)
-        seconds["textbook"].append(time.perf_counter() - middle)
-    ratios = [t / h for h, t in zip(seconds["hopmask"], seconds["textbook"], strict=True)]
+        times.append(time.perf_counter())
+        for name, (start, end) in zip(seconds, pairwise(times), strict=True):
+            seconds[name].append(end - start)
+
+    def ratio(name: str) -> float:
+        pairs = zip(seconds["textbook"], seconds[name], strict=True)
+        return statistics.median(slow / fast for slow, fast in pairs)
+
     result = {
         "size": options.size,
         "repeats": options.repeats,
         "threads": torch.get_num_threads(),
-        "hopmask_ms": 1e3 * statistics.median(seconds["hopmask"]),
-        "textbook_ms": 1e3 * statistics.median(seconds["textbook"]),
-        "ratio_median": statistics.median(ratios),
-        "ratio_min": min(ratios),
+        "median_ms": {name: 1e3 * statistics.median(values) for name, values in seconds.items()},
+        "textbook_over_update": ratio("update"),
+        "textbook_over_store": ratio("store"),
         "largest_difference": (ours - theirs).abs().max().item(),
     }
     text = json.dumps(result, indent=2)

@@ -1,10 +1,10 @@
-"""Addresses: key bits from a task's number, content bits from its data. Nothing is stored here."""
+"""Addresses: key bits from a task's number, content bits from its data. No list is kept here."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hopmask.errors import CueError
+from hopmask.errors import ConfigError, CueError
 
 _NO_VARIATION = 1e-6  # spread of a vector, relative to its largest entry, that is rounding
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -97,3 +97,77 @@ class ContentAddress:
         if self._map.shape[0] != length:
             self._map = key_bits(self.seed, torch.arange(length), self.bits, domain=2)
         return self._map
+
+
+class Addresses:
+    """The head [key | content address] of a memory's joint vector: what is stored, what asks.
+
+    Args:
+        seed: the memory's seed.
+        key_bits: bits that stand for a task's number.
+        signature_bits: bits of the content address; 0 for none.
+
+    Raises:
+        ConfigError: numbers of bits that nothing can be built from.
+
+    Example:
+        >>> Addresses(seed=0, key_bits=64, signature_bits=0).head(task=3, signature=None).shape
+        torch.Size([64])
+    """
+
+    def __init__(self, *, seed: int, key_bits: int, signature_bits: int) -> None:
+        for name, bits, least in (("key", key_bits, 32), ("signature", signature_bits, 0)):
+            if isinstance(bits, bool) or not isinstance(bits, int) or bits < least:
+                raise ConfigError(f"{name}_bits must be at least {least}, got {bits!r}")
+        self.seed, self.key_bits, self.signature_bits = seed, key_bits, signature_bits
+        self.width = key_bits + signature_bits
+        self.key = slice(0, key_bits)
+        self.content = slice(key_bits, self.width)
+        self.signature_length = 0  # of every signature; 0 until there is one
+        self._content = ContentAddress(seed=seed, bits=signature_bits)
+
+    def keys(self, tasks: Tensor) -> Tensor:
+        """Keys of tasks (k,): ±1, (k, key_bits)."""
+        return key_bits(self.seed, tasks, self.key_bits)
+
+    def nearest(self, states: Tensor, tasks: int) -> tuple[Tensor, Tensor]:
+        """Of joint states (b, d): the task below `tasks` of nearest key (b,), and its overlap (b,).
+
+        The overlap is negative where the negative of the key is what is near.
+        """
+        overlaps = states[:, self.key] @ self.keys(torch.arange(tasks)).to(states).T / self.key_bits
+        nearest = overlaps.abs().argmax(-1)
+        return nearest, overlaps.gather(1, nearest[:, None])[:, 0]
+
+    def head(self, task: int, signature: Tensor | None) -> Tensor:
+        """±1 bits (width,) to store with a task; CueError for a signature that does not fit."""
+        if signature is None:  # the key goes on: as good as random, as no data asks for it
+            return key_bits(self.seed, torch.tensor([task]), self.width)[0]
+        self._check(signature)
+        if signature.ndim != 1:
+            raise CueError(f"store takes one signature (n,), got shape {tuple(signature.shape)}")
+        bits = self._content.bits_of(signature)
+        return torch.cat([self.keys(torch.tensor([task]))[0].to(bits), bits])
+
+    def cue(self, signature: Tensor, mean: Tensor, count: int) -> Tensor:
+        """Graded address bits of signatures (n,) or (b, n), centred on what is stored.
+
+        p − (1 − 1/k) μ (p·μ) / (μ·μ), with μ the mean (d,) of the k joint vectors stored.
+        """
+        self._check(signature)
+        if self.signature_length == 0:
+            raise CueError("no task was stored with a signature: give one to store(...)")
+        bits, mean = self._content.project(signature).to(mean), mean[self.content]
+        along = (bits @ mean) / mean.square().sum().clamp_min(1e-30)
+        return bits - (1 - 1 / count) * along[..., None] * mean
+
+    def _check(self, signature: Tensor) -> None:
+        if self.signature_bits == 0:
+            raise CueError("this memory has no content address: build it with signature_bits=512")
+        if not isinstance(signature, Tensor) or signature.ndim == 0:
+            raise CueError("a signature must be a floating tensor of shape (n,) or (batch, n)")
+        if self.signature_length not in (0, signature.shape[-1]):
+            raise CueError(
+                f"the memory's signatures have length {self.signature_length}, got "
+                f"{signature.shape[-1]}: compute them in the same way for every store and recall"
+            )

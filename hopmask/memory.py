@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hopmask import storage
-from hopmask.address import ContentAddress, key_bits
+from hopmask.address import Addresses
 from hopmask.errors import (
     ConfigError,
     CueError,
@@ -110,17 +110,10 @@ class MaskMemory:
     ) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ConfigError(f"seed must be an integer >= 0, got {seed!r}")
-        for name, bits, least in (("key", key_bits, 32), ("signature", signature_bits, 0)):
-            if isinstance(bits, bool) or not isinstance(bits, int) or bits < least:
-                raise ConfigError(f"{name}_bits must be at least {least}, got {bits!r}")
-        self.seed = seed
-        self.key_bits, self.signature_bits = key_bits, signature_bits
-        self._layout = Layout(sizes, head=key_bits + signature_bits)
-        self._key = slice(0, key_bits)
-        self._signature = slice(key_bits, key_bits + signature_bits)
-        self._address = ContentAddress(seed=seed, bits=signature_bits)
+        self.seed, self.key_bits, self.signature_bits = seed, key_bits, signature_bits
+        self._addresses = Addresses(seed=seed, key_bits=key_bits, signature_bits=signature_bits)
+        self._layout = Layout(sizes, head=self._addresses.width)
         self._next = 0  # number of the next task; ahead of `count` once one was forgotten
-        self._signature_length = 0  # of every signature; 0 until there is one
         self.reservoir = Reservoir(self._layout.size, rule=rule, dtype=dtype, device=device)
 
     @property
@@ -166,8 +159,7 @@ class MaskMemory:
         body = self._body_of(masks)
         task = self._next
         pattern = self._blank(1)[0]
-        pattern[self._key] = self._keys(torch.tensor([task]))[0]
-        pattern[self._signature] = self._signature_bits(task, signature)
+        pattern[: self._addresses.width] = self._addresses.head(task, signature)
         pattern[self._layout.body] = body
         self._refuse_duplicate(body)
         held = self.count
@@ -177,7 +169,7 @@ class MaskMemory:
             if self.count > held:
                 self._next = task + 1
                 if signature is not None:
-                    self._signature_length = signature.shape[-1]
+                    self._addresses.signature_length = signature.shape[-1]
         self._warn_if_full(task)
         return task
 
@@ -226,9 +218,16 @@ class MaskMemory:
             Wortsman et al. 2020 (arXiv 2006.14769), section 3.5.
         """
         found, flat = self._seek(
-            task, cue, signature, penalty, dynamics, attempts, batch=batch, trace=trace
+            task=task,
+            cue=cue,
+            signature=signature,
+            penalty=penalty,
+            dynamics=dynamics,
+            attempts=attempts,
+            batch=batch,
+            trace=trace,
         )
-        tasks, _ = self._nearest(found.state)
+        tasks, _ = self._addresses.nearest(found.state, self._next)
         masks = {n: m > 0.5 for n, m in self._layout.split((1 + found.state) / 2).items()}
         return Hit(
             masks={n: m[0] for n, m in masks.items()} if flat else masks,
@@ -256,7 +255,7 @@ class MaskMemory:
             >>> memory.count
             0
         """
-        found, _ = self._seek(task, None, None, None, SETTLE, 8, batch=None, trace=False)
+        found, _ = self._seek(task=task)
         if not bool(found.verified[0]):
             raise UnknownTaskError(
                 f"task {task} cannot be recalled exactly, so it cannot be forgotten exactly: "
@@ -298,7 +297,7 @@ class MaskMemory:
             "key_bits": self.key_bits,
             "signature_bits": self.signature_bits,
         }
-        storage.write(path, meta, self.reservoir, (self._next, self._signature_length))
+        storage.write(path, meta, self.reservoir, (self._next, self._addresses.signature_length))
 
     @classmethod
     def _restored(
@@ -318,20 +317,21 @@ class MaskMemory:
                 f"its layers need {memory.reservoir.size} spins, its matrix has {reservoir.size}"
             )
         memory.reservoir = reservoir
-        memory._next, memory._signature_length = next_task, signature_length
+        memory._next = next_task
+        memory._addresses.signature_length = signature_length
         return memory
 
     def _seek(
         self,
-        task: int | None,
-        cue: Mapping[str, Tensor] | None,
-        signature: Tensor | None,
-        penalty: MaskPenalty | None,
-        dynamics: Sequence[Dynamics],
-        attempts: int,
         *,
-        batch: int | None,
-        trace: bool,
+        task: int | None = None,
+        cue: Mapping[str, Tensor] | None = None,
+        signature: Tensor | None = None,
+        penalty: MaskPenalty | None = None,
+        dynamics: Sequence[Dynamics] = SETTLE,
+        attempts: int = 8,
+        batch: int | None = None,
+        trace: bool = False,
     ) -> tuple[Found, bool]:
         """The joint states found, and whether the caller asked for one answer, not a batch."""
         self.reservoir.require_patterns()
@@ -352,7 +352,7 @@ class MaskMemory:
             return value[None] if isinstance(value, Tensor) and value.ndim == 0 else value
 
         def check(state: Tensor) -> tuple[Tensor, Tensor]:
-            tasks, agreement = self._nearest(state)
+            tasks, agreement = self._addresses.nearest(state, self._next)
             exact = agreement.abs() == 1
             toward = self.reservoir.mean if joined is None else joined
             wrong = torch.where(exact, agreement < 0, (state * toward).sum(-1) < 0)
@@ -363,7 +363,8 @@ class MaskMemory:
         def resolve(state: Tensor) -> Tensor:
             """The key of the strongest memory in a mixture, as a cue."""
             start = torch.zeros_like(state)
-            start[:, self._key] = self._keys(self._nearest(state)[0])
+            tasks, _ = self._addresses.nearest(state, self._next)
+            start[:, self._addresses.key] = self._addresses.keys(tasks).to(state)
             return start
 
         choose = penalty is not None or signature is not None
@@ -386,9 +387,10 @@ class MaskMemory:
         """The joint cue (batch, d), 0 where nothing is known, and whether it came as a batch."""
         parts: list[tuple[slice, Tensor]] = []
         if task is not None:
-            parts.append((self._key, self._keys(torch.tensor([task]))[0]))
+            parts.append((self._addresses.key, self._addresses.keys(torch.tensor([task]))[0]))
         if signature is not None:
-            parts.append((self._signature, self._signature_cue(signature)))
+            graded = self._addresses.cue(signature, self.reservoir.mean, self.count)
+            parts.append((self._addresses.content, graded))
         if cue is not None:
             parts.extend(self._layout.levels(cue))
         if not parts:
@@ -401,25 +403,6 @@ class MaskMemory:
         for where, part in parts:
             joined[:, where] = part.to(joined)
         return joined, batched
-
-    def _signature_cue(self, signature: Tensor) -> Tensor:
-        """Graded address bits, (bits,) or (batch, bits), without their part along the mean ones."""
-        self._check_signature(signature)
-        if self._signature_length == 0:
-            raise CueError("no task was stored with a signature: give one to store(...)")
-        bits = self._address.project(signature).to(self.reservoir.mean)
-        mean = self.reservoir.mean[self._signature]
-        along = (bits @ mean) / mean.square().sum().clamp_min(1e-30)
-        return bits - (1 - 1 / self.count) * along[..., None] * mean
-
-    def _signature_bits(self, task: int, signature: Tensor | None) -> Tensor:
-        if signature is None:  # the key's continuation: as good as random, as no data asks for it
-            keys = key_bits(self.seed, torch.tensor([task]), self.key_bits + self.signature_bits)
-            return keys[0, self.key_bits :].to(self.reservoir.mean)
-        self._check_signature(signature)
-        if isinstance(signature, Tensor) and signature.ndim != 1:
-            raise CueError(f"store takes one signature (n,), got shape {tuple(signature.shape)}")
-        return self._address.bits_of(signature).to(self.reservoir.mean)
 
     def _known_task(self, task: int) -> int:
         try:
@@ -437,7 +420,7 @@ class MaskMemory:
         if task == 0:
             return
         earlier = task * 40503 % 65521 % task
-        found, _ = self._seek(earlier, None, None, None, SETTLE, 1, batch=None, trace=False)
+        found, _ = self._seek(task=earlier, attempts=1)
         if not bool(found.verified[0]) and self._next == self.count:
             warnings.warn(
                 f"task {earlier} of {task + 1} is no longer recalled exactly (rule "
@@ -445,16 +428,6 @@ class MaskMemory:
                 f"{self.reservoir.load:.3f}): the memory is too full. Use a larger one",
                 OverloadWarning,
                 stacklevel=3,
-            )
-
-    def _check_signature(self, signature: Tensor) -> None:
-        if self.signature_bits == 0:
-            raise CueError("this memory has no content address: build it with signature_bits=512")
-        length = signature.shape[-1] if isinstance(signature, Tensor) and signature.ndim else 0
-        if self._signature_length not in (0, length):
-            raise CueError(
-                f"the memory's signatures have length {self._signature_length}, got {length}: "
-                "compute them in the same way for every store and recall"
             )
 
     def _refuse_duplicate(self, body: Tensor) -> None:
@@ -467,22 +440,13 @@ class MaskMemory:
         if bool((answer * body <= 0).any()):
             return
         state = descend(self.reservoir.landscape(None, 1), probe, SETTLE).state
-        tasks, agreement = self._nearest(state)
+        tasks, agreement = self._addresses.nearest(state, self._next)
         if agreement[0] > 0 and bool((state[0, self._layout.body] == body).all()):
             task = int(tasks[0])
             raise DuplicateError(
                 f"these masks are stored already, as task {task}: a second copy would distort "
                 f"both. Nothing was stored; use recall(task={task})"
             )
-
-    def _nearest(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Number of the task with the nearest key (b,), and the overlap with that key (b,)."""
-        overlaps = state[:, self._key] @ self._keys(torch.arange(self._next)).T / self.key_bits
-        tasks = overlaps.abs().argmax(-1)
-        return tasks, overlaps.gather(1, tasks[:, None])[:, 0]
-
-    def _keys(self, tasks: Tensor) -> Tensor:
-        return key_bits(self.seed, tasks, self.key_bits).to(self.reservoir.mean)
 
     def _body_of(self, masks: Mapping[str, Tensor]) -> Tensor:
         return self._layout.join(masks).to(self.reservoir.mean)

@@ -21,6 +21,7 @@ from hopmask import (
     NotForgettableError,
     OverloadWarning,
     PenaltyError,
+    SignPolish,
     UnknownTaskError,
     paper_schedule,
 )
@@ -847,3 +848,20 @@ def test_the_global_random_numbers_are_left_alone(tasks, signatures):
     memory.recall(penalty=lambda masks: masks["h1"].mean())
     assert torch.equal(torch.get_rng_state(), torch_before)
     assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+
+
+def test_a_mixture_is_resolved_into_a_memory(random_mask):
+    """A penalty that points at three memories alike ends in one of them, not between them."""
+    memory = MaskMemory({"h": 512})
+    masks = [random_mask(512, seed=seed) for seed in range(6)]
+    for mask in masks:
+        memory.store({"h": mask})
+    for first, second, third in ((0, 1, 2), (2, 5, 3), (4, 3, 1)):
+        between = (masks[first].float() + masks[second].float() + masks[third].float()) / 3
+        hit = memory.recall(
+            penalty=lambda m, target=between: (m["h"] - target).square().mean(),
+            dynamics=(SignPolish(),),  # cold: mixtures are stable
+            attempts=1,
+        )
+        assert hit.converged
+        assert hit.task in (first, second, third)
