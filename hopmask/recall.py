@@ -268,7 +268,7 @@ class SignPolish:
         _positive(self, "steps")
 
     def begin(self, landscape: Landscape, state: Tensor) -> tuple[Tensor, ...]:
-        return (sign(state, torch.ones_like(state)),)
+        return (state,)
 
     def step(self, landscape: Landscape, work: tuple[Tensor, ...], t: int) -> tuple[Tensor, ...]:
         return (sign(landscape.field(work[0]), work[0]),)
