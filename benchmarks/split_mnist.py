@@ -1,6 +1,7 @@
 """SplitMNIST with every way of recall: the figures of the README's table, as JSON.
 
     python benchmarks/split_mnist.py --data DIR [--seeds 0 1 2] [--out FILE]
+    python benchmarks/split_mnist.py --table    # of the rows in FILE, as in the README
 
 Each row has the figures of one `supsup run split-mnist` with the options that stand in it. Runs
 that differ in the recall alone learn the same masks, so these are trained once and the last
@@ -56,12 +57,40 @@ def runs(seeds: list[int]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]
         yield {"masks": "unit", "network": "paper", "seed": seed}, []
 
 
+def table(done: list[dict[str, Any]]) -> str:
+    """Means over the seeds, a line for each way of recall."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for entry in done:
+        options = entry["options"]
+        network = options.get("network", "standard")
+        samples = "64 at each step" if network == "paper" else str(options["infer_samples"])
+        key = (options["masks"], network, options.get("recall", "entropy"), samples)
+        groups.setdefault(key, []).append(entry)
+    lines = [
+        "| masks | network | recall | images | exact recall | accuracy | task told | steps |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for key, entries in groups.items():
+        means = [
+            sum(entry[name] for entry in entries) / len(entries)
+            for name in ("exact_recall_rate", "accuracy", "accuracy_given_task")
+        ]
+        figures = [f"{means[0]:.3f}", *(f"{mean:.4f}" for mean in means[1:])]
+        steps = max(entry["recall"]["steps_max"] for entry in entries)
+        lines.append(f"| {' | '.join([*key, *figures, str(steps)])} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/split_mnist.json"))
+    parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
+    if options.table:
+        print(table(json.loads(options.out.read_text())))
+        return
     done: list[dict[str, Any]] = []
     for first, others in runs(options.seeds):
         experiment = Experiment(RunSettings(benchmark="split-mnist", **first), data=options.data)

@@ -334,7 +334,7 @@ class MaskMemory:
         trace: bool = False,
     ) -> tuple[Found, bool]:
         """The joint states found, and whether the caller asked for one answer, not a batch."""
-        self.reservoir.require_patterns()
+        self.reservoir._require_patterns()
         task = None if task is None else self._known_task(task)
         joined, batched = self._cue(task, cue, signature)
         if joined is None and penalty is None:
@@ -368,7 +368,7 @@ class MaskMemory:
             return start
 
         choose = penalty is not None or signature is not None
-        found = self.reservoir.seek(
+        found = self.reservoir._seek(
             cue=joined,
             penalty=on_masks if penalty is not None else None,
             check=check,
@@ -439,7 +439,7 @@ class MaskMemory:
         answer = self.reservoir.rule.field(self.reservoir.psi, probe)[:, self._layout.body]
         if bool((answer * body <= 0).any()):
             return
-        state = descend(self.reservoir.landscape(None, 1), probe, SETTLE).state
+        state = descend(self.reservoir._landscape(None, 1), probe, SETTLE).state
         tasks, agreement = self._addresses.nearest(state, self._next)
         if agreement[0] > 0 and bool((state[0, self._layout.body] == body).all()):
             task = int(tasks[0])

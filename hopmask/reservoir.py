@@ -181,7 +181,7 @@ class Reservoir:
         pattern = self._spins(spins, "spins").reshape(-1, self.size)
         if len(pattern) != 1:
             raise CueError(f"forget takes one pattern, got {len(pattern)}")
-        self.require_patterns()
+        self._require_patterns()
         if not bool(self.is_memory(pattern)) or not bool(pattern[0] @ self.mean > 0):
             raise CueError(
                 "the pattern is not recognised as a stored one (its negative is not it): nothing "
@@ -241,7 +241,7 @@ class Reservoir:
             CueError: neither cue nor penalty, or a cue of wrong shape, value, or all zeros.
             PenaltyError: the penalty is not a finite, differentiable scalar.
         """
-        self.require_patterns()
+        self._require_patterns()
         if cue is None and penalty is None:
             raise CueError("recall needs a cue or a penalty, got neither")
         shape = torch.Size((self.size,))
@@ -266,7 +266,7 @@ class Reservoir:
             state = torch.where(wrong, -state, state)
             return state, self.is_memory(state)
 
-        found = self.seek(
+        found = self._seek(
             cue=cue,
             penalty=flat if penalty is not None else None,
             check=check,
@@ -286,7 +286,7 @@ class Reservoir:
             trace=found.trace,
         )
 
-    def seek(
+    def _seek(
         self,
         *,
         cue: Tensor | None,
@@ -315,7 +315,7 @@ class Reservoir:
         if not bool(torch.isfinite(self.mean).all() and torch.isfinite(self.psi.sum())):
             raise NumericalError("Ψ holds NaN or infinity: load a saved memory")
         return search(
-            self.landscape(penalty, batch),
+            self._landscape(penalty, batch),
             cue=cue,
             check=check,
             resolve=None if dynamics[0].from_mean else resolve,
@@ -327,7 +327,7 @@ class Reservoir:
             batch=batch,
         )
 
-    def landscape(self, penalty: Penalty | None, batch: int) -> Landscape:
+    def _landscape(self, penalty: Penalty | None, batch: int) -> Landscape:
         """What a descent of so many rows runs on."""
         return Landscape(self.rule, self.psi, self.mean, penalty, batch)
 
@@ -347,7 +347,7 @@ class Reservoir:
     def _stable(self, state: Tensor) -> Tensor:
         return (self.rule.field(self.psi, state) * state > 0).all(-1)
 
-    def require_patterns(self) -> None:
+    def _require_patterns(self) -> None:
         """Raise EmptyMemoryError if nothing is stored."""
         if self.count == 0:
             raise EmptyMemoryError("nothing is stored yet: call store(...) before recall")
