@@ -18,6 +18,7 @@ from hopmask.errors import (
     StoreNotFoundError,
     UnknownTaskError,
 )
+from hopmask.layout import Layout
 from hopmask.loading import load
 from hopmask.memory import Hit, MaskMemory
 from hopmask.recall import AnnealedDescent, MeanField, SignPolish, paper_schedule
@@ -38,6 +39,7 @@ __all__ = [
     "Hebbian",
     "Hit",
     "HopmaskError",
+    "Layout",
     "LearningRule",
     "MaskError",
     "MaskMemory",

@@ -127,6 +127,11 @@ class MaskMemory:
         return self.reservoir.count
 
     @property
+    def mean(self) -> Masks:
+        """Mean of the masks stored, name -> levels in [0, 1]: (1 + μ)/2, ½ while there are none."""
+        return self._layout.split((1 + self.reservoir.mean) / 2)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the state, Ψ, μ and counters; independent of `count`.
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -19,9 +20,12 @@ from rich.progress import (
 
 from hopmask import ConfigError, HopmaskError
 from supsup_bridge import report
-from supsup_bridge.experiment import SCENARIOS, Experiment, RunSettings
-from supsup_bridge.inference import RECALLS
-from supsup_bridge.tasks import BENCHMARKS, Task
+from supsup_bridge.experiment import Experiment, StreamEndedError
+from supsup_bridge.inference import INFERENCES
+from supsup_bridge.recall import RECALLS
+from supsup_bridge.settings import EPSILON, SCENARIOS, RunSettings
+from supsup_bridge.task import Task
+from supsup_bridge.tasks import BENCHMARKS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,49 +43,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    settings = RunSettings(
-        benchmark=options.benchmark,
-        scenario=options.scenario,
-        masks=options.masks or ("unit" if options.network == "paper" else "hashed"),
-        bits=options.bits,
-        recall=options.recall,
-        tasks=options.tasks,
-        seed=options.seed,
-        infer_samples=options.infer_samples,
-        network=options.network,
-        quick=options.quick,
-        device=options.device,
-    )
+    given = {name: value for name, value in vars(options).items() if name not in ("data", "out")}
+    settings = RunSettings(**given)
     experiment = Experiment(settings, data=options.data)
     out = _writable(options.out or Path("runs") / f"{settings.benchmark}-{_now()}")
-    names = [task.name for task in experiment.stream]
     try:
-        with _Bars(console, len(names)) as bars:
+        with _Bars(console, experiment, out) as bars:
             experiment.run(bars)
-    except KeyboardInterrupt:
-        report.write_json(experiment.result(), out / "result.partial.json")
-        experiment.memory.save(out / "memory.partial.h5")
+    except (KeyboardInterrupt, StreamEndedError) as stop:
+        _keep(experiment, out, partial=True)
+        why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
         errors.print(
-            f"interrupted after {experiment.memory.count} of {len(names)} tasks: what was done is "
+            f"{why}. After {len(experiment.names())} of {settings.tasks} tasks: what was done is "
             f"in {out}/result.partial.json and memory.partial.h5",
             style="yellow",
             markup=False,
         )
-        return 130
-    result = experiment.result()
-    report.write_json(result, out / "result.json")
-    experiment.memory.save(out / "memory.h5")
-    title = f"{settings.benchmark}, seed {settings.seed}: what each recall did, step by step"
-    report.recall_plot(list(experiment.record()), names, title).savefig(out / "recall.png")
-    console.print(report.summary_table(result, names))
-    console.print(f"{out}/result.json, memory.h5, recall.png", markup=False)
+        return 130 if isinstance(stop, KeyboardInterrupt) else 1
+    result = _keep(experiment, out, partial=False)
+    written = ["result.json", "memory.h5", "accuracy.png"]
+    if settings.memory == "hopfield":
+        title = f"{settings.benchmark}, seed {settings.seed}: what each recall did, step by step"
+        records = list(experiment.record())
+        report.recall_plot(records, experiment.names(), title).savefig(out / "recall.png")
+        written.append("recall.png")
+    report.accuracy_plot(result).savefig(out / "accuracy.png")
+    console.print(report.summary_table(result, experiment.names()))
+    console.print(f"{out}/{', '.join(written)}", markup=False)
     return 0
 
 
-class _Bars:
-    """Progress of a run: one bar for the tasks, one for the training steps of the present one."""
+def _keep(experiment: Experiment, out: Path, *, partial: bool) -> dict[str, Any]:
+    """Write the memory and the result; those of a run that is not finished bear other names."""
+    result = experiment.result()
+    mark = ".partial" if partial else ""
+    experiment.memory.save(out / f"memory{mark}.h5")
+    report.write_json(result, out / f"result{mark}.json")
+    if not partial:
+        for name in ("result.partial.json", "memory.partial.h5"):
+            (out / name).unlink(missing_ok=True)
+    return result
 
-    def __init__(self, console: Console, tasks: int) -> None:
+
+class _Bars:
+    """Progress of a run, and its results so far, written after each task.
+
+    One bar for the tasks, one for the training steps of the present one.
+    """
+
+    def __init__(self, console: Console, experiment: Experiment, out: Path) -> None:
+        self.experiment, self.out = experiment, out
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -90,7 +101,7 @@ class _Bars:
             TimeRemainingColumn(),
             console=console,
         )
-        self.all = self.progress.add_task("tasks", total=tasks)
+        self.all = self.progress.add_task("tasks", total=experiment.settings.tasks)
         self.steps = self.progress.add_task("training", total=None)
 
     def __enter__(self) -> "_Bars":
@@ -112,8 +123,10 @@ class _Bars:
         self.progress.update(
             self.steps, description=f"after task {after}: {task.name} {accuracy:.4f}"
         )
-        if number == after:
-            self.progress.update(self.all, completed=after + 1)
+
+    def learned(self, task: Task, number: int) -> None:
+        report.write_json(self.experiment.result(), self.out / "result.partial.json")
+        self.progress.update(self.all, completed=number + 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -123,10 +136,13 @@ def _parser() -> argparse.ArgumentParser:
         "Hopfield network of constant size, and recall the right one from unlabelled images.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser(
-        "run",
-        help="learn a benchmark's tasks and recall them",
-    )
+    run = commands.add_parser("run", help="learn a benchmark's tasks, infer them, and score")
+    _add_options(run)
+    return parser
+
+
+def _add_options(run: argparse.ArgumentParser) -> None:
+    """The options of `supsup run`; each is the setting of its name."""
     add = run.add_argument
     add(
         "benchmark",
@@ -135,23 +151,38 @@ def _parser() -> argparse.ArgumentParser:
         help=f"{', '.join(BENCHMARKS)} (default: %(default)s)",
     )
     add("--scenario", default="GNu", help=f"{', '.join(SCENARIOS)} (default: %(default)s)")
-    add("--masks", default=None, help="hashed or unit (default: hashed; with --network paper unit)")
+    add("--memory", default="hopfield", help="hopfield (default) or bank: every mask, one bit each")
+    add("--masks", help="hashed (default), unit, or weight (bank alone, its default)")
     add("--bits", type=int, help="mask bits (hashed) or hidden units a layer (unit)")
-    add("--recall", default=None, help=f"{', '.join(RECALLS)} (default: both)")
+    add("--recall", help=f"hopfield: {', '.join(RECALLS)} (default: both)")
+    add("--inference", help=f"bank: {', '.join(INFERENCES)} (default: the benchmark's)")
+    add("--objective", help="bank: H, entropy (default), or G, superfluous outputs")
+    add("--output-size", type=int, help="output units, superfluous ones included")
+    add("--sparsity", type=float, help="share of weights that a mask keeps (default: no limit)")
+    add("--mask-init", default="random", help="random (default), or mean of the masks so far")
+    add("--batches", type=int, help="training steps a task")
     add(
         "--network",
         default="standard",
-        help="standard (default), or paper: batch-norm and its schedule",
+        help="lenet-300-100, fc-1024-1024, layer-norm, package.module:function, or paper: "
+        "batch-norm and its schedule (default: the benchmark's)",
     )
-    add("--tasks", type=int, default=5, help="how many tasks (default: %(default)s)")
+    add("--tasks", type=int, help="how many tasks (default: the benchmark's)")
     add("--seed", type=int, default=0, help="of everything (default: %(default)s)")
-    add("--infer-samples", type=int, help="images a recall sees (default: 1; unit masks 64)")
+    add("--infer-samples", type=int, help="images that one task inference sees")
+    add(
+        "--epsilon",
+        type=float,
+        default=EPSILON,
+        help="NNs: a mask is known from 1/EPSILON sigma on",
+    )
+    add("--ask-every", type=int, default=100, help="NNs: batches between questions (100)")
+    add("--budget", type=int, help="NNs: masks at most (default: no limit)")
+    add("--evaluate-every", type=int, help="score all tasks whenever so many more were learned")
     add("--data", type=Path, help="folder of the data set's files (default: $HOPMASK_DATA)")
     add("--out", type=Path, help="where results go (default: runs/BENCHMARK-TIME)")
     add("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     add("--quick", action="store_true", help="20 training steps a task: a look, not a result")
-    add("--memory", default="hopfield", choices=["hopfield"], help="what keeps the masks")
-    return parser
 
 
 def _writable(out: Path) -> Path:

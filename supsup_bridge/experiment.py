@@ -1,11 +1,9 @@
-"""A run: learn the tasks of a stream one by one, keep only the reservoir, recall, and score."""
+"""A run: learn the tasks of a stream one by one, keep only the store, infer tasks, and score."""
 
 import platform
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,88 +13,31 @@ import torch
 from torch import Tensor
 
 import hopmask
-from hopmask import ConfigError, Hit, MaskMemory, Trace
+from hopmask import ConfigError, Hit, HopmaskError, MaskMemory, Trace
+from supsup_bridge import architectures, metrics
+from supsup_bridge.bank import MaskBank
 from supsup_bridge.features import KernelMean
-from supsup_bridge.inference import PAPER_STEPS, RECALLS, Inferred, PaperInference, RecallInference
-from supsup_bridge.metrics import average_accuracy, mask_digest, packed_bytes
-from supsup_bridge.networks import FixedNetwork, HashedNetwork, UnitNetwork
+from supsup_bridge.inference import TaskInference, inference_named
+from supsup_bridge.metrics import mask_digest
+from supsup_bridge.novelty import FreeLearner, NoveltyTest
+from supsup_bridge.objectives import Objective, objective_named
 from supsup_bridge.presets import Preset, preset
+from supsup_bridge.recall import PAPER_STEPS, PaperInference, RecallInference
+from supsup_bridge.scoring import Scorer, Scores, mean
+from supsup_bridge.settings import RunSettings
 from supsup_bridge.streams import stream, stream_seed
-from supsup_bridge.tasks import Task, task_stream
-from supsup_bridge.training import TrainingSettings, is_count, train_mask
+from supsup_bridge.task import Task
+from supsup_bridge.tasks import task_stream
+from supsup_bridge.timing import Stopwatch
+from supsup_bridge.training import batches_of, check_labels, train_mask
 
-SCENARIOS = ("GG", "GNs", "GNu")
-_SCORED_BATCH = 128
+_Progress = Callable[[int, int, float], None]  # step, steps, loss
 _FEATURES = 4096  # of the signature
+_CHECKED = 5  # tasks whose recall part is looked at before a run; the rest when they are scored
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """What to run. None means: what the benchmark's preset says.
-
-    Args:
-        benchmark: "split-digits" or "split-mnist".
-        scenario: "GG" (task told), "GNs" (only the label counts), "GNu" (task and label count).
-        masks: "hashed" or "unit".
-        bits: mask bits (hashed), or hidden units a layer (unit).
-        recall: "both", "entropy" or "address"; default "both", with the paper's network "entropy".
-        tasks: how many tasks.
-        seed: of everything.
-        infer_samples: images that one recall sees (the paper's network: at each step).
-        network: "standard", or "paper": batch-norm, the paper's training and recall schedule.
-        quick: few training steps, to see that everything runs; figures mean nothing.
-        device: "auto", "cpu" or "cuda".
-
-    Raises:
-        ConfigError: a value that is not one of these.
-
-    Example:
-        >>> RunSettings(masks="unit", seed=1).scenario
-        'GNu'
-
-    Source:
-        Scenarios: Wortsman et al. 2020 (arXiv 2006.14769), table 1.
-    """
-
-    benchmark: str = "split-digits"
-    scenario: str = "GNu"
-    masks: str = "hashed"
-    bits: int | None = None
-    recall: str | None = None
-    tasks: int = 5
-    seed: int = 0
-    infer_samples: int | None = None
-    network: str = "standard"
-    quick: bool = False
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name, known in (
-            ("scenario", SCENARIOS),
-            ("masks", ("hashed", "unit")),
-            ("recall", (*RECALLS, None)),
-            ("network", ("standard", "paper")),
-            ("device", ("auto", "cpu", "cuda")),
-        ):
-            value = getattr(self, name)
-            if value not in known:
-                names = [k for k in known if k]
-                near = get_close_matches(str(value), names, n=1, cutoff=0.0)[0]
-                raise ConfigError(
-                    f"unknown {name} {value!r}: did you mean '{near}'? Known: {', '.join(names)}"
-                )
-        for name, least in (("bits", 1), ("infer_samples", 1), ("tasks", 1), ("seed", 0)):
-            value = getattr(self, name)
-            optional = name in ("bits", "infer_samples")
-            if not (value is None and optional) and not is_count(value, least=least):
-                raise ConfigError(
-                    f"{name} must be at least {least}, got {value!r}: give a whole number"
-                )
-        if self.network == "paper" and self.recall not in (None, "entropy"):
-            raise ConfigError(
-                f"the paper's network recalls by energy and entropy alone, not by "
-                f"'{self.recall}': leave out --recall, or use the standard network"
-            )
+class StreamEndedError(HopmaskError, RuntimeError):
+    """A task stream ended before the tasks that the run was to learn."""
 
 
 class Observer(Protocol):
@@ -110,6 +51,10 @@ class Observer(Protocol):
         """Task `number` was scored after learning task `after`."""
         ...
 
+    def learned(self, task: Task, number: int) -> None:
+        """Task `number` was learned, stored and scored; results so far can be read."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
@@ -121,27 +66,16 @@ class Recorded:
     overlaps: Tensor
 
 
-@dataclass
-class _Scores:
-    """What one evaluation of all learned tasks measures."""
-
-    row: list[float | None]  # accuracy of each task
-    given: list[float] = field(default_factory=list)  # the same with the task told
-    inferred: list[bool] = field(default_factory=list)  # of each recall: task right
-    exact: list[bool] = field(default_factory=list)  # of each recall: every bit right
-    steps: list[int] = field(default_factory=list)
-    converged: list[bool] = field(default_factory=list)
-
-
 class Experiment:
     """One run, from the settings to the figures of `result.json`.
 
-    After `store` a task's masks are gone: what remains is the memory, and a digest of each learned
-    mask, kept for measuring `exact_recall_rate` and never shown to a recall.
+    With a Hopfield memory a task's masks are gone after `store`: what remains is the memory, and a
+    digest of each learned mask, kept for measuring `exact_recall_rate` and never shown to a recall.
 
     Args:
         settings: what to run.
         data: folder of the data set's files, where the benchmark needs one.
+        tasks: tasks of your own in place of the benchmark's; the preset stays the benchmark's.
 
     Raises:
         ConfigError: settings that do not fit together.
@@ -157,48 +91,89 @@ class Experiment:
         for every 128 scored images (the paper's batch).
     """
 
-    def __init__(self, settings: RunSettings, *, data: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        *,
+        data: Path | None = None,
+        tasks: Sequence[Task] | None = None,
+    ) -> None:
         self.preset: Preset = _resolved(settings)
         self.settings = settings
         self.device = _device(settings.device)
-        self.samples = settings.infer_samples or self.preset.infer_samples
-        self.stream = task_stream(
-            settings.benchmark, seed=settings.seed, tasks=settings.tasks, data=data
-        )
-        smallest = min(len(task.recall_images) for task in self.stream)
-        if self.samples > smallest:
-            raise ConfigError(
-                f"a recall of {settings.benchmark} can see at most {smallest} images (its recall "
-                f"part), got infer_samples={self.samples}"
+        self.samples = self.preset.infer_samples
+        self.stream: Sequence[Task] = (
+            tasks
+            if tasks is not None
+            else task_stream(
+                settings.benchmark, seed=settings.seed, tasks=_tasks(settings), data=data
             )
-        inputs = self.stream[0].train_images.shape[1]
-        self.network = _network(settings, self.preset, inputs).to(self.device)
-        self.memory = MaskMemory(
-            self.network.mask_sizes,
-            seed=stream_seed(settings.seed, "memory"),
-            signature_bits=self.preset.signature_bits,
-            device=self.device,
         )
+        self._check_samples()
+        first = self.stream[0]
+        inputs = first.recall_images.shape[1]
+        self.labels = first.classes
+        if self.labels > self.preset.outputs:
+            raise ConfigError(
+                f"{settings.benchmark} has {self.labels} labels, the network {self.preset.outputs} "
+                f"outputs: set --output-size to at least {self.labels}"
+            )
+        self.network = architectures.build(
+            self.preset.network,
+            masks=str(settings.masks),
+            inputs=inputs,
+            outputs=self.preset.outputs,
+            bits=self.preset.bits,
+            weights=stream(settings.seed, "network"),
+            spread=stream(settings.seed, "map"),
+        ).to(self.device)
+        self.objective = self._objective()
+        self.memory = self._memory()
         self.signature = KernelMean(
             inputs, features=_FEATURES, generator=stream(settings.seed, "signature")
         )
+        self.watch = Stopwatch("train", "store", "recall", "evaluate")
+        self._free = self._learner() if settings.scenario == "NNs" else None
         self._digests: list[str] = []
+        self._used: list[list[int]] = []  # of each task, the training batches of each mask
         self._matrix: list[list[float | None]] = []
-        self._scores = _Scores(row=[])  # of the last complete evaluation
-        self._seconds = dict.fromkeys(("train", "store", "recall", "evaluate"), 0.0)
-        self._started = time.perf_counter()
+        self._curve: list[dict[str, Any]] = []
+        self._scores = Scores(row=[])  # of the last whole evaluation
 
     def run(self, observer: Observer) -> None:
-        """Learn and evaluate every task; what was done before an interruption stays readable."""
-        for number, task in enumerate(self.stream):
-            self._learn(number, task, observer)
-            self.evaluate(observer)
+        """Learn and score every task; what was done before an interruption stays readable.
 
-    def _learn(self, number: int, task: Task, observer: Observer) -> None:
+        Raises:
+            StreamEndedError: there are fewer tasks than the settings say; those are learned.
+        """
+        total = _tasks(self.settings)
+        for number in range(total):
+            try:
+                task = self.stream[number]
+            except IndexError:
+                raise StreamEndedError(
+                    f"the task stream ended after {number} of {total} tasks: give --tasks {number}, "
+                    "or a longer stream. What was learned stays readable"
+                ) from None
+            images, labels = task.train_images.to(self.device), task.train_labels.to(self.device)
+            check_labels(images, labels, self.network.outputs)
+            told = partial(observer.training, task, number)
+            if self._free is None:
+                self._learn(number, images, labels, told)
+            else:
+                self._learn_untold(self._free, number, images, labels, told)
+            del images, labels
+            if self._due(number + 1):
+                self.evaluate(observer)
+            else:
+                self._score_newest(observer)
+            observer.learned(task, number)
+
+    def _learn(self, number: int, images: Tensor, labels: Tensor, progress: _Progress) -> None:
         seed, training = self.settings.seed, self.preset.training
-        images, labels = task.train_images.to(self.device), task.train_labels.to(self.device)
         steps = training.steps(len(images))
-        with self._timed("train"):
+        transfer = self.settings.mask_init == "mean" and self.memory.count > 0
+        with self.watch("train"):
             masks = train_mask(
                 self.network,
                 images,
@@ -206,63 +181,183 @@ class Experiment:
                 training,
                 scores=stream(seed, "scores", number),
                 batches=stream(seed, "batches", number),
-                progress=lambda step, loss: observer.training(task, number, step, steps, loss),
+                mean=self.memory.mean if transfer else None,
+                progress=lambda step, loss: progress(step, steps, loss),
             )
-        with self._timed("store"):
-            address = self.signature(images) if self.preset.signature_bits else None
+        with self.watch("store"):
+            hopfield = isinstance(self.memory, MaskMemory)
+            addressed = hopfield and self.preset.signature_bits > 0
+            address = self.signature(images) if addressed else None
             self.memory.store(masks, signature=address)
         self._digests.append(mask_digest(masks))
+        self._used.append([0] * number + [steps])
+
+    def _learn_untold(
+        self,
+        learner: FreeLearner,
+        number: int,
+        images: Tensor,
+        labels: Tensor,
+        progress: _Progress,
+    ) -> None:
+        """NNs: pass a task's batches to a learner that is not told where one task ends."""
+        training = self.preset.training
+        steps = training.steps(len(images))
+        generator = stream(self.settings.seed, "batches", number)
+        used: list[int] = []
+        with self.watch("train"):
+            for step, chosen in enumerate(batches_of(len(images), training, generator)):
+                where = chosen.to(self.device)
+                mask, loss = learner.learn(images[where], labels[where])
+                used += [0] * (mask + 1 - len(used))
+                used[mask] += 1
+                progress(step + 1, steps, loss)
+        with self.watch("store"):
+            learner.commit()
+        self._digests = [
+            mask_digest(self.memory.recall(task=i).masks) for i in range(self.memory.count)
+        ]
+        self._used.append(used)
 
     def evaluate(self, observer: Observer) -> None:
-        """Score every task learned so far: one more row of the accuracy matrix."""
-        after = self.memory.count - 1
-        scores = _Scores(row=[None] * len(self.stream))
-        for number in range(after + 1):
-            accuracy = self._score(self.stream[number], number, after, scores)
-            scores.row[number] = accuracy
-            observer.evaluated(self.stream[number], number, after, accuracy)
-        self._matrix.append(scores.row)
+        """Score every task learned so far: one more whole row of the accuracy matrix."""
+        learned = len(self._used)
+        scores = Scores(row=[None] * _tasks(self.settings))
+        for number in range(learned):
+            self._score(number, scores, observer)
+        point = {"tasks": learned, **scores.figures()}
+        if len(self._matrix) == learned:  # scored anew
+            self._matrix[-1], self._curve[-1] = scores.row, point
+        else:
+            self._matrix.append(scores.row)
+            self._curve.append(point)
         self._scores = scores
 
-    def _score(self, task: Task, number: int, after: int, scores: _Scores) -> float:
-        """Accuracy on one task's scored images; the task is inferred once for every 128 of them."""
-        told_only = self.settings.scenario == "GG"
-        images = torch.split(task.scored_images.to(self.device), _SCORED_BATCH)
-        labels = torch.split(task.scored_labels.to(self.device), _SCORED_BATCH)
-        pool = task.recall_images.to(self.device)
-        with self._timed("recall"):
-            told = self.memory.recall(task=number)
-            found = None if told_only else self._infer(pool, len(images), after, number)
-        right = told_right = 0
-        with self._timed("evaluate"), torch.no_grad():
-            told_predict = self.network.predictor(told.masks, pool)
-            for i, (batch, truth) in enumerate(zip(images, labels, strict=True)):
-                told_hits = int((told_predict(batch).argmax(-1) == truth).sum())
-                told_right += told_hits
-                if found is None:
-                    masks, task_right, hits = told.masks, True, told_hits
-                else:
-                    masks = {name: mask[i] for name, mask in found.masks.items()}
-                    task_right = int(found.task[i]) == number
-                    predict = self.network.predictor(masks, pool)
-                    hits = int((predict(batch).argmax(-1) == truth).sum())
-                    scores.inferred.append(task_right)
-                right += hits if task_right or self.settings.scenario == "GNs" else 0
-                scores.exact.append(mask_digest(masks) == self._digests[number])
-        scores.steps += [told.steps] if found is None else found.steps.tolist()
-        scores.converged += [told.converged] if found is None else found.converged.tolist()
-        scores.given.append(told_right / len(task.scored_labels))
-        return right / len(task.scored_labels)
+    def change_inference(self, settings: RunSettings) -> None:
+        """Infer tasks in another way from now on; what was learned stays as it is.
 
-    def _infer(self, pool: Tensor, sets: int, *purpose: int) -> Inferred:
-        """Recall the masks for so many sets of images drawn from a task's recall part."""
-        inference = self._inference(*purpose)
-        generator = stream(self.settings.seed, "evaluation", *purpose)
-        return inference.infer(
-            inference.sets(pool, sets=sets, samples=self.samples, generator=generator)
+        Args:
+            settings: the run's own, but for recall, inference, objective or infer_samples.
+
+        Raises:
+            ConfigError: settings that differ in anything else.
+        """
+        free = ("recall", "inference", "objective", "infer_samples")
+        here, there = asdict(self.settings), asdict(settings)
+        fixed = [name for name in here if name not in free and here[name] != there[name]]
+        if fixed:
+            raise ConfigError(f"a run cannot change its {', '.join(fixed)}: start another one")
+        self.settings, self.preset = settings, _resolved(settings)
+        self.samples = self.preset.infer_samples
+        self._check_samples()
+        self.objective = self._objective()
+
+    def _score_newest(self, observer: Observer) -> None:
+        scores = Scores(row=[None] * _tasks(self.settings))
+        self._score(len(self._used) - 1, scores, observer)
+        self._matrix.append(scores.row)
+
+    def _score(self, number: int, scores: Scores, observer: Observer) -> None:
+        """Score one task after learning all so far."""
+        after, task = len(self._used) - 1, self.stream[number]
+        told = self._mask_of(number)
+        scorer = Scorer(
+            network=self.network,
+            store=self.memory,
+            scenario=self.settings.scenario,
+            device=self.device,
+            watch=self.watch,
+        )
+        scores.row[number] = accuracy = scorer.score(
+            task,
+            told=told,
+            accepted=self._masks_of(number),
+            digest=self._digests[told],
+            inference=self._inference(after, number),
+            samples=self.samples,
+            generator=stream(self.settings.seed, "evaluation", after, number),
+            scores=scores,
+        )
+        observer.evaluated(task, number, after, accuracy)
+
+    def _mask_of(self, number: int) -> int:
+        """The mask that most batches of a task went to."""
+        used = self._used[number]
+        return used.index(max(used))
+
+    def _masks_of(self, number: int) -> set[int]:
+        """The masks most of whose batches were this task's; its own mask is always one."""
+        if self._free is None:
+            return {number}
+        counts = [used + [0] * (self.memory.count - len(used)) for used in self._used]
+        most = {
+            i: max(range(len(counts)), key=lambda j: counts[j][i]) for i in range(len(counts[0]))
+        }
+        return {i for i, task in most.items() if task == number} | {self._mask_of(number)}
+
+    def _due(self, learned: int) -> bool:
+        """Whether all tasks are scored once so many were learned."""
+        if learned == _tasks(self.settings):
+            return True
+        if self.settings.evaluate_every is not None:
+            return learned % self.settings.evaluate_every == 0
+        digits = str(learned)
+        return learned <= 10 or (digits[0] in "125" and not digits[1:].strip("0"))
+
+    def _check_samples(self) -> None:
+        smallest = min(len(task.recall_images) for task in self.stream[:_CHECKED])
+        if self.samples > smallest:
+            raise ConfigError(
+                f"a recall of {self.settings.benchmark} can see at most {smallest} images (its "
+                f"recall part), got infer_samples={self.samples}"
+            )
+
+    def _memory(self) -> MaskMemory | MaskBank:
+        if self.settings.memory == "bank":
+            return MaskBank(self.network.mask_sizes, device=self.device)
+        return MaskMemory(
+            self.network.mask_sizes,
+            seed=stream_seed(self.settings.seed, "memory"),
+            signature_bits=self.preset.signature_bits,
+            device=self.device,
         )
 
-    def _inference(self, *purpose: int) -> RecallInference:
+    def _objective(self) -> Objective:
+        name = self.settings.objective or self.preset.objective
+        return objective_named(name, labels=self.labels, outputs=self.preset.outputs)
+
+    def _learner(self) -> FreeLearner:
+        assert isinstance(self.memory, MaskBank)  # the settings see to it
+        seed = self.settings.seed
+        test = NoveltyTest(
+            network=self.network,
+            bank=self.memory,
+            objective=self.objective,
+            epsilon=self.settings.epsilon,
+        )
+        return FreeLearner(
+            test,
+            self.preset.training,
+            ask_every=self.settings.ask_every,
+            budget=self.settings.budget,
+            transfer=self.settings.mask_init == "mean",
+            scores=lambda mask: stream(seed, "scores", mask),
+            noise=lambda mask: stream(seed, "noise", mask),
+        )
+
+    def _inference(self, *purpose: int) -> TaskInference:
+        if isinstance(self.memory, MaskBank):
+            return inference_named(
+                self.preset.inference,
+                network=self.network,
+                bank=self.memory,
+                objective=self.objective,
+                labels=self.labels,
+            )
+        return self._recall(*purpose)
+
+    def _recall(self, *purpose: int) -> RecallInference:
+        assert isinstance(self.memory, MaskMemory)
         if self.settings.network == "paper":
             return PaperInference(
                 network=self.network,
@@ -277,58 +372,60 @@ class Experiment:
             recall=self.settings.recall or "both",
         )
 
-    def record(self) -> Iterator[Recorded]:
-        """Recall each learned task once more from its recall images, step by step, for a plot."""
-        learned = [self.memory.recall(task=i).masks for i in range(self.memory.count)]
-        for number, task in enumerate(self.stream[: self.memory.count]):
+    def record(self, *, most: int = 10) -> Iterator[Recorded]:
+        """Recall the first tasks once more from their recall images, step by step, for a plot.
+
+        Args:
+            most: how many tasks at most.
+        """
+        assert isinstance(self.memory, MaskMemory)
+        shown = range(min(most, self.memory.count))
+        learned = [self.memory.recall(task=i).masks for i in shown]
+        for number in shown:
             generator = stream(self.settings.seed, "record", number)
-            inference = self._inference(self.memory.count, number)
-            pool = task.recall_images.to(self.device)
+            inference = self._recall(self.memory.count, number)
+            pool = self.stream[number].recall_images.to(self.device)
             sets = inference.sets(pool, sets=1, samples=self.samples, generator=generator)
             hit, trace = inference.trace(sets[0])
             overlaps = [self.memory.overlap(trace.states[:, 0], masks) for masks in learned]
             yield Recorded(number=number, hit=hit, trace=trace, overlaps=torch.stack(overlaps, 1))
 
+    def names(self) -> list[str]:
+        """Names of the tasks learned so far."""
+        return [self.stream[i].name for i in range(len(self._used))]
+
     def result(self) -> dict[str, Any]:
         """The figures of `result.json`, of the tasks evaluated so far."""
         scores, settings = self._scores, self.settings
+        whole = self._matrix[: self._curve[-1]["tasks"]] if self._curve else None
         return {
             "format": 1,
             "benchmark": settings.benchmark,
             "scenario": settings.scenario,
-            "memory": "hopfield",
+            "memory": settings.memory,
             "masks": settings.masks,
             "tasks": settings.tasks,
             "seed": settings.seed,
             "infer_samples": self.samples,
-            "network": settings.network,
-            "accuracy": average_accuracy(self._matrix) if self._matrix else None,
+            "network": self.preset.network,
+            **scores.figures(),
+            "forgetting": metrics.forgetting(whole) if whole else None,
+            "backward_transfer": metrics.backward_transfer(whole) if whole else None,
             "accuracy_per_task": scores.row,
             "accuracy_matrix": self._matrix,
-            "accuracy_given_task": _mean(scores.given),
-            "task_inference_accuracy": _mean(scores.inferred),
-            "exact_recall_rate": _mean(scores.exact),
+            "curve": self._curve,
             "masks_allocated": self.memory.count,
-            "bytes": {
-                "memory": self.memory.nbytes,
-                "packed_masks": packed_bytes(self.network.mask_sizes, self.memory.count),
-            },
+            "novelty": None if self._free is None else asdict(self._free.log),
+            "bytes": self._bytes(),
             "recall": {
-                "steps_mean": _mean(scores.steps),
+                "steps_mean": mean(scores.steps),
                 "steps_max": max(scores.steps, default=None),
-                "converged_rate": _mean(scores.converged),
+                "converged_rate": mean(scores.converged),
                 "samples": len(scores.steps),
                 "images": self.samples * (PAPER_STEPS if _is_paper(settings) else 1),
             },
-            "seconds": {**self._seconds, "total": time.perf_counter() - self._started},
-            "config": {
-                **asdict(settings),
-                "recall": settings.recall or ("entropy" if _is_paper(settings) else "both"),
-                "device": str(self.device),
-                "layers": self.network.mask_sizes,
-                "rule": self.memory.reservoir.rule.name,
-                "preset": asdict(self.preset),
-            },
+            "seconds": self.watch.seconds(),
+            "config": self._config(),
             "versions": {
                 "hopmask": hopmask.__version__,
                 "python": platform.python_version(),
@@ -338,41 +435,66 @@ class Experiment:
             },
         }
 
-    @contextmanager
-    def _timed(self, what: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._seconds[what] += time.perf_counter() - start
+    def _bytes(self) -> dict[str, int | None]:
+        bank = self.memory if isinstance(self.memory, MaskBank) else None
+        return {
+            "memory": self.memory.nbytes,
+            "packed_masks": metrics.packed_bytes(self.network.mask_sizes, self.memory.count),
+            "sparse_masks": bank.sparse_nbytes() if bank and self.settings.sparsity else None,
+        }
+
+    def _config(self) -> dict[str, Any]:
+        settings = self.settings
+        chosen: dict[str, Any] = {
+            "recall": None,
+            "inference": None,
+            "objective": None,
+            "rule": None,
+        }
+        if isinstance(self.memory, MaskMemory):
+            chosen["recall"] = settings.recall or ("entropy" if _is_paper(settings) else "both")
+            chosen["rule"] = self.memory.reservoir.rule.name
+        elif settings.scenario != "GG":
+            chosen["inference"] = self.preset.inference
+            if self.preset.inference not in ("try-all", "argmax"):
+                chosen["objective"] = settings.objective or self.preset.objective
+        return {
+            **asdict(settings),
+            **chosen,
+            "output_size": self.preset.outputs,
+            "device": str(self.device),
+            "layers": self.network.mask_sizes,
+            "preset": asdict(self.preset),
+        }
 
 
 def _is_paper(settings: RunSettings) -> bool:
     return settings.network == "paper"
 
 
+def _tasks(settings: RunSettings) -> int:
+    assert settings.tasks is not None  # filled in by RunSettings
+    return settings.tasks
+
+
 def _resolved(settings: RunSettings) -> Preset:
     """The benchmark's preset with what the settings change in it."""
-    chosen = preset(settings.benchmark, settings.masks, settings.network)
-    if settings.bits is not None:
-        chosen = replace(chosen, bits=settings.bits)
+    chosen = preset(settings.benchmark, str(settings.masks), settings.network)
+    if settings.network != "standard":
+        chosen = replace(chosen, network=settings.network)
+    told: dict[str, Any] = {
+        "bits": settings.bits,
+        "outputs": settings.output_size,
+        "infer_samples": settings.infer_samples,
+        "inference": settings.inference,
+    }
+    chosen = replace(chosen, **{name: value for name, value in told.items() if value is not None})
+    training = replace(chosen.training, sparsity=settings.sparsity)
+    if settings.batches is not None:
+        training = replace(training, max_batches=settings.batches, epochs=settings.batches)
     if settings.quick:
-        quick = {**asdict(chosen.training), "max_batches": 20}
-        chosen = replace(chosen, training=TrainingSettings(**quick))
-    return chosen
-
-
-def _network(settings: RunSettings, chosen: Preset, inputs: int) -> FixedNetwork:
-    weights = stream(settings.seed, "network")
-    if settings.masks == "hashed":
-        sizes = [inputs, *chosen.hidden, chosen.outputs]
-        return HashedNetwork(
-            sizes, bits=chosen.bits, network=weights, spread=stream(settings.seed, "map")
-        )
-    hidden = [chosen.bits] * len(chosen.hidden)
-    return UnitNetwork(
-        [inputs, *hidden, chosen.outputs],
-        network=weights,
-        normalisation="batch" if _is_paper(settings) else "layer",
-    )
+        training = replace(training, max_batches=20)
+    return replace(chosen, training=training)
 
 
 def _device(name: str) -> torch.device:
@@ -381,7 +503,3 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
-
-
-def _mean(values: list[Any]) -> float | None:
-    return sum(values) / len(values) if values else None

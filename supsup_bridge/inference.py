@@ -1,184 +1,308 @@
-"""Task inference by recall: unlabelled images of an unknown task in, the mask to use out."""
+"""Which task is this? Task inference over an explicit bank of masks, from unlabelled images."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil, log2
 
 import torch
 from torch import Tensor
 
-from hopmask import ConfigError, Hit, MaskMemory, Trace, paper_schedule
-from supsup_bridge.features import KernelMean
-from supsup_bridge.networks import FixedNetwork
-from supsup_bridge.objectives import entropy
-
-PAPER_STEPS = 30  # T of the paper's schedule: so many batches a recall sees
-RECALLS = ("both", "entropy", "address")
+from hopmask import ConfigError, EmptyMemoryError, NumericalError
+from supsup_bridge.bank import MaskBank
+from supsup_bridge.networks import FixedNetwork, Masks
+from supsup_bridge.objectives import Objective, entropy
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inferred:
-    """Recalled masks of b sets of images: name -> bool (b, bits), task, steps, converged (b,)."""
+    """The masks to use for b sets of images.
 
-    masks: dict[str, Tensor]
+    Attributes:
+        task: number of the task (b,).
+        masks: name -> bool (b, *size).
+        steps: updates or backward passes that it took (b,).
+        converged: whether the answer is to be trusted (b,); of an explicit bank it always is one
+            of its masks.
+    """
+
     task: Tensor
+    masks: Masks
     steps: Tensor
     converged: Tensor
 
 
-class RecallInference:
-    """Infers the task of unlabelled images from a `MaskMemory`, without any list of masks.
+class TaskInference(ABC):
+    """Infers the task of sets of unlabelled images; each set comes from one task."""
 
-    Args:
-        network: the fixed network.
-        memory: what holds the masks.
-        signature: embedding of images; the same as was used when the masks were stored.
-        recall: "entropy" (energy and the network's entropy alone, the paper's idea), "address"
-            (the content address alone), or "both".
-        attempts: basins that a recall visits at most.
+    @abstractmethod
+    def infer(self, images: Tensor) -> Inferred:
+        """The masks to use for images (b, n, ...): b sets of n images.
 
-    Raises:
-        ConfigError: an unknown way of recall.
-
-    Example:
-        >>> from hopmask import MaskMemory
-        >>> from supsup_bridge import KernelMean, UnitNetwork
-        >>> g = torch.Generator().manual_seed(0)
-        >>> network = UnitNetwork([4, 64, 8], network=g)
-        >>> memory = MaskMemory(network.mask_sizes)
-        >>> signature = KernelMean(4, features=64, generator=g)
-        >>> images = torch.randn(10, 4, generator=g)
-        >>> memory.store({"hidden1": torch.arange(64) % 2 == 0}, signature=signature(images))
-        0
-        >>> inference = RecallInference(network=network, memory=memory, signature=signature)
-        >>> inference.infer(images[None]).task
-        tensor([0])
-
-    Source:
-        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5; the content address is ours.
-    """
-
-    def __init__(
-        self,
-        *,
-        network: FixedNetwork,
-        memory: MaskMemory,
-        signature: KernelMean,
-        recall: str = "both",
-        attempts: int = 8,
-    ) -> None:
-        if recall not in RECALLS:
-            raise ConfigError(f"recall must be one of {', '.join(RECALLS)}, got {recall!r}")
-        self.network, self.memory, self.signature = network, memory, signature
-        self.recall, self.attempts = recall, attempts
+        Raises:
+            EmptyMemoryError: no task was learned.
+        """
 
     def sets(self, pool: Tensor, *, sets: int, samples: int, generator: torch.Generator) -> Tensor:
-        """Draw (sets, samples, inputs) from a pool (n, inputs), without repeats within a set.
+        """Draw (sets, samples, ...) from a pool (n, ...), without repeats within a set.
 
         Raises:
             ConfigError: more samples than the pool has.
         """
         if not 1 <= samples <= len(pool):
             raise ConfigError(
-                f"a recall can see 1 to {len(pool)} images of this benchmark's recall part, "
+                f"task inference can see 1 to {len(pool)} images of this benchmark's recall part, "
                 f"got {samples}: lower --infer-samples"
             )
         draws = [torch.randperm(len(pool), generator=generator)[:samples] for _ in range(sets)]
         return pool[torch.stack(draws).to(pool.device)]
 
-    def infer(self, images: Tensor, *, chunk: int = 32) -> Inferred:
-        """Recall the masks for sets of images, many sets in one call.
 
-        Args:
-            images: (b, n, inputs): b sets of n images, each set from one task.
-            chunk: sets at a time; bounds the memory of the masked forward passes.
-
-        Raises:
-            EmptyMemoryError: no task was learned.
-        """
-        hits = [self._recall(part, trace=False) for part in torch.split(images, chunk)]
-        return Inferred(
-            masks={name: torch.cat([h.masks[name] for h in hits]) for name in hits[0].masks},
-            task=torch.cat([h.task for h in hits]),
-            steps=torch.cat([h.steps for h in hits]),
-            converged=torch.cat([h.converged for h in hits]),
-        )
-
-    def trace(self, images: Tensor) -> tuple[Hit, Trace]:
-        """One recall with its step by step record; images (n, inputs)."""
-        hit = self._recall(images[None], trace=True)
-        assert hit.trace is not None
-        return hit, hit.trace
-
-    def _recall(self, images: Tensor, *, trace: bool) -> Hit:
-        def mean_entropy(masks: dict[str, Tensor]) -> Tensor:
-            return entropy(self.network(images, masks)).mean(-1)
-
-        address = self.signature(images) if self.recall != "entropy" else None
-        return self.memory.recall(
-            signature=address,
-            penalty=mean_entropy if self.recall != "address" else None,
-            attempts=self.attempts,
-            batch=len(images) if address is None else None,
-            trace=trace,
-        )
-
-
-class PaperInference(RecallInference):
-    """The paper's recall: from μ, annealed descent on energy + entropy, a fresh batch each step.
+class BankInference(TaskInference):
+    """Task inference by a rule over all masks of a `MaskBank`.
 
     Args:
         network: the fixed network.
-        memory: what holds the masks.
-        signature: not asked; the paper has no address.
-        steps: T.
-        generator: draws each step's images from those given.
-        batch: images a step.
+        bank: the masks.
+        objective: of logits (..., outputs), low where the network is sure: `entropy`, or
+            `superfluous` with its `labels` bound.
+        chunk: sets, or masks, that pass through the network at once.
 
     Example:
-        >>> from hopmask import MaskMemory
-        >>> from supsup_bridge import KernelMean, UnitNetwork
-        >>> g = torch.Generator().manual_seed(0)
-        >>> network = UnitNetwork([4, 64, 8], network=g, normalisation="batch")
-        >>> memory = MaskMemory(network.mask_sizes)
-        >>> memory.store({"hidden1": torch.arange(64) % 2 == 0})
-        0
-        >>> embed = KernelMean(4, features=64, generator=g)
-        >>> paper = PaperInference(network=network, memory=memory, signature=embed, generator=g)
-        >>> paper.infer(torch.randn(1, 10, 4, generator=g)).task
-        tensor([0])
-
-    Source:
-        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5 and the appendix on HopSupSup.
+        >>> from supsup_bridge import MaskBank, UnitNetwork
+        >>> network = UnitNetwork([4, 8, 3], network=torch.Generator().manual_seed(0))
+        >>> bank = MaskBank(network.mask_sizes)
+        >>> for mask in torch.eye(8)[:4] > 0:
+        ...     task = bank.store({"hidden1": mask})
+        >>> OneShot(network=network, bank=bank).infer(torch.ones(2, 1, 4)).task.shape
+        torch.Size([2])
     """
 
     def __init__(
         self,
         *,
         network: FixedNetwork,
-        memory: MaskMemory,
-        signature: KernelMean,
-        generator: torch.Generator,
-        steps: int = PAPER_STEPS,
-        batch: int = 64,
+        bank: MaskBank,
+        objective: Objective = entropy,
+        chunk: int = 16,
     ) -> None:
-        super().__init__(network=network, memory=memory, signature=signature, recall="entropy")
-        self.generator, self.steps, self.batch = generator, steps, batch
+        self.network, self.bank, self.objective, self.chunk = network, bank, objective, chunk
 
-    def sets(self, pool: Tensor, *, sets: int, samples: int, generator: torch.Generator) -> Tensor:
-        """The pool itself for each set: every step draws `samples` fresh images from it."""
-        self.batch = samples
-        return pool.expand(sets, -1, -1)
-
-    def _recall(self, images: Tensor, *, trace: bool) -> Hit:
-        def fresh_entropy(masks: dict[str, Tensor]) -> Tensor:
-            sets, pool = images.shape[:2]
-            draw = torch.randint(pool, (sets, self.batch), generator=self.generator)
-            fresh = images[torch.arange(sets)[:, None], draw.to(images.device)]
-            return entropy(self.network(fresh, masks)).mean(-1)
-
-        return self.memory.recall(
-            penalty=fresh_entropy,
-            dynamics=paper_schedule(steps=self.steps),
-            attempts=1,
-            batch=len(images),
-            trace=trace,
+    def infer(self, images: Tensor) -> Inferred:
+        if self.bank.count == 0:
+            raise EmptyMemoryError("the bank holds no mask: store a task before asking for one")
+        answers = [self.decide(part) for part in torch.split(images, self.chunk)]
+        tasks = torch.cat([task for task, _ in answers])
+        distinct, place = torch.unique(tasks, return_inverse=True)
+        stored = [self.bank.recall(task=int(task)).masks for task in distinct]
+        return Inferred(
+            task=tasks,
+            masks={n: torch.stack([m[n] for m in stored])[place] for n in stored[0]},
+            steps=torch.cat([torch.full_like(task, steps) for task, steps in answers]),
+            converged=torch.ones_like(tasks, dtype=torch.bool),
         )
+
+    @abstractmethod
+    def decide(self, images: Tensor) -> tuple[Tensor, int]:
+        """Task of each of the sets (b, n, ...), and how many steps it took."""
+
+    def support(self, images: Tensor, levels: Masks) -> Tensor:
+        """−∂H/∂α_i of each mask at the superposition `levels`, for each set.
+
+        H is the objective's mean over a set's images. With p(α) = f(x, W ⊙ Σ α_i M_i) the chain
+        rule gives ∂H/∂α_i = ⟨∂H/∂M, M_i⟩: one backward pass, and one product with all masks.
+
+        Args:
+            images: (b, n, ...).
+            levels: Σ α_i M_i, name -> (*size), or (b, *size).
+
+        Returns:
+            (b, k).
+        """
+        return -self.bank.scores(slopes(self.network, self.objective, images, levels))
+
+    def logits(self, images: Tensor) -> Iterator[Tensor]:
+        """Logits of images (b, n, ...) through the masks, (masks at once, b, n, outputs)."""
+        for first in range(0, self.bank.count, self.chunk):
+            tasks = range(first, min(first + self.chunk, self.bank.count))
+            stored = [self.bank.recall(task=task).masks for task in tasks]
+            masks = {name: torch.stack([m[name] for m in stored]).float() for name in stored[0]}
+            with torch.no_grad():
+                if self.network.pointwise:  # every image for itself: all sets in one pass
+                    flat = images.flatten(0, 1)
+                    logits = self.network(flat.expand(len(tasks), *flat.shape), masks)
+                    yield logits.unflatten(1, images.shape[:2])
+                else:
+                    passes = [self.network(s.expand(len(tasks), *s.shape), masks) for s in images]
+                    yield torch.stack(passes, 1)
+
+
+def slopes(network: FixedNetwork, objective: Objective, images: Tensor, levels: Masks) -> Masks:
+    """∂H/∂M of each set of images at given levels of the masks; one forward and backward pass.
+
+    Args:
+        network: the fixed network.
+        objective: H of logits (..., outputs); its mean over a set's images is what is derived.
+        images: (b, n, ...).
+        levels: name -> (*size), or (b, *size).
+
+    Returns:
+        name -> (b, *size).
+
+    Raises:
+        NumericalError: the objective is not finite.
+    """
+    real = {}
+    for name, level in levels.items():
+        size = network.mask_sizes[name]
+        shape = (size,) if isinstance(size, int) else size
+        real[name] = level.detach().float().expand(len(images), *shape).clone().requires_grad_()
+    with torch.enable_grad():
+        value = objective(network(images, real)).mean(-1)
+        gradients = torch.autograd.grad(value.sum(), list(real.values()))
+    if not bool(torch.isfinite(value).all()):
+        raise NumericalError("the objective is not finite: check the images for NaN")
+    return dict(zip(real, gradients, strict=True))
+
+
+class OneShot(BankInference):
+    """argmax_i (−∂H/∂α_i) at α = 1/k: one pass at the running mean of the masks.
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), eq. 4.
+    """
+
+    def decide(self, images: Tensor) -> tuple[Tensor, int]:
+        return self.support(images, self.bank.mean).argmax(-1), 1
+
+
+class Binary(BankInference):
+    """⌈log₂ k⌉ steps; each keeps the half of the masks with the largest −∂H/∂α_i.
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), algorithm 1 (binary search).
+    """
+
+    def decide(self, images: Tensor) -> tuple[Tensor, int]:
+        count = self.bank.count
+        levels = self.bank.mean
+        kept = torch.ones(len(images), count, dtype=torch.bool, device=images.device)
+        left, steps = count, 0
+        while left > 1:
+            support = self.support(images, levels).masked_fill(~kept, -torch.inf)
+            left, steps = ceil(left / 2), steps + 1
+            best = support.topk(left, dim=-1).indices
+            kept = torch.zeros_like(kept).scatter_(1, best, True)
+            if left > 1:
+                levels = self.bank.superpose(kept.float() / left)
+        assert steps == (ceil(log2(count)) if count > 1 else 0)
+        return kept.int().argmax(-1), steps
+
+
+class Descent(BankInference):
+    """Gradient descent on α over the simplex, from 1/k; the largest α at the end.
+
+    α ← α − η (∇H − mean ∇H) / max |∇H − mean ∇H| / (number of α > 0), then negative values are cut
+    off and the rest is scaled to Σ α = 1. The step is relative, so that one η serves any objective
+    and number of tasks; masks that were cut off stay off.
+
+    Args:
+        steps: how many.
+        rate: η, in (0, 1].
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), eq. 3.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: FixedNetwork,
+        bank: MaskBank,
+        objective: Objective = entropy,
+        chunk: int = 16,
+        steps: int = 20,
+        rate: float = 0.5,
+    ) -> None:
+        if steps < 1 or not 0 < rate <= 1:
+            raise ConfigError(f"descent needs steps >= 1 and a rate in (0, 1], got {steps}, {rate}")
+        super().__init__(network=network, bank=bank, objective=objective, chunk=chunk)
+        self.steps, self.rate = steps, rate
+
+    def decide(self, images: Tensor) -> tuple[Tensor, int]:
+        weights = torch.full((len(images), self.bank.count), 1 / self.bank.count).to(images)
+        levels = self.bank.mean
+        for step in range(self.steps):
+            if step:
+                levels = self.bank.superpose(weights)
+            active = weights > 0
+            number = active.sum(-1, keepdim=True)
+            support = self.support(images, levels)
+            support = torch.where(active, support, 0)
+            support = torch.where(active, support - support.sum(-1, keepdim=True) / number, 0)
+            largest = support.abs().amax(-1, keepdim=True).clamp_min(1e-30)
+            weights = (weights + self.rate * support / largest / number).clamp_min(0)
+            weights = weights / weights.sum(-1, keepdim=True)
+            if bool(((weights > 0).sum(-1) == 1).all()):
+                return weights.argmax(-1), step + 1
+        return weights.argmax(-1), self.steps
+
+
+class TryAll(BankInference):
+    """argmin_i H(f(x, W ⊙ M_i)): every mask is tried; k forward passes.
+
+    Source:
+        The exhaustive search that Wortsman et al. 2020 (arXiv 2006.14769), section 3.3, avoids.
+    """
+
+    def decide(self, images: Tensor) -> tuple[Tensor, int]:
+        values = [self.objective(logits).mean(-1) for logits in self.logits(images)]
+        return torch.cat(values).argmin(0), self.bank.count
+
+
+class ArgmaxLogits(BankInference):
+    """argmax_i of the largest real logit under M_i, averaged over a set's images; k passes.
+
+    Args:
+        labels: how many outputs are real; superfluous ones are left out.
+
+    Source:
+        The usual class-incremental read-out of separate heads: one softmax over all of them.
+    """
+
+    def __init__(
+        self, *, network: FixedNetwork, bank: MaskBank, labels: int, chunk: int = 16
+    ) -> None:
+        if not 1 <= labels <= network.outputs:
+            raise ConfigError(
+                f"labels must lie in 1 .. {network.outputs} (the network's outputs), got {labels}"
+            )
+        super().__init__(network=network, bank=bank, chunk=chunk)
+        self.labels = labels
+
+    def decide(self, images: Tensor) -> tuple[Tensor, int]:
+        values = [logits[..., : self.labels].amax(-1).mean(-1) for logits in self.logits(images)]
+        return torch.cat(values).argmax(0), self.bank.count
+
+
+INFERENCES = ("one-shot", "binary", "descent", "try-all", "argmax")
+
+
+def inference_named(
+    name: str, *, network: FixedNetwork, bank: MaskBank, objective: Objective, labels: int
+) -> BankInference:
+    """A way of task inference over a bank, by its name in `INFERENCES`.
+
+    Args:
+        name: such as "one-shot".
+        network: the fixed network.
+        bank: the masks.
+        objective: for the ways that follow its gradient.
+        labels: how many outputs are real.
+    """
+    if name == "argmax":
+        return ArgmaxLogits(network=network, bank=bank, labels=labels)
+    if name == "try-all":
+        return TryAll(network=network, bank=bank)
+    pointing = {"one-shot": OneShot, "binary": Binary, "descent": Descent}
+    return pointing[name](network=network, bank=bank, objective=objective)

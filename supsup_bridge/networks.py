@@ -7,8 +7,7 @@ network costs one seed. Masks enter as levels m in [0, 1]; binary masks are m in
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from math import sqrt
-from typing import Any
+from math import prod, sqrt
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +16,15 @@ from torch import Tensor, nn
 from hopmask import ConfigError
 
 Predictor = Callable[[Tensor], Tensor]
+Size = int | tuple[int, ...]
+Masks = dict[str, Tensor]
 
 
 class FixedNetwork(nn.Module, ABC):
     """A network f(x, W ⊙ M) that owns W and is given M.
 
     Attributes:
-        mask_sizes: name of each mask -> number of bits.
+        mask_sizes: name of each mask -> number of bits, or shape.
         outputs: output units, superfluous ones included.
 
     Example:
@@ -38,131 +39,98 @@ class FixedNetwork(nn.Module, ABC):
         Wortsman et al. 2020 (arXiv 2006.14769), eq. 1.
     """
 
-    mask_sizes: dict[str, int]
+    mask_sizes: dict[str, Size]
     outputs: int
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether an image's logits never depend on the other images given with it."""
+        return True
+
+    @property
+    def score_bounds(self) -> dict[str, float]:
+        """Name of each mask -> the scores it is trained from start within ± this."""
+        return dict.fromkeys(self.mask_sizes, 0.1)
 
     @abstractmethod
     def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
         """Logits.
 
         Args:
-            images: (n, inputs), or (b, n, inputs) for b masks at once.
-            masks: name -> levels in [0, 1], (bits,) or (b, bits).
+            images: (n, ...), or (b, n, ...) for b masks at once.
+            masks: name -> levels in [0, 1], (*size) or (b, *size).
 
         Returns:
             (n, outputs) or (b, n, outputs).
         """
 
     def predictor(self, masks: Mapping[str, Tensor], reference: Tensor) -> Predictor:
-        """Images (n, inputs) -> logits (n, outputs), each image for itself.
+        """Images (n, ...) -> logits (n, outputs), each image for itself.
 
         Args:
-            masks: binary masks, name -> (bits,).
-            reference: images (n, inputs) that are not scored, for networks that need statistics.
+            masks: binary masks, name -> (*size).
+            reference: images (n, ...) that are not scored, for networks that need statistics.
         """
         levels = {name: mask.float() for name, mask in masks.items()}
         return lambda images: self.forward(images, levels)
 
 
-def signed_constant(fan_out: int, fan_in: int, generator: torch.Generator) -> Tensor:
-    """Weights ±√(2/fan_in), (fan_out, fan_in).
+def signed_constant(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Weights ±√(2/fan_in) of a layer, (fan_out, ...) with fan_in = product of the other sides.
 
     Example:
-        >>> w = signed_constant(3, 2, torch.Generator().manual_seed(0))
+        >>> w = signed_constant((3, 2), torch.Generator().manual_seed(0))
         >>> w.abs().unique()
         tensor([1.])
 
     Source:
         Ramanujan et al. 2020 (arXiv 1911.13299), "signed Kaiming constant"; SupSup, section 3.
     """
-    signs = torch.randint(0, 2, (fan_out, fan_in), generator=generator)
-    return (signs * 2 - 1) * sqrt(2 / fan_in)
+    signs = torch.randint(0, 2, tuple(shape), generator=generator)
+    return (signs * 2 - 1) * sqrt(2 / prod(shape[1:]))
 
 
-class HashedNetwork(FixedNetwork):
-    """A ReLU network whose weights share the bits of one mask by a fixed random map.
+def fix_weights(module: nn.Module, generator: torch.Generator) -> nn.Module:
+    """Draw a new module's weights: signed Kaiming constants, biases 0; returns the module.
 
-    M_ij = (1 + s_ij z_h(ij)) / 2 with z = 2m − 1: a random bit h for each weight (every bit serves
-    equally many) and a random sign s, so that half of the weights are always on. The mask has the
-    grain of weights and the length of `bits`.
+    Linear and Conv2d layers alone are drawn, in the order of `module.modules()`.
+
+    Example:
+        >>> g = torch.Generator().manual_seed(0)
+        >>> fix_weights(nn.Linear(2, 1), g).bias
+        Parameter containing:
+        tensor([0.], requires_grad=True)
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.
+    """
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                layer.weight.copy_(signed_constant(layer.weight.shape, generator))
+                if layer.bias is not None:
+                    layer.bias.zero_()
+    return module
+
+
+def mlp(sizes: Sequence[int]) -> nn.Sequential:
+    """Fully connected layers without biases, ReLU between them.
 
     Args:
         sizes: units of each layer, inputs first.
-        bits: length of the mask.
-        network: generator of the weights.
-        spread: generator of the map (h, s); unrelated to `network`.
 
     Raises:
-        ConfigError: sizes or bits that nothing can be built from.
+        ConfigError: sizes that nothing can be built from.
 
     Example:
-        >>> g = torch.Generator()
-        >>> network = HashedNetwork([4, 8, 3], bits=16, network=g.manual_seed(0), spread=g)
-        >>> network(torch.ones(2, 4), {"bits": torch.ones(16)}).shape
-        torch.Size([2, 3])
-
-    Source:
-        Weight sharing by hashing: Chen et al. 2015 (arXiv 1504.04788); here masks are shared.
+        >>> mlp([4, 3, 2])(torch.ones(1, 4)).shape
+        torch.Size([1, 2])
     """
-
-    offset: Tensor
-    swing: Tensor
-    bit_of: Tensor
-    order: Tensor
-
-    def __init__(
-        self, sizes: Sequence[int], *, bits: int, network: torch.Generator, spread: torch.Generator
-    ) -> None:
-        super().__init__()
-        _check_sizes(sizes)
-        self.shapes = [(after, before) for before, after in pairwise(sizes)]
-        count = sum(after * before for after, before in self.shapes)
-        if not 1 <= bits <= count:
-            raise ConfigError(f"bits must lie between 1 and the {count} weights, got {bits}")
-        self.outputs = sizes[-1]
-        self.mask_sizes = {"bits": bits}
-        weights = torch.cat([signed_constant(*s, network).flatten() for s in self.shapes])
-        bit_of = torch.randperm(count, generator=spread) % bits
-        each = -(-count // bits)  # weights of a bit; some bits have one fewer
-        order = torch.full((bits * each,), count)  # row j: the weights of bit j, then padding
-        by_bit = torch.argsort(bit_of, stable=True)
-        load = torch.bincount(bit_of, minlength=bits)
-        place = torch.arange(count) - (load.cumsum(0) - load)[bit_of[by_bit]]
-        order[bit_of[by_bit] * each + place] = by_bit
-        signs = torch.randint(0, 2, (count,), generator=spread) * 2 - 1
-        self.register_buffer("offset", weights / 2)
-        self.register_buffer("swing", weights * signs / 2)
-        self.register_buffer("bit_of", bit_of)
-        self.register_buffer("order", order)
-
-    def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
-        spins = 2 * masks["bits"] - 1
-        spread: Tensor = _Spread.apply(spins, self.bit_of, self.order)  # type: ignore[no-untyped-call]
-        flat = self.offset + self.swing * spread  # (..., weights)
-        hidden, start = images, 0
-        for layer, (after, before) in enumerate(self.shapes):
-            weight = flat[..., start : start + after * before]
-            start += after * before
-            if layer:
-                hidden = F.relu(hidden)
-            hidden = hidden @ weight.reshape(*weight.shape[:-1], after, before).mT
-        return hidden
-
-
-class _Spread(torch.autograd.Function):
-    """z[..., h] with a backward pass that gathers and sums instead of scattering."""
-
-    @staticmethod
-    def forward(ctx: Any, spins: Tensor, bit_of: Tensor, order: Tensor) -> Tensor:
-        ctx.save_for_backward(order)
-        ctx.bits = spins.shape[-1]
-        return spins[..., bit_of]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (order,) = ctx.saved_tensors
-        padded = F.pad(grads[0], (0, 1))
-        return padded[..., order].reshape(*padded.shape[:-1], ctx.bits, -1).sum(-1), None, None
+    _check_sizes(sizes)
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes):
+        layers += [nn.Linear(before, after, bias=False), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
 
 
 class UnitNetwork(FixedNetwork):
@@ -201,7 +169,11 @@ class UnitNetwork(FixedNetwork):
         self.mask_sizes = {f"hidden{i}": size for i, size in enumerate(sizes[1:-1], 1)}
         self.depth = len(sizes) - 1
         for i, (before, after) in enumerate(pairwise(sizes)):
-            self.register_buffer(f"weight{i}", signed_constant(after, before, network))
+            self.register_buffer(f"weight{i}", signed_constant((after, before), network))
+
+    @property
+    def pointwise(self) -> bool:
+        return self.normalisation == "layer"
 
     def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
         return self._run(images, masks, None, [])

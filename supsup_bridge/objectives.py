@@ -1,7 +1,16 @@
 """Objectives of a network's outputs that need no label."""
 
+from collections.abc import Callable
+from functools import partial
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from hopmask import ConfigError
+
+Objective = Callable[[Tensor], Tensor]
+OBJECTIVES = ("H", "G")
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -23,3 +32,56 @@ def entropy(logits: Tensor) -> Tensor:
     """
     log_p = F.log_softmax(logits, -1)
     return -(log_p.exp() * log_p).sum(-1)
+
+
+def superfluous(logits: Tensor, *, labels: int) -> Tensor:
+    """G = log Σ_c exp y_c, with the gradient cut at the real outputs c < labels.
+
+    Only the superfluous outputs move it: their share of the softmax is what descending on G lowers,
+    and the right task's mask has learned to keep it low. The value itself compares no masks (it is
+    highest where the real outputs are surest); its gradient does.
+
+    Args:
+        logits: (..., outputs).
+        labels: how many outputs are real; the others are superfluous.
+
+    Returns:
+        (...).
+
+    Raises:
+        ConfigError: no superfluous outputs.
+
+    Example:
+        >>> import torch
+        >>> y = torch.zeros(4, requires_grad=True)
+        >>> superfluous(y, labels=2).backward()
+        >>> y.grad
+        tensor([0.0000, 0.0000, 0.2500, 0.2500])
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.4.
+    """
+    if not 0 < labels < logits.shape[-1]:
+        raise ConfigError(
+            f"objective G needs superfluous outputs, but {logits.shape[-1]} outputs serve {labels} "
+            "labels: give the network more outputs (--output-size), or use objective H"
+        )
+    real = torch.cat([logits[..., :labels].detach(), logits[..., labels:]], -1)
+    return real.logsumexp(-1)
+
+
+def objective_named(name: str, *, labels: int, outputs: int) -> Objective:
+    """ "H" (entropy) or "G" (superfluous outputs) as a function of logits alone.
+
+    Raises:
+        ConfigError: G without superfluous outputs.
+
+    Example:
+        >>> objective_named("H", labels=2, outputs=2) is entropy
+        True
+    """
+    if name == "H":
+        return entropy
+    chosen = partial(superfluous, labels=labels)
+    chosen(torch.zeros(outputs))  # refuses at once what it would refuse later
+    return chosen

@@ -1,11 +1,11 @@
 """Default sizes and training of each benchmark and kind of mask; every run can be told otherwise.
 
-Those of split-mnist were chosen on parts of MNIST's training images alone. The digits come without
-a test part: their settings were chosen on other random splits of the same 1797 images, so images
-that a run scores were among those looked at, and their figures are optimistic to that extent.
+Those of the MNIST benchmarks were chosen on parts of MNIST's training images alone. The digits come
+without a test part: their settings were chosen on other random splits of the same 1797 images, so
+images that a run scores were among those looked at, and their figures are optimistic to that extent.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hopmask import ConfigError
 from supsup_bridge.tasks import check_benchmark
@@ -17,65 +17,72 @@ class Preset:
     """What a run uses unless it is told otherwise.
 
     Attributes:
-        hidden: units of the hidden layers (hashed masks); unit masks have `bits` a layer.
-        bits: mask bits (hashed), or hidden units a layer (unit).
+        network: name of the architecture.
+        bits: mask bits (hashed), or hidden units a layer (unit); not used by weight masks.
         outputs: output units, superfluous ones included.
         signature_bits: bits of the content address.
-        infer_samples: images a recall sees.
+        infer_samples: images that a task inference sees.
+        inference: how a bank infers the task.
+        objective: whose gradient it follows, where it follows one.
         training: how masks are trained.
     """
 
-    hidden: tuple[int, ...]
-    bits: int
-    outputs: int
-    signature_bits: int
-    infer_samples: int
+    network: str = "lenet-300-100"
+    bits: int = 0
+    outputs: int = 100
+    signature_bits: int = 1024
+    infer_samples: int = 1
+    inference: str = "one-shot"
+    objective: str = "H"
     training: TrainingSettings
 
 
-_DIGITS_TRAINING = TrainingSettings(epochs=20, batch=64, contrast=1.0, noise=1.5)
-_PAPER_TRAINING = TrainingSettings(epochs=1, optimiser="sgd", rate=0.1, contrast=0)
+_DIGITS = TrainingSettings(epochs=20, batch=64, contrast=1.0, noise=1.5)
+_PAPER = TrainingSettings(epochs=1, optimiser="sgd", rate=0.1, contrast=0)
+_THOUSAND = TrainingSettings(epochs=3, max_batches=1000, contrast=0)  # batches of 128
+_WEIGHTS = replace(_THOUSAND, rate=2e-3, diluted_every=10)
 
 _PRESETS: dict[tuple[str, str, str], Preset] = {
     ("split-digits", "hashed", "standard"): Preset(
-        hidden=(300, 100),
-        bits=2048,
-        outputs=100,
-        signature_bits=2048,
-        infer_samples=1,
-        training=_DIGITS_TRAINING,
+        bits=2048, signature_bits=2048, training=_DIGITS
     ),
     ("split-digits", "unit", "standard"): Preset(
-        hidden=(0, 0),
-        bits=1024,
-        outputs=100,
-        signature_bits=1024,
-        infer_samples=64,
-        training=_DIGITS_TRAINING,
+        network="layer-norm", bits=1024, infer_samples=64, training=_DIGITS
     ),
-    ("split-mnist", "hashed", "standard"): Preset(
-        hidden=(300, 100),
-        bits=5120,
-        outputs=100,
-        signature_bits=1024,
-        infer_samples=1,
-        training=TrainingSettings(epochs=6),
-    ),
+    ("split-digits", "weight", "standard"): Preset(inference="try-all", training=_DIGITS),
+    ("split-mnist", "hashed", "standard"): Preset(bits=5120, training=TrainingSettings(epochs=6)),
     ("split-mnist", "unit", "standard"): Preset(
-        hidden=(0, 0),
-        bits=2048,
-        outputs=100,
-        signature_bits=1024,
-        infer_samples=64,
-        training=TrainingSettings(epochs=3),
+        network="layer-norm", bits=2048, infer_samples=64, training=TrainingSettings(epochs=3)
     ),
     ("split-mnist", "unit", "paper"): Preset(
-        hidden=(0, 0),
+        network="paper",
         bits=2048,
         outputs=10,
         signature_bits=0,
         infer_samples=64,
-        training=_PAPER_TRAINING,
+        training=_PAPER,
+    ),
+    ("split-mnist", "weight", "standard"): Preset(
+        inference="try-all", training=TrainingSettings(epochs=6, rate=3e-3)
+    ),
+    ("permuted-mnist", "hashed", "standard"): Preset(bits=8192, training=_THOUSAND),
+    ("permuted-mnist", "unit", "standard"): Preset(
+        network="layer-norm", bits=2048, infer_samples=64, training=_THOUSAND
+    ),
+    ("permuted-mnist", "weight", "standard"): Preset(outputs=500, objective="G", training=_WEIGHTS),
+    ("rotated-mnist", "hashed", "standard"): Preset(
+        bits=8192, infer_samples=64, training=_THOUSAND
+    ),
+    ("rotated-mnist", "unit", "standard"): Preset(
+        network="layer-norm", bits=2048, infer_samples=64, training=_THOUSAND
+    ),
+    ("rotated-mnist", "weight", "standard"): Preset(
+        network="fc-1024-1024",
+        outputs=200,
+        infer_samples=128,
+        inference="binary",
+        objective="G",
+        training=_WEIGHTS,
     ),
 }
 
@@ -85,8 +92,9 @@ def preset(benchmark: str, masks: str, network: str = "standard") -> Preset:
 
     Args:
         benchmark: such as "split-mnist".
-        masks: "hashed" or "unit".
-        network: "standard", or "paper" for HopSupSup as published (SplitMNIST, unit masks).
+        masks: "hashed", "unit" or "weight".
+        network: "paper" for HopSupSup as published (SplitMNIST, unit masks); any other network
+            goes with the standard preset.
 
     Raises:
         ConfigError: no such combination.
@@ -96,10 +104,11 @@ def preset(benchmark: str, masks: str, network: str = "standard") -> Preset:
         2048
     """
     check_benchmark(benchmark)
+    kind = "paper" if network == "paper" else "standard"
     try:
-        return _PRESETS[benchmark, masks, network]
+        return _PRESETS[benchmark, masks, kind]
     except KeyError:
         known = ", ".join(f"{b} with {m} masks ({n})" for b, m, n in _PRESETS)
         raise ConfigError(
-            f"no {benchmark} with {masks} masks on the {network} network. There are: {known}"
+            f"no {benchmark} with {masks} masks on the {kind} network. There are: {known}"
         ) from None

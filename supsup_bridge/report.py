@@ -12,6 +12,8 @@ from rich.table import Table
 
 from supsup_bridge.experiment import Recorded
 
+_MOST_ROWS = 20  # of the table; a run of more tasks shows its evaluations instead
+
 
 def write_json(result: dict[str, Any], path: Path) -> None:
     """Write a result as JSON, whole or not at all."""
@@ -21,25 +23,49 @@ def write_json(result: dict[str, Any], path: Path) -> None:
 
 
 def summary_table(result: dict[str, Any], names: Sequence[str]) -> Table:
-    """The one table that a run prints."""
+    """The one table that a run prints: a row a task, or for many tasks a row an evaluation."""
+    many = len(names) > _MOST_ROWS
     table = Table(title=_title(result), title_justify="left", show_footer=True)
-    table.add_column("task", footer="all")
-    table.add_column("accuracy", justify="right", footer=_number(result["accuracy"]))
-    table.add_column("recalled", justify="right", footer=_number(result["exact_recall_rate"]))
+    table.add_column("tasks learned" if many else "task", footer="all")
     for column, key in (
+        ("accuracy", "accuracy"),
+        ("recalled", "exact_recall_rate"),
         ("task told", "accuracy_given_task"),
         ("task right", "task_inference_accuracy"),
     ):
         table.add_column(column, justify="right", footer=_number(result[key]))
-    for name, accuracy in zip(names, result["accuracy_per_task"], strict=False):
-        table.add_row(name, _number(accuracy), "", "", "")
-    sizes = result["bytes"]
-    table.caption = (
-        f"memory {sizes['memory'] / 1e6:.1f} MB, the same for any number of tasks; a plain list of "
-        f"these {result['masks_allocated']} masks {sizes['packed_masks'] / 1e6:.4f} MB; "
-        f"{result['seconds']['total']:.0f} s"
-    )
+    if many:
+        for point in result["curve"]:
+            figures = [point[k] for k in ("accuracy", "exact_recall_rate", "accuracy_given_task")]
+            figures.append(point["task_inference_accuracy"])
+            table.add_row(str(point["tasks"]), *(_number(figure) for figure in figures))
+    else:
+        for name, accuracy in zip(names, result["accuracy_per_task"], strict=False):
+            table.add_row(name, _number(accuracy), "", "", "")
+    table.caption = f"{_sizes(result)}; {result['seconds']['total']:.0f} s"
     return table
+
+
+def accuracy_plot(result: dict[str, Any]) -> Figure:
+    """Average accuracy over the number of tasks learned: task inferred, and task told."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    tasks = [point["tasks"] for point in result["curve"]]
+    for key, label, style in (
+        ("accuracy_given_task", "task told", "--"),
+        ("accuracy", f"{result['scenario']}: average accuracy", "-"),
+        ("task_inference_accuracy", "task right", ":"),
+    ):
+        values = [point[key] for point in result["curve"]]
+        if None not in values:
+            axis.plot(tasks, values, style, marker="o", markersize=3, label=label)
+    axis.set_xlabel("tasks learned")
+    axis.set_ylabel("share of scored images, of inferences")
+    axis.set_title(_title(result), fontsize=9, wrap=True)
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return figure
 
 
 def recall_plot(records: Sequence[Recorded], names: Sequence[str], title: str) -> Figure:
@@ -114,10 +140,23 @@ def _energies(axis: Any, record: Recorded, *, first: bool, last: bool) -> None:
 
 
 def _title(result: dict[str, Any]) -> str:
-    recall = result["config"]["recall"]
+    config = result["config"]
+    how = config["recall"] or config["inference"]
+    inferred = f", task by {how}, images a decision: {result['infer_samples']}" if how else ""
     return (
         f"{result['benchmark']}, {result['scenario']}, {result['masks']} masks in a "
-        f"{result['memory']} memory, recall by {recall}, images a recall: {result['infer_samples']}"
+        f"{result['memory']} memory{inferred}"
+    )
+
+
+def _sizes(result: dict[str, Any]) -> str:
+    sizes, count = result["bytes"], result["masks_allocated"]
+    memory, packed = sizes["memory"] / 1e6, sizes["packed_masks"] / 1e6
+    if result["memory"] == "bank":
+        return f"{count} masks, packed {packed:.4f} MB, with their running mean {memory:.4f} MB"
+    return (
+        f"memory {memory:.1f} MB, the same for any number of tasks; a plain list of these {count} "
+        f"masks {packed:.4f} MB"
     )
 
 

@@ -1,45 +1,19 @@
-"""Tasks and streams of tasks: what is trained on, what task inference may see, what is scored."""
+"""Benchmarks by name, and those that split a data set into tasks of two classes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from hopmask import ConfigError
 from supsup_bridge.datasets import LabelledImages, load_digits, load_mnist
 from supsup_bridge.streams import stream
+from supsup_bridge.task import Task
+from supsup_bridge.transformed import ROTATIONS, permuted_mnist, rotated_mnist
 
 _TEST_SHARE = 0.4  # of the digits, which come without a test part
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One task. Recall images and scored images are disjoint halves of its test images.
-
-    Attributes:
-        name: what it is, for people.
-        train_images: (n, pixels); train_labels: class within the task (n,).
-        recall_images: unlabelled, for task inference, (r, pixels).
-        scored_images: (s, pixels); scored_labels: class within the task (s,).
-
-    Example:
-        >>> task = split_digits(tasks=1)[0]
-        >>> len(task.recall_images), sorted(set(task.train_labels.tolist()))
-        (72, [0, 1])
-
-    Source:
-        Paper's section on benchmarks; the cut into recall and scored images is ours.
-    """
-
-    name: str
-    train_images: Tensor
-    train_labels: Tensor
-    recall_images: Tensor
-    scored_images: Tensor
-    scored_labels: Tensor
 
 
 def split_digits(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> list[Task]:
@@ -100,14 +74,21 @@ def split_mnist(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> l
     return _pairs(train, test, seed=seed, tasks=tasks)
 
 
-_STREAMS: dict[str, Callable[..., list[Task]]] = {
-    "split-digits": split_digits,
-    "split-mnist": split_mnist,
+class _Benchmark(NamedTuple):
+    stream: Callable[..., Sequence[Task]]
+    tasks: int  # unless a run says otherwise
+
+
+_BENCHMARKS = {
+    "split-digits": _Benchmark(split_digits, 5),
+    "split-mnist": _Benchmark(split_mnist, 5),
+    "permuted-mnist": _Benchmark(permuted_mnist, 10),
+    "rotated-mnist": _Benchmark(rotated_mnist, ROTATIONS),
 }
-BENCHMARKS = tuple(_STREAMS)
+BENCHMARKS = tuple(_BENCHMARKS)
 
 
-def task_stream(benchmark: str, *, seed: int, tasks: int, data: Path | None) -> list[Task]:
+def task_stream(benchmark: str, *, seed: int, tasks: int, data: Path | None) -> Sequence[Task]:
     """The tasks of a benchmark by its name.
 
     Raises:
@@ -115,12 +96,26 @@ def task_stream(benchmark: str, *, seed: int, tasks: int, data: Path | None) -> 
         DataError: data missing, truncated or altered.
     """
     check_benchmark(benchmark)
-    return _STREAMS[benchmark](seed=seed, tasks=tasks, data=data)
+    return _BENCHMARKS[benchmark].stream(seed=seed, tasks=tasks, data=data)
+
+
+def default_tasks(benchmark: str) -> int:
+    """How many tasks a benchmark has unless a run says otherwise.
+
+    Raises:
+        ConfigError: no such benchmark.
+
+    Example:
+        >>> default_tasks("rotated-mnist")
+        36
+    """
+    check_benchmark(benchmark)
+    return _BENCHMARKS[benchmark].tasks
 
 
 def check_benchmark(benchmark: str) -> None:
     """Raise ConfigError, naming the nearest benchmark, unless there is one of that name."""
-    if benchmark not in _STREAMS:
+    if benchmark not in _BENCHMARKS:
         near = get_close_matches(benchmark, BENCHMARKS, n=1, cutoff=0.0)[0]
         raise ConfigError(
             f"unknown benchmark {benchmark!r}: did you mean '{near}'? "

@@ -1,23 +1,25 @@
 """Training of one task's supermask by the straight-through estimator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hopmask import ConfigError, NumericalError
-from supsup_bridge.networks import FixedNetwork
-
-Masks = dict[str, Tensor]
+from supsup_bridge.binarise import binariser, starting_scores
+from supsup_bridge.networks import FixedNetwork, Masks
 
 
 def is_count(value: object, *, least: int = 1) -> bool:
     """Whether a value is a whole number (no bool) of at least `least`."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+_DILUTION = 0.2  # λ: share of the mask in a diluted one
+_TAU = 200  # steps after which the rate of a training without known end is half of what it was
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,9 @@ class TrainingSettings:
         contrast: weight of the contrast term; 0 for none.
         noise: standard deviation of the noise in it, in units of the standardised pixels.
         max_batches: stop after so many steps.
+        diluted_every: every so many steps the loss is that of a diluted mask; None for never.
+        sparsity: share of the mask's entries kept (top-k under the Erdős–Rényi budget); None for
+            thresholded scores.
 
     Raises:
         ConfigError: a value out of its range.
@@ -51,6 +56,8 @@ class TrainingSettings:
     contrast: float = 0.5
     noise: float = 0.5
     max_batches: int | None = None
+    diluted_every: int | None = None
+    sparsity: float | None = None
 
     def __post_init__(self) -> None:
         if self.optimiser not in ("adam", "sgd"):
@@ -58,9 +65,10 @@ class TrainingSettings:
         for name in ("rate", "noise"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("epochs", "batch", "max_batches"):
+        for name in ("epochs", "batch", "max_batches", "diluted_every"):
             value = getattr(self, name)
-            if (value is not None or name != "max_batches") and not is_count(value):
+            optional = name in ("max_batches", "diluted_every")
+            if not (value is None and optional) and not is_count(value):
                 raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
         if not self.contrast >= 0:
             raise ConfigError(f"contrast must not be negative, got {self.contrast}")
@@ -71,16 +79,100 @@ class TrainingSettings:
         return steps if self.max_batches is None else min(steps, self.max_batches)
 
 
-class _Binarise(torch.autograd.Function):
-    """m = [score ≥ 0], gradient passed straight through."""
+class MaskTrainer:
+    """Learns one task's mask batch by batch; the network is not changed.
 
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor) -> Tensor:
-        return (scores >= 0).to(scores.dtype)
+    Minimises CE(f(x, m), y) + contrast · CE(f(x + noise, m), uniform). The second term keeps the
+    outputs undecided away from the task's data, so that the entropy of a wrong task's mask is high.
+    Some steps (`diluted_every`) see m̃ = b + λ(m − b) in place of m, b the level of a blank mask and
+    λ = 0.2: the mask learns to be recognised where it is one of many, in a superposition.
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0]
+    Args:
+        network: the fixed network.
+        settings: how.
+        scores: generator of the starting scores.
+        noise: generator of the noise in the contrast term.
+        steps: how many steps there will be, for cosine decay of Adam's rate. None where nobody
+            knows: the rate then decays as 1/(1 + t/τ) at step t, τ = 200.
+        mean: levels of the masks learned so far, to start from; None for a random start.
+        device: where the scores live.
+
+    Example:
+        >>> from supsup_bridge import UnitNetwork
+        >>> g = torch.Generator().manual_seed(0)
+        >>> network = UnitNetwork([2, 16, 2], network=g)
+        >>> trainer = MaskTrainer(network, TrainingSettings(), scores=g, noise=g)
+        >>> loss = trainer.step(torch.eye(2), torch.tensor([0, 1]))
+        >>> trainer.masks()["hidden1"].dtype
+        torch.bool
+
+    Source:
+        Straight-through estimator: Bengio et al. 2013 (arXiv 1308.3432). Contrast term: Hendrycks
+        et al. 2019 (outlier exposure, arXiv 1812.04606), with the task's own images under noise as
+        the outliers. Dilution is ours.
+    """
+
+    def __init__(
+        self,
+        network: FixedNetwork,
+        settings: TrainingSettings,
+        *,
+        scores: torch.Generator,
+        noise: torch.Generator,
+        steps: int | None = None,
+        mean: Mapping[str, Tensor] | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.network, self.settings, self.done = network, settings, 0
+        self.binarise = binariser(network, settings.sparsity)
+        start = starting_scores(network, scores, binarise=self.binarise, mean=mean)
+        self.scores = {name: score.to(device).requires_grad_() for name, score in start.items()}
+        self._noise = noise
+        self._optimiser, self._schedule = _optimiser(list(self.scores.values()), settings, steps)
+
+    def step(self, images: Tensor, labels: Tensor) -> float:
+        """One step on images (n, ...) and labels (n,); returns the loss.
+
+        Raises:
+            NumericalError: the loss is not finite.
+        """
+        loss = self._loss(images, labels)
+        self._optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        value = loss.item()
+        if not (value == value and abs(value) < float("inf")):
+            raise NumericalError(
+                f"the loss became {value} at step {self.done + 1}: lower the learning rate "
+                f"({self.settings.rate}) or check the images for NaN. The task was not learned"
+            )
+        self._optimiser.step()
+        self._schedule.step()
+        self.done += 1
+        return value
+
+    def masks(self) -> Masks:
+        """The mask as it is now, name -> bool (*size).
+
+        Raises:
+            NumericalError: scores that are not finite.
+        """
+        for name, score in self.scores.items():
+            if not bool(torch.isfinite(score).all()):
+                raise NumericalError(f"scores of mask '{name}' hold NaN: lower the learning rate")
+        with torch.no_grad():
+            return {name: mask > 0.5 for name, mask in self.binarise(self.scores).items()}
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        masks, settings = self.binarise(self.scores), self.settings
+        if settings.diluted_every and (self.done + 1) % settings.diluted_every == 0:
+            blank = {name: self.binarise.blank(name) for name in masks}
+            masks = {n: blank[n] + _DILUTION * (mask - blank[n]) for n, mask in masks.items()}
+        if settings.contrast == 0:
+            return F.cross_entropy(self.network(images, masks), labels)
+        noise = torch.randn(images.shape, generator=self._noise).to(images.device) * settings.noise
+        clean, noisy = self.network(torch.cat([images, images + noise]), masks).chunk(2)
+        undecided = -F.log_softmax(noisy, -1).mean()
+        return F.cross_entropy(clean, labels) + settings.contrast * undecided
 
 
 def train_mask(
@@ -91,28 +183,27 @@ def train_mask(
     *,
     scores: torch.Generator,
     batches: torch.Generator,
+    mean: Mapping[str, Tensor] | None = None,
     progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Masks:
-    """Learn the binary mask of one task; the network is not changed.
-
-    Minimises CE(f(x, m), y) + contrast · CE(f(x + noise, m), uniform). The second term keeps the
-    outputs undecided away from the task's data, so that the entropy of a wrong task's mask is high.
+    """Learn the binary mask of one task; see `MaskTrainer` for what is minimised.
 
     Args:
         network: the fixed network.
-        images: (n, inputs), standardised.
+        images: (n, ...), standardised.
         labels: class within the task, integer (n,), below `network.outputs`.
         settings: how.
-        scores: generator of the starting scores (uniform within ±0.1).
+        scores: generator of the starting scores.
         batches: generator of the order of images and of the noise.
+        mean: levels of the masks learned so far, to start from; None for a random start.
         progress: called after each step with the number of steps done and the loss.
 
     Returns:
-        name -> bool (bits,).
+        name -> bool (*size).
 
     Raises:
         ConfigError: no images, or labels that do not fit the outputs.
-        NumericalError: the loss or its gradient is not finite.
+        NumericalError: the loss or a score is not finite.
 
     Example:
         >>> from supsup_bridge import UnitNetwork
@@ -124,72 +215,64 @@ def train_mask(
         torch.bool
 
     Source:
-        Straight-through estimator: Bengio et al. 2013 (arXiv 1308.3432); masks by thresholded
-        scores: Mallya et al. 2018 (Piggyback). Contrast term: Hendrycks et al. 2019 (outlier
-        exposure, arXiv 1812.04606), with the task's own images under noise as the outliers.
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.
     """
+    check_labels(images, labels, network.outputs)
+    total = settings.steps(len(images))
+    trainer = MaskTrainer(
+        network,
+        settings,
+        scores=scores,
+        noise=batches,
+        steps=total,
+        mean=mean,
+        device=images.device,
+    )
+    for step, chosen in enumerate(batches_of(len(images), settings, batches)):
+        where = chosen.to(images.device)
+        progress(step + 1, trainer.step(images[where], labels[where]))
+    return trainer.masks()
+
+
+def batches_of(
+    images: int, settings: TrainingSettings, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Indices of the images of each step: shuffled anew every epoch, its last batch may be small.
+
+    Example:
+        >>> settings = TrainingSettings(epochs=2, batch=2)
+        >>> [len(chosen) for chosen in batches_of(3, settings, torch.Generator())]
+        [2, 1, 2, 1]
+    """
+    per_epoch = ceil(images / settings.batch)
+    for step in range(settings.steps(images)):
+        if step % per_epoch == 0:
+            order = torch.randperm(images, generator=generator)
+        first = step % per_epoch * settings.batch
+        yield order[first : first + settings.batch]
+
+
+def check_labels(images: Tensor, labels: Tensor, outputs: int) -> None:
+    """Raise ConfigError unless there are images, as many labels, and all below `outputs`."""
     if len(images) == 0 or len(images) != len(labels):
         raise ConfigError(
             f"training needs images and as many labels, got {len(images)}, {len(labels)}"
         )
-    if int(labels.min()) < 0 or int(labels.max()) >= network.outputs:
+    if int(labels.min()) < 0 or int(labels.max()) >= outputs:
         raise ConfigError(
-            f"labels must lie in 0 .. {network.outputs - 1} (the network's outputs), "
+            f"labels must lie in 0 .. {outputs - 1} (the network's outputs), "
             f"got {int(labels.min())} .. {int(labels.max())}"
         )
-    device = images.device
-    real = {
-        name: ((torch.rand(bits, generator=scores) * 2 - 1) * 0.1).to(device).requires_grad_()
-        for name, bits in network.mask_sizes.items()
-    }
-    total = settings.steps(len(images))
-    optimiser, schedule = _optimiser(list(real.values()), settings, total)
-    for step in range(total):
-        position = step % ceil(len(images) / settings.batch)
-        if position == 0:
-            order = torch.randperm(len(images), generator=batches).to(device)
-        chosen = order[position * settings.batch : (position + 1) * settings.batch]
-        loss = _loss(network, real, images[chosen], labels[chosen], settings, batches)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        value = loss.item()
-        if not (value == value and abs(value) < float("inf")):
-            raise NumericalError(
-                f"the loss became {value} at step {step + 1} of {total}: lower the learning rate "
-                f"({settings.rate}) or check the images for NaN. The task was not learned"
-            )
-        optimiser.step()
-        schedule.step()
-        progress(step + 1, value)
-    for name, score in real.items():
-        if not bool(torch.isfinite(score).all()):
-            raise NumericalError(f"scores of mask '{name}' hold NaN: lower the learning rate")
-    return {name: (score >= 0).detach() for name, score in real.items()}
-
-
-def _loss(
-    network: FixedNetwork,
-    scores: Masks,
-    images: Tensor,
-    labels: Tensor,
-    settings: TrainingSettings,
-    generator: torch.Generator,
-) -> Tensor:
-    masks = {name: _Binarise.apply(score) for name, score in scores.items()}  # type: ignore[no-untyped-call]
-    if settings.contrast == 0:
-        return F.cross_entropy(network(images, masks), labels)
-    noise = torch.randn(images.shape, generator=generator).to(images.device) * settings.noise
-    clean, noisy = network(torch.cat([images, images + noise]), masks).chunk(2)
-    undecided = -F.log_softmax(noisy, -1).mean()
-    return F.cross_entropy(clean, labels) + settings.contrast * undecided
 
 
 def _optimiser(
-    scores: list[Tensor], settings: TrainingSettings, total: int
+    scores: list[Tensor], settings: TrainingSettings, steps: int | None
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     optimiser: torch.optim.Optimizer
-    if settings.optimiser == "adam":
-        optimiser = torch.optim.Adam(scores, lr=settings.rate)
-        return optimiser, torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, total)
-    optimiser = torch.optim.SGD(scores, lr=settings.rate, momentum=0.9, weight_decay=1e-4)
-    return optimiser, torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
+    if settings.optimiser == "sgd":
+        optimiser = torch.optim.SGD(scores, lr=settings.rate, momentum=0.9, weight_decay=1e-4)
+        return optimiser, torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
+    optimiser = torch.optim.Adam(scores, lr=settings.rate)
+    if steps is None:
+        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, lambda t: 1 / (1 + t / _TAU))
+    return optimiser, torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

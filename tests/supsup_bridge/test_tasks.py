@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from hopmask import ConfigError
-from supsup_bridge import DataError, Task, split_digits, split_mnist
+from supsup_bridge import DataError, Task, split_digits, split_mnist, transformed
 from supsup_bridge.datasets import load_digits
-from supsup_bridge.tasks import BENCHMARKS, check_benchmark, task_stream
+from supsup_bridge.tasks import BENCHMARKS, check_benchmark, default_tasks, task_stream
 
 PARTS = ("train_images", "recall_images", "scored_images")
 
@@ -156,3 +156,42 @@ def test_a_benchmark_like_no_other_lists_them_all() -> None:
 def test_task_stream_finds_a_benchmark_by_name(digits: list[Task]) -> None:
     found = task_stream("split-digits", seed=0, tasks=1, data=None)
     assert same(found[0], digits[0])
+
+
+def test_task_stream_hands_on_the_seed_and_the_number_of_tasks() -> None:
+    found = task_stream("split-digits", seed=3, tasks=2, data=None)
+    assert all(same(a, b) for a, b in zip(found, split_digits(seed=3, tasks=2), strict=True))
+
+
+@pytest.mark.parametrize("which", ["digits", "mnist"])
+def test_split_tasks_have_two_classes(which: str, request) -> None:
+    assert [task.classes for task in request.getfixturevalue(which)] == [2] * 5
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks"),
+    [("split-digits", 5), ("split-mnist", 5), ("permuted-mnist", 10), ("rotated-mnist", 36)],
+)
+def test_default_number_of_tasks(name: str, tasks: int) -> None:
+    assert default_tasks(name) == tasks
+
+
+def test_every_benchmark_has_a_default_number_of_tasks() -> None:
+    assert all(default_tasks(benchmark) >= 1 for benchmark in BENCHMARKS)
+
+
+def test_default_number_of_tasks_of_an_unknown_benchmark_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'rotated-mnist'"):
+        default_tasks("rotated-minst")
+
+
+@pytest.mark.parametrize(
+    ("name", "second"),
+    [("permuted-mnist", "permutation 1"), ("rotated-mnist", "rotated by 10 degrees")],
+)
+def test_task_stream_finds_transformed_mnist(name: str, second: str, monkeypatch) -> None:
+    digits = load_digits()
+    monkeypatch.setattr(transformed, "load_mnist", lambda data: (digits, digits))
+    found = task_stream(name, seed=0, tasks=2, data=None)
+    assert len(found) == 2
+    assert found[1].name == second

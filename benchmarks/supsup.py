@@ -1,0 +1,141 @@
+"""SupSup with an explicit bank of weight masks: the figures of the README's tables, as JSON.
+
+    python benchmarks/supsup.py --data DIR [--only NAME ...] [--seed S] [--out FILE]
+    python benchmarks/supsup.py --table    # of the rows in FILE, as in the README
+
+NAME is one of permuted, rotated, split, untold (NNs), transfer; `--only` replaces the rows of those
+names and leaves the others in FILE. Each row has the figures of one `supsup run --memory bank` with
+the options that stand in it. Runs that differ in the task inference alone learn the same masks, so
+these are trained once and the last evaluation is made anew. Rows are written as they come.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from supsup_bridge import Experiment, RunSettings, Task
+
+KEPT = (
+    "accuracy",
+    "accuracy_given_task",
+    "task_inference_accuracy",
+    "exact_recall_rate",
+    "forgetting",
+    "backward_transfer",
+    "infer_samples",
+    "network",
+    "curve",
+    "accuracy_per_task",
+    "masks_allocated",
+    "novelty",
+    "bytes",
+    "recall",
+    "seconds",
+    "versions",
+)
+NAMES = ("permuted", "rotated", "split", "untold", "transfer")
+INFERENCES = ("one-shot", "binary", "descent", "try-all", "argmax")
+
+
+class Silent:
+    """An observer that says how far a run is."""
+
+    def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None:
+        pass
+
+    def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None:
+        pass
+
+    def learned(self, task: Task, number: int) -> None:
+        if (number + 1) % 10 == 0:
+            print(f"  {number + 1} tasks", flush=True)
+
+
+def runs(name: str, seed: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """A run's options, and with what other ways of inference it is scored anew."""
+    common = {"memory": "bank", "seed": seed}
+    if name == "permuted":
+        run = {"benchmark": "permuted-mnist", "tasks": 250, "scenario": "GNu", **common}
+        yield run, [{"objective": "G"}, {"infer_samples": 8}]
+    elif name == "rotated":
+        run = {"benchmark": "rotated-mnist", "tasks": 36, "scenario": "GNu", **common}
+        yield run, [{"infer_samples": 1}, {"inference": "one-shot"}]
+    elif name == "split":
+        run = {"benchmark": "split-mnist", "scenario": "GNu", "infer_samples": 1, **common}
+        ways: list[dict[str, Any]] = [{"inference": way} for way in INFERENCES[1:]]
+        ways += [{"inference": way, "objective": "G"} for way in INFERENCES[:3]]
+        yield {**run, "inference": "one-shot"}, ways
+    elif name == "untold":
+        for scenario in ("GNs", "NNs"):
+            yield {"benchmark": "permuted-mnist", "tasks": 50, "scenario": scenario, **common}, []
+    elif name == "transfer":
+        for batches in (100, 300, 1000):
+            for init in ("random", "mean"):
+                run = {"benchmark": "permuted-mnist", "tasks": 20, "scenario": "GG", **common}
+                yield {**run, "batches": batches, "mask_init": init}, []
+
+
+def anew(experiment: Experiment, change: dict[str, Any]) -> None:
+    """Score all tasks once more by another way of inference."""
+    experiment.change_inference(replace(experiment.settings, **change))
+    experiment.evaluate(Silent())
+
+
+def table(done: list[dict[str, Any]]) -> str:
+    """A line for each row."""
+    lines = [
+        "| run | options | tasks | images | accuracy | task told | task right | masks |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in done:
+        hidden = ("benchmark", "memory", "tasks", "infer_samples", "scenario")
+        options = ", ".join(f"{k} {v}" for k, v in row["options"].items() if k not in hidden)
+        figures = [
+            "–" if row[key] is None else f"{row[key]:.4f}"
+            for key in ("accuracy", "accuracy_given_task", "task_inference_accuracy")
+        ]
+        cells = [
+            f"{row['options']['benchmark']} {row['options']['scenario']}",
+            options,
+            str(row["curve"][-1]["tasks"]),
+            str(row["infer_samples"]),
+            *figures,
+            str(row["masks_allocated"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/supsup.json"))
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    done = json.loads(options.out.read_text()) if options.out.exists() else []
+    if options.table:
+        print(table(done))
+        return
+    done = [row for row in done if row["name"] not in options.only]
+    for name in options.only:
+        for first, others in runs(name, options.seed):
+            print(first, flush=True)
+            experiment = Experiment(RunSettings(**first), data=options.data)
+            experiment.run(Silent())
+            for change in ({}, *others):
+                if change:
+                    anew(experiment, change)
+                result = experiment.result()
+                row = {"name": name, "options": {**first, **change}}
+                done.append({**row, **{key: result[key] for key in KEPT}})
+                options.out.write_text(json.dumps(done, indent=1) + "\n")
+                print(table(done[-1:]).splitlines()[-1], flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Networks by name, and a user's own by `package.module:function`."""
+
+from importlib import import_module
+
+import torch
+from torch import nn
+
+from hopmask import ConfigError
+from supsup_bridge.masking import MaskedNetwork
+from supsup_bridge.networks import FixedNetwork, UnitNetwork, fix_weights, mlp
+
+_HIDDEN = {"lenet-300-100": (300, 100), "fc-1024-1024": (1024, 1024)}
+_NORMALISED = {"layer-norm": "layer", "paper": "batch"}  # two hidden layers of `bits` units
+NETWORKS = (*_HIDDEN, *_NORMALISED)
+
+
+def build(
+    name: str,
+    *,
+    masks: str,
+    inputs: int,
+    outputs: int,
+    bits: int,
+    weights: torch.Generator,
+    spread: torch.Generator,
+) -> FixedNetwork:
+    """A fixed random network seen through masks.
+
+    Args:
+        name: one of `NETWORKS`, or "package.module:function"; the function is called with inputs
+            and outputs and returns a module over images (n, inputs). Its Linear and Conv2d weights
+            are drawn anew.
+        masks: "weight", "unit" or "hashed"; "layer-norm" and "paper" have unit masks.
+        inputs: pixels of an image.
+        outputs: output units, superfluous ones included.
+        bits: length of hashed masks, or hidden units of "layer-norm" and "paper".
+        weights: generator of the weights.
+        spread: generator of the hashed map.
+
+    Raises:
+        ConfigError: a name that is not known, or a module that cannot be made or masked.
+
+    Example:
+        >>> g = torch.Generator().manual_seed(0)
+        >>> sizes = {"inputs": 64, "outputs": 10, "bits": 0}
+        >>> build("lenet-300-100", masks="weight", weights=g, spread=g, **sizes).outputs
+        10
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 4 and appendix.
+    """
+    if name in _NORMALISED:
+        if masks != "unit":
+            raise ConfigError(f"network '{name}' has unit masks, got masks='{masks}'")
+        sizes = [inputs, bits, bits, outputs]
+        return UnitNetwork(sizes, network=weights, normalisation=_NORMALISED[name])
+    if name in _HIDDEN:
+        module: nn.Module = mlp([inputs, *_HIDDEN[name], outputs])
+    else:
+        module = _imported(name, inputs, outputs)
+    fix_weights(module, weights)
+    if masks == "hashed":
+        network = MaskedNetwork(module, masks="hashed", bits=bits, spread=spread)
+    else:
+        network = MaskedNetwork(module, masks=masks)
+    if network.outputs != outputs:
+        raise ConfigError(
+            f"network {name!r} has {network.outputs} outputs, it was asked for {outputs}"
+        )
+    return network
+
+
+def _imported(name: str, inputs: int, outputs: int) -> nn.Module:
+    package, _, function = name.partition(":")
+    try:
+        make = getattr(import_module(package), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"network {name!r} cannot be imported ({error}): give package.module:function, with "
+            "the package installed or on PYTHONPATH"
+        ) from error
+    module = make(inputs, outputs)
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"{name!r} returned {type(module).__name__}, not a torch module")
+    return module

@@ -1,0 +1,159 @@
+"""Task inference by recall: unlabelled images of an unknown task in, the mask to use out."""
+
+import torch
+from torch import Tensor
+
+from hopmask import ConfigError, Hit, MaskMemory, Trace, paper_schedule
+from supsup_bridge.features import KernelMean
+from supsup_bridge.inference import Inferred, TaskInference
+from supsup_bridge.networks import FixedNetwork
+from supsup_bridge.objectives import entropy
+
+PAPER_STEPS = 30  # T of the paper's schedule: so many batches a recall sees
+RECALLS = ("both", "entropy", "address")
+
+
+class RecallInference(TaskInference):
+    """Infers the task of unlabelled images from a `MaskMemory`, without any list of masks.
+
+    Args:
+        network: the fixed network.
+        memory: what holds the masks.
+        signature: embedding of images; the same as was used when the masks were stored.
+        recall: "entropy" (energy and the network's entropy alone, the paper's idea), "address"
+            (the content address alone), or "both".
+        attempts: basins that a recall visits at most.
+
+    Raises:
+        ConfigError: an unknown way of recall.
+
+    Example:
+        >>> from hopmask import MaskMemory
+        >>> from supsup_bridge import KernelMean, UnitNetwork
+        >>> g = torch.Generator().manual_seed(0)
+        >>> network = UnitNetwork([4, 64, 8], network=g)
+        >>> memory = MaskMemory(network.mask_sizes)
+        >>> signature = KernelMean(4, features=64, generator=g)
+        >>> images = torch.randn(10, 4, generator=g)
+        >>> memory.store({"hidden1": torch.arange(64) % 2 == 0}, signature=signature(images))
+        0
+        >>> inference = RecallInference(network=network, memory=memory, signature=signature)
+        >>> inference.infer(images[None]).task
+        tensor([0])
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5; the content address is ours.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: FixedNetwork,
+        memory: MaskMemory,
+        signature: KernelMean,
+        recall: str = "both",
+        attempts: int = 8,
+    ) -> None:
+        if recall not in RECALLS:
+            raise ConfigError(f"recall must be one of {', '.join(RECALLS)}, got {recall!r}")
+        self.network, self.memory, self.signature = network, memory, signature
+        self.recall, self.attempts = recall, attempts
+
+    def infer(self, images: Tensor, *, chunk: int = 32) -> Inferred:
+        """Recall the masks for sets of images, many sets in one call.
+
+        Args:
+            images: (b, n, inputs): b sets of n images, each set from one task.
+            chunk: sets at a time; bounds the memory of the masked forward passes.
+
+        Raises:
+            EmptyMemoryError: no task was learned.
+        """
+        hits = [self._recall(part, trace=False) for part in torch.split(images, chunk)]
+        return Inferred(
+            masks={name: torch.cat([h.masks[name] for h in hits]) for name in hits[0].masks},
+            task=torch.cat([h.task for h in hits]),
+            steps=torch.cat([h.steps for h in hits]),
+            converged=torch.cat([h.converged for h in hits]),
+        )
+
+    def trace(self, images: Tensor) -> tuple[Hit, Trace]:
+        """One recall with its step by step record; images (n, inputs)."""
+        hit = self._recall(images[None], trace=True)
+        assert hit.trace is not None
+        return hit, hit.trace
+
+    def _recall(self, images: Tensor, *, trace: bool) -> Hit:
+        def mean_entropy(masks: dict[str, Tensor]) -> Tensor:
+            return entropy(self.network(images, masks)).mean(-1)
+
+        address = self.signature(images) if self.recall != "entropy" else None
+        return self.memory.recall(
+            signature=address,
+            penalty=mean_entropy if self.recall != "address" else None,
+            attempts=self.attempts,
+            batch=len(images) if address is None else None,
+            trace=trace,
+        )
+
+
+class PaperInference(RecallInference):
+    """The paper's recall: from μ, annealed descent on energy + entropy, a fresh batch each step.
+
+    Args:
+        network: the fixed network.
+        memory: what holds the masks.
+        signature: not asked; the paper has no address.
+        steps: T.
+        generator: draws each step's images from those given.
+        batch: images a step.
+
+    Example:
+        >>> from hopmask import MaskMemory
+        >>> from supsup_bridge import KernelMean, UnitNetwork
+        >>> g = torch.Generator().manual_seed(0)
+        >>> network = UnitNetwork([4, 64, 8], network=g, normalisation="batch")
+        >>> memory = MaskMemory(network.mask_sizes)
+        >>> memory.store({"hidden1": torch.arange(64) % 2 == 0})
+        0
+        >>> embed = KernelMean(4, features=64, generator=g)
+        >>> paper = PaperInference(network=network, memory=memory, signature=embed, generator=g)
+        >>> paper.infer(torch.randn(1, 10, 4, generator=g)).task
+        tensor([0])
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5 and the appendix on HopSupSup.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: FixedNetwork,
+        memory: MaskMemory,
+        signature: KernelMean,
+        generator: torch.Generator,
+        steps: int = PAPER_STEPS,
+        batch: int = 64,
+    ) -> None:
+        super().__init__(network=network, memory=memory, signature=signature, recall="entropy")
+        self.generator, self.steps, self.batch = generator, steps, batch
+
+    def sets(self, pool: Tensor, *, sets: int, samples: int, generator: torch.Generator) -> Tensor:
+        """The pool itself for each set: every step draws `samples` fresh images from it."""
+        self.batch = samples
+        return pool.expand(sets, -1, -1)
+
+    def _recall(self, images: Tensor, *, trace: bool) -> Hit:
+        def fresh_entropy(masks: dict[str, Tensor]) -> Tensor:
+            sets, pool = images.shape[:2]
+            draw = torch.randint(pool, (sets, self.batch), generator=self.generator)
+            fresh = images[torch.arange(sets)[:, None], draw.to(images.device)]
+            return entropy(self.network(fresh, masks)).mean(-1)
+
+        return self.memory.recall(
+            penalty=fresh_entropy,
+            dynamics=paper_schedule(steps=self.steps),
+            attempts=1,
+            batch=len(images),
+            trace=trace,
+        )

@@ -1,0 +1,171 @@
+"""What a run can be told: every setting with its default, checked before any work is done."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from hopmask import ConfigError
+from supsup_bridge.architectures import NETWORKS
+from supsup_bridge.inference import INFERENCES
+from supsup_bridge.masking import MASKS
+from supsup_bridge.objectives import OBJECTIVES
+from supsup_bridge.recall import RECALLS
+from supsup_bridge.tasks import default_tasks
+from supsup_bridge.training import is_count
+
+SCENARIOS = ("GG", "GNs", "GNu", "NNs")
+MEMORIES = ("hopfield", "bank")
+EPSILON = 2**-4
+_POINTING = ("one-shot", "binary", "descent")  # inferences that take an objective's gradient
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What to run. None means: what the benchmark's preset says.
+
+    Args:
+        benchmark: "split-digits", "split-mnist", "permuted-mnist" or "rotated-mnist".
+        scenario: "GG" (task told), "GNs" (only the label counts), "GNu" (task and label count) or
+            "NNs" (not even told in training; only the label counts).
+        memory: "hopfield" (constant size, masks deleted) or "bank" (every mask kept).
+        masks: "hashed", "unit" or "weight" (bank alone); default hashed, with a bank weight.
+        bits: mask bits (hashed), or hidden units a layer (unit).
+        recall: of a Hopfield memory: "both", "entropy" or "address"; default "both", with the
+            paper's network "entropy".
+        inference: of a bank: "one-shot", "binary", "descent", "try-all" or "argmax".
+        objective: of a bank's inference by gradient: "H" (entropy) or "G" (superfluous outputs).
+        output_size: output units, superfluous ones included.
+        sparsity: share of the mask's entries that is kept (top-k under the Erdős–Rényi budget, the
+            paper's use of the word); None for thresholded scores.
+        mask_init: scores start "random", or from the "mean" of the masks so far (Transfer).
+        batches: training steps a task.
+        tasks: how many tasks; default the benchmark's own number.
+        seed: of everything.
+        infer_samples: images that one inference sees (the paper's network: at each step).
+        network: "standard" (the preset's), "lenet-300-100", "fc-1024-1024", "package.module:
+            function" (called with inputs and outputs, returns a module), or "paper": batch-norm,
+            the paper's training and recall schedule.
+        epsilon: NNs: a mask is known where it stands out by 1/epsilon standard deviations; see
+            `NoveltyTest`.
+        ask_every: NNs: batches between two such questions.
+        budget: NNs: masks allocated at most; None for no limit.
+        evaluate_every: score all tasks whenever so many were learned; default after each of the
+            first ten, then at 20, 50, 100, 200, 500 ... In between the newest alone is scored.
+        quick: few training steps, to see that everything runs; figures mean nothing.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        ConfigError: a value that is not one of these, or values that do not go together.
+
+    Example:
+        >>> RunSettings(masks="unit", seed=1).scenario
+        'GNu'
+
+    Source:
+        Scenarios: Wortsman et al. 2020 (arXiv 2006.14769), table 1.
+    """
+
+    benchmark: str = "split-digits"
+    scenario: str = "GNu"
+    memory: str = "hopfield"
+    masks: str | None = None
+    bits: int | None = None
+    recall: str | None = None
+    inference: str | None = None
+    objective: str | None = None
+    output_size: int | None = None
+    sparsity: float | None = None
+    mask_init: str = "random"
+    batches: int | None = None
+    tasks: int | None = None
+    seed: int = 0
+    infer_samples: int | None = None
+    network: str = "standard"
+    epsilon: float = EPSILON
+    ask_every: int = 100
+    budget: int | None = None
+    evaluate_every: int | None = None
+    quick: bool = False
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        for name in ("bits", "output_size", "batches", "infer_samples", "budget", "evaluate_every"):
+            if getattr(self, name) is not None:
+                self._check_count(name, 1)
+        for name, least in (("seed", 0), ("ask_every", 1)):
+            self._check_count(name, least)
+        if not self.epsilon > 0:
+            raise ConfigError(f"epsilon must be positive, got {self.epsilon}")
+        if self.masks is None:
+            hopfield = "unit" if self.network == "paper" else "hashed"
+            object.__setattr__(self, "masks", hopfield if self.memory == "hopfield" else "weight")
+        if self.tasks is None:
+            object.__setattr__(self, "tasks", default_tasks(self.benchmark))
+        self._check_count("tasks", 1)
+        if self.memory == "hopfield":
+            self._check_hopfield()
+        else:
+            self._check_bank()
+
+    def _check_names(self) -> None:
+        for name, known in (
+            ("scenario", SCENARIOS),
+            ("memory", MEMORIES),
+            ("masks", (*MASKS, None)),
+            ("recall", (*RECALLS, None)),
+            ("inference", (*INFERENCES, None)),
+            ("objective", (*OBJECTIVES, None)),
+            ("mask_init", ("random", "mean")),
+            ("device", ("auto", "cpu", "cuda")),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise _unknown(name, value, [k for k in known if k])
+        if self.network not in ("standard", *NETWORKS) and ":" not in str(self.network):
+            names = ["standard", *NETWORKS, "package.module:function"]
+            raise _unknown("network", self.network, names)
+
+    def _check_count(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if not is_count(value, least=least):
+            raise ConfigError(
+                f"{name} must be at least {least}, got {value!r}: give a whole number"
+            )
+
+    def _check_hopfield(self) -> None:
+        if self.masks == "weight":
+            raise ConfigError(
+                "a Hopfield memory of one bit a weight would need the square of the number of "
+                "weights: use hashed or unit masks, or --memory bank"
+            )
+        if self.scenario == "NNs":
+            raise ConfigError("scenario NNs needs every mask at hand: use --memory bank")
+        for name in ("inference", "objective"):
+            if getattr(self, name) is not None:
+                raise ConfigError(
+                    f"{name} is for --memory bank; a Hopfield memory infers the task by recall: "
+                    f"leave out --{name}"
+                )
+        if self.network == "paper" and self.recall not in (None, "entropy"):
+            raise ConfigError(
+                f"the paper's network recalls by energy and entropy alone, not by "
+                f"'{self.recall}': leave out --recall, or use the standard network"
+            )
+
+    def _check_bank(self) -> None:
+        if self.recall is not None:
+            raise ConfigError("recall is for --memory hopfield: a bank takes --inference")
+        if self.network == "paper":
+            raise ConfigError("the paper's network is that of HopSupSup: use --memory hopfield")
+        if self.objective is not None and self.inference not in (*_POINTING, None):
+            raise ConfigError(
+                f"inference '{self.inference}' follows no gradient, so it takes no objective: "
+                f"leave out --objective, or use {', '.join(_POINTING)}"
+            )
+
+
+def _unknown(name: str, value: object, known: list[str]) -> ConfigError:
+    near = get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
+    return ConfigError(
+        f"unknown {name} {value!r}: did you mean '{near}'? Known: {', '.join(known)}"
+    )
