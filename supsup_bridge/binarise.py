@@ -93,7 +93,7 @@ def erdos_renyi(sizes: Mapping[str, Size], sparsity: float) -> dict[str, float]:
     """Share of each layer's weights to keep: ∝ (n_in + n_out) / number of weights, at most ½.
 
     The common factor is such that `sparsity` of all weights is kept. Layers that would exceed ½ get
-    ½ and the rest is shared out among the others. Masks that are no weight matrices keep `sparsity`.
+    ½ and the rest is shared out among the others. Masks that are no matrices keep `sparsity`.
 
     Args:
         sizes: name -> shape (n_out, n_in, ...) of a weight, or number of bits.

@@ -152,8 +152,8 @@ class Experiment:
                 task = self.stream[number]
             except IndexError:
                 raise StreamEndedError(
-                    f"the task stream ended after {number} of {total} tasks: give --tasks {number}, "
-                    "or a longer stream. What was learned stays readable"
+                    f"the task stream ended after {number} of {total} tasks: give --tasks "
+                    f"{number}, or a longer stream. What was learned stays readable"
                 ) from None
             images, labels = task.train_images.to(self.device), task.train_labels.to(self.device)
             check_labels(images, labels, self.network.outputs)
@@ -289,11 +289,11 @@ class Experiment:
         """The masks most of whose batches were this task's; its own mask is always one."""
         if self._free is None:
             return {number}
-        counts = [used + [0] * (self.memory.count - len(used)) for used in self._used]
-        most = {
-            i: max(range(len(counts)), key=lambda j: counts[j][i]) for i in range(len(counts[0]))
-        }
-        return {i for i, task in most.items() if task == number} | {self._mask_of(number)}
+        counts = torch.zeros(len(self._used), self.memory.count)
+        for task, used in enumerate(self._used):
+            counts[task, : len(used)] = torch.tensor(used)
+        (own,) = torch.nonzero(counts.argmax(0) == number, as_tuple=True)
+        return {*own.tolist(), self._mask_of(number)}
 
     def _due(self, learned: int) -> bool:
         """Whether all tasks are scored once so many were learned."""

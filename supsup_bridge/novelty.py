@@ -36,8 +36,8 @@ class NoveltyTest:
     """Are these images of a task that one of k masks was learned for?
 
     The support of mask i in layer l is s_il = −⟨g_l, M_il⟩ with g = ∂H/∂M at the superposition of
-    the k masks and one blank mask, level with each layer's density ρ: M̄ = (Σ M_i + ρ)/(k + 1). A mask unrelated to the
-    images, its bits independent with means M̄, has mean −⟨g_l, M̄_l⟩ and variance
+    the k masks and one blank mask, level at each layer's density ρ: M̄ = (Σ M_i + ρ)/(k + 1). A mask
+    unrelated to the images, its bits independent with means M̄, has mean −⟨g_l, M̄_l⟩ and variance
     σ_l² = Σ g_l² M̄_l(1 − M̄_l). The layer in which a mask stands out most decides:
     z_i = max_l (s_il + ⟨g_l, M̄_l⟩)/σ_l, and the images are new where ε · max_i z_i < 1.
 

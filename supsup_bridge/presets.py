@@ -1,8 +1,9 @@
 """Default sizes and training of each benchmark and kind of mask; every run can be told otherwise.
 
-Those of the MNIST benchmarks were chosen on parts of MNIST's training images alone. The digits come
-without a test part: their settings were chosen on other random splits of the same 1797 images, so
-images that a run scores were among those looked at, and their figures are optimistic to that extent.
+Those of the MNIST benchmarks were chosen on parts of MNIST's training images alone, and on other
+permutations than the runs use. The digits come without a test part: their settings were chosen on
+other random splits of the same 1797 images, so images that a run scores were among those looked at,
+and their figures are optimistic to that extent.
 """
 
 from dataclasses import dataclass, replace
