@@ -20,7 +20,7 @@ from supsup_bridge.features import KernelMean
 from supsup_bridge.inference import TaskInference, inference_named
 from supsup_bridge.metrics import mask_digest
 from supsup_bridge.novelty import FreeLearner, NoveltyTest
-from supsup_bridge.objectives import Objective, objective_named
+from supsup_bridge.objectives import Objective, entropy, objective_named
 from supsup_bridge.presets import Preset, preset
 from supsup_bridge.recall import PAPER_STEPS, PaperInference, RecallInference
 from supsup_bridge.scoring import Scorer, Scores, mean
@@ -332,7 +332,7 @@ class Experiment:
         test = NoveltyTest(
             network=self.network,
             bank=self.memory,
-            objective=self.objective,
+            objective=entropy,
             epsilon=self.settings.epsilon,
         )
         return FreeLearner(

@@ -44,7 +44,8 @@ class NoveltyTest:
     The paper asks whether k · max softmax(s) < 1 + ε instead. That is always so for k = 1, and for
     many masks the scale of ∇H shrinks: with 20 masks of PermutedMNIST it measured 1.13 to 1.15 for
     unknown tasks and 1.22 for a known one, with 2 masks up to 1.4 for unknown ones, so that no one
-    ε serves both. z was 29 to 50 for known tasks and at most 13 for unknown ones, 1 to 39 masks.
+    ε serves both. z was 41 to 94 for known tasks, from 100 batches of training on, and at most 21
+    for unknown ones, 8 from 20 masks on (1 to 39 masks, held-out training images).
 
     Args:
         network: the fixed network.

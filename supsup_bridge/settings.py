@@ -14,7 +14,7 @@ from supsup_bridge.training import is_count
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
 MEMORIES = ("hopfield", "bank")
-EPSILON = 2**-4
+EPSILON = 0.04
 _POINTING = ("one-shot", "binary", "descent")  # inferences that take an objective's gradient
 
 

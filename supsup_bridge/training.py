@@ -19,7 +19,8 @@ def is_count(value: object, *, least: int = 1) -> bool:
 
 
 _DILUTION = 0.2  # λ: share of the mask in a diluted one
-_TAU = 200  # steps after which the rate of a training without known end is half of what it was
+_TAU = 400  # steps after which the rate of a training without known end is half of what it was
+_FADING = 0.97  # what a step leaves of the average of earlier scores, in such a training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,8 @@ class MaskTrainer:
         scores: generator of the starting scores.
         noise: generator of the noise in the contrast term.
         steps: how many steps there will be, for cosine decay of Adam's rate. None where nobody
-            knows: the rate then decays as 1/(1 + t/τ) at step t, τ = 200.
+            knows: the rate then decays as 1/(1 + t/τ) at step t, τ = 400, and the mask is that of
+            the scores' moving average over the last 30 steps or so.
         mean: levels of the masks learned so far, to start from; None for a random start.
         device: where the scores live.
 
@@ -127,6 +129,7 @@ class MaskTrainer:
         self.binarise = binariser(network, settings.sparsity)
         start = starting_scores(network, scores, binarise=self.binarise, mean=mean)
         self.scores = {name: score.to(device).requires_grad_() for name, score in start.items()}
+        self._averages = None if steps else {n: s.detach().clone() for n, s in self.scores.items()}
         self._noise = noise
         self._optimiser, self._schedule = _optimiser(list(self.scores.values()), settings, steps)
 
@@ -147,6 +150,8 @@ class MaskTrainer:
             )
         self._optimiser.step()
         self._schedule.step()
+        for name, average in (self._averages or {}).items():
+            average.lerp_(self.scores[name].detach(), 1 - _FADING)
         self.done += 1
         return value
 
@@ -160,7 +165,8 @@ class MaskTrainer:
             if not bool(torch.isfinite(score).all()):
                 raise NumericalError(f"scores of mask '{name}' hold NaN: lower the learning rate")
         with torch.no_grad():
-            return {name: mask > 0.5 for name, mask in self.binarise(self.scores).items()}
+            scores = self._averages or self.scores
+            return {name: mask > 0.5 for name, mask in self.binarise(scores).items()}
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         masks, settings = self.binarise(self.scores), self.settings
