@@ -18,9 +18,10 @@ from hopmask.errors import (
     StoreNotFoundError,
     UnknownTaskError,
 )
+from hopmask.hit import Hit
 from hopmask.layout import Layout
 from hopmask.loading import load
-from hopmask.memory import Hit, MaskMemory
+from hopmask.memory import MaskMemory
 from hopmask.recall import AnnealedDescent, MeanField, SignPolish, paper_schedule
 from hopmask.reservoir import Reservoir, SpinHit
 from hopmask.rules import Hebbian, LearningRule, Projection, Storkey, StorkeyMatrix

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from supsup_bridge import Experiment, RunSettings, Task
+from supsup_bridge import Experiment, MaskedNetwork, RunSettings, Task, fix_weights, mlp
 
 MNIST_NAMES = (
     "train-images-idx3-ubyte",
@@ -34,12 +34,27 @@ def generator() -> Callable[[int], torch.Generator]:
     return lambda seed: torch.Generator().manual_seed(seed)
 
 
+@pytest.fixture(scope="session")
+def hashed() -> Callable[..., MaskedNetwork]:
+    """Sizes, bits and two generators -> fully connected layers under hashed masks."""
+
+    def make(
+        sizes: list[int], *, bits: int, network: torch.Generator, spread: torch.Generator
+    ) -> MaskedNetwork:
+        module = fix_weights(mlp(sizes), network)
+        return MaskedNetwork(module, masks="hashed", bits=bits, spread=spread)
+
+    return make
+
+
 class _Quiet:
     """An observer that looks away."""
 
     def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None: ...
 
     def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None: ...
+
+    def learned(self, task: Task, number: int) -> None: ...
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +64,14 @@ def quiet() -> _Quiet:
 
 @pytest.fixture(scope="session")
 def small() -> Callable[..., RunSettings]:
-    """Settings of a run that takes about a second."""
+    """Settings of a run that takes about a second; hashed and unit masks are short ones."""
 
     def settings(**changes: Any) -> RunSettings:
-        return RunSettings(**{"quick": True, "bits": 256, "tasks": 2, "device": "cpu", **changes})
+        changes = {"quick": True, "tasks": 2, "device": "cpu", **changes}
+        default = "weight" if changes.get("memory") == "bank" else "hashed"
+        if changes.get("masks", default) != "weight":
+            changes.setdefault("bits", 256)
+        return RunSettings(**changes)
 
     return settings
 

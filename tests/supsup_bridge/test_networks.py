@@ -1,14 +1,21 @@
-"""Fixed networks seen through masks."""
+"""Fixed random networks: their weights, unit masks, and what both kinds of network share."""
 
 from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hopmask import ConfigError
-from supsup_bridge import FixedNetwork, HashedNetwork, TrainingSettings, UnitNetwork, train_mask
+from supsup_bridge import (
+    FixedNetwork,
+    TrainingSettings,
+    UnitNetwork,
+    fix_weights,
+    mlp,
+    train_mask,
+)
 from supsup_bridge.networks import signed_constant
 
 SIZES = [6, 20, 10, 4]
@@ -16,13 +23,13 @@ KINDS = ["hashed", "layer", "batch"]
 
 
 @pytest.fixture(scope="module")
-def build(generator: Callable[[int], torch.Generator]) -> Callable[..., FixedNetwork]:
-    def make(kind: str, seed: int = 0, sizes: list[int] = SIZES, bits: int = 37) -> FixedNetwork:
+def build(
+    generator: Callable[[int], torch.Generator], hashed: Callable[..., FixedNetwork]
+) -> Callable[..., FixedNetwork]:
+    def make(kind: str, seed: int = 0) -> FixedNetwork:
         if kind == "hashed":
-            return HashedNetwork(
-                sizes, bits=bits, network=generator(seed), spread=generator(seed + 1000)
-            )
-        return UnitNetwork(sizes, network=generator(seed), normalisation=kind)
+            return hashed(SIZES, bits=37, network=generator(seed), spread=generator(seed + 1000))
+        return UnitNetwork(SIZES, network=generator(seed), normalisation=kind)
 
     return make
 
@@ -46,47 +53,17 @@ def _sizes(network: FixedNetwork) -> list[tuple[str, int]]:
     return list(network.mask_sizes.items())
 
 
-def weight_by_weight(network: HashedNetwork, images: Tensor, mask: Tensor) -> Tensor:
-    """f(x, W ⊙ M) with M_ij = (1 + s_ij z_h(ij)) / 2 written out for each weight."""
-    weights = 2 * network.offset
-    signs = (network.swing * network.offset).sign()
-    hidden, k = images, 0
-    layers = list(pairwise(SIZES))
-    for number, (before, after) in enumerate(layers):
-        masked = torch.zeros(after, before, dtype=images.dtype)
-        for i in range(after):
-            for j in range(before):
-                z = 2 * mask[network.bit_of[k]] - 1
-                masked[i, j] = weights[k] * (1 + signs[k] * z) / 2
-                k += 1
-        hidden = hidden @ masked.T
-        if number < len(layers) - 1:
-            hidden = hidden.clamp_min(0)
-    return hidden
-
-
-def plain_indexing(network: HashedNetwork, images: Tensor, mask: Tensor) -> Tensor:
-    """The same function by torch's own indexing, differentiable by torch itself."""
-    flat = network.offset + network.swing * (2 * mask - 1)[network.bit_of]
-    hidden, start = images, 0
-    for number, (before, after) in enumerate(pairwise(SIZES)):
-        weight = flat[start : start + after * before].reshape(after, before)
-        start += after * before
-        hidden = (hidden.relu() if number else hidden) @ weight.T
-    return hidden
-
-
 # --- weights
 
 
 def test_weights_are_the_signed_kaiming_constant(generator) -> None:
-    weights = signed_constant(30, 50, generator(0))
+    weights = signed_constant((30, 50), generator(0))
     assert weights.shape == (30, 50)
     torch.testing.assert_close(weights.abs(), torch.full((30, 50), (2 / 50) ** 0.5))
 
 
 def test_both_signs_of_a_weight_are_as_likely(generator) -> None:
-    weights = signed_constant(100, 100, generator(0))
+    weights = signed_constant((100, 100), generator(0))
     assert abs(float(weights.sign().mean())) < 0.05
 
 
@@ -97,15 +74,6 @@ def test_unit_network_has_kaiming_weights_in_every_layer(kind: str, build) -> No
         weight = network.get_buffer(f"weight{i}")
         assert weight.shape == (after, before)
         torch.testing.assert_close(weight.abs(), torch.full_like(weight, (2 / before) ** 0.5))
-
-
-def test_hashed_network_has_kaiming_weights_in_every_layer(build) -> None:
-    weights, start = 2 * build("hashed").offset, 0
-    for before, after in pairwise(SIZES):
-        part = weights[start : start + before * after]
-        start += before * after
-        torch.testing.assert_close(part.abs(), torch.full_like(part, (2 / before) ** 0.5))
-    assert start == len(weights)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,7 +91,7 @@ def test_another_seed_makes_another_network(kind: str, build, images) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_has_no_parameters_to_train(kind: str, build) -> None:
-    assert list(build(kind).parameters()) == []
+    assert not any(weight.requires_grad for weight in build(kind).parameters())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -147,49 +115,6 @@ def test_forward_backward_and_training_leave_the_weights_as_they_were(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-# --- hashed masks
-
-
-def test_hashed_forward_equals_the_masked_weights_written_out(build, images) -> None:
-    network = build("hashed").double()
-    for seed in range(3):
-        mask = some_masks(network, seed)["bits"].double()
-        expected = weight_by_weight(network, images.double(), mask)
-        torch.testing.assert_close(network(images.double(), {"bits": mask}), expected)
-
-
-def test_hashed_forward_equals_the_reference_between_the_corners_too(build, images) -> None:
-    network = build("hashed").double()
-    levels = some_levels(network, 0)["bits"]
-    expected = weight_by_weight(network, images.double(), levels)
-    torch.testing.assert_close(network(images.double(), {"bits": levels}), expected)
-
-
-@pytest.mark.parametrize("bits", [1, 37, 320, 359, 360])
-def test_hashed_gradient_equals_autograd_through_plain_indexing(bits: int, build, images) -> None:
-    network = build("hashed", bits=bits).double()
-    cotangent = torch.randn(9, 4, generator=torch.Generator().manual_seed(1)).double()
-    gradients = []
-    for forward in (
-        lambda x, m: network(x, {"bits": m}),
-        lambda x, m: plain_indexing(network, x, m),
-    ):
-        levels = some_levels(network, 2)["bits"].requires_grad_()
-        (forward(images.double(), levels) * cotangent).sum().backward()
-        gradients.append(levels.grad)
-    torch.testing.assert_close(*gradients)
-
-
-def test_hashed_gradient_of_many_masks_equals_that_of_each(build, images) -> None:
-    network = build("hashed").double()
-    together = some_levels(network, 2, 3)["bits"].requires_grad_()
-    network(images.double(), {"bits": together}).square().sum().backward()
-    for row, grad in zip(together.detach(), together.grad, strict=True):
-        alone = row.clone().requires_grad_()
-        plain_indexing(network, images.double(), alone).square().sum().backward()
-        torch.testing.assert_close(grad, alone.grad)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_equals_finite_differences(kind: str, build, images) -> None:
     network = build(kind).double()
@@ -202,42 +127,50 @@ def test_gradient_equals_finite_differences(kind: str, build, images) -> None:
     assert torch.autograd.gradcheck(forward, levels)
 
 
-def test_every_bit_serves_nearly_equally_many_weights(generator) -> None:
-    network = HashedNetwork(
-        [30, 50, 20], bits=97, network=generator(0), spread=generator(1)
-    )  # 2500 weights, 25.8 a bit
-    served = torch.bincount(network.bit_of, minlength=97)
-    assert int(served.sum()) == 2500
-    assert int(served.max()) <= 26
-    assert int(served.min()) >= 22
+# --- modules
 
 
-@pytest.mark.parametrize("bits", [200, 1251, 2400, 2499, 2500])
-def test_no_bit_is_left_without_a_weight(bits: int, generator) -> None:
-    network = HashedNetwork([30, 50, 20], bits=bits, network=generator(0), spread=generator(1))
-    assert int(torch.bincount(network.bit_of, minlength=bits).min()) >= 1
+def test_fan_in_of_a_convolution_counts_every_input_of_an_output(generator) -> None:
+    weights = signed_constant((8, 3, 5, 5), generator(0))
+    torch.testing.assert_close(weights.abs(), torch.full((8, 3, 5, 5), (2 / 75) ** 0.5))
 
 
-@pytest.mark.parametrize("mask", ["ones", "zeros", "random"])
-def test_half_of_the_weights_are_on_under_any_mask(mask: str, generator) -> None:
-    network = HashedNetwork([60, 100, 40], bits=500, network=generator(0), spread=generator(1))
-    bits = {
-        "ones": torch.ones(500),
-        "zeros": torch.zeros(500),
-        "random": (torch.rand(500, generator=generator(2)) < 0.5).float(),
-    }[mask]
-    masked = network.offset + network.swing * (2 * bits - 1)[network.bit_of]
-    assert float((masked != 0).float().mean()) == pytest.approx(0.5, abs=0.03)
+def test_fixed_weights_are_signed_constants_and_biases_zero(generator) -> None:
+    module = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+    assert fix_weights(module, generator(0)) is module
+    for layer, fan_in in ((module[0], 18), (module[3], 16)):
+        expected = torch.full_like(layer.weight, (2 / fan_in) ** 0.5)
+        torch.testing.assert_close(layer.weight.abs(), expected)
+        assert not layer.bias.any()
 
 
-def test_a_mask_and_its_complement_share_the_weights_out(build) -> None:
-    network = build("hashed").double()
-    bits = some_masks(network, 0)["bits"].double()
-    one, two = (
-        network.offset + network.swing * (2 * m - 1)[network.bit_of] for m in (bits, 1 - bits)
-    )
-    torch.testing.assert_close(one + two, 2 * network.offset)
-    assert bool((one * two == 0).all())
+def test_fixed_weights_leave_other_layers_as_they_were(generator) -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, affine=True), nn.PReLU(init=0.3))
+    fix_weights(module, generator(0))
+    assert bool((module[1].weight == 1).all())
+    assert float(module[2].weight) == pytest.approx(0.3)
+
+
+def test_fixed_weights_are_those_of_their_generator(generator) -> None:
+    a, b, c = (fix_weights(mlp(SIZES), generator(seed)) for seed in (0, 0, 1))
+    assert all(torch.equal(a[i].weight, b[i].weight) for i in (0, 2, 4))
+    assert not torch.equal(a[0].weight, c[0].weight)
+
+
+def test_layers_of_fully_connected_modules_draw_what_unit_networks_draw(generator) -> None:
+    module = fix_weights(mlp(SIZES), generator(3))
+    network = UnitNetwork(SIZES, network=generator(3))
+    for i, layer in enumerate((module[0], module[2], module[4])):
+        assert torch.equal(layer.weight, network.get_buffer(f"weight{i}"))
+
+
+def test_fully_connected_layers_have_relu_between_them_and_no_bias(images) -> None:
+    module = mlp(SIZES)
+    hidden = images
+    for i in (0, 2, 4):
+        assert module[i].bias is None
+        hidden = (hidden.clamp_min(0) if i else hidden) @ module[i].weight.T
+    torch.testing.assert_close(module(images), hidden)
 
 
 # --- unit masks
@@ -289,11 +222,18 @@ def test_unit_masks_have_one_bit_a_hidden_unit(build) -> None:
 # --- batches of masks
 
 
+def test_unit_networks_share_images_among_many_masks(build, images) -> None:
+    network = build("layer")
+    masks = some_masks(network, 6, 5)
+    shared, each = network(images, masks), network(images.expand(5, 9, 6), masks)
+    torch.testing.assert_close(shared, each)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_masks_at_once_equal_one_by_one(kind: str, build, images) -> None:
     network = build(kind)
     masks = some_masks(network, 6, 5)
-    together = network(images, masks)
+    together = network(images.expand(5, 9, 6), masks)
     assert together.shape == (5, 9, 4)
     for row in range(5):
         alone = network(images, {name: mask[row] for name, mask in masks.items()})
@@ -372,13 +312,7 @@ def test_sizes_that_make_no_network_are_refused(sizes: list, generator) -> None:
     with pytest.raises(ConfigError, match="hidden layer"):
         UnitNetwork(sizes, network=generator(0))
     with pytest.raises(ConfigError, match="hidden layer"):
-        HashedNetwork(sizes, bits=2, network=generator(0), spread=generator(1))
-
-
-@pytest.mark.parametrize("bits", [0, -1, 37])
-def test_bits_that_no_weights_can_share_are_refused(bits: int, generator) -> None:
-    with pytest.raises(ConfigError, match="36 weights"):
-        HashedNetwork([4, 6, 2], bits=bits, network=generator(0), spread=generator(1))
+        mlp(sizes)
 
 
 def test_unknown_normalisation_is_refused(generator) -> None:

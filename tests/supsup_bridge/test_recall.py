@@ -1,4 +1,4 @@
-"""Task inference: unlabelled images of an unknown task in, the learned mask out, bit for bit."""
+"""Task inference by recall: unlabelled images in, the learned mask out, bit for bit."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from torch import Tensor
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory
 from supsup_bridge import (
     FixedNetwork,
-    HashedNetwork,
     KernelMean,
     PaperInference,
     RecallInference,
@@ -51,7 +50,9 @@ class Learned:
 
 
 @pytest.fixture(scope="module")
-def learned(generator: Callable[[int], torch.Generator]) -> Callable[[str], Learned]:
+def learned(
+    generator: Callable[[int], torch.Generator], hashed: Callable[..., FixedNetwork]
+) -> Callable[[str], Learned]:
     tasks = split_digits(seed=0, tasks=3)
     signature = KernelMean(64, features=1024, generator=generator(3))
     settings = TrainingSettings(epochs=8, batch=64, noise=1.5)
@@ -62,7 +63,7 @@ def learned(generator: Callable[[int], torch.Generator]) -> Callable[[str], Lear
             return kept[kind]
         network: FixedNetwork
         if kind == "hashed":
-            network = HashedNetwork(
+            network = hashed(
                 [64, 100, 50, 20], bits=512, network=generator(1), spread=generator(2)
             )
         else:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from supsup_bridge import HashedNetwork, TrainingSettings, UnitNetwork, train_mask
+from supsup_bridge import TrainingSettings, UnitNetwork, train_mask
 from supsup_bridge.networks import signed_constant
 from supsup_bridge.streams import stream, stream_seed
 
@@ -54,19 +54,19 @@ def test_streams_leave_the_global_generator_alone() -> None:
 
 
 def test_weights_and_starting_scores_of_one_seed_are_uncorrelated() -> None:
-    weights = signed_constant(100, N // 100, stream(0, "network")).flatten()
+    weights = signed_constant((100, N // 100), stream(0, "network")).flatten()
     for task in range(5):
         scores = torch.rand(N, generator=stream(0, "scores", task)) * 2 - 1
         assert abs(correlation(weights.sign(), scores.sign())) < 5 / N**0.5
 
 
-def test_weights_and_map_of_one_seed_are_uncorrelated() -> None:
-    network = HashedNetwork(
+def test_weights_and_map_of_one_seed_are_uncorrelated(hashed) -> None:
+    code = hashed(
         [64, 200, 40], bits=500, network=stream(0, "network"), spread=stream(0, "map")
-    )
-    weights, signs = network.offset.sign(), (network.swing * network.offset).sign()
+    ).code
+    weights, signs = code.offset.sign(), (code.swing * code.offset).sign()
     limit = 5 / len(weights) ** 0.5
-    for a, b in combinations([weights, signs, network.bit_of], 2):
+    for a, b in combinations([weights, signs, code.bit_of], 2):
         assert abs(correlation(a, b)) < limit
 
 
