@@ -1,29 +1,27 @@
 """A run: learn the tasks of a stream one by one, keep only the store, infer tasks, and score."""
 
-import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import h5py
-import numpy as np
 import torch
 from torch import Tensor
 
-import hopmask
 from hopmask import ConfigError, Hit, HopmaskError, MaskMemory, Trace
-from supsup_bridge import architectures, metrics
+from supsup_bridge import architectures
 from supsup_bridge.bank import MaskBank
 from supsup_bridge.features import KernelMean
 from supsup_bridge.inference import TaskInference, inference_named
+from supsup_bridge.ledger import Ledger
 from supsup_bridge.metrics import mask_digest
 from supsup_bridge.novelty import FreeLearner, NoveltyTest
 from supsup_bridge.objectives import Objective, entropy, objective_named
-from supsup_bridge.presets import Preset, preset
-from supsup_bridge.recall import PAPER_STEPS, PaperInference, RecallInference
-from supsup_bridge.scoring import Scorer, Scores, mean
+from supsup_bridge.presets import Preset, resolved
+from supsup_bridge.recall import PaperInference, RecallInference
+from supsup_bridge.result import result_of
+from supsup_bridge.scoring import Scorer, Scores
 from supsup_bridge.settings import RunSettings
 from supsup_bridge.streams import stream, stream_seed
 from supsup_bridge.task import Task
@@ -98,7 +96,7 @@ class Experiment:
         data: Path | None = None,
         tasks: Sequence[Task] | None = None,
     ) -> None:
-        self.preset: Preset = _resolved(settings)
+        self.preset: Preset = resolved(settings)
         self.settings = settings
         self.device = _device(settings.device)
         self.samples = self.preset.infer_samples
@@ -133,12 +131,8 @@ class Experiment:
             inputs, features=_FEATURES, generator=stream(settings.seed, "signature")
         )
         self.watch = Stopwatch("train", "store", "recall", "evaluate")
-        self._free = self._learner() if settings.scenario == "NNs" else None
-        self._digests: list[str] = []
-        self._used: list[list[int]] = []  # of each task, the training batches of each mask
-        self._matrix: list[list[float | None]] = []
-        self._curve: list[dict[str, Any]] = []
-        self._scores = Scores(row=[])  # of the last whole evaluation
+        self.free = self._learner() if settings.scenario == "NNs" else None
+        self.ledger = Ledger(tasks=_tasks(settings))
 
     def run(self, observer: Observer) -> None:
         """Learn and score every task; what was done before an interruption stays readable.
@@ -158,10 +152,10 @@ class Experiment:
             images, labels = task.train_images.to(self.device), task.train_labels.to(self.device)
             check_labels(images, labels, self.network.outputs)
             told = partial(observer.training, task, number)
-            if self._free is None:
+            if self.free is None:
                 self._learn(number, images, labels, told)
             else:
-                self._learn_untold(self._free, number, images, labels, told)
+                self._learn_untold(self.free, number, images, labels, told)
             del images, labels
             if self._due(number + 1):
                 self.evaluate(observer)
@@ -189,8 +183,8 @@ class Experiment:
             addressed = hopfield and self.preset.signature_bits > 0
             address = self.signature(images) if addressed else None
             self.memory.store(masks, signature=address)
-        self._digests.append(mask_digest(masks))
-        self._used.append([0] * number + [steps])
+        self.ledger.digests.append(mask_digest(masks))
+        self.ledger.learned([0] * number + [steps])
 
     def _learn_untold(
         self,
@@ -214,24 +208,17 @@ class Experiment:
                 progress(step + 1, steps, loss)
         with self.watch("store"):
             learner.commit()
-        self._digests = [
+        self.ledger.digests = [
             mask_digest(self.memory.recall(task=i).masks) for i in range(self.memory.count)
         ]
-        self._used.append(used)
+        self.ledger.learned(used)
 
     def evaluate(self, observer: Observer) -> None:
         """Score every task learned so far: one more whole row of the accuracy matrix."""
-        learned = len(self._used)
-        scores = Scores(row=[None] * _tasks(self.settings))
-        for number in range(learned):
+        scores = Scores(row=[None] * self.ledger.tasks)
+        for number in range(self.ledger.count):
             self._score(number, scores, observer)
-        point = {"tasks": learned, **scores.figures()}
-        if len(self._matrix) == learned:  # scored anew
-            self._matrix[-1], self._curve[-1] = scores.row, point
-        else:
-            self._matrix.append(scores.row)
-            self._curve.append(point)
-        self._scores = scores
+        self.ledger.scored(scores, whole=True)
 
     def change_inference(self, settings: RunSettings) -> None:
         """Infer tasks in another way from now on; what was learned stays as it is.
@@ -247,20 +234,20 @@ class Experiment:
         fixed = [name for name in here if name not in free and here[name] != there[name]]
         if fixed:
             raise ConfigError(f"a run cannot change its {', '.join(fixed)}: start another one")
-        self.settings, self.preset = settings, _resolved(settings)
+        self.settings, self.preset = settings, resolved(settings)
         self.samples = self.preset.infer_samples
         self._check_samples()
         self.objective = self._objective()
 
     def _score_newest(self, observer: Observer) -> None:
-        scores = Scores(row=[None] * _tasks(self.settings))
-        self._score(len(self._used) - 1, scores, observer)
-        self._matrix.append(scores.row)
+        scores = Scores(row=[None] * self.ledger.tasks)
+        self._score(self.ledger.count - 1, scores, observer)
+        self.ledger.scored(scores, whole=False)
 
     def _score(self, number: int, scores: Scores, observer: Observer) -> None:
         """Score one task after learning all so far."""
-        after, task = len(self._used) - 1, self.stream[number]
-        told = self._mask_of(number)
+        after, task = self.ledger.count - 1, self.stream[number]
+        told = self.ledger.mask_of(number)
         scorer = Scorer(
             network=self.network,
             store=self.memory,
@@ -271,29 +258,14 @@ class Experiment:
         scores.row[number] = accuracy = scorer.score(
             task,
             told=told,
-            accepted=self._masks_of(number),
-            digest=self._digests[told],
+            accepted=self.ledger.masks_of(number) if self.free else {number},
+            digest=self.ledger.digests[told],
             inference=self._inference(after, number),
             samples=self.samples,
             generator=stream(self.settings.seed, "evaluation", after, number),
             scores=scores,
         )
         observer.evaluated(task, number, after, accuracy)
-
-    def _mask_of(self, number: int) -> int:
-        """The mask that most batches of a task went to."""
-        used = self._used[number]
-        return used.index(max(used))
-
-    def _masks_of(self, number: int) -> set[int]:
-        """The masks most of whose batches were this task's; its own mask is always one."""
-        if self._free is None:
-            return {number}
-        counts = torch.zeros(len(self._used), self.memory.count)
-        for task, used in enumerate(self._used):
-            counts[task, : len(used)] = torch.tensor(used)
-        (own,) = torch.nonzero(counts.argmax(0) == number, as_tuple=True)
-        return {*own.tolist(), self._mask_of(number)}
 
     def _due(self, learned: int) -> bool:
         """Whether all tasks are scored once so many were learned."""
@@ -392,109 +364,16 @@ class Experiment:
 
     def names(self) -> list[str]:
         """Names of the tasks learned so far."""
-        return [self.stream[i].name for i in range(len(self._used))]
+        return [self.stream[i].name for i in range(self.ledger.count)]
 
     def result(self) -> dict[str, Any]:
         """The figures of `result.json`, of the tasks evaluated so far."""
-        scores, settings = self._scores, self.settings
-        whole = self._matrix[: self._curve[-1]["tasks"]] if self._curve else None
-        return {
-            "format": 1,
-            "benchmark": settings.benchmark,
-            "scenario": settings.scenario,
-            "memory": settings.memory,
-            "masks": settings.masks,
-            "tasks": settings.tasks,
-            "seed": settings.seed,
-            "infer_samples": self.samples,
-            "network": self.preset.network,
-            **scores.figures(),
-            "forgetting": metrics.forgetting(whole) if whole else None,
-            "backward_transfer": metrics.backward_transfer(whole) if whole else None,
-            "accuracy_per_task": scores.row,
-            "accuracy_matrix": self._matrix,
-            "curve": self._curve,
-            "masks_allocated": self.memory.count,
-            "novelty": None if self._free is None else asdict(self._free.log),
-            "bytes": self._bytes(),
-            "recall": {
-                "steps_mean": mean(scores.steps),
-                "steps_max": max(scores.steps, default=None),
-                "converged_rate": mean(scores.converged),
-                "samples": len(scores.steps),
-                "images": self.samples * (PAPER_STEPS if _is_paper(settings) else 1),
-            },
-            "seconds": self.watch.seconds(),
-            "config": self._config(),
-            "versions": {
-                "hopmask": hopmask.__version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "h5py": h5py.__version__,
-            },
-        }
-
-    def _bytes(self) -> dict[str, int | None]:
-        bank = self.memory if isinstance(self.memory, MaskBank) else None
-        return {
-            "memory": self.memory.nbytes,
-            "packed_masks": metrics.packed_bytes(self.network.mask_sizes, self.memory.count),
-            "sparse_masks": bank.sparse_nbytes() if bank and self.settings.sparsity else None,
-        }
-
-    def _config(self) -> dict[str, Any]:
-        settings = self.settings
-        chosen: dict[str, Any] = {
-            "recall": None,
-            "inference": None,
-            "objective": None,
-            "rule": None,
-        }
-        if isinstance(self.memory, MaskMemory):
-            chosen["recall"] = settings.recall or ("entropy" if _is_paper(settings) else "both")
-            chosen["rule"] = self.memory.reservoir.rule.name
-        elif settings.scenario != "GG":
-            chosen["inference"] = self.preset.inference
-            if self.preset.inference not in ("try-all", "argmax"):
-                chosen["objective"] = settings.objective or self.preset.objective
-        return {
-            **asdict(settings),
-            **chosen,
-            "output_size": self.preset.outputs,
-            "device": str(self.device),
-            "layers": self.network.mask_sizes,
-            "preset": asdict(self.preset),
-        }
-
-
-def _is_paper(settings: RunSettings) -> bool:
-    return settings.network == "paper"
+        return result_of(self)
 
 
 def _tasks(settings: RunSettings) -> int:
     assert settings.tasks is not None  # filled in by RunSettings
     return settings.tasks
-
-
-def _resolved(settings: RunSettings) -> Preset:
-    """The benchmark's preset with what the settings change in it."""
-    chosen = preset(settings.benchmark, str(settings.masks), settings.network)
-    if settings.network != "standard":
-        chosen = replace(chosen, network=settings.network)
-    told: dict[str, Any] = {
-        "bits": settings.bits,
-        "outputs": settings.output_size,
-        "infer_samples": settings.infer_samples,
-        "inference": settings.inference,
-    }
-    chosen = replace(chosen, **{name: value for name, value in told.items() if value is not None})
-    training = replace(chosen.training, sparsity=settings.sparsity)
-    if settings.batches is not None:
-        training = replace(training, max_batches=settings.batches, epochs=settings.batches)
-    if settings.quick:
-        training = replace(training, max_batches=20)
-    return replace(chosen, training=training)
 
 
 def _device(name: str) -> torch.device:

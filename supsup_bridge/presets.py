@@ -7,8 +7,10 @@ and their figures are optimistic to that extent.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hopmask import ConfigError
+from supsup_bridge.settings import RunSettings
 from supsup_bridge.tasks import check_benchmark
 from supsup_bridge.training import TrainingSettings
 
@@ -113,3 +115,23 @@ def preset(benchmark: str, masks: str, network: str = "standard") -> Preset:
         raise ConfigError(
             f"no {benchmark} with {masks} masks on the {kind} network. There are: {known}"
         ) from None
+
+
+def resolved(settings: RunSettings) -> Preset:
+    """The benchmark's preset with what the settings change in it."""
+    chosen = preset(settings.benchmark, str(settings.masks), settings.network)
+    if settings.network != "standard":
+        chosen = replace(chosen, network=settings.network)
+    told: dict[str, Any] = {
+        "bits": settings.bits,
+        "outputs": settings.output_size,
+        "infer_samples": settings.infer_samples,
+        "inference": settings.inference,
+    }
+    chosen = replace(chosen, **{name: value for name, value in told.items() if value is not None})
+    training = replace(chosen.training, sparsity=settings.sparsity)
+    if settings.batches is not None:
+        training = replace(training, max_batches=settings.batches, epochs=settings.batches)
+    if settings.quick:
+        training = replace(training, max_batches=20)
+    return replace(chosen, training=training)
