@@ -113,7 +113,7 @@ class FreeLearner:
     Every `ask_every` batches it asks a `NoveltyTest` about the batch at hand. A new task gets a
     new mask, which is trained from then on. A task of an earlier mask is served by that mask, which
     stays as it is. Where the budget is spent, a new task is served by the mask of largest support,
-    nothing is trained, and both the log and a warning of the logger say so.
+    nothing is trained, and both the log and the logger say so (a warning the first time).
 
     Args:
         test: novelty test, and with it the network and the bank.
@@ -184,7 +184,8 @@ class FreeLearner:
             self._allocate(images.device)
         else:
             self.log.refused += 1
-            _log.warning(
+            _log.log(
+                logging.WARNING if self.log.refused == 1 else logging.INFO,
                 "a new task after %d batches, but the budget of %d masks is spent: it is served by "
                 "mask %d and not learned (raise the budget to learn it)",
                 self._seen,

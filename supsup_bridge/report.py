@@ -153,7 +153,11 @@ def _sizes(result: dict[str, Any]) -> str:
     sizes, count = result["bytes"], result["masks_allocated"]
     memory, packed = sizes["memory"] / 1e6, sizes["packed_masks"] / 1e6
     if result["memory"] == "bank":
-        return f"{count} masks, packed {packed:.4f} MB, with their running mean {memory:.4f} MB"
+        refused = (result["novelty"] or {}).get("refused", 0)
+        spent = f"; budget spent, a new mask refused {refused} times" if refused else ""
+        return (
+            f"{count} masks{spent}, packed {packed:.4f} MB, with their running mean {memory:.4f} MB"
+        )
     return (
         f"memory {memory:.1f} MB, the same for any number of tasks; a plain list of these {count} "
         f"masks {packed:.4f} MB"
