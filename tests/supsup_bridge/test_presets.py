@@ -4,25 +4,56 @@ import pytest
 
 from hopmask import ConfigError
 from supsup_bridge import TrainingSettings
+from supsup_bridge.architectures import NETWORKS, build
+from supsup_bridge.inference import INFERENCES
+from supsup_bridge.masking import MASKS
+from supsup_bridge.objectives import OBJECTIVES
 from supsup_bridge.presets import preset
 from supsup_bridge.tasks import BENCHMARKS
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-@pytest.mark.parametrize("masks", ["hashed", "unit"])
-def test_every_benchmark_has_a_preset_for_both_kinds_of_mask(name: str, masks: str) -> None:
+@pytest.mark.parametrize("masks", MASKS)
+def test_every_benchmark_has_a_preset_for_each_kind_of_mask(name: str, masks: str) -> None:
     chosen = preset(name, masks)
     assert isinstance(chosen.training, TrainingSettings)
-    assert chosen.bits >= 1
-    assert chosen.hidden
+    assert chosen.network in NETWORKS
+    assert chosen.inference in INFERENCES
+    assert chosen.objective in OBJECTIVES
     assert chosen.outputs >= 2
     assert chosen.signature_bits >= 0
     assert chosen.infer_samples >= 1
 
 
+@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("masks", MASKS)
+def test_every_preset_can_be_built(name: str, masks: str, generator) -> None:
+    chosen = preset(name, masks)
+    network = build(
+        chosen.network,
+        masks=masks,
+        inputs=64,
+        outputs=chosen.outputs,
+        bits=chosen.bits,
+        weights=generator(0),
+        spread=generator(1),
+    )
+    assert network.outputs == chosen.outputs
+    if masks != "weight":
+        assert set(network.mask_sizes.values()) == {chosen.bits}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("masks", MASKS)
+def test_every_preset_with_objective_g_has_superfluous_outputs(name: str, masks: str) -> None:
+    chosen = preset(name, masks)
+    labels = 2 if name.startswith("split") else 10
+    assert chosen.outputs > labels if chosen.objective == "G" else chosen.outputs >= labels
+
+
 def test_the_papers_network_has_the_papers_sizes_and_training() -> None:
     paper = preset("split-mnist", "unit", "paper")
-    assert (paper.bits, len(paper.hidden), paper.outputs) == (2048, 2, 10)
+    assert (paper.network, paper.bits, paper.outputs) == ("paper", 2048, 10)
     assert paper.signature_bits == 0
     assert paper.infer_samples == 64
     assert paper.training == TrainingSettings(
@@ -30,17 +61,26 @@ def test_the_papers_network_has_the_papers_sizes_and_training() -> None:
     )
 
 
+@pytest.mark.parametrize("network", ["lenet-300-100", "fc-1024-1024", "package.module:function"])
+def test_any_other_network_goes_with_the_standard_preset(network: str) -> None:
+    assert preset("split-mnist", "weight", network) == preset("split-mnist", "weight")
+
+
 def test_presets_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         preset("split-digits", "hashed").bits = 3  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
-    ("masks", "network"), [("hashed", "paper"), ("weight", "standard"), ("unit", "other")]
-)
-def test_a_combination_without_preset_lists_those_there_are(masks: str, network: str) -> None:
+@pytest.mark.parametrize("name", ["split-digits", "permuted-mnist", "rotated-mnist"])
+def test_the_papers_network_is_for_split_mnist_alone(name: str) -> None:
     with pytest.raises(ConfigError, match=r"There are: .*split-mnist with unit masks \(paper\)"):
-        preset("split-mnist", masks, network)
+        preset(name, "unit", "paper")
+
+
+@pytest.mark.parametrize("masks", ["hashed", "weight", "units"])
+def test_a_combination_without_preset_lists_those_there_are(masks: str) -> None:
+    with pytest.raises(ConfigError, match=rf"no split-mnist with {masks} masks.*There are: .*"):
+        preset("split-mnist", masks, "paper")
 
 
 def test_an_unknown_benchmark_suggests_the_nearest() -> None:

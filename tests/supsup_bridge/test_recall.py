@@ -63,9 +63,7 @@ def learned(
             return kept[kind]
         network: FixedNetwork
         if kind == "hashed":
-            network = hashed(
-                [64, 100, 50, 20], bits=512, network=generator(1), spread=generator(2)
-            )
+            network = hashed([64, 100, 50, 20], bits=512, network=generator(1), spread=generator(2))
         else:
             network = UnitNetwork(
                 [64, 128, 128, 50],

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from supsup_bridge import Experiment
-from supsup_bridge.report import recall_plot, summary_table, write_json
+from supsup_bridge.report import accuracy_plot, recall_plot, summary_table, write_json
 
 
 def rendered(result: dict[str, Any], names: list[str]) -> str:
@@ -88,6 +88,32 @@ def test_a_table_of_a_run_without_any_task_renders(small: Callable[..., Any]) ->
     assert "–" in text
 
 
+def test_the_table_of_a_bank_says_how_the_task_was_inferred_and_what_it_takes(finished) -> None:
+    result = finished(memory="bank", inference="one-shot").result()
+    text = " ".join(rendered(result, ["a", "b"]).split())
+    assert "weight masks in a bank memory, task by one-shot" in text
+    assert f"2 masks, packed {result['bytes']['packed_masks'] / 1e6:.4f} MB" in text
+
+
+@pytest.mark.parametrize("memory", ["hopfield", "bank"])
+def test_the_table_of_told_tasks_names_no_inference(memory: str, finished) -> None:
+    text = rendered(finished(memory=memory, scenario="GG").result(), ["a", "b"])
+    assert "task by" not in text
+
+
+def test_many_tasks_get_a_row_for_each_evaluation(finished) -> None:
+    result = finished(tasks=3).result()
+    points = [
+        {**point, "tasks": 100 * point["tasks"], "accuracy": 0.1234 * point["tasks"]}
+        for point in result["curve"]
+    ]
+    text = rendered({**result, "curve": points}, [f"task {i}" for i in range(300)])
+    assert "task 17" not in text
+    for point in points:
+        (line,) = [line for line in text.splitlines() if f" {point['tasks']} " in line]
+        assert f"{point['accuracy']:.4f}" in line
+
+
 # --- the plot
 
 
@@ -119,3 +145,31 @@ def test_a_run_of_one_task_can_be_plotted(finished, tmp_path: Path) -> None:
     figure = plot(finished(tasks=1))
     figure.savefig(tmp_path / "recall.png")
     assert len(places(figure)) == 2
+
+
+# --- the curve
+
+
+def drawn(figure: Figure) -> dict[str, list[float]]:
+    (axis,) = figure.axes
+    return {line.get_label(): list(line.get_ydata()) for line in axis.get_lines()}
+
+
+def test_the_curve_shows_accuracy_over_the_tasks_learned(finished) -> None:
+    result = finished(tasks=3).result()
+    figure = accuracy_plot(result)
+    lines = drawn(figure)
+    assert lines["GNu: average accuracy"] == [point["accuracy"] for point in result["curve"]]
+    assert lines["task told"] == [point["accuracy_given_task"] for point in result["curve"]]
+    assert list(figure.axes[0].get_lines()[0].get_xdata()) == [1, 2, 3]
+
+
+def test_the_curve_of_told_tasks_has_no_line_of_inferences(finished) -> None:
+    assert "task right" in drawn(accuracy_plot(finished().result()))
+    assert "task right" not in drawn(accuracy_plot(finished(scenario="GG").result()))
+
+
+def test_the_curve_is_saved_as_a_picture(finished, tmp_path: Path) -> None:
+    for memory in ("hopfield", "bank"):
+        accuracy_plot(finished(memory=memory).result()).savefig(tmp_path / "accuracy.png")
+        assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")

@@ -1,6 +1,7 @@
 """Training of one task's supermask."""
 
 from collections.abc import Callable, Mapping
+from math import cos, pi
 from typing import Any
 
 import pytest
@@ -10,13 +11,17 @@ from torch import Tensor
 from hopmask import ConfigError, HopmaskError, NumericalError
 from supsup_bridge import (
     FixedNetwork,
-    HashedNetwork,
+    MaskedNetwork,
+    MaskTrainer,
     TrainingSettings,
     UnitNetwork,
     entropy,
+    erdos_renyi,
+    fix_weights,
+    mlp,
     train_mask,
 )
-from supsup_bridge.training import _Binarise
+from supsup_bridge.training import batches_of
 
 INPUTS = 10
 
@@ -30,18 +35,21 @@ def clouds(n: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def networks(generator: Callable[[int], torch.Generator]) -> dict[str, FixedNetwork]:
+def networks(
+    generator: Callable[[int], torch.Generator], hashed: Callable[..., FixedNetwork]
+) -> dict[str, FixedNetwork]:
+    sizes = [INPUTS, 100, 100, 5]
     return {
-        "hashed": HashedNetwork(
-            [INPUTS, 100, 100, 5], bits=400, network=generator(0), spread=generator(1)
-        ),
-        "layer": UnitNetwork([INPUTS, 100, 100, 5], network=generator(0)),
-        "batch": UnitNetwork([INPUTS, 100, 100, 5], network=generator(0), normalisation="batch"),
+        "weight": MaskedNetwork(fix_weights(mlp(sizes), generator(0))),
+        "hashed": hashed(sizes, bits=400, network=generator(0), spread=generator(1)),
+        "layer": UnitNetwork(sizes, network=generator(0)),
+        "batch": UnitNetwork(sizes, network=generator(0), normalisation="batch"),
     }
 
 
 def learn(network: FixedNetwork, seed: int = 0, n: int = 100, **options: Any) -> dict[str, Tensor]:
     progress = options.pop("progress", lambda step, loss: None)
+    mean = options.pop("mean", None)
     settings = TrainingSettings(**{"epochs": 10, "batch": 20, "rate": 0.03, **options})
     return train_mask(
         network,
@@ -49,6 +57,7 @@ def learn(network: FixedNetwork, seed: int = 0, n: int = 100, **options: Any) ->
         settings,
         scores=torch.Generator().manual_seed(seed),
         batches=torch.Generator().manual_seed(seed + 1),
+        mean=mean,
         progress=progress,
     )
 
@@ -62,7 +71,7 @@ def accuracy(network: FixedNetwork, masks: Mapping[str, Tensor]) -> float:
 # --- what is learned
 
 
-@pytest.mark.parametrize("kind", ["hashed", "layer", "batch"])
+@pytest.mark.parametrize("kind", ["weight", "hashed", "layer", "batch"])
 def test_a_separable_problem_is_learned(kind: str, networks) -> None:
     assert accuracy(networks[kind], learn(networks[kind], contrast=0)) > 0.95
 
@@ -82,10 +91,11 @@ def test_training_beats_an_untrained_mask(networks) -> None:
     assert accuracy(networks["hashed"], trained) > accuracy(networks["hashed"], untrained) + 0.2
 
 
-@pytest.mark.parametrize("kind", ["hashed", "layer"])
+@pytest.mark.parametrize("kind", ["weight", "hashed", "layer"])
 def test_masks_have_the_networks_names_sizes_and_type_bool(kind: str, networks) -> None:
     masks = learn(networks[kind], max_batches=1)
-    assert {name: len(mask) for name, mask in masks.items()} == networks[kind].mask_sizes
+    sizes = {n: s if isinstance(s, tuple) else (s,) for n, s in networks[kind].mask_sizes.items()}
+    assert {name: tuple(mask.shape) for name, mask in masks.items()} == sizes
     assert all(mask.dtype == torch.bool and not mask.requires_grad for mask in masks.values())
 
 
@@ -124,32 +134,263 @@ def test_the_global_generator_is_neither_read_nor_moved(networks) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-# --- the estimator
+# --- what the network is shown
 
 
-def test_binarised_scores_are_one_from_zero_on() -> None:
-    scores = torch.tensor([-1.0, -1e-9, 0.0, 1e-9, 3.0])
-    assert _Binarise.apply(scores).tolist() == [0, 0, 1, 1, 1]
+class Watching(UnitNetwork):
+    """Keeps the images and the mask of each call."""
+
+    def __init__(self) -> None:
+        super().__init__([INPUTS, 30, 4], network=torch.Generator().manual_seed(0))
+        self.images: list[Tensor] = []
+        self.masks: list[Tensor] = []
+
+    def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+        self.images.append(images)
+        self.masks.append(masks["hidden1"].detach().clone())
+        return super().forward(images, masks)
 
 
-def test_the_gradient_passes_straight_through(generator) -> None:
-    scores = torch.randn(50, generator=generator(0)).requires_grad_()
-    slope = torch.randn(50, generator=generator(1))
-    (_Binarise.apply(scores) * slope).sum().backward()
-    assert torch.equal(scores.grad, slope)
+def test_a_network_sees_only_binary_masks_while_it_is_trained() -> None:
+    network = Watching()
+    learn(network, max_batches=4)
+    assert len(network.masks) == 4
+    assert all(set(mask.tolist()) == {0.0, 1.0} for mask in network.masks)
 
 
-def test_a_network_sees_only_binary_masks_while_it_is_trained(networks) -> None:
-    seen = []
+def test_every_third_step_sees_a_diluted_mask_where_told_so() -> None:
+    network = Watching()
+    learn(network, max_batches=7, diluted_every=3)
+    diluted = [set(mask.tolist()) != {0.0, 1.0} for mask in network.masks]
+    assert diluted == [False, False, True, False, False, True, False]
 
-    class Watching(UnitNetwork):
+
+def test_a_diluted_mask_is_a_fifth_of_the_mask_and_the_rest_blank() -> None:
+    plain, diluting = Watching(), Watching()
+    learn(plain, max_batches=1)
+    learn(diluting, max_batches=1, diluted_every=1)
+    torch.testing.assert_close(diluting.masks[0], 0.5 + 0.2 * (plain.masks[0] - 0.5))
+
+
+def test_a_diluted_sparse_mask_is_blank_at_its_share() -> None:
+    plain, diluting = Watching(), Watching()
+    learn(plain, max_batches=1, sparsity=0.1)
+    learn(diluting, max_batches=1, sparsity=0.1, diluted_every=1)
+    torch.testing.assert_close(diluting.masks[0], 0.1 + 0.2 * (plain.masks[0] - 0.1))
+
+
+def test_diluted_steps_learn_too(networks) -> None:
+    masks = learn(networks["weight"], diluted_every=1, contrast=0)
+    assert accuracy(networks["weight"], masks) > 0.9
+
+
+# --- sparse masks
+
+
+@pytest.mark.parametrize("sparsity", [0.05, 0.3])
+def test_sparse_masks_keep_each_layers_share(sparsity: float, networks) -> None:
+    network = networks["weight"]
+    shares = erdos_renyi(network.mask_sizes, sparsity)
+    for name, mask in learn(network, max_batches=3, sparsity=sparsity).items():
+        assert int(mask.sum()) == round(shares[name] * mask.numel())
+
+
+def test_sparse_masks_keep_the_share_of_all_weights_that_was_asked_for(networks) -> None:
+    masks = learn(networks["weight"], max_batches=3, sparsity=0.1)
+    kept, weights = (sum(f(m) for m in masks.values()) for f in (Tensor.sum, Tensor.numel))
+    assert int(kept) / weights == pytest.approx(0.1, abs=1e-3)
+
+
+def test_a_separable_problem_is_learned_by_a_sparse_mask(networks) -> None:
+    masks = learn(networks["weight"], contrast=0, sparsity=0.2)
+    assert accuracy(networks["weight"], masks) > 0.95
+
+
+@pytest.mark.parametrize("sparsity", [0.0, -0.1, 0.51, 1e-9, float("nan")])
+def test_a_sparsity_that_no_mask_has_is_refused(sparsity: float, networks) -> None:
+    with pytest.raises(ConfigError, match="sparsity"):
+        learn(networks["weight"], sparsity=sparsity)
+
+
+# --- where scores start
+
+
+def test_training_starts_from_the_mean_where_it_decides(networks) -> None:
+    mean = {"bits": (torch.arange(400) % 3 == 0).float()}
+    mask = learn(networks["hashed"], rate=1e-12, mean=mean)["bits"]
+    assert torch.equal(mask, mean["bits"] > 0.5)
+
+
+def test_training_starts_at_random_where_the_mean_is_undecided(networks) -> None:
+    half = learn(networks["hashed"], rate=1e-12, mean={"bits": torch.full((400,), 0.5)})
+    assert torch.equal(half["bits"], learn(networks["hashed"], rate=1e-12)["bits"])
+
+
+def test_a_mask_leaves_a_bad_start(networks) -> None:
+    network = networks["hashed"]
+    start = {name: mask.float() for name, mask in learn(network).items()}
+    opposite = {"bits": 1 - start["bits"]}
+    assert accuracy(network, opposite) < 0.5
+    assert accuracy(network, learn(network, contrast=0, mean=opposite)) > 0.95
+
+
+# --- batch by batch
+
+
+def trainer(network: FixedNetwork, **options: Any) -> MaskTrainer:
+    settings = options.pop("settings", TrainingSettings(rate=0.03))
+    options.setdefault("noise", torch.Generator().manual_seed(1))
+    return MaskTrainer(network, settings, scores=torch.Generator().manual_seed(0), **options)
+
+
+@pytest.mark.parametrize("kind", ["weight", "hashed", "layer"])
+@pytest.mark.parametrize("changes", [{}, {"optimiser": "sgd"}, {"sparsity": 0.3}], ids=str)
+def test_training_step_by_step_equals_training_at_once(kind: str, changes, networks) -> None:
+    images, labels = clouds(100, 0)
+    settings = TrainingSettings(**{"epochs": 2, "batch": 30, "rate": 0.03, **changes})
+    told: list[float] = []
+    at_once = train_mask(
+        networks[kind],
+        images,
+        labels,
+        settings,
+        scores=torch.Generator().manual_seed(0),
+        batches=torch.Generator().manual_seed(1),
+        progress=lambda step, loss: told.append(loss),
+    )
+    batches = torch.Generator().manual_seed(1)
+    learner = trainer(networks[kind], settings=settings, noise=batches, steps=settings.steps(100))
+    losses = [learner.step(images[i], labels[i]) for i in batches_of(100, settings, batches)]
+    assert losses == told
+    for name, mask in learner.masks().items():
+        assert torch.equal(mask, at_once[name])
+
+
+def test_a_trainer_counts_its_steps(networks) -> None:
+    learner = trainer(networks["layer"])
+    for done in range(3):
+        assert learner.done == done
+        learner.step(*clouds(10, done))
+
+
+def test_asking_for_the_mask_does_not_change_the_training(networks) -> None:
+    asked, left = trainer(networks["layer"]), trainer(networks["layer"])
+    for step in range(5):
+        assert asked.step(*clouds(20, step)) == left.step(*clouds(20, step))
+        asked.masks()
+    assert all(torch.equal(m, left.masks()[name]) for name, m in asked.masks().items())
+
+
+def test_a_trainer_that_did_nothing_has_the_starting_mask(networks) -> None:
+    start = trainer(networks["layer"]).masks()
+    for name, mask in learn(networks["layer"], rate=1e-12).items():
+        assert torch.equal(mask, start[name])
+
+
+@pytest.mark.parametrize("steps", [None, 100])
+def test_scores_that_are_not_finite_make_no_mask(steps: int | None, networks) -> None:
+    for poison in (float("nan"), float("inf")):
+        learner = trainer(networks["layer"], steps=steps)
+        learner.step(*clouds(10, 0))
+        learner.scores["hidden2"].data[3] = poison
+        with pytest.raises(NumericalError, match="scores of mask 'hidden2'"):
+            learner.masks()
+
+
+def test_a_step_that_fails_moves_no_score(networks) -> None:
+    learner = trainer(networks["layer"])
+    before = {name: score.detach().clone() for name, score in learner.scores.items()}
+    images, labels = clouds(10, 0)
+    images[0, 0] = float("nan")
+    with pytest.raises(NumericalError, match="at step 1"):
+        learner.step(images, labels)
+    assert learner.done == 0
+    assert all(torch.equal(score, before[name]) for name, score in learner.scores.items())
+
+
+class Downhill(FixedNetwork):
+    """Logits whose gradient drives each score away from zero at all times, at one slope."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mask_sizes, self.outputs = {"bits": 40}, 2
+
+    def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+        first = ((masks["bits"] - 0.5) ** 2).mean() + 0 * images[:, :1]
+        return torch.cat([first, torch.zeros_like(first)], -1)
+
+
+def rates(steps: int | None, count: int, **changes: Any) -> list[float]:
+    """How far each of the first steps moves the scores of `Downhill`."""
+    settings = TrainingSettings(contrast=0, rate=0.1, **changes)
+    learner = trainer(Downhill(), settings=settings, steps=steps)
+    images, labels = torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)
+    moved = []
+    for _ in range(count):
+        before = learner.scores["bits"].detach().clone()
+        learner.step(images, labels)
+        moved.append(float((learner.scores["bits"].detach() - before).abs().mean()))
+    return moved
+
+
+def test_adams_rate_decays_as_a_cosine_to_a_known_end() -> None:
+    expected = [0.05 * (1 + cos(pi * t / 30)) for t in range(30)]
+    assert rates(30, 30) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def test_adams_rate_is_half_after_400_steps_where_the_end_is_unknown() -> None:
+    expected = [0.1 / (1 + t / 400) for t in range(401)]
+    assert rates(None, 401) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_mask_of_an_unknown_end_is_of_scores_averaged_over_the_last_steps() -> None:
+    """One push moves all scores at once; their average follows after ln ½ / ln 0.97 = 23 steps."""
+
+    class Pushed(FixedNetwork):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mask_sizes, self.outputs = {"bits": 40}, 2
+
         def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
-            seen.append(masks["hidden1"].detach().unique().tolist())
-            return super().forward(images, masks)
+            first = masks["bits"].mean() + 0 * images[:, :1]
+            return torch.cat([first, torch.zeros_like(first)], -1)
 
-    learn(Watching([INPUTS, 30, 4], network=torch.Generator().manual_seed(0)), max_batches=4)
-    assert seen
-    assert all(set(values) <= {0.0, 1.0} for values in seen)
+    images, labels = torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)
+    on: dict[int | None, list[bool]] = {}
+    for steps in (None, 10_000):
+        settings = TrainingSettings(contrast=0, rate=1e-2)
+        learner = trainer(Pushed(), settings=settings, steps=steps)
+        average = learner.scores["bits"].detach().clone()
+        on[steps] = []
+        for _ in range(60):
+            learner.step(images, labels)
+            average = 0.97 * average + 0.03 * learner.scores["bits"].detach()
+            expected = average if steps is None else learner.scores["bits"]
+            assert torch.equal(learner.masks()["bits"], expected >= 0)
+            on[steps].append(bool(learner.masks()["bits"].all()))
+    assert on[None].index(True) > on[10_000].index(True)
+
+
+# --- which images a step sees
+
+
+def test_batches_cover_all_images_once_an_epoch() -> None:
+    settings = TrainingSettings(epochs=3, batch=4)
+    batches = list(batches_of(10, settings, torch.Generator().manual_seed(0)))
+    assert [len(chosen) for chosen in batches] == [4, 4, 2] * 3
+    for epoch in range(3):
+        assert sorted(torch.cat(batches[3 * epoch : 3 * epoch + 3]).tolist()) == list(range(10))
+
+
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    settings = TrainingSettings(epochs=2, batch=50)
+    first, second = batches_of(50, settings, torch.Generator().manual_seed(0))
+    assert not torch.equal(first, second)
+
+
+def test_batches_stop_where_they_are_told_to() -> None:
+    settings = TrainingSettings(epochs=3, batch=4, max_batches=5)
+    assert len(list(batches_of(10, settings, torch.Generator()))) == 5
 
 
 # --- steps and progress
@@ -177,16 +418,10 @@ def test_progress_is_told_once_a_step(networks) -> None:
 
 
 def test_every_image_is_used_once_an_epoch() -> None:
-    seen: list[Tensor] = []
-
-    class Watching(UnitNetwork):
-        def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
-            seen.append(images)
-            return super().forward(images, masks)
-
-    network = Watching([INPUTS, 30, 4], network=torch.Generator().manual_seed(0))
+    network = Watching()
     learn(network, n=50, epochs=2, batch=15, contrast=0)
-    for epoch in (torch.cat(seen[:4]), torch.cat(seen[4:])):
+    assert len(network.images) == 8
+    for epoch in (torch.cat(network.images[:4]), torch.cat(network.images[4:])):
         expected = clouds(50, 0)[0]
         assert torch.equal(epoch[epoch[:, 0].argsort()], expected[expected[:, 0].argsort()])
 
@@ -202,7 +437,7 @@ def test_a_batch_larger_than_the_data_is_the_data(networks) -> None:
 def test_images_that_are_not_finite_name_the_step(poison: float, networks) -> None:
     images, labels = clouds(40, 0)
     images[:, 2] = poison
-    with pytest.raises(NumericalError, match=r"step 1 of \d+.*not learned"):
+    with pytest.raises(NumericalError, match=r"at step 1:.*not learned"):
         train_mask(
             networks["hashed"],
             images,
@@ -269,6 +504,10 @@ def test_no_images_or_labels_that_do_not_match_are_refused(
         {"contrast": -0.1},
         {"contrast": float("nan")},
         {"max_batches": 0},
+        {"max_batches": 2.5},
+        {"diluted_every": 0},
+        {"diluted_every": 1.5},
+        {"diluted_every": True},
         {"optimiser": "lion"},
         {"epochs": 1.5},
         {"batch": 2.5},
