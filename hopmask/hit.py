@@ -1,0 +1,46 @@
+"""Hit: what a recall answers, and how far to trust it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hopmask.layout import Masks
+from hopmask.search import Trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """Answer of `MaskMemory.recall`; batch dimensions (...) are those of the cue.
+
+    Attributes:
+        masks: bool, name -> (..., *shape). Always there; `converged` says whether to trust them.
+        task: number of the task whose key is nearest to the recalled one; int, or long (batch,).
+        residual: ρ of the answer, 0 for a memory, 1/4 for a 3-mixture, about 1 for noise.
+        energy: E = −½ zᵀΨz of the joint state.
+        steps: updates until the state stopped changing, over all basins visited.
+        converged: a fixed point, the residual of a memory, and a key that is exactly a task's.
+        trace: step by step record, if asked for.
+
+    `converged` says that the answer is a memory, not that it is the right one: with a weak cue, or
+    more memories than `attempts`, another may fit better. A memory filled beyond what its rule
+    holds (see `OverloadWarning`) can also settle a few bits away from what was stored.
+
+    Example:
+        >>> from hopmask import MaskMemory
+        >>> memory = MaskMemory({"h": 64})
+        >>> import torch
+        >>> memory.store({"h": torch.arange(64) % 3 == 0})
+        0
+        >>> memory.recall(task=0).converged
+        True
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5; the checks are hopmask's own.
+    """
+
+    masks: Masks
+    task: Any
+    residual: Any
+    energy: Any
+    steps: Any
+    converged: Any
+    trace: Trace | None
