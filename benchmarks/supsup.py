@@ -2,6 +2,7 @@
 
     python benchmarks/supsup.py --data DIR [--only NAME ...] [--seed S] [--out FILE]
     python benchmarks/supsup.py --table    # of the rows in FILE, as in the README
+    python benchmarks/supsup.py --plot PNG # accuracy over tasks, and Transfer over batches
 
 NAME is one of permuted, rotated, split, untold (NNs), transfer; `--only` replaces the rows of those
 names and leaves the others in FILE. Each row has the figures of one `supsup run --memory bank` with
@@ -15,6 +16,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from supsup_bridge import Experiment, RunSettings, Task
 
@@ -109,6 +113,30 @@ def table(done: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def plot(done: list[dict[str, Any]]) -> Figure:
+    """PermutedMNIST over the number of tasks, and Transfer against a random start."""
+    figure = Figure(figsize=(9.6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    curve, transfer = figure.subplots(1, 2)
+    first = next(row for row in done if row["name"] == "permuted")
+    tasks = [point["tasks"] for point in first["curve"]]
+    for key, style in (("accuracy_given_task", "--"), ("accuracy", "-")):
+        values = [point[key] for point in first["curve"]]
+        curve.plot(tasks, values, style, marker="o", markersize=3, label=key)
+    curve.set(xlabel="tasks learned", ylabel="average accuracy", title="permuted-mnist, GNu")
+    for init in ("random", "mean"):
+        rows = [
+            row for row in done if row["name"] == "transfer" and row["options"]["mask_init"] == init
+        ]
+        batches = [row["options"]["batches"] for row in rows]
+        transfer.plot(batches, [row["accuracy"] for row in rows], marker="o", label=init)
+    transfer.set(xlabel="batches a task", title="permuted-mnist, GG: start of the scores")
+    for axis in (curve, transfer):
+        axis.grid(alpha=0.3)
+        axis.legend()
+    return figure
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path)
@@ -116,10 +144,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/supsup.json"))
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     done = json.loads(options.out.read_text()) if options.out.exists() else []
     if options.table:
         print(table(done))
+        return
+    if options.plot:
+        plot(done).savefig(options.plot, dpi=120)
         return
     done = [row for row in done if row["name"] not in options.only]
     for name in options.only:

@@ -19,10 +19,12 @@ import torch
 
 import hopmask
 from hopmask import NumericalError
-from supsup_bridge import Experiment, cli
+from supsup_bridge import Experiment, FreeLearner, MaskBank, cli, split_digits
 from supsup_bridge import experiment as module
 
-QUICK = ["--quick", "--bits", "256", "--tasks", "2", "--device", "cpu"]
+SHORT = ["--quick", "--tasks", "2", "--device", "cpu"]
+QUICK = [*SHORT, "--bits", "256"]
+BANK = [*SHORT, "--memory", "bank"]
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +49,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("a task was trained")
 
     monkeypatch.setattr(module, "train_mask", refuse)
+    monkeypatch.setattr(FreeLearner, "learn", refuse)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -72,10 +75,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
     return run([*QUICK, "--seed", "3", "--out", str(out)]), out
 
 
-def test_a_run_ends_well_and_leaves_its_three_files(done: tuple[int, Path]) -> None:
+def test_a_run_ends_well_and_leaves_its_four_files(done: tuple[int, Path]) -> None:
     status, out = done
     assert status == 0
-    assert names(out) == {"result.json", "memory.h5", "recall.png"}
+    assert names(out) == {"result.json", "memory.h5", "recall.png", "accuracy.png"}
 
 
 def test_a_runs_result_is_what_was_asked_for(done: tuple[int, Path]) -> None:
@@ -93,8 +96,36 @@ def test_a_runs_memory_can_be_loaded(done: tuple[int, Path]) -> None:
     assert memory.recall(task=1).converged
 
 
-def test_a_runs_picture_is_one(done: tuple[int, Path]) -> None:
-    assert (done[1] / "recall.png").read_bytes().startswith(b"\x89PNG")
+@pytest.mark.parametrize("picture", ["recall.png", "accuracy.png"])
+def test_a_runs_pictures_are_pictures(picture: str, done: tuple[int, Path]) -> None:
+    assert (done[1] / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a run with a bank leaves."""
+    out = tmp_path_factory.mktemp("bank") / "out"
+    assert run([*BANK, "--seed", "3", "--out", str(out)]) == 0
+    return out
+
+
+def test_a_run_with_a_bank_leaves_three_files(bank: Path) -> None:
+    assert names(bank) == {"result.json", "memory.h5", "accuracy.png"}
+
+
+def test_a_runs_bank_can_be_loaded(bank: Path) -> None:
+    loaded = MaskBank.load(bank / "memory.h5")
+    result = json.loads((bank / "result.json").read_text())
+    assert loaded.count == result["masks_allocated"] == 2
+    assert loaded.packed_nbytes == result["bytes"]["packed_masks"]
+
+
+def test_two_runs_with_a_bank_of_one_seed_leave_equal_results(tmp_path: Path, bank: Path) -> None:
+    assert run([*BANK, "--seed", "3", "--out", str(tmp_path / "again")]) == 0
+    a, b = (json.loads((out / "result.json").read_text()) for out in (tmp_path / "again", bank))
+    assert a.pop("seconds").keys() == b.pop("seconds").keys()
+    assert a == b
+    assert (tmp_path / "again" / "memory.h5").read_bytes() == (bank / "memory.h5").read_bytes()
 
 
 def test_a_run_prints_one_table_and_where_its_files_are(tmp_path: Path, capsys) -> None:
@@ -129,6 +160,78 @@ def test_options_reach_the_run(options: list[str], expected: dict, tmp_path: Pat
     assert run([*QUICK, "--tasks", "1", *options, "--out", str(tmp_path / "out")]) == 0
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert {key: result[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "setting", "value"),
+    [
+        (["--inference", "binary"], "inference", "binary"),
+        (["--inference", "one-shot", "--objective", "G"], "objective", "G"),
+        (["--output-size", "12"], "output_size", 12),
+        (["--sparsity", "0.25"], "sparsity", 0.25),
+        (["--mask-init", "mean"], "mask_init", "mean"),
+        (["--batches", "3"], "batches", 3),
+        (["--network", "fc-1024-1024"], "network", "fc-1024-1024"),
+        (["--scenario", "NNs", "--epsilon", "0.25"], "epsilon", 0.25),
+        (["--scenario", "NNs", "--ask-every", "10"], "ask_every", 10),
+        (["--scenario", "NNs", "--budget", "1"], "budget", 1),
+        (["--evaluate-every", "2"], "evaluate_every", 2),
+        (["--masks", "unit", "--bits", "64"], "bits", 64),
+    ],
+    ids=str,
+)
+def test_options_of_a_bank_reach_the_run(
+    options: list[str], setting: str, value: Any, tmp_path: Path
+) -> None:
+    assert run([*BANK, *options, "--out", str(tmp_path / "out")]) == 0
+    config = json.loads((tmp_path / "out" / "result.json").read_text())["config"]
+    assert config[setting] == value
+
+
+@pytest.mark.parametrize("scenario", ["GG", "GNs", "GNu", "NNs"])
+@pytest.mark.parametrize("masks", [[], ["--masks", "hashed", "--bits", "256"]], ids=str)
+def test_each_scenario_runs_with_a_bank(scenario: str, masks: list[str], tmp_path: Path) -> None:
+    options = [*BANK, *masks, "--scenario", scenario, "--out", str(tmp_path / "out")]
+    assert run(options) == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert (result["scenario"], result["memory"]) == (scenario, "bank")
+    assert (result["novelty"] is None) == (scenario != "NNs")
+
+
+@pytest.mark.parametrize("inference", ["one-shot", "binary", "descent", "try-all", "argmax"])
+def test_each_inference_of_a_bank_runs(inference: str, tmp_path: Path) -> None:
+    assert run([*BANK, "--inference", inference, "--out", str(tmp_path / "out")]) == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["config"]["inference"] == inference
+
+
+def test_a_spent_budget_is_said_on_stderr_and_the_run_ends_well(tmp_path: Path) -> None:
+    options = ["--scenario", "NNs", "--ask-every", "20", "--epsilon", "1e-9", "--budget", "1"]
+    child = subprocess.run(
+        [sys.executable, "-m", "supsup_bridge.cli", "run", *BANK, *options, "--out", "out"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    assert "the budget of 1 masks is spent" in child.stderr
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["novelty"]["refused"] == 1
+
+
+def test_a_module_of_ones_own_is_named_as_package_module_function(
+    tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "nets_of_my_own.py").write_text(
+        "from torch import nn\n\ndef small(inputs, outputs):\n"
+        "    return nn.Sequential(nn.Linear(inputs, 40), nn.ReLU(), nn.Linear(40, outputs))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    options = ["--network", "nets_of_my_own:small", "--out", str(tmp_path / "out")]
+    assert run([*BANK, *options]) == 0
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["network"] == "nets_of_my_own:small"
+    assert result["config"]["layers"] == {"0": [40, 64], "2": [100, 40]}
 
 
 @pytest.mark.parametrize("recall", ["both", "entropy", "address"])
@@ -180,8 +283,48 @@ def test_the_papers_network_takes_unit_masks_by_itself(tmp_path: Path, mnist_fol
         (["--tasks", "two"], "invalid int value: 'two'"),
         (["--bits", "2.5"], "invalid int value: '2.5'"),
         (["--seed", ""], "invalid int value"),
-        (["--memory", "cloud"], "invalid choice: 'cloud'"),
+        (["--memory", "cloud"], "unknown memory 'cloud'"),
+        (["--memory", "banc"], "did you mean 'bank'"),
         (["--nonsense"], "--nonsense"),
+        (["--masks", "weight"], "--memory bank"),
+        (["--scenario", "NNs"], "use --memory bank"),
+        (["--inference", "one-shot"], "leave out --inference"),
+        (["--objective", "H"], "leave out --objective"),
+        (["--memory", "bank", "--recall", "both"], "a bank takes --inference"),
+        (["--memory", "bank", "--network", "paper"], "use --memory hopfield"),
+        (["--memory", "bank", "--inference", "one-shoot"], "did you mean 'one-shot'"),
+        (
+            ["--memory", "bank", "--inference", "try-all", "--objective", "H"],
+            "leave out --objective",
+        ),
+        (
+            [
+                "--memory",
+                "bank",
+                "--inference",
+                "one-shot",
+                "--objective",
+                "G",
+                "--output-size",
+                "2",
+            ],
+            "more outputs (--output-size), or use objective H",
+        ),
+        (["--memory", "bank", "--objective", "G"], "leave out --objective"),
+        (["--output-size", "1"], "set --output-size to at least 2"),
+        (["--memory", "bank", "--output-size", "1"], "set --output-size to at least 2"),
+        (["--memory", "bank", "--sparsity", "0.9"], "sparsity must lie in"),
+        (["--sparsity", "dense"], "invalid float value: 'dense'"),
+        (["--mask-init", "mode"], "unknown mask_init 'mode'"),
+        (["--batches", "0"], "batches must be at least 1"),
+        (["--epsilon", "0"], "epsilon must be positive"),
+        (["--ask-every", "0"], "ask_every must be at least 1"),
+        (["--budget", "0"], "budget must be at least 1"),
+        (["--evaluate-every", "0"], "evaluate_every must be at least 1"),
+        (["--network", "no_such_package:make"], "give package.module:function"),
+        (["--network", ".nets:make"], "give package.module:function"),
+        (["--network", "math:pi"], "math:pi"),
+        (["permuted-mnis"], "did you mean 'permuted-mnist'"),
     ],
     ids=str,
 )
@@ -193,7 +336,15 @@ def test_bad_input_ends_with_2_and_says_why(
 
 
 def test_bad_input_leaves_no_folder_behind(tmp_path: Path, untrained) -> None:
-    for options in (["split-digit"], ["--tasks", "6"], ["--infer-samples", "100000"]):
+    for options in (
+        ["split-digit"],
+        ["--tasks", "6"],
+        ["--infer-samples", "100000"],
+        ["--masks", "weight"],
+        ["--output-size", "1"],
+        ["--network", "no_such_package:make"],
+        ["--memory", "bank", "--sparsity", "0.9"],
+    ):
         run([*options, "--out", str(tmp_path / "out")])
         assert not (tmp_path / "out").exists(), options
 
@@ -273,11 +424,13 @@ def test_help_names_every_option(capsys) -> None:
     text = capsys.readouterr().out
     for option in (
         "--scenario", "--memory", "--masks", "--bits", "--recall", "--tasks", "--seed",
-        "--infer-samples", "--data", "--out", "--device", "--quick",
+        "--infer-samples", "--data", "--out", "--device", "--quick", "--inference", "--objective",
+        "--output-size", "--sparsity", "--mask-init", "--batches", "--network", "--epsilon",
+        "--ask-every", "--budget", "--evaluate-every",
     ):  # fmt: skip
-        assert option in text
-    assert "split-digits" in text
-    assert "split-mnist" in text
+        assert f"{option} " in text
+    for benchmark in ("split-digits", "split-mnist", "permuted-mnist", "rotated-mnist"):
+        assert benchmark in text
 
 
 def test_help_names_no_default_that_is_none(capsys) -> None:
@@ -315,7 +468,96 @@ def test_ctrl_c_at_the_second_task_leaves_what_was_done(
     assert len(result["accuracy_matrix"]) == 1
     assert 0 <= result["accuracy"] <= 1
     message = capsys.readouterr().err
-    assert "interrupted" in message
+    assert "interrupted. After 2 of 2 tasks" in message
+    assert "result.partial.json" in message
+
+
+def test_ctrl_c_keeps_a_bank_too(tmp_path: Path, monkeypatch) -> None:
+    interrupt_at(1, monkeypatch)
+    assert run([*BANK, "--out", str(tmp_path / "out")]) == 130
+    assert names(tmp_path / "out") == {"result.partial.json", "memory.partial.h5"}
+    assert MaskBank.load(tmp_path / "out" / "memory.partial.h5").count == 2
+
+
+def test_ctrl_c_within_a_task_of_a_free_learner_leaves_strict_json(
+    tmp_path: Path, monkeypatch
+) -> None:
+    learn, calls = FreeLearner.learn, []
+
+    def interrupted(self: FreeLearner, *batch: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 30:  # in the second task
+            raise KeyboardInterrupt
+        return learn(self, *batch)
+
+    monkeypatch.setattr(FreeLearner, "learn", interrupted)
+    options = ["--scenario", "NNs", "--ask-every", "20", "--epsilon", "1e-9"]
+    assert run([*BANK, *options, "--out", str(tmp_path / "out")]) == 130
+    result = json.loads((tmp_path / "out" / "result.partial.json").read_text())
+    assert len(result["accuracy_matrix"]) == 1
+    assert result["masks_allocated"] == 2
+    assert MaskBank.load(tmp_path / "out" / "memory.partial.h5").count == 2
+
+
+def test_results_so_far_are_written_after_each_task_and_removed_at_the_end(
+    tmp_path: Path, monkeypatch
+) -> None:
+    out, train = tmp_path / "out", module.train_mask
+    seen: list[int | None] = []
+
+    def watched(*args: Any, **options: Any) -> Any:
+        path = out / "result.partial.json"
+        seen.append(json.loads(path.read_text())["masks_allocated"] if path.exists() else None)
+        return train(*args, **options)
+
+    monkeypatch.setattr(module, "train_mask", watched)
+    assert run([*BANK, "--tasks", "3", "--out", str(out)]) == 0
+    assert seen == [None, 1, 2]
+    assert names(out) == {"result.json", "memory.h5", "accuracy.png"}
+
+
+def test_a_finished_run_removes_what_an_interrupted_one_left(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        interrupt_at(1, monkeypatch)
+        assert run([*BANK, "--out", str(out)]) == 130
+    assert names(out) == {"result.partial.json", "memory.partial.h5"}
+    assert run([*BANK, "--out", str(out)]) == 0
+    assert names(out) == {"result.json", "memory.h5", "accuracy.png"}
+
+
+def test_a_failure_in_a_later_task_leaves_the_results_so_far(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
+    train, calls = module.train_mask, []
+
+    def broken(*args: Any, **options: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 2:
+            raise NumericalError("the loss became nan at step 1")
+        return train(*args, **options)
+
+    monkeypatch.setattr(module, "train_mask", broken)
+    assert run([*BANK, "--out", str(tmp_path / "out")]) == 1
+    assert "error: the loss became nan" in capsys.readouterr().err
+    result = json.loads((tmp_path / "out" / "result.partial.json").read_text())
+    assert result["masks_allocated"] == 1
+    assert "result.json" not in names(tmp_path / "out")
+
+
+@pytest.mark.parametrize("memory", ["hopfield", "bank"])
+def test_a_stream_that_ends_early_ends_with_1_and_keeps_what_was_learned(
+    memory: str, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "task_stream", lambda *_, **__: split_digits(tasks=1))
+    masks = ["--memory", memory, "--masks", "unit", "--bits", "128"]
+    assert run([*SHORT, *masks, "--out", str(tmp_path / "out")]) == 1
+    assert names(tmp_path / "out") == {"result.partial.json", "memory.partial.h5"}
+    result = json.loads((tmp_path / "out" / "result.partial.json").read_text())
+    assert result["masks_allocated"] == 1
+    assert result["accuracy"] > 0.5
+    message = capsys.readouterr().err
+    assert "error: the task stream ended after 1 of 2 tasks: give --tasks 1" in message
     assert "result.partial.json" in message
 
 
@@ -403,6 +645,6 @@ def test_a_real_interrupt_ends_with_130_and_leaves_what_was_done(tmp_path: Path)
         child.kill()
         child.wait()
     assert child.returncode == 130, message
-    assert "interrupted after 1 of 2 tasks" in message
+    assert "interrupted. After 1 of 2 tasks" in message
     assert "Traceback" not in message
     assert names(out) == {"result.partial.json", "memory.partial.h5"}
