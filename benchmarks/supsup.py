@@ -63,10 +63,10 @@ def runs(name: str, seed: int) -> Iterator[tuple[dict[str, Any], list[dict[str, 
     common = {"memory": "bank", "seed": seed}
     if name == "permuted":
         run = {"benchmark": "permuted-mnist", "tasks": 250, "scenario": "GNu", **common}
-        yield run, [{"objective": "G"}, {"infer_samples": 8}]
+        yield run, [{"infer_samples": 8}]
     elif name == "rotated":
         run = {"benchmark": "rotated-mnist", "tasks": 36, "scenario": "GNu", **common}
-        yield run, [{"infer_samples": 1}, {"inference": "one-shot"}]
+        yield {**run, "evaluate_every": 12}, [{"infer_samples": 1}, {"inference": "one-shot"}]
     elif name == "split":
         run = {"benchmark": "split-mnist", "scenario": "GNu", "infer_samples": 1, **common}
         ways: list[dict[str, Any]] = [{"inference": way} for way in INFERENCES[1:]]
@@ -74,12 +74,14 @@ def runs(name: str, seed: int) -> Iterator[tuple[dict[str, Any], list[dict[str, 
         yield {**run, "inference": "one-shot"}, ways
     elif name == "untold":
         for scenario in ("GNs", "NNs"):
-            yield {"benchmark": "permuted-mnist", "tasks": 50, "scenario": scenario, **common}, []
+            run = {"benchmark": "permuted-mnist", "tasks": 50, "scenario": scenario, **common}
+            yield {**run, "evaluate_every": 10}, []
     elif name == "transfer":
         for batches in (100, 300, 1000):
             for init in ("random", "mean"):
                 run = {"benchmark": "permuted-mnist", "tasks": 20, "scenario": "GG", **common}
-                yield {**run, "batches": batches, "mask_init": init}, []
+                run |= {"batches": batches, "mask_init": init, "evaluate_every": 20}
+                yield run, []
 
 
 def anew(experiment: Experiment, change: dict[str, Any]) -> None:
@@ -95,7 +97,7 @@ def table(done: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in done:
-        hidden = ("benchmark", "memory", "tasks", "infer_samples", "scenario")
+        hidden = ("benchmark", "memory", "tasks", "infer_samples", "scenario", "evaluate_every")
         options = ", ".join(f"{k} {v}" for k, v in row["options"].items() if k not in hidden)
         figures = [
             "–" if row[key] is None else f"{row[key]:.4f}"
