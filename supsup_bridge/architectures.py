@@ -51,7 +51,10 @@ def build(
     """
     if name in _NORMALISED:
         if masks != "unit":
-            raise ConfigError(f"network '{name}' has unit masks, got masks='{masks}'")
+            raise ConfigError(
+                f"network '{name}' has unit masks, got masks='{masks}': add --masks unit, or "
+                f"choose {' or '.join(_HIDDEN)}"
+            )
         sizes = [inputs, bits, bits, outputs]
         return UnitNetwork(sizes, network=weights, normalisation=_NORMALISED[name])
     if name in _HIDDEN:
@@ -74,12 +77,21 @@ def _imported(name: str, inputs: int, outputs: int) -> nn.Module:
     package, _, function = name.partition(":")
     try:
         make = getattr(import_module(package), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(
             f"network {name!r} cannot be imported ({error}): give package.module:function, with "
             "the package installed or on PYTHONPATH"
         ) from error
-    module = make(inputs, outputs)
+    try:
+        with torch.random.fork_rng(devices=[]):  # its weights are drawn anew; no trace is left
+            module = make(inputs, outputs)
+    except Exception as error:
+        raise ConfigError(
+            f"network {name!r} cannot be made ({type(error).__name__}: {error}): it is called as "
+            f"{function}({inputs}, {outputs}), with the inputs and outputs of the run"
+        ) from error
     if not isinstance(module, nn.Module):
-        raise ConfigError(f"{name!r} returned {type(module).__name__}, not a torch module")
+        raise ConfigError(
+            f"network {name!r} returned {type(module).__name__}: its function must return a module"
+        )
     return module

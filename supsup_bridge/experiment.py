@@ -12,8 +12,9 @@ from torch import Tensor
 from hopmask import ConfigError, Hit, HopmaskError, MaskMemory, Trace
 from supsup_bridge import architectures
 from supsup_bridge.bank import MaskBank
+from supsup_bridge.binarise import binariser
 from supsup_bridge.features import KernelMean
-from supsup_bridge.inference import TaskInference, inference_named
+from supsup_bridge.inference import TaskInference, follows_gradient, inference_named
 from supsup_bridge.ledger import Ledger
 from supsup_bridge.metrics import mask_digest
 from supsup_bridge.novelty import FreeLearner, NoveltyTest
@@ -107,7 +108,7 @@ class Experiment:
                 settings.benchmark, seed=settings.seed, tasks=_tasks(settings), data=data
             )
         )
-        self._check_samples()
+        self._check_samples(self.samples)
         first = self.stream[0]
         inputs = first.recall_images.shape[1]
         self.labels = first.classes
@@ -125,7 +126,8 @@ class Experiment:
             weights=stream(settings.seed, "network"),
             spread=stream(settings.seed, "map"),
         ).to(self.device)
-        self.objective = self._objective()
+        binariser(self.network, settings.sparsity)  # refuses now what training would refuse
+        self.objective = _objective(settings, self.preset, self.labels)
         self.memory = self._memory()
         self.signature = KernelMean(
             inputs, features=_FEATURES, generator=stream(settings.seed, "signature")
@@ -145,6 +147,8 @@ class Experiment:
             try:
                 task = self.stream[number]
             except IndexError:
+                if number and self.ledger.curve[-1]["tasks"] < number:
+                    self.evaluate(observer)
                 raise StreamEndedError(
                     f"the task stream ended after {number} of {total} tasks: give --tasks "
                     f"{number}, or a longer stream. What was learned stays readable"
@@ -200,12 +204,16 @@ class Experiment:
         generator = stream(self.settings.seed, "batches", number)
         used: list[int] = []
         with self.watch("train"):
-            for step, chosen in enumerate(batches_of(len(images), training, generator)):
-                where = chosen.to(self.device)
-                mask, loss = learner.learn(images[where], labels[where])
-                used += [0] * (mask + 1 - len(used))
-                used[mask] += 1
-                progress(step + 1, steps, loss)
+            try:
+                for step, chosen in enumerate(batches_of(len(images), training, generator)):
+                    where = chosen.to(self.device)
+                    mask, loss = learner.learn(images[where], labels[where])
+                    used += [0] * (mask + 1 - len(used))
+                    used[mask] += 1
+                    progress(step + 1, steps, loss)
+            except KeyboardInterrupt:
+                learner.commit()
+                raise
         with self.watch("store"):
             learner.commit()
         self.ledger.digests = [
@@ -234,10 +242,10 @@ class Experiment:
         fixed = [name for name in here if name not in free and here[name] != there[name]]
         if fixed:
             raise ConfigError(f"a run cannot change its {', '.join(fixed)}: start another one")
-        self.settings, self.preset = settings, resolved(settings)
-        self.samples = self.preset.infer_samples
-        self._check_samples()
-        self.objective = self._objective()
+        preset = resolved(settings)
+        self._check_samples(preset.infer_samples)
+        self.objective = _objective(settings, preset, self.labels)
+        self.settings, self.preset, self.samples = settings, preset, preset.infer_samples
 
     def _score_newest(self, observer: Observer) -> None:
         scores = Scores(row=[None] * self.ledger.tasks)
@@ -276,12 +284,14 @@ class Experiment:
         digits = str(learned)
         return learned <= 10 or (digits[0] in "125" and not digits[1:].strip("0"))
 
-    def _check_samples(self) -> None:
+    def _check_samples(self, samples: int) -> None:
+        if len(self.stream) == 0:
+            raise ConfigError("there are no tasks to learn: give at least one")
         smallest = min(len(task.recall_images) for task in self.stream[:_CHECKED])
-        if self.samples > smallest:
+        if samples > smallest:
             raise ConfigError(
                 f"a recall of {self.settings.benchmark} can see at most {smallest} images (its "
-                f"recall part), got infer_samples={self.samples}"
+                f"recall part), got infer_samples={samples}"
             )
 
     def _memory(self) -> MaskMemory | MaskBank:
@@ -293,10 +303,6 @@ class Experiment:
             signature_bits=self.preset.signature_bits,
             device=self.device,
         )
-
-    def _objective(self) -> Objective:
-        name = self.settings.objective or self.preset.objective
-        return objective_named(name, labels=self.labels, outputs=self.preset.outputs)
 
     def _learner(self) -> FreeLearner:
         assert isinstance(self.memory, MaskBank)  # the settings see to it
@@ -369,6 +375,21 @@ class Experiment:
     def result(self) -> dict[str, Any]:
         """The figures of `result.json`, of the tasks evaluated so far."""
         return result_of(self)
+
+
+def _objective(settings: RunSettings, preset: Preset, labels: int) -> Objective:
+    """What a bank's inference follows the gradient of; H where it follows none."""
+    if settings.memory == "bank" and not follows_gradient(preset.inference):
+        if settings.objective is not None:
+            raise ConfigError(
+                f"inference '{preset.inference}' follows no gradient, so it takes no objective: "
+                "leave out --objective, or use --inference one-shot, binary or descent"
+            )
+        return entropy
+    if settings.scenario == "GG":
+        return entropy
+    name = settings.objective or preset.objective
+    return objective_named(name, labels=labels, outputs=preset.outputs)
 
 
 def _tasks(settings: RunSettings) -> int:

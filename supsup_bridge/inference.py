@@ -1,7 +1,7 @@
 """Which task is this? Task inference over an explicit bank of masks, from unlabelled images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil, log2
 
@@ -285,7 +285,12 @@ class ArgmaxLogits(BankInference):
         return torch.cat(values).argmax(0), self.bank.count
 
 
-INFERENCES = ("one-shot", "binary", "descent", "try-all", "argmax")
+_POINTING: dict[str, Callable[..., BankInference]] = {
+    "one-shot": OneShot,
+    "binary": Binary,
+    "descent": Descent,
+}
+INFERENCES = (*_POINTING, "try-all", "argmax")
 
 
 def inference_named(
@@ -304,5 +309,9 @@ def inference_named(
         return ArgmaxLogits(network=network, bank=bank, labels=labels)
     if name == "try-all":
         return TryAll(network=network, bank=bank)
-    pointing = {"one-shot": OneShot, "binary": Binary, "descent": Descent}
-    return pointing[name](network=network, bank=bank, objective=objective)
+    return _POINTING[name](network=network, bank=bank, objective=objective)
+
+
+def follows_gradient(name: str) -> bool:
+    """Whether a way of inference takes an objective and follows its gradient."""
+    return name in _POINTING

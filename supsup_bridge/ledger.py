@@ -76,7 +76,7 @@ class Ledger:
             **self.scores.figures(),
             "forgetting": metrics.forgetting(whole) if whole else None,
             "backward_transfer": metrics.backward_transfer(whole) if whole else None,
-            "accuracy_per_task": self.scores.row,
-            "accuracy_matrix": self.matrix,
-            "curve": self.curve,
+            "accuracy_per_task": [*self.scores.row],
+            "accuracy_matrix": [[*row] for row in self.matrix],
+            "curve": [{**point} for point in self.curve],
         }

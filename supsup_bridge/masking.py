@@ -69,7 +69,9 @@ class MaskedNetwork(FixedNetwork):
             raise ConfigError(f"masks must be one of {', '.join(MASKS)}, got {masks!r}")
         if masks != "hashed" and (bits is not None or spread is not None):
             raise ConfigError(f"bits and spread are of hashed masks, not of {masks} masks")
-        self.module = deepcopy(module).requires_grad_(False)
+        copy = deepcopy(module).requires_grad_(False)
+        bare = isinstance(module, nn.Linear | nn.Conv2d)  # a layer alone has no name in itself
+        self.module = nn.Sequential(copy) if bare else copy
         self.training = module.training
         self._norms = [m for m in self.module.modules() if isinstance(m, _BatchNorm)]
         for norm in self._norms:

@@ -128,8 +128,9 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
     """
     _check_sizes(sizes)
     layers: list[nn.Module] = []
-    for before, after in pairwise(sizes):
-        layers += [nn.Linear(before, after, bias=False), nn.ReLU()]
+    with torch.random.fork_rng(devices=[]):  # torch draws a new layer from its global generator
+        for before, after in pairwise(sizes):
+            layers += [nn.Linear(before, after, bias=False), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 

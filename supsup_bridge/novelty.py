@@ -193,12 +193,17 @@ class FreeLearner:
                 verdict.mask,
             )
             self._serve(verdict.mask)
+            self._freeze()
 
     def _serve(self, mask: int) -> None:
         self._serving = mask
         if mask != self._training:
-            self._trainer = None  # committed before; an earlier mask is not trained on
-            self._training = -1
+            self._freeze()
+
+    def _freeze(self) -> None:
+        """Train no mask on; the one that was trained is in the bank."""
+        self._trainer = None
+        self._training = -1
 
     def _allocate(self, device: torch.device) -> None:
         bank = self.test.bank

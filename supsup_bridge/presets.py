@@ -40,6 +40,7 @@ class Preset:
     training: TrainingSettings
 
 
+_QUICK = 20  # training steps a task of a quick run
 _DIGITS = TrainingSettings(epochs=20, batch=64, contrast=1.0, noise=1.5)
 _PAPER = TrainingSettings(epochs=1, optimiser="sgd", rate=0.1, contrast=0)
 _THOUSAND = TrainingSettings(epochs=3, max_batches=1000, contrast=0)  # batches of 128
@@ -133,5 +134,5 @@ def resolved(settings: RunSettings) -> Preset:
     if settings.batches is not None:
         training = replace(training, max_batches=settings.batches, epochs=settings.batches)
     if settings.quick:
-        training = replace(training, max_batches=20)
+        training = replace(training, max_batches=min(_QUICK, settings.batches or _QUICK))
     return replace(chosen, training=training)

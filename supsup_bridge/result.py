@@ -12,6 +12,7 @@ import hopmask
 from hopmask import MaskMemory
 from supsup_bridge import metrics
 from supsup_bridge.bank import MaskBank
+from supsup_bridge.inference import follows_gradient
 from supsup_bridge.recall import PAPER_STEPS
 from supsup_bridge.scoring import mean
 
@@ -67,13 +68,14 @@ def _bytes(run: "Experiment") -> dict[str, int | None]:
 def _config(run: "Experiment") -> dict[str, Any]:
     settings = run.settings
     chosen: dict[str, Any] = dict.fromkeys(("recall", "inference", "objective", "rule"))
+    told = settings.scenario == "GG"
     if isinstance(run.memory, MaskMemory):
         usual = "entropy" if settings.network == "paper" else "both"
-        chosen["recall"] = settings.recall or usual
+        chosen["recall"] = None if told else settings.recall or usual
         chosen["rule"] = run.memory.reservoir.rule.name
-    elif settings.scenario != "GG":
+    elif not told:
         chosen["inference"] = run.preset.inference
-        if run.preset.inference not in ("try-all", "argmax"):
+        if follows_gradient(run.preset.inference):
             chosen["objective"] = settings.objective or run.preset.objective
     return {
         **asdict(settings),

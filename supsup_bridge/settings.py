@@ -9,13 +9,12 @@ from supsup_bridge.inference import INFERENCES
 from supsup_bridge.masking import MASKS
 from supsup_bridge.objectives import OBJECTIVES
 from supsup_bridge.recall import RECALLS
-from supsup_bridge.tasks import default_tasks
+from supsup_bridge.tasks import check_benchmark, default_tasks
 from supsup_bridge.training import is_count
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
 MEMORIES = ("hopfield", "bank")
 EPSILON = 0.04
-_POINTING = ("one-shot", "binary", "descent")  # inferences that take an objective's gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +40,9 @@ class RunSettings:
         tasks: how many tasks; default the benchmark's own number.
         seed: of everything.
         infer_samples: images that one inference sees (the paper's network: at each step).
-        network: "standard" (the preset's), "lenet-300-100", "fc-1024-1024", "package.module:
-            function" (called with inputs and outputs, returns a module), or "paper": batch-norm,
-            the paper's training and recall schedule.
+        network: "standard" (the preset's), "lenet-300-100", "fc-1024-1024", "layer-norm" (unit
+            masks), "package.module:function" (called with inputs and outputs, returns a module),
+            or "paper": batch-norm, the paper's training and recall schedule.
         epsilon: NNs: a mask is known where it stands out by 1/epsilon standard deviations; see
             `NoveltyTest`.
         ask_every: NNs: batches between two such questions.
@@ -94,20 +93,30 @@ class RunSettings:
                 self._check_count(name, 1)
         for name, least in (("seed", 0), ("ask_every", 1)):
             self._check_count(name, least)
-        if not self.epsilon > 0:
-            raise ConfigError(f"epsilon must be positive, got {self.epsilon}")
+        if not (_is_real(self.epsilon) and self.epsilon > 0):
+            raise ConfigError(f"epsilon must be positive, got {self.epsilon!r}: give a number above 0")
+        if self.sparsity is not None and not (_is_real(self.sparsity) and 0 < self.sparsity <= 0.5):
+            raise ConfigError(
+                f"sparsity must lie in (0, 0.5], got {self.sparsity!r}: it is the share of weights "
+                "that a mask keeps"
+            )
         if self.masks is None:
             hopfield = "unit" if self.network == "paper" else "hashed"
             object.__setattr__(self, "masks", hopfield if self.memory == "hopfield" else "weight")
         if self.tasks is None:
             object.__setattr__(self, "tasks", default_tasks(self.benchmark))
         self._check_count("tasks", 1)
+        if self.masks == "weight" and self.bits is not None:
+            raise ConfigError("bits is for hashed and unit masks: weight masks have a bit a weight")
+        if self.scenario != "NNs" and self.budget is not None:
+            raise ConfigError("budget is for scenario NNs, where the learner allocates its masks")
         if self.memory == "hopfield":
             self._check_hopfield()
         else:
             self._check_bank()
 
     def _check_names(self) -> None:
+        check_benchmark(self.benchmark)
         for name, known in (
             ("scenario", SCENARIOS),
             ("memory", MEMORIES),
@@ -157,11 +166,10 @@ class RunSettings:
             raise ConfigError("recall is for --memory hopfield: a bank takes --inference")
         if self.network == "paper":
             raise ConfigError("the paper's network is that of HopSupSup: use --memory hopfield")
-        if self.objective is not None and self.inference not in (*_POINTING, None):
-            raise ConfigError(
-                f"inference '{self.inference}' follows no gradient, so it takes no objective: "
-                f"leave out --objective, or use {', '.join(_POINTING)}"
-            )
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _unknown(name: str, value: object, known: list[str]) -> ConfigError:
