@@ -60,7 +60,7 @@ def build(
     if name in _HIDDEN:
         module: nn.Module = mlp([inputs, *_HIDDEN[name], outputs])
     else:
-        module = _imported(name, inputs, outputs)
+        module = _imported(name, inputs, outputs, weights)
     fix_weights(module, weights)
     if masks == "hashed":
         network = MaskedNetwork(module, masks="hashed", bits=bits, spread=spread)
@@ -73,7 +73,7 @@ def build(
     return network
 
 
-def _imported(name: str, inputs: int, outputs: int) -> nn.Module:
+def _imported(name: str, inputs: int, outputs: int, weights: torch.Generator) -> nn.Module:
     package, _, function = name.partition(":")
     try:
         make = getattr(import_module(package), function)
@@ -83,7 +83,8 @@ def _imported(name: str, inputs: int, outputs: int) -> nn.Module:
             "the package installed or on PYTHONPATH"
         ) from error
     try:
-        with torch.random.fork_rng(devices=[]):  # its weights are drawn anew; no trace is left
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(weights.initial_seed())  # of whatever is not drawn anew afterwards
             module = make(inputs, outputs)
     except Exception as error:
         raise ConfigError(
@@ -92,6 +93,7 @@ def _imported(name: str, inputs: int, outputs: int) -> nn.Module:
         ) from error
     if not isinstance(module, nn.Module):
         raise ConfigError(
-            f"network {name!r} returned {type(module).__name__}: its function must return a module"
+            f"network {name!r}: {function}({inputs}, {outputs}) returned "
+            f"{type(module).__name__}, not a torch module: return the network"
         )
     return module

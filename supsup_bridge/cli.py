@@ -20,7 +20,7 @@ from rich.progress import (
 
 from hopmask import ConfigError, HopmaskError
 from supsup_bridge import report
-from supsup_bridge.experiment import Experiment, StreamEndedError
+from supsup_bridge.experiment import Experiment
 from supsup_bridge.inference import INFERENCES
 from supsup_bridge.recall import RECALLS
 from supsup_bridge.settings import EPSILON, SCENARIOS, RunSettings
@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     try:
         with _Bars(console, experiment, out) as bars:
             experiment.run(bars)
-    except (KeyboardInterrupt, StreamEndedError) as stop:
+    except (KeyboardInterrupt, HopmaskError) as stop:
         _keep(experiment, out, partial=True)
         why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
         errors.print(

@@ -14,9 +14,15 @@ from supsup_bridge import architectures
 from supsup_bridge.bank import MaskBank
 from supsup_bridge.binarise import binariser
 from supsup_bridge.features import KernelMean
-from supsup_bridge.inference import TaskInference, follows_gradient, inference_named
+from supsup_bridge.inference import (
+    TaskInference,
+    check_objective,
+    follows_gradient,
+    inference_named,
+)
 from supsup_bridge.ledger import Ledger
 from supsup_bridge.metrics import mask_digest
+from supsup_bridge.networks import Size
 from supsup_bridge.novelty import FreeLearner, NoveltyTest
 from supsup_bridge.objectives import Objective, entropy, objective_named
 from supsup_bridge.presets import Preset, resolved
@@ -74,7 +80,8 @@ class Experiment:
     Args:
         settings: what to run.
         data: folder of the data set's files, where the benchmark needs one.
-        tasks: tasks of your own in place of the benchmark's; the preset stays the benchmark's.
+        tasks: tasks of your own in place of the benchmark's, of which `settings.tasks` are learned;
+            the preset stays the benchmark's.
 
     Raises:
         ConfigError: settings that do not fit together.
@@ -111,7 +118,12 @@ class Experiment:
         self._check_samples(self.samples)
         first = self.stream[0]
         inputs = first.recall_images.shape[1]
-        self.labels = first.classes
+        if first.recall_images.ndim != 2:
+            raise ConfigError(
+                f"images must be flat, (n, pixels), got {tuple(first.recall_images.shape)}: "
+                "flatten them; a module of yours can begin with nn.Unflatten"
+            )
+        self.labels = max(task.classes for task in self.stream)
         if self.labels > self.preset.outputs:
             raise ConfigError(
                 f"{settings.benchmark} has {self.labels} labels, the network {self.preset.outputs} "
@@ -132,7 +144,8 @@ class Experiment:
         self.signature = KernelMean(
             inputs, features=_FEATURES, generator=stream(settings.seed, "signature")
         )
-        self.watch = Stopwatch("train", "store", "recall", "evaluate")
+        self._check_fits()
+        self.watch = _watch()
         self.free = self._learner() if settings.scenario == "NNs" else None
         self.ledger = Ledger(tasks=_tasks(settings))
 
@@ -150,8 +163,8 @@ class Experiment:
                 if number and self.ledger.curve[-1]["tasks"] < number:
                     self.evaluate(observer)
                 raise StreamEndedError(
-                    f"the task stream ended after {number} of {total} tasks: give --tasks "
-                    f"{number}, or a longer stream. What was learned stays readable"
+                    f"the task stream ended after {number} of {total} tasks: set tasks to "
+                    f"{number}, or give a longer stream. What was learned stays readable"
                 ) from None
             images, labels = task.train_images.to(self.device), task.train_labels.to(self.device)
             check_labels(images, labels, self.network.outputs)
@@ -231,6 +244,9 @@ class Experiment:
     def change_inference(self, settings: RunSettings) -> None:
         """Infer tasks in another way from now on; what was learned stays as it is.
 
+        Earlier scores are of the other way: the accuracy matrix and the curve begin anew, and so do
+        the seconds.
+
         Args:
             settings: the run's own, but for recall, inference, objective or infer_samples.
 
@@ -246,6 +262,8 @@ class Experiment:
         self._check_samples(preset.infer_samples)
         self.objective = _objective(settings, preset, self.labels)
         self.settings, self.preset, self.samples = settings, preset, preset.infer_samples
+        self.ledger.start_anew()
+        self.watch = _watch()
 
     def _score_newest(self, observer: Observer) -> None:
         scores = Scores(row=[None] * self.ledger.tasks)
@@ -256,6 +274,7 @@ class Experiment:
         """Score one task after learning all so far."""
         after, task = self.ledger.count - 1, self.stream[number]
         told = self.ledger.mask_of(number)
+        accepted = self.ledger.masks_of(number) if self.free else {number}
         scorer = Scorer(
             network=self.network,
             store=self.memory,
@@ -266,8 +285,8 @@ class Experiment:
         scores.row[number] = accuracy = scorer.score(
             task,
             told=told,
-            accepted=self.ledger.masks_of(number) if self.free else {number},
-            digest=self.ledger.digests[told],
+            accepted=accepted,
+            digest=self.ledger.digests[told] if told in accepted else "",
             inference=self._inference(after, number),
             samples=self.samples,
             generator=stream(self.settings.seed, "evaluation", after, number),
@@ -293,6 +312,20 @@ class Experiment:
                 f"a recall of {self.settings.benchmark} can see at most {smallest} images (its "
                 f"recall part), got infer_samples={samples}"
             )
+
+    def _check_fits(self) -> None:
+        """Pass as many images as an inference sees through the network, before any training."""
+        images = self.stream[0].recall_images[: self.samples].to(self.device)
+        blank = {n: torch.full(_shape(s), 0.5) for n, s in self.network.mask_sizes.items()}
+        try:
+            with torch.no_grad():
+                self.network(images, {n: level.to(images) for n, level in blank.items()})
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ConfigError(
+                f"network '{self.preset.network}' cannot take images {tuple(images.shape)}: "
+                f"{error}. A module is given flat images (n, pixels); batch norm of single "
+                "features needs --infer-samples 2 or more"
+            ) from error
 
     def _memory(self) -> MaskMemory | MaskBank:
         if self.settings.memory == "bank":
@@ -356,7 +389,10 @@ class Experiment:
         Args:
             most: how many tasks at most.
         """
-        assert isinstance(self.memory, MaskMemory)
+        if not isinstance(self.memory, MaskMemory):
+            raise ConfigError(
+                "a bank recalls nothing step by step: record a run with --memory hopfield"
+            )
         shown = range(min(most, self.memory.count))
         learned = [self.memory.recall(task=i).masks for i in shown]
         for number in shown:
@@ -379,17 +415,19 @@ class Experiment:
 
 def _objective(settings: RunSettings, preset: Preset, labels: int) -> Objective:
     """What a bank's inference follows the gradient of; H where it follows none."""
-    if settings.memory == "bank" and not follows_gradient(preset.inference):
-        if settings.objective is not None:
-            raise ConfigError(
-                f"inference '{preset.inference}' follows no gradient, so it takes no objective: "
-                "leave out --objective, or use --inference one-shot, binary or descent"
-            )
-        return entropy
-    if settings.scenario == "GG":
+    check_objective(preset.inference, settings.objective)
+    if settings.scenario == "GG" or not follows_gradient(preset.inference):
         return entropy
     name = settings.objective or preset.objective
     return objective_named(name, labels=labels, outputs=preset.outputs)
+
+
+def _watch() -> Stopwatch:
+    return Stopwatch("train", "store", "recall", "evaluate")
+
+
+def _shape(size: Size) -> tuple[int, ...]:
+    return size if isinstance(size, tuple) else (size,)
 
 
 def _tasks(settings: RunSettings) -> int:

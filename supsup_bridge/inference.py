@@ -22,8 +22,9 @@ class Inferred:
         task: number of the task (b,).
         masks: name -> bool (b, *size).
         steps: updates or backward passes that it took (b,).
-        converged: whether the answer is to be trusted (b,); of an explicit bank it always is one
-            of its masks.
+        converged: whether there is an answer at all (b,): a recall that verified as a memory, or
+            an inference over a bank that preferred one mask to another. Where all logits are 0 at
+            the superposition, for example, no mask has any support.
     """
 
     task: Tensor
@@ -64,7 +65,7 @@ class BankInference(TaskInference):
     Args:
         network: the fixed network.
         bank: the masks.
-        objective: of logits (..., outputs), low where the network is sure: `entropy`, or
+        objective: of logits (..., outputs): `entropy`, or, for the ways that follow a gradient,
             `superfluous` with its `labels` bound.
         chunk: sets, or masks, that pass through the network at once.
 
@@ -92,19 +93,19 @@ class BankInference(TaskInference):
         if self.bank.count == 0:
             raise EmptyMemoryError("the bank holds no mask: store a task before asking for one")
         answers = [self.decide(part) for part in torch.split(images, self.chunk)]
-        tasks = torch.cat([task for task, _ in answers])
+        tasks = torch.cat([task for task, _, _ in answers])
         distinct, place = torch.unique(tasks, return_inverse=True)
         stored = [self.bank.recall(task=int(task)).masks for task in distinct]
         return Inferred(
             task=tasks,
             masks={n: torch.stack([m[n] for m in stored])[place] for n in stored[0]},
-            steps=torch.cat([torch.full_like(task, steps) for task, steps in answers]),
-            converged=torch.ones_like(tasks, dtype=torch.bool),
+            steps=torch.cat([torch.full_like(task, steps) for task, _, steps in answers]),
+            converged=torch.cat([sure for _, sure, _ in answers]),
         )
 
     @abstractmethod
-    def decide(self, images: Tensor) -> tuple[Tensor, int]:
-        """Task of each of the sets (b, n, ...), and how many steps it took."""
+    def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
+        """For sets (b, n, ...): task of each, whether it was preferred, and the steps it took."""
 
     def support(self, images: Tensor, levels: Masks) -> Tensor:
         """−∂H/∂α_i of each mask at the superposition `levels`, for each set.
@@ -156,7 +157,7 @@ def slopes(network: FixedNetwork, objective: Objective, images: Tensor, levels: 
     for name, level in levels.items():
         size = network.mask_sizes[name]
         shape = (size,) if isinstance(size, int) else size
-        real[name] = level.detach().float().expand(len(images), *shape).clone().requires_grad_()
+        real[name] = level.detach().to(images).expand(len(images), *shape).clone().requires_grad_()
     with torch.enable_grad():
         value = objective(network(images, real)).mean(-1)
         gradients = torch.autograd.grad(value.sum(), list(real.values()))
@@ -172,8 +173,9 @@ class OneShot(BankInference):
         Wortsman et al. 2020 (arXiv 2006.14769), eq. 4.
     """
 
-    def decide(self, images: Tensor) -> tuple[Tensor, int]:
-        return self.support(images, self.bank.mean).argmax(-1), 1
+    def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
+        support = self.support(images, self.bank.mean)
+        return support.argmax(-1), _differ(support), 1
 
 
 class Binary(BankInference):
@@ -183,20 +185,23 @@ class Binary(BankInference):
         Wortsman et al. 2020 (arXiv 2006.14769), algorithm 1 (binary search).
     """
 
-    def decide(self, images: Tensor) -> tuple[Tensor, int]:
+    def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
         count = self.bank.count
         levels = self.bank.mean
         kept = torch.ones(len(images), count, dtype=torch.bool, device=images.device)
+        sure = torch.ones(len(images), dtype=torch.bool, device=images.device)
         left, steps = count, 0
         while left > 1:
-            support = self.support(images, levels).masked_fill(~kept, -torch.inf)
+            support = self.support(images, levels)
+            sure &= _differ(support)
+            support = support.masked_fill(~kept, -torch.inf)
             left, steps = ceil(left / 2), steps + 1
             best = support.topk(left, dim=-1).indices
             kept = torch.zeros_like(kept).scatter_(1, best, True)
             if left > 1:
                 levels = self.bank.superpose(kept.float() / left)
         assert steps == (ceil(log2(count)) if count > 1 else 0)
-        return kept.int().argmax(-1), steps
+        return kept.int().argmax(-1), sure, steps
 
 
 class Descent(BankInference):
@@ -229,7 +234,7 @@ class Descent(BankInference):
         super().__init__(network=network, bank=bank, objective=objective, chunk=chunk)
         self.steps, self.rate = steps, rate
 
-    def decide(self, images: Tensor) -> tuple[Tensor, int]:
+    def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
         weights = torch.full((len(images), self.bank.count), 1 / self.bank.count).to(images)
         levels = self.bank.mean
         for step in range(self.steps):
@@ -244,8 +249,8 @@ class Descent(BankInference):
             weights = (weights + self.rate * support / largest / number).clamp_min(0)
             weights = weights / weights.sum(-1, keepdim=True)
             if bool(((weights > 0).sum(-1) == 1).all()):
-                return weights.argmax(-1), step + 1
-        return weights.argmax(-1), self.steps
+                break
+        return weights.argmax(-1), _differ(weights), step + 1
 
 
 class TryAll(BankInference):
@@ -255,9 +260,10 @@ class TryAll(BankInference):
         The exhaustive search that Wortsman et al. 2020 (arXiv 2006.14769), section 3.3, avoids.
     """
 
-    def decide(self, images: Tensor) -> tuple[Tensor, int]:
+    def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
         values = [self.objective(logits).mean(-1) for logits in self.logits(images)]
-        return torch.cat(values).argmin(0), self.bank.count
+        found = torch.cat(values)
+        return found.argmin(0), _differ(found.T), self.bank.count
 
 
 class ArgmaxLogits(BankInference):
@@ -280,9 +286,15 @@ class ArgmaxLogits(BankInference):
         super().__init__(network=network, bank=bank, chunk=chunk)
         self.labels = labels
 
-    def decide(self, images: Tensor) -> tuple[Tensor, int]:
+    def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
         values = [logits[..., : self.labels].amax(-1).mean(-1) for logits in self.logits(images)]
-        return torch.cat(values).argmax(0), self.bank.count
+        found = torch.cat(values)
+        return found.argmax(0), _differ(found.T), self.bank.count
+
+
+def _differ(values: Tensor) -> Tensor:
+    """Whether the k values of each row are not all the same; one mask alone is always preferred."""
+    return (values.amax(-1) > values.amin(-1)) | (values.shape[-1] == 1)
 
 
 _POINTING: dict[str, Callable[..., BankInference]] = {
@@ -315,3 +327,12 @@ def inference_named(
 def follows_gradient(name: str) -> bool:
     """Whether a way of inference takes an objective and follows its gradient."""
     return name in _POINTING
+
+
+def check_objective(name: str, objective: str | None) -> None:
+    """Raise ConfigError where an objective is given to a way of inference that takes none."""
+    if objective is not None and not follows_gradient(name):
+        raise ConfigError(
+            f"inference '{name}' follows no gradient, so it takes no objective: leave out "
+            f"--objective, or use {', '.join(_POINTING)}"
+        )

@@ -62,20 +62,27 @@ class Ledger:
         return used.index(max(used))
 
     def masks_of(self, task: int) -> set[int]:
-        """The masks most of whose batches were this task's, and the task's own."""
+        """The masks most of whose batches were this task's; none where it got none of its own."""
         counts = torch.zeros(self.count, max(len(used) for used in self.used))
         for row, used in enumerate(self.used):
             counts[row, : len(used)] = torch.tensor(used)
         (most,) = torch.nonzero((counts.argmax(0) == task) & (counts.sum(0) > 0), as_tuple=True)
-        return {*most.tolist(), self.mask_of(task)}
+        return set(most.tolist())
+
+    def start_anew(self) -> None:
+        """Drop the scores: from now on tasks are inferred in another way."""
+        self.matrix = [[None] * self.tasks for _ in self.used[:-1]]
+        self.curve = []
+        self.scores = Scores(row=[])
 
     def figures(self) -> dict[str, Any]:
         """The accuracies of `result.json`; those of the last evaluation of all tasks."""
-        whole = self.matrix[: self.curve[-1]["tasks"]] if self.curve else None
+        whole = self.matrix[: self.curve[-1]["tasks"]] if self.curve else []
+        followed = bool(whole) and all(row[task] is not None for task, row in enumerate(whole))
         return {
             **self.scores.figures(),
-            "forgetting": metrics.forgetting(whole) if whole else None,
-            "backward_transfer": metrics.backward_transfer(whole) if whole else None,
+            "forgetting": metrics.forgetting(whole) if followed else None,
+            "backward_transfer": metrics.backward_transfer(whole) if followed else None,
             "accuracy_per_task": [*self.scores.row],
             "accuracy_matrix": [[*row] for row in self.matrix],
             "curve": [{**point} for point in self.curve],

@@ -7,7 +7,8 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 from hopmask import ConfigError, MaskError
 from supsup_bridge.codes import HashedCode, MaskCode, UnitCode, WeightCode
@@ -26,7 +27,8 @@ class MaskedNetwork(FixedNetwork):
 
     Batch normalisation follows the module's mode. In training mode its statistics are those of the
     images given, and a predictor's are those of its reference images, never of scored ones; in
-    evaluation mode they are the module's own.
+    evaluation mode they are the module's own. Dropout is off: a mask is trained and used on one and
+    the same function.
 
     Args:
         module: takes images (n, ...) and returns logits (n, outputs).
@@ -37,7 +39,7 @@ class MaskedNetwork(FixedNetwork):
 
     Attributes:
         mask_sizes: name of each mask -> number of bits, or shape.
-        outputs: units of the last masked layer.
+        outputs: units of the last masked layer, in the order in which the module registers them.
 
     Raises:
         ConfigError: a module without maskable layers, or options that do not fit.
@@ -69,14 +71,28 @@ class MaskedNetwork(FixedNetwork):
             raise ConfigError(f"masks must be one of {', '.join(MASKS)}, got {masks!r}")
         if masks != "hashed" and (bits is not None or spread is not None):
             raise ConfigError(f"bits and spread are of hashed masks, not of {masks} masks")
+        if any(isinstance(p, nn.UninitializedParameter) for p in module.parameters()):
+            raise ConfigError(
+                f"{type(module).__name__} has lazy layers without weights: run it once before "
+                "masking it"
+            )
         copy = deepcopy(module).requires_grad_(False)
         bare = isinstance(module, nn.Linear | nn.Conv2d)  # a layer alone has no name in itself
         self.module = nn.Sequential(copy) if bare else copy
         self.training = module.training
         self._norms = [m for m in self.module.modules() if isinstance(m, _BatchNorm)]
-        for norm in self._norms:
-            _track(norm)
         self._layers = _maskable(self.module)
+        like = next(iter(self._layers.values())).weight
+        for norm in self._norms:
+            _track(norm, like)
+        for part in self.module.modules():
+            if isinstance(part, _DropoutNd | nn.RReLU):
+                part.eval()
+        if masks == "unit" and any(isinstance(m, _NormBase) for m in self.module.modules()):
+            raise ConfigError(
+                "unit masks scale a layer's outputs, and batch or instance normalisation divides "
+                "that out again: use weight or hashed masks, or another normalisation"
+            )
         self.code: MaskCode
         if masks == "weight":
             self.code = WeightCode(self._layers)
@@ -119,7 +135,7 @@ class MaskedNetwork(FixedNetwork):
         self._check(masks)
         values = self.code.masked(self._layers, masks)
         statistics = self._statistics()
-        if any(norm.training for norm in self._norms):
+        if not self.pointwise:
             with torch.no_grad():  # leaves those of the reference images in `statistics`
                 self._call(reference, values, statistics, batched=False)
         return lambda images: self._predict(images, values, statistics)
@@ -127,14 +143,15 @@ class MaskedNetwork(FixedNetwork):
     def _predict(
         self, images: Tensor, values: dict[str, Tensor], statistics: dict[str, Tensor]
     ) -> Tensor:
-        """Logits in evaluation mode with given statistics; the modes are put back."""
-        modes = [(part, part.training) for part in self.module.modules()]
-        self.module.eval()
+        """Logits with given statistics of the batch norms; their modes are put back."""
+        modes = [norm.training for norm in self._norms]
+        for norm in self._norms:
+            norm.training = False
         try:
             return self._call(images, values, statistics, batched=False)
         finally:
-            for part, mode in modes:
-                part.training = mode
+            for norm, mode in zip(self._norms, modes, strict=True):
+                norm.training = mode
 
     def _call(
         self,
@@ -144,7 +161,8 @@ class MaskedNetwork(FixedNetwork):
         batched: bool,
     ) -> Tensor:
         def run(images: Tensor, values: dict[str, Tensor], statistics: dict[str, Tensor]) -> Tensor:
-            logits: Tensor = functional_call(self.module, {**values, **statistics}, (images,))
+            swapped = {**values, **statistics}
+            logits: Tensor = functional_call(self.module, swapped, (images,), tie_weights=False)
             return logits
 
         if not batched:
@@ -183,7 +201,7 @@ class MaskedNetwork(FixedNetwork):
         return batches != {()}
 
 
-def _track(norm: _BatchNorm) -> None:
+def _track(norm: _BatchNorm, like: Tensor) -> None:
     """Let a norm leave the statistics of the images it saw last in its buffers."""
     norm.momentum = 1.0
     if norm.running_mean is not None:
@@ -194,23 +212,26 @@ def _track(norm: _BatchNorm) -> None:
             "its batch: build it with track_running_stats=True, or call module.train()"
         )
     norm.track_running_stats = True
-    norm.running_mean = torch.zeros(norm.num_features)
-    norm.running_var = torch.ones(norm.num_features)
-    norm.num_batches_tracked = torch.tensor(0)
+    norm.running_mean = torch.zeros(norm.num_features).to(like)
+    norm.running_var = torch.ones(norm.num_features).to(like)
+    norm.num_batches_tracked = torch.tensor(0, device=like.device)
 
 
 def _maskable(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
-    """Name -> layer of every Linear and Conv2d that has a plain weight."""
+    """Name -> layer of every Linear and Conv2d."""
     layers = {
         name: layer
         for name, layer in module.named_modules()
         if isinstance(layer, nn.Linear | nn.Conv2d)
-        and isinstance(layer.weight, nn.Parameter)
-        and not isinstance(layer.weight, nn.UninitializedParameter)
     }
     if not layers:
         raise ConfigError(
-            f"{type(module).__name__} has no Linear or Conv2d layer with a weight of its own, so "
-            "there is nothing to mask (run a lazy module once before masking it)"
+            f"{type(module).__name__} has no Linear or Conv2d layer: there is nothing to mask"
         )
+    for name, layer in layers.items():
+        if "weight" not in layer._parameters:
+            raise ConfigError(
+                f"the weight of layer '{name}' is computed from others (weight norm or another "
+                "parametrisation): remove the parametrisation before masking the module"
+            )
     return layers

@@ -90,12 +90,12 @@ def products(packed: Tensor, vectors: Tensor) -> Tensor:
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), eq. 4: the gradient by α_i is ⟨g, M_i⟩.
     """
-    if not bool(torch.isfinite(vectors).all()):
+    numbers = vectors.detach().float()
+    if not bool(torch.isfinite(numbers).all()):
         raise NumericalError("the vectors hold NaN or infinity: products need finite numbers")
     rows, size = packed.shape
     if rows == 0 or len(vectors) == 0:
         return vectors.new_zeros(len(vectors), rows, dtype=torch.float32)
-    numbers = vectors.detach().float()
     scale = _power_below(numbers.abs().amax(1, keepdim=True))
     padded = torch.nn.functional.pad(numbers / scale, (0, 8 * size - numbers.shape[1]))
     planes = padded.view(-1, size, 8).permute(2, 0, 1).contiguous()  # (8, b, P)

@@ -74,16 +74,13 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
         network="layer-norm", bits=2048, infer_samples=64, training=_THOUSAND
     ),
     ("permuted-mnist", "weight", "standard"): Preset(outputs=500, objective="G", training=_WEIGHTS),
-    ("rotated-mnist", "hashed", "standard"): Preset(
-        bits=8192, infer_samples=64, training=_THOUSAND
-    ),
+    ("rotated-mnist", "hashed", "standard"): Preset(bits=8192, training=_THOUSAND),
     ("rotated-mnist", "unit", "standard"): Preset(
         network="layer-norm", bits=2048, infer_samples=64, training=_THOUSAND
     ),
     ("rotated-mnist", "weight", "standard"): Preset(
         network="fc-1024-1024",
         outputs=200,
-        infer_samples=128,
         inference="binary",
         objective="G",
         training=_WEIGHTS,

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import isfinite
 
 from hopmask import ConfigError
 from supsup_bridge.architectures import NETWORKS
-from supsup_bridge.inference import INFERENCES
+from supsup_bridge.inference import INFERENCES, check_objective
 from supsup_bridge.masking import MASKS
 from supsup_bridge.objectives import OBJECTIVES
 from supsup_bridge.recall import RECALLS
@@ -94,7 +95,9 @@ class RunSettings:
         for name, least in (("seed", 0), ("ask_every", 1)):
             self._check_count(name, least)
         if not (_is_real(self.epsilon) and self.epsilon > 0):
-            raise ConfigError(f"epsilon must be positive, got {self.epsilon!r}: give a number above 0")
+            raise ConfigError(
+                f"epsilon must be positive, got {self.epsilon!r}: give a number above 0"
+            )
         if self.sparsity is not None and not (_is_real(self.sparsity) and 0 < self.sparsity <= 0.5):
             raise ConfigError(
                 f"sparsity must lie in (0, 0.5], got {self.sparsity!r}: it is the share of weights "
@@ -108,6 +111,11 @@ class RunSettings:
         self._check_count("tasks", 1)
         if self.masks == "weight" and self.bits is not None:
             raise ConfigError("bits is for hashed and unit masks: weight masks have a bit a weight")
+        if self.masks == "hashed" and self.sparsity is not None:
+            raise ConfigError(
+                "sparsity is for weight and unit masks: with hashed masks half of the weights are "
+                "always on"
+            )
         if self.scenario != "NNs" and self.budget is not None:
             raise ConfigError("budget is for scenario NNs, where the learner allocates its masks")
         if self.memory == "hopfield":
@@ -166,10 +174,12 @@ class RunSettings:
             raise ConfigError("recall is for --memory hopfield: a bank takes --inference")
         if self.network == "paper":
             raise ConfigError("the paper's network is that of HopSupSup: use --memory hopfield")
+        if self.inference is not None:
+            check_objective(self.inference, self.objective)
 
 
 def _is_real(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _unknown(name: str, value: object, known: list[str]) -> ConfigError:

@@ -24,8 +24,10 @@ class Stopwatch:
     def __call__(self, name: str) -> Iterator[None]:
         """Count the time inside the `with` block as `name`."""
         start = time.perf_counter()
-        yield
-        self._seconds[name] += time.perf_counter() - start
+        try:
+            yield
+        finally:
+            self._seconds[name] += time.perf_counter() - start
 
     def seconds(self) -> dict[str, float]:
         """Seconds of each name, and "total" since the watch was made."""

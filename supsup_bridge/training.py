@@ -176,7 +176,10 @@ class MaskTrainer:
         if settings.contrast == 0:
             return F.cross_entropy(self.network(images, masks), labels)
         noise = torch.randn(images.shape, generator=self._noise).to(images.device) * settings.noise
-        clean, noisy = self.network(torch.cat([images, images + noise]), masks).chunk(2)
+        if self.network.pointwise:
+            clean, noisy = self.network(torch.cat([images, images + noise]), masks).chunk(2)
+        else:  # the noisy images must not enter the statistics of the others
+            clean, noisy = self.network(images, masks), self.network(images + noise, masks)
         undecided = -F.log_softmax(noisy, -1).mean()
         return F.cross_entropy(clean, labels) + settings.contrast * undecided
 

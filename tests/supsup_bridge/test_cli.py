@@ -557,7 +557,7 @@ def test_a_stream_that_ends_early_ends_with_1_and_keeps_what_was_learned(
     assert result["masks_allocated"] == 1
     assert result["accuracy"] > 0.5
     message = capsys.readouterr().err
-    assert "error: the task stream ended after 1 of 2 tasks: give --tasks 1" in message
+    assert "error: the task stream ended after 1 of 2 tasks: set tasks to 1" in message
     assert "result.partial.json" in message
 
 
