@@ -14,6 +14,9 @@ from supsup_bridge.networks import FixedNetwork, Masks
 from supsup_bridge.objectives import Objective, entropy
 
 
+_NOTHING = 1e-6  # a share of a mask in a superposition that rounding leaves of 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inferred:
     """The masks to use for b sets of images.
@@ -123,7 +126,13 @@ class BankInference(TaskInference):
         return -self.bank.scores(slopes(self.network, self.objective, images, levels))
 
     def logits(self, images: Tensor) -> Iterator[Tensor]:
-        """Logits of images (b, n, ...) through the masks, (masks at once, b, n, outputs)."""
+        """Logits of images (b, n, ...) through the masks, (masks at once, b, n, outputs).
+
+        Raises:
+            NumericalError: the images hold NaN or infinity.
+        """
+        if not bool(torch.isfinite(images).all()):
+            raise NumericalError("the images are not finite: they hold NaN or infinity")
         for first in range(0, self.bank.count, self.chunk):
             tasks = range(first, min(first + self.chunk, self.bank.count))
             stored = [self.bank.recall(task=task).masks for task in tasks]
@@ -246,7 +255,8 @@ class Descent(BankInference):
             support = torch.where(active, support, 0)
             support = torch.where(active, support - support.sum(-1, keepdim=True) / number, 0)
             largest = support.abs().amax(-1, keepdim=True).clamp_min(1e-30)
-            weights = (weights + self.rate * support / largest / number).clamp_min(0)
+            weights = weights + self.rate * support / largest / number
+            weights = torch.where(weights > _NOTHING, weights, 0)
             weights = weights / weights.sum(-1, keepdim=True)
             if bool(((weights > 0).sum(-1) == 1).all()):
                 break

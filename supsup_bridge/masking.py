@@ -1,5 +1,6 @@
 """Any module seen through masks: its weights stay as they are, the masks come with each call."""
 
+import logging
 from collections.abc import Mapping
 from copy import deepcopy
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ from hopmask import ConfigError, MaskError
 from supsup_bridge.codes import HashedCode, MaskCode, UnitCode, WeightCode
 from supsup_bridge.networks import FixedNetwork, Predictor, Size
 
+_log = logging.getLogger(__name__)
 MASKS = ("weight", "unit", "hashed")
 _SHARE = 32  # weights of one hashed bit, unless `bits` is given
 
@@ -33,7 +35,8 @@ class MaskedNetwork(FixedNetwork):
     Args:
         module: takes images (n, ...) and returns logits (n, outputs).
         masks: "weight" (one bit a weight), "unit" (one a unit or channel of each layer but the
-            last) or "hashed" (`bits` shared by all weights).
+            last; useless in front of a batch norm, which divides it out again), or "hashed"
+            (`bits` shared by all weights).
         bits: length of a hashed mask; default one bit for 32 weights.
         spread: generator of the hashed map; default one of seed 0.
 
@@ -89,9 +92,10 @@ class MaskedNetwork(FixedNetwork):
             if isinstance(part, _DropoutNd | nn.RReLU):
                 part.eval()
         if masks == "unit" and any(isinstance(m, _NormBase) for m in self.module.modules()):
-            raise ConfigError(
-                "unit masks scale a layer's outputs, and batch or instance normalisation divides "
-                "that out again: use weight or hashed masks, or another normalisation"
+            _log.warning(
+                "unit masks scale a layer's outputs, and batch or instance normalisation right "
+                "after it divides that out again: such masks learn little; use weight or hashed "
+                "masks, or another normalisation"
             )
         self.code: MaskCode
         if masks == "weight":

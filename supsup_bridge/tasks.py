@@ -116,7 +116,7 @@ def default_tasks(benchmark: str) -> int:
 def check_benchmark(benchmark: str) -> None:
     """Raise ConfigError, naming the nearest benchmark, unless there is one of that name."""
     if benchmark not in _BENCHMARKS:
-        near = get_close_matches(benchmark, BENCHMARKS, n=1, cutoff=0.0)[0]
+        near = get_close_matches(str(benchmark), BENCHMARKS, n=1, cutoff=0.0)[0]
         raise ConfigError(
             f"unknown benchmark {benchmark!r}: did you mean '{near}'? "
             f"Known: {', '.join(BENCHMARKS)}"

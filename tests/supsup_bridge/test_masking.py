@@ -589,10 +589,24 @@ class Tied(nn.Module):
         return self.last(self.first(x).tanh())
 
 
-@pytest.mark.parametrize("kind", ["weight", "hashed"])
-def test_two_layers_that_share_a_weight_are_refused(kind: str) -> None:
-    with pytest.raises(ConfigError, match="share"):
-        build(Tied(), kind, bits=3)
+def test_two_layers_that_share_a_weight_have_a_mask_each() -> None:
+    tied = Tied()
+    network = MaskedNetwork(tied)
+    names = list(network.mask_sizes)
+    assert len(names) == 2
+    images = torch.randn(4, tied.first.in_features)
+    ones = {name: torch.ones(size) for name, size in network.mask_sizes.items()}
+    torch.testing.assert_close(network(images, ones), tied(images))
+    for name in names:
+        masked = {**ones, name: torch.zeros(network.mask_sizes[name])}
+        assert not torch.allclose(network(images, masked), tied(images))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_computed_weight_is_refused(kind: str) -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
+    with pytest.raises(ConfigError, match="remove the parametrisation"):
+        MaskedNetwork(module, masks=kind)
 
 
 # --- hashed masks
@@ -638,9 +652,8 @@ def test_options_of_hashed_masks_are_refused_for_others(kind: str, option: str, 
         nn.Sequential,
         lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4)),
         lambda: nn.Conv1d(2, 3, 1),
-        lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)),
     ],
-    ids=["relu", "empty", "norm", "conv1d", "weight-norm"],
+    ids=["relu", "empty", "norm", "conv1d"],
 )
 def test_a_module_with_nothing_to_mask_is_refused(kind: str, make) -> None:
     with pytest.raises(ConfigError, match="nothing to mask"):
