@@ -5,8 +5,8 @@
     python benchmarks/supsup.py --plot PNG # accuracy over tasks, and Transfer over batches
 
 NAME is one of permuted, rotated, split, untold (NNs), transfer; `--only` replaces the rows of those
-names and leaves the others in FILE. Each row has the figures of one `supsup run --memory bank` with
-the options that stand in it. Runs that differ in the task inference alone learn the same masks, so
+names and that seed and leaves the others in FILE. Each row has the figures of one
+`supsup run --memory bank` with the options that stand in it. Runs that differ in the task inference alone learn the same masks, so
 these are trained once and the last evaluation is made anew: such a row has no forgetting, no curve
 before it, and the seconds of that evaluation alone. Rows are written as they come.
 """
@@ -159,7 +159,11 @@ def main() -> None:
     if options.plot:
         plot(done).savefig(options.plot, dpi=120)
         return
-    done = [row for row in done if row["name"] not in options.only]
+    done = [
+        row
+        for row in done
+        if row["name"] not in options.only or row["options"]["seed"] != options.seed
+    ]
     for name in options.only:
         for first, others in runs(name, options.seed):
             print(first, flush=True)

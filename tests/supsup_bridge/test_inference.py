@@ -173,7 +173,9 @@ def test_slopes_are_of_each_sets_own_levels() -> None:
         alone = {n: level[row].double().requires_grad_() for n, level in levels.items()}
         entropy(network(images[row], alone)).mean().backward()
         for name, level in alone.items():
-            torch.testing.assert_close(together[name][row].double(), level.grad, atol=1e-6, rtol=1e-4)
+            torch.testing.assert_close(
+                together[name][row].double(), level.grad, atol=1e-6, rtol=1e-4
+            )
 
 
 # --- binary search
@@ -469,6 +471,24 @@ def test_try_all_normalises_each_set_by_itself(generator) -> None:
         for task, mask in enumerate(stored(bank)):
             expected = entropy(network(images[row], mask)).mean()
             torch.testing.assert_close(values[task, row], expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_answer_without_any_preference_is_not_to_be_trusted(method: str) -> None:
+    """Without biases, all logits of a black image are 0 under every mask."""
+    network = network_of("weight", 0)
+    images = images_of(3, 2, 0)
+    images[1] = 0
+    found = METHODS[method](network=network, bank=bank_of(network, 5, 0)).infer(images)
+    assert found.converged.tolist() == [True, False, True]
+    assert 0 <= int(found.task[1]) < 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_mask_alone_is_always_preferred(method: str) -> None:
+    network = network_of("weight", 0)
+    inference = METHODS[method](network=network, bank=bank_of(network, 1, 0))
+    assert inference.infer(images_of(2, 2, 0) * 0).converged.tolist() == [True, True]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hopmask import ConfigError, MaskError
@@ -362,13 +363,42 @@ def test_a_prediction_that_fails_puts_every_mode_back(resnet, images, reference)
     assert [part.training for part in network.modules()] == modes
 
 
-def test_dropout_takes_no_part_in_a_prediction(generator) -> None:
-    module = nn.Sequential(nn.Linear(6, 50), nn.Dropout(0.5), nn.Linear(50, 3))
-    network = MaskedNetwork(drawn(module))
+class FunctionalDropout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 50), nn.Linear(50, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(F.dropout(self.first(x), 0.5, self.training))
+
+
+DROPPING: dict[str, Callable[[], nn.Module]] = {
+    "layer": lambda: nn.Sequential(nn.Linear(6, 50), nn.Dropout(0.5), nn.Linear(50, 3)),
+    "function": FunctionalDropout,
+}
+
+
+@pytest.mark.parametrize("kind", DROPPING)
+def test_dropout_takes_no_part_in_a_prediction(kind: str, generator) -> None:
+    module = drawn(DROPPING[kind]())
+    network = MaskedNetwork(module)
     masks, images = some_masks(network, 0), torch.randn(4, 6, generator=generator(0))
     predict = network.predictor(masks, images)
     plain = hand_masked(module, network, masks).eval()
     torch.testing.assert_close(predict(images), plain(images))
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["as-built", "told-to-train"])
+def test_dropout_takes_no_part_in_training(told: bool, generator) -> None:
+    module = drawn(DROPPING["layer"]())
+    network = MaskedNetwork(module)
+    if told:
+        network.train()
+    masks, images = some_masks(network, 0), torch.randn(4, 6, generator=generator(0))
+    plain = hand_masked(module, network, masks).eval()
+    torch.testing.assert_close(network(images, masks), plain(images))
+    together = network(images.expand(2, 4, 6), {n: m.expand(2, *m.shape) for n, m in masks.items()})
+    torch.testing.assert_close(together, plain(images).expand(2, 4, 3))
 
 
 # --- modes
@@ -625,6 +655,31 @@ def test_the_hashed_map_is_that_of_seed_0_unless_told_otherwise(generator) -> No
     assert torch.equal(plain.code.bit_of, told.code.bit_of)
     assert torch.equal(plain.code.swing, told.code.swing)
     assert not torch.equal(plain.code.bit_of, other.code.bit_of)
+
+
+# --- unit masks and normalisation
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm1d(6), nn.InstanceNorm1d(6)], ids=["batch", "instance"]
+)
+def test_unit_masks_in_front_of_a_norm_that_divides_them_out_warn(norm, caplog) -> None:
+    module = nn.Sequential(nn.Linear(4, 6), norm, nn.Linear(6, 3))
+    with caplog.at_level("WARNING", logger="supsup_bridge"):
+        MaskedNetwork(module, masks="unit")
+    (record,) = caplog.records
+    assert "use weight or hashed masks" in record.getMessage()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_modules_and_masks_warn_of_nothing(kind: str, caplog) -> None:
+    normed = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
+    layered = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 3))
+    with caplog.at_level("WARNING", logger="supsup_bridge"):
+        build(layered, kind, bits=5)
+        if kind != "unit":
+            build(normed, kind, bits=5)
+    assert not caplog.records
 
 
 # --- what nothing can be made of

@@ -172,7 +172,9 @@ def test_images_that_move_no_output_are_neither_known_nor_new() -> None:
     """Without biases, all logits of a black image are 0 under every mask."""
     network = network_of("weight", 0)
     for epsilon in (1e-6, 1e6):
-        verdict = test_of(network, bank_of(network, 4, 0), epsilon=epsilon).judge(images_of(3, 0) * 0)
+        verdict = test_of(network, bank_of(network, 4, 0), epsilon=epsilon).judge(
+            images_of(3, 0) * 0
+        )
         assert verdict.blind
         assert not verdict.new
 
@@ -404,9 +406,7 @@ def test_it_asks_a_bank_that_knows_the_training_so_far(make) -> None:
     show(learner, 0, batches=31)
     assert len(seen) == 3
     for number, mask in enumerate(seen, 1):
-        trainer = MaskTrainer(
-            learner.test.network, SETTINGS, scores=seeded(0), noise=seeded(50)
-        )
+        trainer = MaskTrainer(learner.test.network, SETTINGS, scores=seeded(0), noise=seeded(50))
         for i in range(10 * number):
             trainer.step(*clouds(0, i))
         assert same(mask, trainer.masks())
