@@ -6,9 +6,10 @@
 
 NAME is one of permuted, rotated, split, untold (NNs), transfer; `--only` replaces the rows of those
 names and that seed and leaves the others in FILE. Each row has the figures of one
-`supsup run --memory bank` with the options that stand in it. Runs that differ in the task inference alone learn the same masks, so
-these are trained once and the last evaluation is made anew: such a row has no forgetting, no curve
-before it, and the seconds of that evaluation alone. Rows are written as they come.
+`supsup run --memory bank` with the options that stand in it. Runs that differ in the task inference
+alone learn the same masks, so these are trained once and the last evaluation is made anew: such a
+row has no forgetting, no curve before it, and the seconds of that evaluation alone. Rows are
+written as they come.
 """
 
 import argparse

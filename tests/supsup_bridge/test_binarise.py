@@ -1,4 +1,4 @@
-"""From scores to masks: thresholds, the largest shares, the budget of layers, and where to start."""
+"""From scores to masks: thresholds, largest shares, the budget of layers, and where to start."""
 
 from collections.abc import Callable
 from math import prod

@@ -135,7 +135,7 @@ def test_as_many_units_as_masks_at_once_are_not_mixed_up() -> None:
 
 
 def test_one_layer_alone_has_no_unit_masks() -> None:
-    with pytest.raises(ConfigError, match="need a hidden layer.*use weight masks"):
+    with pytest.raises(ConfigError, match=r"need a hidden layer.*use weight masks"):
         UnitCode({"fc": nn.Linear(3, 2)})
 
 

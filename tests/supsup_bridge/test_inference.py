@@ -378,7 +378,7 @@ def test_argmax_does_not_look_at_superfluous_outputs() -> None:
     class Loud(FixedNetwork):
         """Mask 0 is loud at a superfluous output, mask 1 at a real one, but less."""
 
-        mask_sizes, outputs = {"bits": 2}, 3  # noqa: RUF012
+        mask_sizes, outputs = {"bits": 2}, 3
 
         def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
             level = masks["bits"].double()
