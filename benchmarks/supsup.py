@@ -68,10 +68,8 @@ def runs(name: str, seed: int) -> Iterator[tuple[dict[str, Any], list[dict[str, 
         yield run, [{"infer_samples": 8}]
     elif name == "rotated":
         run = {"benchmark": "rotated-mnist", "tasks": 36, "scenario": "GNu", **common}
-        yield (
-            {**run, "infer_samples": 128, "evaluate_every": 12},
-            [{"infer_samples": 1}, {"inference": "one-shot"}],
-        )
+        run |= {"batches": 600, "infer_samples": 128, "evaluate_every": 36}
+        yield run, [{"infer_samples": 1}]
     elif name == "split":
         run = {"benchmark": "split-mnist", "scenario": "GNu", "infer_samples": 1, **common}
         ways: list[dict[str, Any]] = [{"inference": way} for way in INFERENCES[1:]]
