@@ -111,12 +111,13 @@ def erdos_renyi(sizes: Mapping[str, Size], sparsity: float) -> dict[str, float]:
     """
     if not 0 < sparsity <= _LARGEST:
         raise ConfigError(f"sparsity must lie in (0, {_LARGEST}], got {sparsity}")
-    counts = {name: prod(size) if isinstance(size, tuple) else size for name, size in sizes.items()}
-    shares = {name: sparsity for name, size in sizes.items() if isinstance(size, int)}
+    shapes = {name: size if isinstance(size, tuple) else (size,) for name, size in sizes.items()}
+    counts = {name: prod(shape) for name, shape in shapes.items()}
+    shares = {name: sparsity for name, shape in shapes.items() if len(shape) < 2}
     wanted = {
-        name: (size[0] + size[1]) / counts[name]
-        for name, size in sizes.items()
-        if isinstance(size, tuple)
+        name: (shape[0] + shape[1]) / counts[name]
+        for name, shape in shapes.items()
+        if len(shape) >= 2
     }
     left = sparsity * sum(counts[name] for name in wanted)
     while wanted:

@@ -13,7 +13,6 @@ from supsup_bridge.bank import MaskBank
 from supsup_bridge.networks import FixedNetwork, Masks
 from supsup_bridge.objectives import Objective, entropy
 
-
 _NOTHING = 1e-6  # a share of a mask in a superposition that rounding leaves of 0
 
 
@@ -326,7 +325,12 @@ def inference_named(
         bank: the masks.
         objective: for the ways that follow its gradient.
         labels: how many outputs are real.
+
+    Raises:
+        ConfigError: an unknown name.
     """
+    if name not in INFERENCES:
+        raise ConfigError(f"inference must be one of {', '.join(INFERENCES)}, got {name!r}")
     if name == "argmax":
         return ArgmaxLogits(network=network, bank=bank, labels=labels)
     if name == "try-all":

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 
 from hopmask import ConfigError, MaskError
 from supsup_bridge.codes import HashedCode, MaskCode, UnitCode, WeightCode
-from supsup_bridge.networks import FixedNetwork, Predictor, Size
+from supsup_bridge.networks import FixedNetwork, Predictor, Size, refuse_lazy
 
 _log = logging.getLogger(__name__)
 MASKS = ("weight", "unit", "hashed")
@@ -74,11 +73,7 @@ class MaskedNetwork(FixedNetwork):
             raise ConfigError(f"masks must be one of {', '.join(MASKS)}, got {masks!r}")
         if masks != "hashed" and (bits is not None or spread is not None):
             raise ConfigError(f"bits and spread are of hashed masks, not of {masks} masks")
-        if any(isinstance(p, nn.UninitializedParameter) for p in module.parameters()):
-            raise ConfigError(
-                f"{type(module).__name__} has lazy layers without weights: run it once before "
-                "masking it"
-            )
+        refuse_lazy(module)
         copy = deepcopy(module).requires_grad_(False)
         bare = isinstance(module, nn.Linear | nn.Conv2d)  # a layer alone has no name in itself
         self.module = nn.Sequential(copy) if bare else copy
@@ -88,9 +83,7 @@ class MaskedNetwork(FixedNetwork):
         like = next(iter(self._layers.values())).weight
         for norm in self._norms:
             _track(norm, like)
-        for part in self.module.modules():
-            if isinstance(part, _DropoutNd | nn.RReLU):
-                part.eval()
+        self._still()
         if masks == "unit" and any(isinstance(m, _NormBase) for m in self.module.modules()):
             _log.warning(
                 "unit masks scale a layer's outputs, and batch or instance normalisation right "
@@ -117,6 +110,18 @@ class MaskedNetwork(FixedNetwork):
     @property
     def pointwise(self) -> bool:
         return not any(norm.training for norm in self._norms)
+
+    def train(self, mode: bool = True) -> "MaskedNetwork":
+        """Training or evaluation mode of the normalisations; dropout stays off."""
+        super().train(mode)
+        self._still()
+        return self
+
+    def _still(self) -> None:
+        """Evaluation mode for whatever is no normalisation, so that nothing is drawn at random."""
+        for part in self.module.modules():
+            if not isinstance(part, _NormBase):
+                part.training = False
 
     def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
         """Logits f(x, W ⊙ M).

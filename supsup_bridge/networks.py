@@ -95,6 +95,9 @@ def fix_weights(module: nn.Module, generator: torch.Generator) -> nn.Module:
 
     Linear and Conv2d layers alone are drawn, in the order of `module.modules()`.
 
+    Raises:
+        ConfigError: lazy layers that have no weights yet.
+
     Example:
         >>> g = torch.Generator().manual_seed(0)
         >>> fix_weights(nn.Linear(2, 1), g).bias
@@ -104,6 +107,7 @@ def fix_weights(module: nn.Module, generator: torch.Generator) -> nn.Module:
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), section 3.
     """
+    refuse_lazy(module)
     with torch.no_grad():
         for layer in module.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
@@ -111,6 +115,14 @@ def fix_weights(module: nn.Module, generator: torch.Generator) -> nn.Module:
                 if layer.bias is not None:
                     layer.bias.zero_()
     return module
+
+
+def refuse_lazy(module: nn.Module) -> None:
+    """Raise ConfigError where a module has lazy layers that were never run."""
+    if any(isinstance(p, nn.UninitializedParameter) for p in module.parameters()):
+        raise ConfigError(
+            f"{type(module).__name__} has lazy layers without weights: run it once beforehand"
+        )
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:

@@ -15,6 +15,7 @@ from supsup_bridge.objectives import Objective
 from supsup_bridge.training import MaskTrainer, TrainingSettings
 
 _log = logging.getLogger(__name__)
+_SILENT = 1e-5  # spread of a layer's supports, relative to Σ|g|, that is no more than rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,8 @@ class NoveltyTest:
             spread = (gradient[0].square() * mean[layer] * (1 - mean[layer])).sum().sqrt()
             expected = (gradient[0] * mean[layer]).sum()
             z = (expected - self.bank.scores(alone)) / spread.clamp_min(1e-30)
-            best = torch.maximum(best, z)
+            silent = spread <= _SILENT * gradient.abs().sum()  # all masks alike: rounding alone
+            best = torch.maximum(best, torch.where(silent, 0, z))
         mask = int(best.argmax())
         deviations = float(best[mask])
         blind = not any(bool(g.any()) for g in slope.values())
@@ -133,6 +135,9 @@ class FreeLearner:
         scores: number of a mask -> generator of its starting scores.
         noise: number of a mask -> generator of the noise in its training.
 
+    Raises:
+        ConfigError: ask_every or a budget below 1.
+
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), section 3.6 (NNs).
     """
@@ -148,6 +153,10 @@ class FreeLearner:
         scores: Callable[[int], torch.Generator],
         noise: Callable[[int], torch.Generator],
     ) -> None:
+        if ask_every < 1 or (budget is not None and budget < 1):
+            raise ConfigError(
+                f"ask_every and budget must be at least 1, got {ask_every} and {budget}"
+            )
         self.test, self.training = test, training
         self.ask_every, self.budget, self.transfer = ask_every, budget, transfer
         self.log = LearnerLog()

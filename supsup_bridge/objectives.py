@@ -74,12 +74,14 @@ def objective_named(name: str, *, labels: int, outputs: int) -> Objective:
     """ "H" (entropy) or "G" (superfluous outputs) as a function of logits alone.
 
     Raises:
-        ConfigError: G without superfluous outputs.
+        ConfigError: G without superfluous outputs, or an unknown name.
 
     Example:
         >>> objective_named("H", labels=2, outputs=2) is entropy
         True
     """
+    if name not in OBJECTIVES:
+        raise ConfigError(f"objective must be one of {', '.join(OBJECTIVES)}, got {name!r}")
     if name == "H":
         return entropy
     chosen = partial(superfluous, labels=labels)
