@@ -675,3 +675,16 @@ def test_more_images_than_a_pool_has_are_refused(samples: int, generator) -> Non
     inference = OneShot(network=network, bank=bank_of(network, 1, 0))
     with pytest.raises(ConfigError, match=f"1 to 30 images.*got {samples}"):
         inference.sets(torch.zeros(30, 2), sets=1, samples=samples, generator=generator(0))
+
+
+@pytest.mark.parametrize("method", [OneShot, Binary, Descent, TryAll])
+def test_images_that_say_nothing_have_an_answer_that_is_not_to_be_trusted(method) -> None:
+    network = MaskedNetwork(fix_weights(mlp([4, 6, 3]), torch.Generator().manual_seed(0)))
+    bank = MaskBank(network.mask_sizes)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        sizes = network.mask_sizes.items()
+        bank.store({n: torch.rand(size, generator=generator) < 0.5 for n, size in sizes})
+    images = torch.stack([torch.zeros(2, 4), torch.randn(2, 4, generator=generator)])
+    found = method(network=network, bank=bank).infer(images)
+    assert found.converged.tolist() == [False, True]
