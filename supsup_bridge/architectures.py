@@ -3,7 +3,7 @@
 from importlib import import_module
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hopmask import ConfigError
 from supsup_bridge.masking import MaskedNetwork
@@ -71,6 +71,27 @@ def build(
             f"network {name!r} has {network.outputs} outputs, it was asked for {outputs}"
         )
     return network
+
+
+def check_fits(network: FixedNetwork, images: Tensor, *, name: str) -> None:
+    """Pass images through a network once, before any training.
+
+    Raises:
+        ConfigError: the network cannot take them.
+    """
+    blank = {
+        mask: torch.full(size if isinstance(size, tuple) else (size,), 0.5).to(images)
+        for mask, size in network.mask_sizes.items()
+    }
+    try:
+        with torch.no_grad():
+            network(images, blank)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"network '{name}' cannot take images {tuple(images.shape)}: {error}. A module is "
+            "given flat images (n, pixels); batch norm of single features needs --infer-samples 2 "
+            "or more"
+        ) from error
 
 
 def _imported(name: str, inputs: int, outputs: int, weights: torch.Generator) -> nn.Module:

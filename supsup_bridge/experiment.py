@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,9 +22,9 @@ from supsup_bridge.inference import (
 )
 from supsup_bridge.ledger import Ledger
 from supsup_bridge.metrics import mask_digest
-from supsup_bridge.networks import Size
 from supsup_bridge.novelty import FreeLearner, NoveltyTest
 from supsup_bridge.objectives import Objective, entropy, objective_named
+from supsup_bridge.observer import Observer
 from supsup_bridge.presets import Preset, resolved
 from supsup_bridge.recall import PaperInference, RecallInference
 from supsup_bridge.result import result_of
@@ -43,22 +43,6 @@ _CHECKED = 5  # tasks whose recall part is looked at before a run; the rest when
 
 class StreamEndedError(HopmaskError, RuntimeError):
     """A task stream ended before the tasks that the run was to learn."""
-
-
-class Observer(Protocol):
-    """Told what a run is doing; for progress."""
-
-    def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None:
-        """Step `step` of `steps` of training task `number` is done."""
-        ...
-
-    def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None:
-        """Task `number` was scored after learning task `after`."""
-        ...
-
-    def learned(self, task: Task, number: int) -> None:
-        """Task `number` was learned, stored and scored; results so far can be read."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +128,8 @@ class Experiment:
         self.signature = KernelMean(
             inputs, features=_FEATURES, generator=stream(settings.seed, "signature")
         )
-        self._check_fits()
+        seen = first.recall_images[: self.samples].to(self.device)
+        architectures.check_fits(self.network, seen, name=self.preset.network)
         self.watch = _watch()
         self.free = self._learner() if settings.scenario == "NNs" else None
         self.ledger = Ledger(tasks=_tasks(settings))
@@ -174,7 +159,7 @@ class Experiment:
             else:
                 self._learn_untold(self.free, number, images, labels, told)
             del images, labels
-            if self._due(number + 1):
+            if self.settings.is_due(number + 1):
                 self.evaluate(observer)
             else:
                 self._score_newest(observer)
@@ -294,15 +279,6 @@ class Experiment:
         )
         observer.evaluated(task, number, after, accuracy)
 
-    def _due(self, learned: int) -> bool:
-        """Whether all tasks are scored once so many were learned."""
-        if learned == _tasks(self.settings):
-            return True
-        if self.settings.evaluate_every is not None:
-            return learned % self.settings.evaluate_every == 0
-        digits = str(learned)
-        return learned <= 10 or (digits[0] in "125" and not digits[1:].strip("0"))
-
     def _check_samples(self, samples: int) -> None:
         if len(self.stream) == 0:
             raise ConfigError("there are no tasks to learn: give at least one")
@@ -312,20 +288,6 @@ class Experiment:
                 f"a recall of {self.settings.benchmark} can see at most {smallest} images (its "
                 f"recall part), got infer_samples={samples}"
             )
-
-    def _check_fits(self) -> None:
-        """Pass as many images as an inference sees through the network, before any training."""
-        images = self.stream[0].recall_images[: self.samples].to(self.device)
-        blank = {n: torch.full(_shape(s), 0.5) for n, s in self.network.mask_sizes.items()}
-        try:
-            with torch.no_grad():
-                self.network(images, {n: level.to(images) for n, level in blank.items()})
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise ConfigError(
-                f"network '{self.preset.network}' cannot take images {tuple(images.shape)}: "
-                f"{error}. A module is given flat images (n, pixels); batch norm of single "
-                "features needs --infer-samples 2 or more"
-            ) from error
 
     def _memory(self) -> MaskMemory | MaskBank:
         if self.settings.memory == "bank":
@@ -424,10 +386,6 @@ def _objective(settings: RunSettings, preset: Preset, labels: int) -> Objective:
 
 def _watch() -> Stopwatch:
     return Stopwatch("train", "store", "recall", "evaluate")
-
-
-def _shape(size: Size) -> tuple[int, ...]:
-    return size if isinstance(size, tuple) else (size,)
 
 
 def _tasks(settings: RunSettings) -> int:

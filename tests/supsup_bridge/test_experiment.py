@@ -1102,15 +1102,6 @@ def test_without_being_told_a_run_scores_all_at_1_to_10_and_20(small, quiet) -> 
     assert whole == expected
 
 
-@pytest.mark.parametrize(
-    ("learned", "due"),
-    [(20, True), (21, False), (25, False), (30, False), (50, True), (100, True), (150, False)],
-)
-def test_tasks_are_all_scored_at_the_round_numbers(learned: int, due: bool, small) -> None:
-    experiment = Experiment(small(tasks=5000, memory="bank"), tasks=split_digits(tasks=1))
-    assert experiment._due(learned) is due
-
-
 def test_scoring_anew_replaces_the_last_row(small, quiet) -> None:
     experiment = Experiment(small(tasks=3, **BANK))
     experiment.run(quiet)
