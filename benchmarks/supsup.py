@@ -68,7 +68,7 @@ def runs(name: str, seed: int) -> Iterator[tuple[dict[str, Any], list[dict[str, 
         yield run, [{"infer_samples": 8}]
     elif name == "rotated":
         run = {"benchmark": "rotated-mnist", "tasks": 36, "scenario": "GNu", **common}
-        run |= {"batches": 600, "infer_samples": 128, "evaluate_every": 36}
+        run |= {"infer_samples": 128, "evaluate_every": 36}
         yield run, [{"infer_samples": 1}]
     elif name == "split":
         run = {"benchmark": "split-mnist", "scenario": "GNu", "infer_samples": 1, **common}

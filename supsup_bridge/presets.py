@@ -44,7 +44,7 @@ _QUICK = 20  # training steps a task of a quick run
 _DIGITS = TrainingSettings(epochs=20, batch=64, contrast=1.0, noise=1.5)
 _PAPER = TrainingSettings(epochs=1, optimiser="sgd", rate=0.1, contrast=0)
 _THOUSAND = TrainingSettings(epochs=3, max_batches=1000, contrast=0)  # batches of 128
-_WEIGHTS = replace(_THOUSAND, rate=1.5e-3, diluted_every=16)
+_WEIGHTS = replace(_THOUSAND, rate=3e-3, diluted_every=16)
 
 _PRESETS: dict[tuple[str, str, str], Preset] = {
     ("split-digits", "hashed", "standard"): Preset(

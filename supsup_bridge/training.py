@@ -18,6 +18,7 @@ def is_count(value: object, *, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
+_BOUND = 0.1  # where scores start, for which Adam's rate is meant as it is
 _DILUTION = 0.2  # λ: share of the mask in a diluted one
 _TAU = 400  # steps after which the rate of a training without known end is half of what it was
 _FADING = 0.97  # what a step leaves of the average of earlier scores, in such a training
@@ -31,7 +32,8 @@ class TrainingSettings:
         epochs: passes over the task's images.
         batch: images a step.
         optimiser: "adam" (with cosine decay) or "sgd" (with momentum 0.9, weight decay 1e-4).
-        rate: learning rate.
+        rate: learning rate; Adam's is for scores that start within ±0.1, and in proportion to the
+            bound elsewhere, so that every layer moves equally far from its start.
         contrast: weight of the contrast term; 0 for none.
         noise: standard deviation of the noise in it, in units of the standardised pixels.
         max_batches: stop after so many steps.
@@ -131,7 +133,9 @@ class MaskTrainer:
         self.scores = {name: score.to(device).requires_grad_() for name, score in start.items()}
         self._averages = None if steps else {n: s.detach().clone() for n, s in self.scores.items()}
         self._noise = noise
-        self._optimiser, self._schedule = _optimiser(list(self.scores.values()), settings, steps)
+        self._optimiser, self._schedule = _optimiser(
+            self.scores, network.score_bounds, settings, steps
+        )
 
     def step(self, images: Tensor, labels: Tensor) -> float:
         """One step on images (n, ...) and labels (n,); returns the loss.
@@ -275,13 +279,23 @@ def check_labels(images: Tensor, labels: Tensor, outputs: int) -> None:
 
 
 def _optimiser(
-    scores: list[Tensor], settings: TrainingSettings, steps: int | None
+    scores: Mapping[str, Tensor],
+    bounds: Mapping[str, float],
+    settings: TrainingSettings,
+    steps: int | None,
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     optimiser: torch.optim.Optimizer
     if settings.optimiser == "sgd":
-        optimiser = torch.optim.SGD(scores, lr=settings.rate, momentum=0.9, weight_decay=1e-4)
+        optimiser = torch.optim.SGD(
+            scores.values(), lr=settings.rate, momentum=0.9, weight_decay=1e-4
+        )
         return optimiser, torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
-    optimiser = torch.optim.Adam(scores, lr=settings.rate)
+    optimiser = torch.optim.Adam(
+        [
+            {"params": [score], "lr": settings.rate * (bounds[name] / _BOUND)}
+            for name, score in scores.items()
+        ]
+    )
     if steps is None:
         return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, lambda t: 1 / (1 + t / _TAU))
     return optimiser, torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
