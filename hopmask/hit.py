@@ -18,11 +18,16 @@ class Hit:
         energy: E = −½ zᵀΨz of the joint state.
         steps: updates until the state stopped changing, over all basins visited.
         converged: a fixed point, the residual of a memory, and a key that is exactly a task's.
+        margin: recall by data: F(next) − F(answer), F = penalty − ½ · agreement with the content
+            address in standard deviations of chance, next the best of the other basins visited and
+            of a random state; NaN for one attempt, and for recall by number or damaged mask.
+        known: converged, and the margin, where there is one, is clear. False says "none of mine".
         trace: step by step record, if asked for.
 
-    `converged` says that the answer is a memory, not that it is the right one: with a weak cue, or
-    more memories than `attempts`, another may fit better. A memory filled beyond what its rule
-    holds (see `OverloadWarning`) can also settle a few bits away from what was stored.
+    `converged` says that the answer is a memory, `known` that the data tell it from the others that
+    were looked at: with a weak cue and more memories than `attempts`, another may fit better. A
+    memory filled beyond what its rule holds (see `OverloadWarning`) can also settle a few bits away
+    from what was stored.
 
     Example:
         >>> from hopmask import MaskMemory
@@ -43,4 +48,6 @@ class Hit:
     energy: Any
     steps: Any
     converged: Any
+    margin: Any
+    known: Any
     trace: Trace | None

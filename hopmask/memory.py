@@ -23,7 +23,7 @@ from hopmask.layout import Layout, Masks, Size
 from hopmask.recall import SETTLE, Dynamics, descend
 from hopmask.reservoir import Reservoir
 from hopmask.rules import LearningRule
-from hopmask.search import Found
+from hopmask.search import CLEAR, Found
 
 MaskPenalty = Callable[[Masks], Tensor]
 
@@ -150,6 +150,7 @@ class MaskMemory:
         penalty: MaskPenalty | None = None,
         dynamics: Sequence[Dynamics] = SETTLE,
         attempts: int = 8,
+        clear: float = CLEAR,
         batch: int | None = None,
         trace: bool = False,
     ) -> Hit:
@@ -169,6 +170,8 @@ class MaskMemory:
                 or signature if these have one, and returns a scalar, or (batch,).
             dynamics: parts of each descent.
             attempts: how many basins to visit at most.
+            clear: visit no more once the best is ahead by this margin (see `Hit.margin`); inf for
+                all `attempts`. The default is for a penalty in nats, such as an entropy.
             batch: rows to recall at once where the penalty alone is given: it then takes masks
                 (batch, size) and returns (batch,).
             trace: record energy, penalty, overlap and state at every step.
@@ -192,6 +195,7 @@ class MaskMemory:
             penalty=penalty,
             dynamics=dynamics,
             attempts=attempts,
+            clear=clear,
             batch=batch,
             trace=trace,
         )
@@ -204,6 +208,8 @@ class MaskMemory:
             energy=_plain(self.reservoir.energy(found.state), flat),
             steps=_plain(found.steps, flat),
             converged=_plain(found.verified, flat),
+            margin=_plain(found.margin, flat),
+            known=_plain(found.verified & ~(found.margin < clear), flat),
             trace=found.trace,
         )
 
@@ -298,6 +304,7 @@ class MaskMemory:
         penalty: MaskPenalty | None = None,
         dynamics: Sequence[Dynamics] = SETTLE,
         attempts: int = 8,
+        clear: float = CLEAR,
         batch: int | None = None,
         trace: bool = False,
     ) -> tuple[Found, bool]:
@@ -319,10 +326,10 @@ class MaskMemory:
             value = penalty({name: mask[0] for name, mask in masks.items()})  # type: ignore[misc]
             return value[None] if isinstance(value, Tensor) and value.ndim == 0 else value
 
-        def check(state: Tensor) -> tuple[Tensor, Tensor]:
+        def check(state: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
             tasks, agreement = self._addresses.nearest(state, self._next)
             exact = agreement.abs() == 1
-            toward = self.reservoir.mean if joined is None else joined
+            toward = self.reservoir.mean if joined is None else joined[rows]
             wrong = torch.where(exact, agreement < 0, (state * toward).sum(-1) < 0)
             state = torch.where(wrong[:, None], -state, state)
             verified = self.reservoir.is_memory(state) & exact
@@ -344,6 +351,7 @@ class MaskMemory:
             dynamics=dynamics,
             attempts=attempts if choose or task is not None else 1,
             compare=choose,
+            clear=clear,
             trace=trace,
             batch=rows,
         )

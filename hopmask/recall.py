@@ -58,6 +58,18 @@ class Landscape:
         """E = −½ zᵀΨz of states (b, d), not deflated; (b,)."""
         return -0.5 * (state * self.rule.field(self.psi, state)).sum(-1)
 
+    def narrowed(self, rows: Tensor) -> "Landscape":
+        """Some rows alone; the penalty still sees the whole batch, with m = ½ in the others."""
+        penalty, batch = self.penalty, self.rejected.shape[1]
+
+        def part(state: Tensor) -> Tensor:
+            whole = state.new_zeros(batch, state.shape[1]).index_copy(0, rows, state)
+            return penalty(whole)[rows]  # type: ignore[misc]
+
+        some = Landscape(self.rule, self.psi, self.mean, part if penalty else None, len(rows))
+        some.rejected = self.rejected[:, rows]
+        return some
+
     def slope(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """The penalty (b,) and its gradient (b, d) at states (b, d); zeros without a penalty."""
         if self.penalty is None:

@@ -20,7 +20,7 @@ from hopmask.errors import (
 )
 from hopmask.recall import SETTLE, Dynamics, Landscape, Penalty
 from hopmask.rules import LearningRule, rule_named
-from hopmask.search import RESIDUAL_TOLERANCE, Check, Found, Resolve, Trace, search
+from hopmask.search import CLEAR, RESIDUAL_TOLERANCE, Check, Found, Resolve, Trace, search
 from hopmask.spins import check_spins, to_spins
 
 _DUPLICATE_RESIDUAL = 0.2  # a fixed point this close to the stored span is a stored pattern
@@ -217,6 +217,7 @@ class Reservoir:
         penalty: Callable[[Tensor], Tensor] | None = None,
         dynamics: Sequence[Dynamics] = SETTLE,
         attempts: int = 8,
+        clear: float = CLEAR,
         trace: bool = False,
     ) -> SpinHit:
         """Recall stored patterns from damaged ones, from a penalty, or from both.
@@ -231,6 +232,8 @@ class Reservoir:
                 minimises penalty − ½ · agreement with the cue among the basins visited.
             dynamics: parts of each descent, run in order.
             attempts: with a penalty, how many basins to visit at most.
+            clear: visit no more once the best is ahead of the next by this much; inf for all
+                `attempts`. The default is for a penalty in nats, such as an entropy.
             trace: record energy, penalty, overlap and state at every step.
 
         Returns:
@@ -260,8 +263,8 @@ class Reservoir:
             scalar = isinstance(value, Tensor) and value.ndim == 0 and len(shape) == 1
             return value[None] if scalar else value
 
-        def check(state: Tensor) -> tuple[Tensor, Tensor]:
-            toward = self.mean if cue is None else cue
+        def check(state: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+            toward = self.mean if cue is None else cue[rows]
             wrong = (state * toward).sum(-1, keepdim=True) < 0
             state = torch.where(wrong, -state, state)
             return state, self.is_memory(state)
@@ -274,6 +277,7 @@ class Reservoir:
             dynamics=dynamics,
             attempts=attempts if penalty is not None else 1,
             compare=penalty is not None,
+            clear=clear,
             trace=trace,
             batch=batch,
         )
@@ -296,6 +300,7 @@ class Reservoir:
         dynamics: Sequence[Dynamics],
         attempts: int,
         compare: bool,
+        clear: float,
         trace: bool,
         batch: int,
     ) -> Found:
@@ -310,6 +315,8 @@ class Reservoir:
             raise ConfigError(
                 f"recall needs at least one attempt, a whole number, got {attempts!r}"
             )
+        if isinstance(clear, bool) or not isinstance(clear, int | float) or not clear > 0:
+            raise ConfigError(f"clear must be a positive margin, got {clear!r}")
         if penalty is not None and not callable(penalty):
             raise PenaltyError(f"the penalty must be a callable, got {type(penalty).__name__}")
         if not bool(torch.isfinite(self.mean).all() and torch.isfinite(self.psi.sum())):
@@ -323,6 +330,7 @@ class Reservoir:
             dynamics=dynamics,
             attempts=attempts,
             compare=compare,
+            clear=clear,
             trace=trace,
             batch=batch,
         )

@@ -6,11 +6,14 @@ The answer of a recall is the verified memory z with the lowest
 
 among at most `attempts` basins. b is the cue: known spins, key bits or address bits, 0 where
 nothing is known; (b·z)/‖b‖ is its agreement with z in standard deviations of chance, and w says
-how much penalty one of them is worth. Work is bounded by `attempts`, not by the number of memories.
+how much penalty one of them is worth. The margin is how far F of the answer lies below the next
+lowest: of another basin, or of a random state, which is what no memory at all would give. A row
+whose margin is clear after two basins is left alone. Work is bounded by `attempts`, not by the
+number of memories.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,8 +23,10 @@ from hopmask.spins import sign
 
 AGREEMENT_WEIGHT = 0.5  # penalty worth one standard deviation of the cue's agreement
 RESIDUAL_TOLERANCE = 0.1  # above it an answer is no memory; a 3-mixture has 0.25
+CLEAR = 2.0  # margin, in nats of entropy, from which an answer is told apart from all others
 
-Check = Callable[[Tensor], tuple[Tensor, Tensor]]  # (b, d) -> the same, oriented; verified (b,)
+# states (b, d) of the rows (b,) of a recall -> the same, oriented; verified (b,)
+Check = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Resolve = Callable[[Tensor], Tensor]  # states that are no memory (b, d) -> where to start again
 
 
@@ -57,11 +62,15 @@ class Trace:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The chosen basin of each row: ±1 state (b, d), verified (b,), steps (b,), trace."""
+    """The chosen basin of each row: ±1 state (b, d), verified (b,), steps (b,), margin (b,), trace.
+
+    The margin is NaN where basins were not compared.
+    """
 
     state: Tensor
     verified: Tensor
     steps: Tensor
+    margin: Tensor
     trace: Trace | None
 
 
@@ -75,6 +84,7 @@ def search(
     dynamics: Sequence[Dynamics],
     attempts: int,
     compare: bool,
+    clear: float,
     trace: bool,
     batch: int,
 ) -> Found:
@@ -88,35 +98,90 @@ def search(
         count: number of stored patterns.
         dynamics: parts of each descent.
         attempts: basins to visit at most.
-        compare: visit them all and take the lowest F; otherwise stop at the first verified one.
+        compare: visit basins until the margin is clear and take the lowest F; otherwise stop at the
+            first verified one.
+        clear: margin that is clear.
         trace: keep every step.
         batch: number of rows.
     """
     pointing = 0 if dynamics[0].from_mean or not compare else 1  # one update: Ψ and the gradient
     start = _start(landscape, cue, count, dynamics, batch, pointed=compare)
-    best: Found | None = None
-    lowest = start.new_full((batch,), torch.inf)
+    rows = torch.arange(batch, device=start.device)  # those still searching
+    compare = compare and attempts > 1
+    best = _Best(start, pointing, _of_chance(landscape, cue, start) if compare else None)
     trail: list[tuple[int, Tensor]] = []
     for attempt in range(max(1, min(attempts, count))):
         descent = descend(landscape, landscape.outside(start), dynamics, trace=trace)
-        state, verified = check(_settle(landscape, descent.state) if attempt else descent.state)
-        steps = descent.steps + pointing
         trail.append((attempt, descent.path))
+        state = _settle(landscape, descent.state) if attempt else descent.state
+        state, verified = check(state, rows)
+        steps = descent.steps
         if resolve is not None and not bool(verified.all()):
-            descent = descend(landscape, resolve(state), dynamics, trace=trace)
+            lost = (
+                torch.arange(len(rows), device=rows.device)
+                if trace
+                else (~verified).nonzero()[:, 0]
+            )
+            again = landscape.narrowed(lost)
+            descent = descend(again, resolve(state[lost]), dynamics, trace=trace)
             trail.append((attempt, descent.path))
-            again, resolved = check(_settle(landscape, descent.state))
-            state = torch.where(verified[:, None], state, again)
-            steps = torch.where(verified, steps, steps + descent.steps)
-            verified = verified | resolved
+            other, resolved = check(_settle(again, descent.state), rows[lost])
+            mended = ~verified[lost]
+            state[lost] = torch.where(mended[:, None], other, state[lost])
+            steps = steps.index_add(0, lost, torch.where(mended, descent.steps, 0))
+            verified = verified.index_copy(0, lost, verified[lost] | resolved)
         value = torch.where(verified, _objective(landscape, cue, state), torch.inf)
-        best = _better(best, state, verified, value < lowest, steps)
-        lowest = torch.minimum(lowest, value)
-        if not compare and bool(best.verified.all()):
-            break
+        best.update(rows, state, verified, value, steps)
+        done = best.verified[rows]
+        if compare:
+            done = done & (best.margin[rows] >= clear) if attempt else torch.zeros_like(done)
         landscape.reject(state)
-    assert best is not None
-    return replace(best, trace=_traced(landscape, trail, best.state)) if trace else best
+        if bool(done.all()):
+            break
+        if not trace and bool(done.any()):
+            left = (~done).nonzero()[:, 0]
+            rows, start, landscape = rows[left], start[left], landscape.narrowed(left)
+            cue = None if cue is None else cue[left]
+    margin = best.margin if compare else torch.full_like(best.lowest, torch.nan)
+    return Found(
+        state=best.state,
+        verified=best.verified,
+        steps=best.steps,
+        margin=margin,
+        trace=_traced(landscape, trail, best.state) if trace else None,
+    )
+
+
+class _Best:
+    """The lowest F of each row so far, whose state it is, and the next lowest."""
+
+    def __init__(self, start: Tensor, steps: int, chance: Tensor | None) -> None:
+        batch = len(start)
+        self.state = torch.zeros_like(start)
+        self.verified = torch.zeros(batch, dtype=torch.bool, device=start.device)
+        self.steps = torch.full((batch,), steps, device=start.device)
+        self.lowest = start.new_full((batch,), torch.inf)
+        self.next = torch.full_like(self.lowest, torch.inf) if chance is None else chance
+
+    @property
+    def margin(self) -> Tensor:
+        """next lowest − lowest; (b,), −∞ where no basin was verified."""
+        margin = self.next - self.lowest
+        return torch.where(self.verified, margin, -torch.inf)
+
+    def update(
+        self, rows: Tensor, state: Tensor, verified: Tensor, value: Tensor, steps: Tensor
+    ) -> None:
+        """One more basin of some rows; one that was met before changes nothing."""
+        self.steps[rows] += steps
+        held, lowest = self.state[rows], self.lowest[rows]
+        value = torch.where((state == held).all(-1), torch.inf, value)
+        better = value < lowest
+        taken = better | (held == 0).all(-1)
+        self.state[rows] = torch.where(taken[:, None], state, held)
+        self.verified[rows] = torch.where(taken, verified, self.verified[rows])
+        self.next[rows] = torch.minimum(self.next[rows], torch.maximum(lowest, value))
+        self.lowest[rows] = torch.minimum(lowest, value)
 
 
 def _start(
@@ -158,6 +223,13 @@ def _objective(landscape: Landscape, cue: Tensor | None, state: Tensor) -> Tenso
     return value
 
 
+def _of_chance(landscape: Landscape, cue: Tensor | None, like: Tensor) -> Tensor:
+    """F of one fixed random state; (b,)."""
+    generator = torch.Generator().manual_seed(0)
+    spins = torch.randint(0, 2, like.shape[1:], generator=generator).to(like) * 2 - 1
+    return _objective(landscape, cue, spins.expand_as(like))
+
+
 def _settle(landscape: Landscape, state: Tensor) -> Tensor:
     """Polish states found in the deflated landscape once more in the true one."""
     for _ in range(SignPolish().steps):
@@ -165,23 +237,6 @@ def _settle(landscape: Landscape, state: Tensor) -> Tensor:
         if bool((state == before).all()):
             break
     return state
-
-
-def _better(
-    best: Found | None,
-    state: Tensor,
-    verified: Tensor,
-    better: Tensor,
-    steps: Tensor,
-) -> Found:
-    if best is None:
-        return Found(state=state, verified=verified, steps=steps, trace=None)
-    return Found(
-        state=torch.where(better[:, None], state, best.state),
-        verified=torch.where(better, verified, best.verified),
-        steps=best.steps + steps,
-        trace=None,
-    )
 
 
 def _traced(landscape: Landscape, trail: list[tuple[int, Tensor]], answer: Tensor) -> Trace:

@@ -531,7 +531,7 @@ def test_work_is_bounded_by_the_attempts(memory, tasks):
         return distance(masks, tasks[0])
 
     memory.recall(penalty=penalty, attempts=2)
-    assert len(calls) <= 3
+    assert len(calls) <= 4
 
 
 @pytest.mark.parametrize(
@@ -865,3 +865,77 @@ def test_a_mixture_is_resolved_into_a_memory(random_mask):
         )
         assert hit.converged
         assert same(hit.masks, {"h": masks[hit.task]})
+
+
+# --- known or none of mine
+
+
+def test_an_answer_far_ahead_of_all_others_is_known(memory, tasks, signatures):
+    hit = memory.recall(signature=signatures[2])
+    assert hit.known is True
+    assert hit.margin > 2.0
+
+
+def test_data_of_no_task_is_answered_but_not_known(tasks, signatures):
+    memory = filled(tasks, signatures)
+    strangers = torch.randn(40, 40, generator=torch.Generator().manual_seed(99))
+    hit = memory.recall(signature=strangers)
+    assert hit.converged.all()
+    assert int(hit.known.sum()) <= 2
+
+
+def test_one_task_alone_is_told_from_strangers_by_a_random_state(tasks, signatures):
+    memory = filled(tasks, signatures, count=1)
+    assert memory.recall(signature=signatures[0]).known
+    strangers = torch.randn(20, 40, generator=torch.Generator().manual_seed(98))
+    assert int(memory.recall(signature=strangers).known.sum()) <= 2
+
+
+def test_the_margin_is_the_distance_to_the_next_lowest_value(memory, tasks):
+    """Penalties that take one value on each task: margin = difference of the two lowest."""
+    steps = torch.tensor([4.0, 1.0, 9.0, 3.5, 8.0])
+
+    def penalty(masks):
+        near = torch.stack([distance(masks, tasks[task]) for task in range(TASKS)])
+        return (torch.softmax(-200 * near, 0) * steps).sum() + 50 * near.min()
+
+    hit = memory.recall(penalty=penalty, clear=torch.inf)
+    assert hit.task == 1
+    assert hit.margin == pytest.approx(2.5, abs=0.05)
+
+
+@pytest.mark.parametrize("by", ["task", "cue"])
+def test_recall_by_number_or_damaged_mask_has_no_margin(memory, tasks, by):
+    hit = memory.recall(**({"task": 1} if by == "task" else {"cue": damaged(tasks[1])}))
+    assert hit.known is True
+    assert np.isnan(hit.margin)
+
+
+def test_rows_that_are_clear_leave_and_the_others_search_on(memory, signatures):
+    noise = torch.randn(signatures.shape, generator=torch.Generator().manual_seed(4))
+    mixed = torch.cat([signatures, noise])
+    together = memory.recall(signature=mixed)
+    for row, vector in enumerate(mixed):
+        alone = memory.recall(signature=vector)
+        assert (alone.task, alone.steps) == (int(together.task[row]), int(together.steps[row]))
+        assert alone.margin == pytest.approx(float(together.margin[row]), abs=1e-3)
+    assert together.steps[:TASKS].float().mean() < together.steps[TASKS:].float().mean()
+
+
+def test_the_penalty_of_a_row_goes_on_belonging_to_that_row(memory, tasks):
+    """Row r asks for task r mod 5, easy rows between hard ones."""
+    wanted = [0, 3, 1, 4, 2, 0]
+    size = {n: torch.stack([tasks[t][n].float() for t in wanted]) for n in tasks[0]}
+    scale = torch.tensor([9.0, 0.5, 9.0, 0.5, 9.0, 0.5])
+
+    def penalty(masks):
+        return scale * sum((masks[n] - size[n]).square().flatten(1).mean(-1) for n in size)
+
+    hit = memory.recall(penalty=penalty, batch=6, clear=1.5)
+    assert hit.task.tolist() == wanted
+
+
+@pytest.mark.parametrize("clear", [0, -1.0, float("nan"), "3", True])
+def test_a_margin_that_is_none_is_refused(memory, signatures, clear):
+    with pytest.raises(ConfigError, match="clear must be a positive margin"):
+        memory.recall(signature=signatures[0], clear=clear)

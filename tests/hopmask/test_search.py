@@ -53,7 +53,7 @@ def test_the_value_of_the_penalty_decides_even_where_its_slope_misleads(
         toward = (spins - spins.detach()) * -patterns[(target + 1) % 5]
         return 100 * level + toward.sum(-1)
 
-    hit = reservoir.recall(penalty=misleading)
+    hit = reservoir.recall(penalty=misleading, clear=torch.inf)
     assert torch.equal(hit.spins, patterns[target])
 
 
@@ -84,10 +84,10 @@ def test_the_answer_is_the_best_of_all_memories_when_all_are_visited(reservoir, 
 
 @pytest.mark.parametrize("attempts", [1, 2, 4])
 def test_work_is_bounded_by_the_attempts(patterns, reservoir, attempts):
-    """One call for the start, one for the answer of each basin."""
+    """One call for the start, one for a random state, one for the answer of each basin."""
     penalty = Counting(distance_to(patterns[0]))
     reservoir.recall(penalty=penalty, attempts=attempts)
-    assert penalty.calls <= 1 + attempts
+    assert penalty.calls <= 2 + attempts
 
 
 def test_work_does_not_grow_with_the_number_of_memories(random_spins):
@@ -99,13 +99,13 @@ def test_work_does_not_grow_with_the_number_of_memories(random_spins):
         penalty = Counting(distance_to(patterns[0]))
         reservoir.recall(penalty=penalty, attempts=3)
         calls.append(penalty.calls)
-    assert calls[0] == calls[1] <= 4
+    assert calls[0] == calls[1] <= 5
 
 
 def test_the_papers_schedule_asks_the_penalty_once_a_step_and_once_a_basin(reservoir, patterns):
     penalty = Counting(distance_to(patterns[0]))
     reservoir.recall(penalty=penalty, attempts=2, dynamics=paper_schedule(steps=10))
-    assert penalty.calls <= 2 * (10 + 1)
+    assert penalty.calls <= 2 * (10 + 1) + 1
 
 
 def test_no_more_basins_are_visited_than_there_are_memories(random_spins):
@@ -114,7 +114,7 @@ def test_no_more_basins_are_visited_than_there_are_memories(random_spins):
     reservoir.store(patterns)
     penalty = Counting(distance_to(patterns[0]))
     hit = reservoir.recall(penalty=penalty, attempts=100, trace=False)
-    assert penalty.calls <= 3
+    assert penalty.calls <= 4
     assert torch.equal(hit.spins, patterns[0])
 
 
