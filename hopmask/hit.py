@@ -21,13 +21,13 @@ class Hit:
         margin: recall by data: F(next) − F(answer), F = penalty − ½ · agreement with the content
             address in standard deviations of chance, next the best of the other basins visited and
             of a random state; NaN for one attempt, and for recall by number or damaged mask.
-        known: converged, and the margin, where there is one, is clear. False says "none of mine".
+        known: converged, and the margin, where there is one, is at least 2 nats: the data tell the
+            answer from the other basins. False says "none of mine", or "I cannot tell".
         trace: step by step record, if asked for.
 
-    `converged` says that the answer is a memory, `known` that the data tell it from the others that
-    were looked at: with a weak cue and more memories than `attempts`, another may fit better. A
-    memory filled beyond what its rule holds (see `OverloadWarning`) can also settle a few bits away
-    from what was stored.
+    `converged` says that the answer is a memory, not that it is the right one: with a weak cue and
+    more memories than `attempts`, another may fit better. A memory filled beyond what its rule
+    holds (see `OverloadWarning`) can also settle a few bits away from what was stored.
 
     Example:
         >>> from hopmask import MaskMemory

@@ -150,7 +150,7 @@ class MaskMemory:
         penalty: MaskPenalty | None = None,
         dynamics: Sequence[Dynamics] = SETTLE,
         attempts: int = 8,
-        clear: float = CLEAR,
+        clear: float = torch.inf,
         batch: int | None = None,
         trace: bool = False,
     ) -> Hit:
@@ -170,8 +170,8 @@ class MaskMemory:
                 or signature if these have one, and returns a scalar, or (batch,).
             dynamics: parts of each descent.
             attempts: how many basins to visit at most.
-            clear: visit no more once the best is ahead by this margin (see `Hit.margin`); inf for
-                all `attempts`. The default is for a penalty in nats, such as an entropy.
+            clear: visit no more basins once the best is ahead of the next by this margin, in the
+                penalty's units; default: visit all `attempts`.
             batch: rows to recall at once where the penalty alone is given: it then takes masks
                 (batch, size) and returns (batch,).
             trace: record energy, penalty, overlap and state at every step.
@@ -209,7 +209,7 @@ class MaskMemory:
             steps=_plain(found.steps, flat),
             converged=_plain(found.verified, flat),
             margin=_plain(found.margin, flat),
-            known=_plain(found.verified & ~(found.margin < clear), flat),
+            known=_plain(found.verified & ~(found.margin < CLEAR), flat),
             trace=found.trace,
         )
 
@@ -304,7 +304,7 @@ class MaskMemory:
         penalty: MaskPenalty | None = None,
         dynamics: Sequence[Dynamics] = SETTLE,
         attempts: int = 8,
-        clear: float = CLEAR,
+        clear: float = torch.inf,
         batch: int | None = None,
         trace: bool = False,
     ) -> tuple[Found, bool]:

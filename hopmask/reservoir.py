@@ -20,7 +20,7 @@ from hopmask.errors import (
 )
 from hopmask.recall import SETTLE, Dynamics, Landscape, Penalty
 from hopmask.rules import LearningRule, rule_named
-from hopmask.search import CLEAR, RESIDUAL_TOLERANCE, Check, Found, Resolve, Trace, search
+from hopmask.search import RESIDUAL_TOLERANCE, Check, Found, Resolve, Trace, search
 from hopmask.spins import check_spins, to_spins
 
 _DUPLICATE_RESIDUAL = 0.2  # a fixed point this close to the stored span is a stored pattern
@@ -217,7 +217,7 @@ class Reservoir:
         penalty: Callable[[Tensor], Tensor] | None = None,
         dynamics: Sequence[Dynamics] = SETTLE,
         attempts: int = 8,
-        clear: float = CLEAR,
+        clear: float = torch.inf,
         trace: bool = False,
     ) -> SpinHit:
         """Recall stored patterns from damaged ones, from a penalty, or from both.
@@ -232,8 +232,8 @@ class Reservoir:
                 minimises penalty − ½ · agreement with the cue among the basins visited.
             dynamics: parts of each descent, run in order.
             attempts: with a penalty, how many basins to visit at most.
-            clear: visit no more once the best is ahead of the next by this much; inf for all
-                `attempts`. The default is for a penalty in nats, such as an entropy.
+            clear: visit no more basins once the best is ahead of the next by this margin, in the
+                penalty's units; default: visit all `attempts`.
             trace: record energy, penalty, overlap and state at every step.
 
         Returns:

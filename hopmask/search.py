@@ -7,8 +7,8 @@ The answer of a recall is the verified memory z with the lowest
 among at most `attempts` basins. b is the cue: known spins, key bits or address bits, 0 where
 nothing is known; (b·z)/‖b‖ is its agreement with z in standard deviations of chance, and w says
 how much penalty one of them is worth. The margin is how far F of the answer lies below the next
-lowest: of another basin, or of a random state, which is what no memory at all would give. A row
-whose margin is clear after two basins is left alone. Work is bounded by `attempts`, not by the
+lowest: of another basin, or of a random state, which is what no memory at all would give. Rows
+whose margin is clear after two basins may be left alone. Work is bounded by `attempts`, not by the
 number of memories.
 """
 
@@ -23,7 +23,7 @@ from hopmask.spins import sign
 
 AGREEMENT_WEIGHT = 0.5  # penalty worth one standard deviation of the cue's agreement
 RESIDUAL_TOLERANCE = 0.1  # above it an answer is no memory; a 3-mixture has 0.25
-CLEAR = 2.0  # margin, in nats of entropy, from which an answer is told apart from all others
+CLEAR = 2.0  # margin, in nats of entropy, from which an answer counts as known
 
 # states (b, d) of the rows (b,) of a recall -> the same, oriented; verified (b,)
 Check = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

@@ -899,7 +899,7 @@ def test_the_margin_is_the_distance_to_the_next_lowest_value(memory, tasks):
         near = torch.stack([distance(masks, tasks[task]) for task in range(TASKS)])
         return (torch.softmax(-200 * near, 0) * steps).sum() + 50 * near.min()
 
-    hit = memory.recall(penalty=penalty, clear=torch.inf)
+    hit = memory.recall(penalty=penalty)
     assert hit.task == 1
     assert hit.margin == pytest.approx(2.5, abs=0.05)
 
@@ -914,9 +914,9 @@ def test_recall_by_number_or_damaged_mask_has_no_margin(memory, tasks, by):
 def test_rows_that_are_clear_leave_and_the_others_search_on(memory, signatures):
     noise = torch.randn(signatures.shape, generator=torch.Generator().manual_seed(4))
     mixed = torch.cat([signatures, noise])
-    together = memory.recall(signature=mixed)
+    together = memory.recall(signature=mixed, clear=2.0)
     for row, vector in enumerate(mixed):
-        alone = memory.recall(signature=vector)
+        alone = memory.recall(signature=vector, clear=2.0)
         assert (alone.task, alone.steps) == (int(together.task[row]), int(together.steps[row]))
         assert alone.margin == pytest.approx(float(together.margin[row]), abs=1e-3)
     assert together.steps[:TASKS].float().mean() < together.steps[TASKS:].float().mean()

@@ -53,7 +53,7 @@ def test_the_value_of_the_penalty_decides_even_where_its_slope_misleads(
         toward = (spins - spins.detach()) * -patterns[(target + 1) % 5]
         return 100 * level + toward.sum(-1)
 
-    hit = reservoir.recall(penalty=misleading, clear=torch.inf)
+    hit = reservoir.recall(penalty=misleading)
     assert torch.equal(hit.spins, patterns[target])
 
 
