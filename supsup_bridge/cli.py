@@ -159,7 +159,7 @@ def _add_options(run: argparse.ArgumentParser) -> None:
     add("--objective", help="bank: H, entropy (default), or G, superfluous outputs")
     add("--output-size", type=int, help="output units, superfluous ones included")
     add("--sparsity", type=float, help="share of weights that a mask keeps (default: no limit)")
-    add("--mask-init", default="random", help="random (default), or mean of the masks so far")
+    add("--mask-init", help="random, shared by all tasks, or mean of the masks so far")
     add("--batches", type=int, help="training steps a task")
     add(
         "--network",

@@ -168,14 +168,14 @@ class Experiment:
     def _learn(self, number: int, images: Tensor, labels: Tensor, progress: _Progress) -> None:
         seed, training = self.settings.seed, self.preset.training
         steps = training.steps(len(images))
-        transfer = self.settings.mask_init == "mean" and self.memory.count > 0
+        transfer = self.preset.mask_init == "mean" and self.memory.count > 0
         with self.watch("train"):
             masks = train_mask(
                 self.network,
                 images,
                 labels,
                 training,
-                scores=stream(seed, "scores", number),
+                scores=self._starts(number),
                 batches=stream(seed, "batches", number),
                 mean=self.memory.mean if transfer else None,
                 progress=lambda step, loss: progress(step, steps, loss),
@@ -313,10 +313,15 @@ class Experiment:
             self.preset.training,
             ask_every=self.settings.ask_every,
             budget=self.settings.budget,
-            transfer=self.settings.mask_init == "mean",
-            scores=lambda mask: stream(seed, "scores", mask),
+            transfer=self.preset.mask_init == "mean",
+            scores=self._starts,
             noise=lambda mask: stream(seed, "noise", mask),
         )
+
+    def _starts(self, mask: int) -> torch.Generator:
+        """Of a mask's starting scores."""
+        shared = self.preset.mask_init == "shared"
+        return stream(self.settings.seed, "scores", 0 if shared else mask)
 
     def _inference(self, *purpose: int) -> TaskInference:
         if isinstance(self.memory, MaskBank):

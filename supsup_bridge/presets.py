@@ -27,6 +27,7 @@ class Preset:
         infer_samples: images that a task inference sees.
         inference: how a bank infers the task.
         objective: whose gradient it follows, where it follows one.
+        mask_init: where scores start.
         training: how masks are trained.
     """
 
@@ -37,6 +38,7 @@ class Preset:
     infer_samples: int = 1
     inference: str = "one-shot"
     objective: str = "H"
+    mask_init: str = "random"
     training: TrainingSettings
 
 
@@ -82,7 +84,7 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
         network="fc-1024-1024",
         outputs=200,
         inference="binary",
-        objective="G",
+        mask_init="shared",
         training=_WEIGHTS,
     ),
 }
@@ -125,6 +127,7 @@ def resolved(settings: RunSettings) -> Preset:
         "outputs": settings.output_size,
         "infer_samples": settings.infer_samples,
         "inference": settings.inference,
+        "mask_init": settings.mask_init,
     }
     chosen = replace(chosen, **{name: value for name, value in told.items() if value is not None})
     training = replace(chosen.training, sparsity=settings.sparsity)

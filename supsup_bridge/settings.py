@@ -15,6 +15,7 @@ from supsup_bridge.training import is_count
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
 MEMORIES = ("hopfield", "bank")
+INITS = ("random", "shared", "mean")
 EPSILON = 0.04
 
 
@@ -36,7 +37,8 @@ class RunSettings:
         output_size: output units, superfluous ones included.
         sparsity: share of the mask's entries that is kept (top-k under the Erdős–Rényi budget, the
             paper's use of the word); None for thresholded scores.
-        mask_init: scores start "random", or from the "mean" of the masks so far (Transfer).
+        mask_init: scores start "random" for each task, from one "shared" random draw, or from the
+            "mean" of the masks so far (Transfer).
         batches: training steps a task.
         tasks: how many tasks; default the benchmark's own number.
         seed: of everything.
@@ -74,7 +76,7 @@ class RunSettings:
     objective: str | None = None
     output_size: int | None = None
     sparsity: float | None = None
-    mask_init: str = "random"
+    mask_init: str | None = None
     batches: int | None = None
     tasks: int | None = None
     seed: int = 0
@@ -141,7 +143,7 @@ class RunSettings:
             ("recall", (*RECALLS, None)),
             ("inference", (*INFERENCES, None)),
             ("objective", (*OBJECTIVES, None)),
-            ("mask_init", ("random", "mean")),
+            ("mask_init", (*INITS, None)),
             ("device", ("auto", "cpu", "cuda")),
         ):
             value = getattr(self, name)

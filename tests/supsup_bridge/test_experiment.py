@@ -924,11 +924,22 @@ def test_only_later_tasks_start_from_the_mean(finished) -> None:
     assert mean[2] != random[2]
 
 
+def test_tasks_that_share_their_start_differ_from_random_ones_after_the_first(finished) -> None:
+    shared, random = (
+        finished(tasks=3, memory="bank", mask_init=start) for start in ("shared", "random")
+    )
+    assert shared.ledger.digests[0] == random.ledger.digests[0]
+    assert shared.ledger.digests[1] != random.ledger.digests[1]
+
+
+@pytest.mark.parametrize("other", ["mean", "shared"])
 @pytest.mark.parametrize("kind", [{}, {"memory": "bank"}], ids=str)
-def test_masks_that_start_from_the_mean_are_nearer_to_it(kind: dict[str, Any], finished) -> None:
+def test_masks_that_start_from_the_mean_or_together_are_nearer(
+    kind: dict[str, Any], other: str, finished
+) -> None:
     """Of two tasks the mean is the first mask itself."""
     shared = {}
-    for start in ("mean", "random"):
+    for start in (other, "random"):
         memory = finished(tasks=2, mask_init=start, **kind).memory
         first, second = (memory.recall(task=t).masks for t in (0, 1))
         same = torch.cat([(first[name] == second[name]).flatten() for name in first])

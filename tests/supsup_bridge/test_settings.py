@@ -11,7 +11,7 @@ from supsup_bridge.architectures import NETWORKS
 from supsup_bridge.inference import INFERENCES
 from supsup_bridge.masking import MASKS
 from supsup_bridge.recall import RECALLS
-from supsup_bridge.settings import EPSILON, MEMORIES, SCENARIOS
+from supsup_bridge.settings import EPSILON, INITS, MEMORIES, SCENARIOS
 from supsup_bridge.tasks import BENCHMARKS
 
 BANK: dict[str, Any] = {"memory": "bank"}
@@ -27,7 +27,6 @@ def test_a_plain_run_is_hopsupsup_on_the_digits_with_hashed_masks() -> None:
         "scenario": "GNu",
         "memory": "hopfield",
         "masks": "hashed",
-        "mask_init": "random",
         "tasks": 5,
         "seed": 0,
         "network": "standard",
@@ -198,7 +197,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, value, meant, tasks)
         ("recall", RECALLS),
         ("inference", INFERENCES),
         ("objective", ("H", "G")),
-        ("mask_init", ("random", "mean")),
+        ("mask_init", INITS),
         ("device", ("auto", "cpu", "cuda")),
         ("network", ("standard", *NETWORKS, "package.module:function")),
     ],
