@@ -209,9 +209,7 @@ def test_an_unknown_name_is_answered_with_all_known(name: str, known, value: str
     assert f"Known: {', '.join(known)}" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["benchmark", "scenario", "memory", "device", "network"]
-)
+@pytest.mark.parametrize("name", ["benchmark", "scenario", "memory", "device", "network"])
 def test_none_is_no_name_where_there_is_no_default(name: str) -> None:
     with pytest.raises(ConfigError, match=f"unknown {name} None"):
         RunSettings(**{name: None})
