@@ -69,7 +69,7 @@ def runs(name: str, seed: int) -> Iterator[tuple[dict[str, Any], list[dict[str, 
     elif name == "rotated":
         run = {"benchmark": "rotated-mnist", "tasks": 36, "scenario": "GNu", **common}
         run |= {"infer_samples": 128, "evaluate_every": 36}
-        yield run, [{"inference": "try-all"}, {"inference": "one-shot"}]
+        yield run, [{"inference": "try-all"}]
     elif name == "split":
         run = {"benchmark": "split-mnist", "scenario": "GNu", "infer_samples": 1, **common}
         ways: list[dict[str, Any]] = [{"inference": way} for way in INFERENCES[1:]]
