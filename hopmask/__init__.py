@@ -18,13 +18,14 @@ from hopmask.errors import (
     StoreNotFoundError,
     UnknownTaskError,
 )
+from hopmask.health import LoadReport
 from hopmask.hit import Hit
 from hopmask.layout import Layout
 from hopmask.loading import load
 from hopmask.memory import MaskMemory
 from hopmask.recall import AnnealedDescent, MeanField, SignPolish, paper_schedule
 from hopmask.reservoir import Reservoir, SpinHit
-from hopmask.rules import Hebbian, LearningRule, Projection, Storkey, StorkeyMatrix
+from hopmask.rules import Hebbian, LearningRule, Projection, Storkey, StorkeyMatrix, rule_named
 from hopmask.search import Trace
 from hopmask.spins import to_mask, to_spins
 
@@ -42,6 +43,7 @@ __all__ = [
     "HopmaskError",
     "Layout",
     "LearningRule",
+    "LoadReport",
     "MaskError",
     "MaskMemory",
     "MeanField",
@@ -63,6 +65,7 @@ __all__ = [
     "UnknownTaskError",
     "load",
     "paper_schedule",
+    "rule_named",
     "to_mask",
     "to_spins",
 ]

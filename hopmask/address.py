@@ -1,173 +1,259 @@
-"""Addresses: key bits from a task's number, content bits from its data. No list is kept here."""
+"""The content address: what a task's data look like -> its key, learned in constant space."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hopmask.errors import ConfigError, CueError
+from hopmask.errors import ConfigError, CueError, NumericalError
+from hopmask.keys import Keys, random_words
 
-_NO_VARIATION = 1e-6  # spread of a vector, relative to its largest entry, that is rounding
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+STRANGE = 2.0  # strangeness from which on data are of no task that was learned
+_RIDGE = 1e-2  # of the mean variance of a feature
+_CHUNK = 1 << 23  # numbers that features take at once
 
 
-def key_bits(seed: int, tasks: Tensor, bits: int, *, domain: int = 1) -> Tensor:
-    """Key of each task: pseudo-random spins that depend on the seed and the task's number alone.
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """Features of one task's data: their mean (F,) and covariance (F, F), in units of `scale`."""
 
-    Word w of task t is splitmix64((2²⁰ t + w + 1) · φ64 + seed'), so any key is made on demand and
-    no list of keys exists; a shorter key is the beginning of a longer one.
+    mean: Tensor
+    covariance: Tensor
+    scale: float
+    length: int
 
-    Args:
-        seed: the memory's seed.
-        tasks: task numbers, integer (k,).
-        bits: key bits.
-        domain: other domains of one seed give unrelated bits.
 
-    Returns:
-        ±1 float32, (k, bits).
+class _Solved(NamedTuple):
+    """For sets of so many samples: the read-out (F, key bits), m̄ (F,), κ̄ (key bits,), what turns a
+    guess with 1 beside it into Σ p m (key bits + 1, F), and tr(C̄/s)."""
 
-    Example:
-        >>> bool((key_bits(0, torch.tensor([3]), 64) == key_bits(0, torch.tensor([3]), 64)).all())
-        True
-
-    Source:
-        Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators" (splitmix64).
-    """
-    (offset,) = np.random.SeedSequence([seed, domain]).generate_state(1, np.uint64)
-    index = tasks.cpu().numpy().astype(np.uint64)[:, None] << np.uint64(20)
-    word = (index + np.arange(1, -(-bits // 64) + 1, dtype=np.uint64)) * _GOLDEN + offset
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    word ^= word >> np.uint64(31)
-    unpacked = np.unpackbits(word.astype("<u8").view(np.uint8), axis=1)[:, :bits]
-    return torch.from_numpy(unpacked.astype(np.float32) * 2 - 1)
+    samples: int
+    readout: Tensor
+    centre: Tensor
+    prior: Tensor
+    decode: Tensor
+    spread: Tensor
 
 
 class ContentAddress:
-    """Bits of a real vector: its fixed random projection, of which `bits_of` keeps the sign.
+    """The best linear guess of a task's key from its data.
 
-    p = R (s − mean(s)) / ‖s − mean(s)‖ with R of ±1 from the same generator as the keys. The stored
-    bits depend on the vector alone, never on what else was stored. Centring on the memories happens
-    at recall, where the running mean of the stored bits is at hand. R is no state: it is made from
-    the seed when a vector comes, and kept for the next one of that length.
+    A sample x of a task's data (an image, or whatever vector describes it) has the features
+    φ(x) = max(0, x R), with R (n, F) uniform in [-1, 1] from the seed. For each task t the address
+    adds up, and then forgets, the mean m_t of its features, their covariance C_t and its key κ_t:
 
-    Args:
-        seed: the memory's seed.
-        bits: number of address bits.
+        within = Σ_t C_t,   link = Σ_t m_t [κ_t 1]ᵀ,   keys = Σ_t [κ_t 1] [κ_t 1]ᵀ.
 
-    Example:
-        >>> address = ContentAddress(seed=0, bits=8)
-        >>> address.bits_of(torch.arange(5.0)).shape
-        torch.Size([8])
+    From the mean c of the features of s samples it guesses
 
-    Source:
-        Charikar 2002, "Similarity estimation techniques from rounding algorithms"; ±1 projections:
-        Achlioptas 2003.
-    """
+        κ̂ = κ̄ + Cov(κ, m) (Cov(m) + C̄/s + λ)⁻¹ (c − m̄),
 
-    def __init__(self, *, seed: int, bits: int) -> None:
-        self.seed, self.bits = seed, bits
-        self._map = torch.zeros(
-            0, bits, dtype=torch.float32
-        )  # R, made anew when a vector of another length comes
-
-    def project(self, vector: Tensor) -> Tensor:
-        """p of vectors (..., n): (..., bits), of about unit variance a bit.
-
-        Raises:
-            CueError: not a finite, floating vector, or one without any variation.
-        """
-        if not isinstance(vector, Tensor) or vector.ndim == 0 or not vector.is_floating_point():
-            raise CueError("a signature must be a floating tensor of shape (n,) or (batch, n)")
-        exact = vector.detach().double()
-        if vector.numel() == 0 or not bool(torch.isfinite(exact).all()):
-            raise CueError("the signature is empty or holds NaN or infinity")
-        largest = exact.abs().amax(-1, keepdim=True)
-        exact = exact / largest.clamp_min(torch.finfo(torch.float64).tiny)
-        centred = exact - exact.mean(-1, keepdim=True)
-        norm: Tensor = centred.norm(dim=-1, keepdim=True)
-        if not bool((norm > _NO_VARIATION * exact.shape[-1] ** 0.5).all()):
-            raise CueError("the signature is constant: it tells no task from another")
-        return (centred / norm).float() @ self._matrix(vector.shape[-1]).to(vector.device)
-
-    def bits_of(self, vector: Tensor) -> Tensor:
-        """±1 bits of vectors (..., n): (..., bits); see `project` for what is refused."""
-        return torch.where(self.project(vector) >= 0, 1.0, -1.0)
-
-    def _matrix(self, length: int) -> Tensor:
-        if self._map.shape[0] != length:
-            self._map = key_bits(self.seed, torch.arange(length), self.bits, domain=2)
-        return self._map
-
-
-class Addresses:
-    """The head [key | content address] of a memory's joint vector: what is stored, what asks.
+    the linear map of least mean squared error for a task drawn at random and s of its samples:
+    centred on all tasks, deaf to what varies within tasks, and equal to Σ_t p_t κ_t where Σ p_t = 1
+    and p_t is its estimate of the chance of task t. Cov(m) needs no list of the m_t, since
+    Σ m mᵀ = link · keys⁺ · linkᵀ, exactly so up to as many tasks as key bits. All sums are free of
+    order. λ is 1 % of the mean variance of a feature in c; where no task gave more than one sample,
+    C̄ is taken as isotropic and half as large as Cov(m).
 
     Args:
-        seed: the memory's seed.
-        key_bits: bits that stand for a task's number.
-        signature_bits: bits of the content address; 0 for none.
+        keys: the memory's keys.
+        features: F.
+        dtype: of the sums.
+        device: where the sums live.
 
     Raises:
-        ConfigError: numbers of bits that nothing can be built from.
+        ConfigError: a number of features that nothing can be built from.
 
     Example:
-        >>> Addresses(seed=0, key_bits=64, signature_bits=0).head(task=3, signature=None).shape
-        torch.Size([64])
+        >>> address = ContentAddress(Keys(seed=0, bits=64), features=128)
+        >>> g = torch.Generator().manual_seed(0)
+        >>> data = torch.randn(3, 50, 8, generator=g) + 2 * torch.randn(3, 1, 8, generator=g)
+        >>> for task in range(3):
+        ...     address.learn(task, address.describe(data[task, 1:]))
+        >>> guess, _ = address.guess(data[:, :1])
+        >>> (guess @ address.keys.of(torch.arange(3)).T).argmax(1)
+        tensor([0, 1, 2])
+
+    Source:
+        Optimal linear associative memory: Kohonen, Ruohonen 1973; random features of a fixed
+        network read out by a pooled linear discriminant: McDonnell et al. 2023 (RanPAC,
+        arXiv 2307.02251).
     """
 
-    def __init__(self, *, seed: int, key_bits: int, signature_bits: int) -> None:
-        for name, bits, least in (("key", key_bits, 32), ("signature", signature_bits, 0)):
-            if isinstance(bits, bool) or not isinstance(bits, int) or bits < least:
-                raise ConfigError(f"{name}_bits must be at least {least}, got {bits!r}")
-        self.seed, self.key_bits, self.signature_bits = seed, key_bits, signature_bits
-        self.width = key_bits + signature_bits
-        self.key = slice(0, key_bits)
-        self.content = slice(key_bits, self.width)
-        self.signature_length = 0  # of every signature; 0 until there is one
-        self._content = ContentAddress(seed=seed, bits=signature_bits)
+    def __init__(
+        self,
+        keys: Keys,
+        *,
+        features: int,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if isinstance(features, bool) or not isinstance(features, int) or features < 1:
+            raise ConfigError(f"signature_features must be a whole number >= 0, got {features!r}")
+        self.keys, self.features = keys, features
+        self.length = 0  # of a sample; 0 until there is one
+        width = keys.bits + 1
+        try:
+            self.sums = {
+                "within": torch.zeros(features, features, dtype=dtype, device=device),
+                "link": torch.zeros(features, width, dtype=dtype, device=device),
+                "keys": torch.zeros(width, width, dtype=dtype, device=device),
+                "scale": torch.zeros(1, dtype=torch.float64, device=device),
+            }
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+            raise ConfigError(
+                f"no room or device for {features} signature features on '{device}': {error}"
+            ) from error
+        self._map = torch.zeros(0, features)  # R, made anew when a sample of another length comes
+        self._ready: _Solved | None = None
 
-    def keys(self, tasks: Tensor) -> Tensor:
-        """Keys of tasks (k,): ±1, (k, key_bits)."""
-        return key_bits(self.seed, tasks, self.key_bits)
+    @property
+    def count(self) -> int:
+        """Number of tasks learned."""
+        return int(self.sums["keys"][-1, -1])
 
-    def nearest(self, states: Tensor, tasks: int) -> tuple[Tensor, Tensor]:
-        """Of joint states (b, d): the task below `tasks` of nearest key (b,), and its overlap (b,).
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sums; independent of `count`. R and the read-out follow from them."""
+        return sum(value.numel() * value.element_size() for value in self.sums.values())
 
-        The overlap is negative where the negative of the key is what is near.
+    def describe(self, samples: Tensor) -> Description:
+        """What `learn` needs of one task's samples (s, n); nothing is changed.
+
+        Raises:
+            CueError: not finite samples of the length of all others, or all zero.
         """
-        overlaps = states[:, self.key] @ self.keys(torch.arange(tasks)).to(states).T / self.key_bits
-        nearest = overlaps.abs().argmax(-1)
-        return nearest, overlaps.gather(1, nearest[:, None])[:, 0]
-
-    def head(self, task: int, signature: Tensor | None) -> Tensor:
-        """±1 bits (width,) to store with a task; CueError for a signature that does not fit."""
-        if signature is None:  # the key goes on: as good as random, as no data asks for it
-            return key_bits(self.seed, torch.tensor([task]), self.width)[0]
-        self._check(signature)
-        if signature.ndim != 1:
-            raise CueError(f"store takes one signature (n,), got shape {tuple(signature.shape)}")
-        bits = self._content.bits_of(signature)
-        return torch.cat([self.keys(torch.tensor([task]))[0].to(bits), bits])
-
-    def cue(self, signature: Tensor, mean: Tensor, count: int) -> Tensor:
-        """Graded address bits of signatures (n,) or (b, n), centred on what is stored.
-
-        p − (1 − 1/k) μ (p·μ) / (μ·μ), with μ the mean (d,) of the k joint vectors stored.
-        """
-        self._check(signature)
-        if self.signature_length == 0:
-            raise CueError("no task was stored with a signature: give one to store(...)")
-        bits, mean = self._content.project(signature).to(mean), mean[self.content]
-        along = (bits @ mean) / mean.square().sum().clamp_min(1e-30)
-        return bits - (1 - 1 / count) * along[..., None] * mean
-
-    def _check(self, signature: Tensor) -> None:
-        if self.signature_bits == 0:
-            raise CueError("this memory has no content address: build it with signature_bits=512")
-        if not isinstance(signature, Tensor) or signature.ndim == 0:
-            raise CueError("a signature must be a floating tensor of shape (n,) or (batch, n)")
-        if self.signature_length not in (0, signature.shape[-1]):
+        samples = self._checked(samples)
+        if samples.ndim != 2:
             raise CueError(
-                f"the memory's signatures have length {self.signature_length}, got "
-                f"{signature.shape[-1]}: compute them in the same way for every store and recall"
+                f"store takes a signature (n,) or samples (s, n), got {tuple(samples.shape)}"
             )
+        scale = float(self.sums["scale"]) or 1 / float(samples.abs().max())
+        width = max(1, _CHUNK // self.features)
+        parts = torch.split(samples, width)
+        mean = torch.stack([self._project(p, scale).sum(0) for p in parts]).sum(0) / len(samples)
+        covariance = torch.zeros_like(self.sums["within"])
+        for part in parts:
+            rest = self._project(part, scale) - mean
+            covariance.addmm_(rest.T, rest, alpha=1 / len(samples))
+        if not bool(torch.isfinite(covariance).all()):
+            raise CueError(
+                "the signature is too large beside those stored before: compute them in the same "
+                "way for every store and recall"
+            )
+        return Description(mean=mean, covariance=covariance, scale=scale, length=samples.shape[-1])
+
+    def learn(self, task: int, described: Description) -> None:
+        """Add a task."""
+        self._add(task, described.mean, described.covariance, 1)
+        self.sums["scale"].fill_(described.scale)
+        self.length = described.length
+
+    def forget(self, task: int) -> None:
+        """Take a task out: its mean, up to rounding while there are no more tasks than key bits,
+        and an equal share of the covariances. A task that was never learned changes nothing."""
+        if self.count == 0:
+            return
+        decode = torch.linalg.pinv(self.sums["keys"].double(), hermitian=True)
+        key = self._with_one(task).double()
+        if float(key @ decode @ key) < 0.99:  # outside the span of the keys learned
+            return
+        mean = (self.sums["link"].double() @ (decode @ key)).to(self.sums["link"])
+        self._add(task, mean, self.sums["within"] / self.count, -1)
+        if self.count == 0:
+            for value in self.sums.values():
+                value.zero_()
+
+    def guess(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """κ̂ for sets of samples (b, s, n): (b, key bits), and how strange the sets are: (b,).
+
+        Strangeness is ‖c − Σ_t p_t m_t‖² / tr(C̄/s), what no mix of the tasks learned explains, in
+        units of what chance explains: about 1 for data of such a task.
+
+        Raises:
+            CueError: not finite samples of the length of all others, or nothing to compare with.
+            NumericalError: the sums are not finite.
+        """
+        samples = self._checked(samples)
+        if self.count == 0:
+            raise CueError("no task was stored with a signature: give one to store(...)")
+        scale = float(self.sums["scale"])
+        chunk = max(1, _CHUNK // (self.features * samples.shape[1]))
+        means = torch.cat([self._project(p, scale).mean(1) for p in torch.split(samples, chunk)])
+        solved = self._solved(samples.shape[1])
+        guess = solved.prior + (means - solved.centre) @ solved.readout
+        rest = means - torch.cat([guess, guess.new_ones(len(guess), 1)], -1) @ solved.decode
+        return guess, rest.square().sum(-1) / solved.spread
+
+    def _solved(self, samples: int) -> "_Solved":
+        """What a guess from so many samples needs; kept until something is learned."""
+        if self._ready is not None and self._ready.samples == samples:
+            return self._ready
+        within, link, keys = (self.sums[name].double() for name in ("within", "link", "keys"))
+        if not bool(torch.isfinite(within.sum() + link.sum() + keys.sum())):
+            raise NumericalError("the content address holds NaN or infinity: load a saved memory")
+        count = self.count
+        centre, prior = link[:, -1] / count, keys[-1, :-1] / count
+        decode = torch.linalg.pinv(keys, hermitian=True) @ link.T  # (key bits + 1, F)
+        between = link @ decode / count - torch.outer(centre, centre)
+        cross = link[:, :-1] / count - torch.outer(centre, prior)
+        noise = within / (count * samples)
+        level = noise.diagonal().mean()
+        if level > 0:
+            noise.diagonal().add_(_RIDGE * level)
+        else:  # half as large as what tells tasks apart, or as the only task's mean
+            level = (between.diagonal().mean() if count > 1 else centre.square().mean()) / 2
+            noise.diagonal().add_(level.clamp_min(1e-30))
+        if count == 1:
+            between.zero_()  # but for rounding
+        factor = torch.linalg.cholesky(between + noise)
+        parts = (
+            torch.cholesky_solve(cross, factor),
+            centre,
+            prior,
+            decode,
+            level * self.features,
+        )
+        self._ready = _Solved(samples, *(part.to(self.sums["link"]) for part in parts))
+        return self._ready
+
+    def _add(self, task: int, mean: Tensor, covariance: Tensor, sign: int) -> None:
+        key = self._with_one(task)
+        self.sums["within"].add_(covariance, alpha=sign)
+        self.sums["link"].addr_(mean, key, alpha=sign)
+        self.sums["keys"].addr_(key, key, alpha=sign)
+        self._ready = None
+
+    def _with_one(self, task: int) -> Tensor:
+        key = self.keys.of(torch.tensor([task]))[0].to(self.sums["link"])
+        return torch.cat([key, key.new_ones(1)])
+
+    def _checked(self, samples: Tensor) -> Tensor:
+        """Samples (..., n) on the sums' device; CueError for what are none."""
+        real = isinstance(samples, Tensor) and samples.is_floating_point() and samples.ndim > 0
+        if not real:
+            raise CueError(
+                "a signature must be a floating tensor: one vector (n,), or more samples of it"
+            )
+        if samples.numel() == 0 or not bool(torch.isfinite(samples).all()):
+            raise CueError("the signature is empty or holds NaN or infinity")
+        if not bool((samples != 0).flatten(-min(2, samples.ndim)).any(-1).all()):
+            raise CueError("the signature is all zeros: it tells no task from another")
+        if self.length not in (0, samples.shape[-1]):
+            raise CueError(
+                f"the memory's signatures have length {self.length}, got {samples.shape[-1]}: "
+                "compute them in the same way for every store and recall"
+            )
+        return samples.detach().to(self.sums["link"].device)
+
+    def _project(self, samples: Tensor, scale: float) -> Tensor:
+        """φ of samples (..., n), in units of scale: (..., F)."""
+        length = samples.shape[-1]
+        if len(self._map) != length:
+            words = random_words(self.keys.seed, np.arange(length), self.features, domain=2)
+            uniform = (words >> np.uint64(40)).astype(np.float32) / 2**23 - 1
+            self._map = torch.from_numpy(uniform).to(self.sums["link"])
+        scaled = (samples.double() * (scale / length**0.5)).to(self._map)
+        return torch.relu(scaled @ self._map)

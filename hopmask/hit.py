@@ -17,17 +17,22 @@ class Hit:
         residual: ρ of the answer, 0 for a memory, 1/4 for a 3-mixture, about 1 for noise.
         energy: E = −½ zᵀΨz of the joint state.
         steps: updates until the state stopped changing, over all basins visited.
-        converged: a fixed point, the residual of a memory, and a key that is exactly a task's.
-        margin: recall by data: F(next) − F(answer), F = penalty − ½ · agreement with the content
-            address in standard deviations of chance, next the best of the other basins visited and
-            of a random state; NaN for one attempt, and for recall by number or damaged mask.
-        known: converged, and the margin, where there is one, is at least 2 nats: the data tell the
-            answer from the other basins. False says "none of mine", or "I cannot tell".
+        converged: the residual of a memory, a key that is exactly a task's, and check bits that
+            prove every bit of the answer right.
+        margin: recall by data: F(next) − F(answer), F = penalty − w · agreement with the cue, which
+            includes the key that the content address guesses (see `search.py`), next the best of
+            the other basins visited, and no more than its penalty lies below a random state's; −∞
+            where no basin was a memory; NaN for one attempt, and for recall by number or damaged
+            mask.
+        known: converged, and by data: the margin is at least 2 (nats of entropy; a penalty in other
+            units asks for a rule of your own on `margin`) and the signature, where there is one, is
+            no stranger to the content address; by damaged mask: it agrees with the answer by 5
+            standard deviations of chance or more. False says "none of mine", or "I cannot tell".
+        unstable: spins of the answer that the energy alone would flip; the check bits mended them.
         trace: step by step record, if asked for.
 
     `converged` says that the answer is a memory, not that it is the right one: with a weak cue and
-    more memories than `attempts`, another may fit better. A memory filled beyond what its rule
-    holds (see `OverloadWarning`) can also settle a few bits away from what was stored.
+    more memories than `attempts`, another may fit better.
 
     Example:
         >>> from hopmask import MaskMemory
@@ -50,4 +55,5 @@ class Hit:
     converged: Any
     margin: Any
     known: Any
+    unstable: Any
     trace: Trace | None

@@ -1,4 +1,4 @@
-"""Layout: where key, address and each layer's mask lie in one joint ±1 vector."""
+"""Layout: where the key and each layer's mask lie in one joint ±1 vector."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -16,11 +16,11 @@ Size = int | tuple[int, ...]
 
 
 class Layout:
-    """The joint vector [key | address | layer 1 | layer 2 ...] and what may be put into it.
+    """The joint vector [key | layer 1 | layer 2 ...] and what may be put into it.
 
     Args:
         sizes: name of each layer -> number of bits, or shape, of its mask.
-        head: key and address bits together.
+        head: key bits.
 
     Raises:
         ConfigError: sizes that nothing can be built from.

@@ -45,7 +45,7 @@ def load(
     Source:
         hopmask's own file layout, described in `hopmask/storage.py`.
     """
-    meta, psi, mean, (count, *counters) = storage.read(path)
+    meta, psi, mean, (count, next_task, length), sums = storage.read(path)
     if rule is not None and not isinstance(rule, LearningRule):
         raise ConfigError(f"rule= takes a LearningRule object, got {rule!r}")
     if rule is not None and rule.name != meta["rule"]:
@@ -53,12 +53,13 @@ def load(
     reservoir = Reservoir(len(mean), rule=rule or rule_named(meta["rule"]), device="meta")
     try:
         reservoir.psi, reservoir.mean, reservoir.count = psi.to(device), mean.to(device), count
+        sums = {name: value.to(device) for name, value in sums.items()}
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise ConfigError(f"cannot put the memory on device '{device}': {error}") from error
     if meta.get("kind") == "reservoir":
         return reservoir
     try:
-        return MaskMemory._restored(meta, reservoir, *counters)
+        return MaskMemory._restored(meta, reservoir, next_task, length, sums)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptStoreError(
             f"{path}: its description does not fit its matrix ({error}). Nothing was loaded"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hopmask import storage
-from hopmask.address import Addresses
+from hopmask.address import STRANGE, ContentAddress, Description
 from hopmask.errors import (
     ConfigError,
     CueError,
@@ -18,29 +18,36 @@ from hopmask.errors import (
     OverloadWarning,
     UnknownTaskError,
 )
+from hopmask.health import LoadReport
 from hopmask.hit import Hit
+from hopmask.keys import Keys
 from hopmask.layout import Layout, Masks, Size
+from hopmask.parity import CHECK_BITS, MENDED, Parity
 from hopmask.recall import SETTLE, Dynamics, descend
 from hopmask.reservoir import Reservoir
 from hopmask.rules import LearningRule
-from hopmask.search import CLEAR, Found
+from hopmask.search import CLEAR, RESIDUAL_TOLERANCE, Found
 
 MaskPenalty = Callable[[Masks], Tensor]
+_BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
+_NEAR = 0.8  # overlap with a key from which on it is that key, but for a few spins
 
 
 class MaskMemory:
     """Supermasks of many tasks in constant space, recalled by number, by damage, or by data.
 
-    Key bits, address bits and the masks of all layers form one ±1 vector in one reservoir, so
-    layers can never disagree about the task. What is kept is Ψ, μ and a counter, however many
-    tasks there are.
+    Key bits and the masks of all layers form one ±1 vector in one reservoir, so layers can never
+    disagree about the task. What is kept is Ψ, μ, the sums of the content address (from a task's
+    data to its key) and counters, however many tasks there are.
 
     Args:
         sizes: name of each layer -> number of bits, or shape, of its mask. Fixed for life.
         rule: learning rule, by name or as an object.
-        seed: makes the keys and the map of the content address.
-        key_bits: bits that stand for a task's number.
-        signature_bits: bits of the content address; 0 for none.
+        seed: makes the keys and the features of the content address.
+        key_bits: bits that stand for a task's number. The content address is exact for as many
+            tasks, and goes on approximately beyond.
+        signature_features: random features of the content address; 0 for none. More tell tasks
+            apart that are more alike; their sums take about (features + key_bits)² numbers.
         dtype: torch.float32 or torch.float64.
         device: where Ψ lives.
 
@@ -66,18 +73,26 @@ class MaskMemory:
         *,
         rule: str | LearningRule = "storkey",
         seed: int = 0,
-        key_bits: int = 128,
-        signature_bits: int = 512,
+        key_bits: int = 256,
+        signature_features: int = 1024,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ConfigError(f"seed must be an integer >= 0, got {seed!r}")
-        self.seed, self.key_bits, self.signature_bits = seed, key_bits, signature_bits
-        self._addresses = Addresses(seed=seed, key_bits=key_bits, signature_bits=signature_bits)
-        self._layout = Layout(sizes, head=self._addresses.width)
+        self.seed, self.key_bits, self.signature_features = seed, key_bits, signature_features
+        self._keys = Keys(seed=seed, bits=key_bits)
+        self._layout = Layout(sizes, head=key_bits + CHECK_BITS)
+        self._parity = Parity(
+            seed=seed, size=self._layout.size, where=slice(key_bits, key_bits + CHECK_BITS)
+        )
         self._next = 0  # number of the next task; ahead of `count` once one was forgotten
         self.reservoir = Reservoir(self._layout.size, rule=rule, dtype=dtype, device=device)
+        self._address: ContentAddress | None = None
+        if signature_features != 0:
+            self._address = ContentAddress(
+                self._keys, features=signature_features, dtype=dtype, device=device
+            )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -96,50 +111,86 @@ class MaskMemory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the state, Ψ, μ and counters; independent of `count`.
+        """Bytes of the state: Ψ, μ, the address's sums and counters; independent of `count`.
 
-        Not in it, because it follows from the seed: the content address's map, (signature length) ×
-        signature_bits float32, made when a signature is first given and dropped with the object.
+        Not in it, because they follow from the seed and the state: the address's random map,
+        (length of a signature) × features, and its read-out, features × key bits.
         """
-        return self.reservoir.nbytes
+        return self.reservoir.nbytes + (self._address.nbytes if self._address else 0)
 
     def store(self, masks: Mapping[str, Tensor], *, signature: Tensor | None = None) -> int:
         """Store one task's masks; they are not kept.
 
         Args:
             masks: name -> bool or {0, 1} of the layer's size; every layer, no other.
-            signature: content address: any real vector (n,) that later data of the same task
-                resembles, for example its mean input. Without one, `recall(signature=...)` cannot
-                find the task. All signatures of a memory have one length.
+            signature: what the task's data look like, for the content address: one real vector
+                (n,), or, better, many samples of it (s, n), such as the task's images: from their
+                spread the address learns what to ignore. Without one, `recall(signature=...)`
+                cannot find the task. All signatures of a memory have one length n.
 
         Returns:
             The task's number: 0, 1, 2 ...
 
         Raises:
             MaskError: a wrong name, size, type or value.
-            CueError: a signature that is not a finite, varying vector, that differs in length from
-                the memory's others, or that has no bits here.
+            CueError: a signature that is not finite or all zero, that differs in length from the
+                memory's others, or that has no address here.
             DuplicateError: the same masks are stored already.
 
         Warns:
-            OverloadWarning: the memory is too full to hold the masks exactly.
+            OverloadWarning: the memory is too full to hold the masks exactly, or the next ones.
         """
-        body = self._body_of(masks)
-        task = self._next
-        pattern = self._blank(1)[0]
-        pattern[: self._addresses.width] = self._addresses.head(task, signature)
-        pattern[self._layout.body] = body
+        body, described = self._body_of(masks), self._described(signature)
         self._refuse_duplicate(body)
-        held = self.count
-        try:
-            self.reservoir.store(pattern)
-        finally:  # a warning turned into an error comes after the pattern was stored
-            if self.count > held:
-                self._next = task + 1
-                if signature is not None:
-                    self._addresses.signature_length = signature.shape[-1]
-        self._warn_if_full(task)
-        return task
+        self._write(self._next, body, described)
+        return self._next - 1
+
+    def replace(
+        self, task: int, masks: Mapping[str, Tensor], *, signature: Tensor | None = None
+    ) -> None:
+        """Store a task anew under its number: what it was is forgotten first.
+
+        Args:
+            task: number of a stored task.
+            masks: as in `store`.
+            signature: as in `store`.
+
+        Raises:
+            NotForgettableError: the rule has no exact inverse; nothing was changed.
+            UnknownTaskError, MaskError, CueError, DuplicateError: as in `forget` and `store`;
+                nothing was changed.
+
+        Example:
+            >>> memory = MaskMemory({"hidden": 256}, rule="hebbian")
+            >>> memory.store({"hidden": torch.arange(256) % 3 == 0})
+            0
+            >>> memory.replace(0, {"hidden": torch.arange(256) % 5 == 0})
+            >>> int(memory.recall(task=0).masks["hidden"].sum())
+            52
+        """
+        described, body = self._described(signature), self._body_of(masks)
+        self._refuse_duplicate(body, but=self._known_task(task))
+        self.forget(task)
+        self._write(task, body, described)
+
+    def _described(self, signature: Tensor | None) -> Description | None:
+        """What the content address will need of a signature (n,) or (s, n)."""
+        if signature is None:
+            return None
+        address = self._require_address()
+        one = isinstance(signature, Tensor) and signature.ndim == 1
+        return address.describe(signature[None] if one else signature)
+
+    def _write(self, task: int, body: Tensor, described: Description | None) -> None:
+        pattern = self._blank(1)
+        pattern[:, self._keys.where] = self._keys.of(torch.tensor([task])).to(pattern)
+        pattern[:, self._layout.body] = body
+        self._parity.seal(pattern)
+        self.reservoir._write(pattern[0])
+        self._next = max(self._next, task + 1)
+        if described is not None and self._address is not None:
+            self._address.learn(task, described)
+        self._warn_if_full(task, pattern)
 
     def recall(
         self,
@@ -156,16 +207,17 @@ class MaskMemory:
     ) -> Hit:
         """Recall one task's masks, all layers together.
 
-        Give a task's number, a damaged mask, data through `signature` and `penalty`, or any of them
-        together. With a signature or a penalty the answer is the memory of lowest
-        penalty − ½ · agreement among at most `attempts` basins: the content address points, the
-        gradient of the penalty at μ points, and the penalty decides.
+        Give a task's number, a damaged mask, both, or data through `signature` and `penalty`, with
+        or without a damaged mask. With a signature or a penalty the answer is the memory of lowest
+        penalty − w · agreement with the cue (see `search.py`) among at most `attempts` basins: the
+        content address points, the gradient of the penalty at μ points, and both decide.
 
         Args:
             task: number of the task.
             cue: name -> values in [0, 1], (size,) or (batch, size): 0.5 where a bit is unknown;
                 layers may be missing.
-            signature: (n,) or (batch, n), as given to `store`.
+            signature: (n,), or (batch, n) for so many recalls, or (batch, s, n): s samples of the
+                data of each. Of the length given to `store`.
             penalty: differentiable; takes name -> masks in [0, 1], with the batch dimension of cue
                 or signature if these have one, and returns a scalar, or (batch,).
             dynamics: parts of each descent.
@@ -188,10 +240,17 @@ class MaskMemory:
         Source:
             Wortsman et al. 2020 (arXiv 2006.14769), section 3.5.
         """
+        self.reservoir._require_patterns()
+        if task is not None and not (signature is None and penalty is None):
+            raise CueError(
+                "task= names the memory: leave it out to recall by signature= or penalty=, or "
+                "leave these out"
+            )
+        guess, strange = (None, None) if signature is None else self._guessed(signature)
         found, flat = self._seek(
             task=task,
             cue=cue,
-            signature=signature,
+            guess=guess,
             penalty=penalty,
             dynamics=dynamics,
             attempts=attempts,
@@ -199,8 +258,15 @@ class MaskMemory:
             batch=batch,
             trace=trace,
         )
-        tasks, _ = self._addresses.nearest(found.state, self._next)
+        tasks, _ = self._keys.nearest(found.state, self._next)
         masks = {n: m > 0.5 for n, m in self._layout.split((1 + found.state) / 2).items()}
+        known = found.verified
+        if penalty is not None or signature is not None:
+            known = known & (found.margin >= CLEAR)
+        elif cue is not None:
+            known = known & (found.agreement >= _BEYOND_CHANCE)
+        if strange is not None:
+            known = known & (strange.to(known.device) < STRANGE)
         return Hit(
             masks={n: m[0] for n, m in masks.items()} if flat else masks,
             task=_plain(tasks, flat),
@@ -209,7 +275,8 @@ class MaskMemory:
             steps=_plain(found.steps, flat),
             converged=_plain(found.verified, flat),
             margin=_plain(found.margin, flat),
-            known=_plain(found.verified & ~(found.margin < CLEAR), flat),
+            known=_plain(known, flat),
+            unstable=_plain(self.reservoir.unstable(found.state), flat),
             trace=found.trace,
         )
 
@@ -236,6 +303,53 @@ class MaskMemory:
                 "the memory is too full"
             )
         self.reservoir.forget(found.state[0])
+        if self._address is not None:
+            self._address.forget(task)
+
+    def report(self, *, sample: int = 32) -> LoadReport:
+        """Recall some tasks by their number and measure how safely the memory holds them.
+
+        Args:
+            sample: how many, spread evenly over the numbers given so far.
+
+        Raises:
+            EmptyMemoryError: nothing is stored.
+            ConfigError: a sample below 1.
+
+        Example:
+            >>> memory = MaskMemory({"hidden": 256})
+            >>> memory.store({"hidden": torch.arange(256) % 3 == 0})
+            0
+            >>> memory.report().tasks
+            1
+        """
+        if isinstance(sample, bool) or not isinstance(sample, int) or sample < 1:
+            raise ConfigError(f"a report needs a sample of at least 1 task, got {sample!r}")
+        self.reservoir._require_patterns()
+        tasks = torch.linspace(0, self._next - 1, min(sample, self._next)).round().long()
+        cue = self._blank(len(tasks))
+        cue[:, self._keys.where] = self._keys.of(tasks).to(cue)
+        landscape = self.reservoir._landscape(None, len(tasks)).holding(cue)
+        state, verified = self._verified(descend(landscape, cue, SETTLE).state)
+        found, _ = self._keys.nearest(state, self._next)
+        held = verified & (found == tasks.to(found))
+        unstable = self.reservoir.unstable(state[held])
+        return LoadReport(
+            rule=self.reservoir.rule.name,
+            tasks=self.count,
+            spins=self.reservoir.size,
+            load=self.reservoir.load,
+            nbytes=self.nbytes,
+            packed_nbytes=self.count * -(-self._bits // 8),
+            sampled=len(tasks),
+            recalled=float(held.double().mean()),
+            unstable=int(unstable.max()) if len(unstable) else 0,
+        )
+
+    @property
+    def _bits(self) -> int:
+        """Bits of one task's masks."""
+        return self._layout.body.stop - self._layout.body.start
 
     def overlap(self, states: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
         """Overlap (1/n) Σ z z' of the mask bits of joint states with given masks.
@@ -269,13 +383,20 @@ class MaskMemory:
             "layers": [[name, list(shape)] for name, shape in self.shapes.items()],
             "seed": self.seed,
             "key_bits": self.key_bits,
-            "signature_bits": self.signature_bits,
+            "signature_features": self.signature_features,
         }
-        storage.write(path, meta, self.reservoir, (self._next, self._addresses.signature_length))
+        length = self._address.length if self._address else 0
+        sums = self._address.sums if self._address else {}
+        storage.write(path, meta, self.reservoir, (self._next, length), sums)
 
     @classmethod
     def _restored(
-        cls, meta: dict[str, Any], reservoir: Reservoir, next_task: int, signature_length: int
+        cls,
+        meta: dict[str, Any],
+        reservoir: Reservoir,
+        next_task: int,
+        signature_length: int,
+        sums: dict[str, Tensor],
     ) -> "MaskMemory":
         """A memory around a reservoir read from a file; `hopmask.load` is the public door."""
         memory = cls(
@@ -283,7 +404,8 @@ class MaskMemory:
             rule=reservoir.rule,
             seed=meta["seed"],
             key_bits=meta["key_bits"],
-            signature_bits=meta["signature_bits"],
+            signature_features=meta["signature_features"],
+            dtype=reservoir.dtype,
             device="meta",
         )
         if memory.reservoir.size != reservoir.size or not next_task >= reservoir.count:
@@ -292,7 +414,13 @@ class MaskMemory:
             )
         memory.reservoir = reservoir
         memory._next = next_task
-        memory._addresses.signature_length = signature_length
+        empty = memory._address.sums if memory._address else {}
+        if {n: (v.shape, v.dtype) for n, v in empty.items()} != {
+            n: (v.shape, v.dtype) for n, v in sums.items()
+        }:
+            raise ConfigError("the sums of its content address do not fit its numbers of bits")
+        if memory._address is not None:
+            memory._address.sums, memory._address.length = sums, signature_length
         return memory
 
     def _seek(
@@ -300,7 +428,7 @@ class MaskMemory:
         *,
         task: int | None = None,
         cue: Mapping[str, Tensor] | None = None,
-        signature: Tensor | None = None,
+        guess: Tensor | None = None,
         penalty: MaskPenalty | None = None,
         dynamics: Sequence[Dynamics] = SETTLE,
         attempts: int = 8,
@@ -311,7 +439,7 @@ class MaskMemory:
         """The joint states found, and whether the caller asked for one answer, not a batch."""
         self.reservoir._require_patterns()
         task = None if task is None else self._known_task(task)
-        joined, batched = self._cue(task, cue, signature)
+        joined, batched = self._cue(task, cue, guess)
         if joined is None and penalty is None:
             raise CueError("recall needs task=, cue=, signature= or penalty=, got none of them")
         if batch is not None and (joined is not None or not isinstance(batch, int) or batch < 1):
@@ -326,28 +454,38 @@ class MaskMemory:
             value = penalty({name: mask[0] for name, mask in masks.items()})  # type: ignore[misc]
             return value[None] if isinstance(value, Tensor) and value.ndim == 0 else value
 
+        keys = self._keys.of(torch.arange(self._next)).to(self.reservoir.mean)
+        tried = torch.zeros(rows, self._next, dtype=torch.bool, device=keys.device)
+
         def check(state: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-            tasks, agreement = self._addresses.nearest(state, self._next)
-            exact = agreement.abs() == 1
+            tasks, agreement = self._keys.nearest(state, self._next)
+            near = agreement.abs() > _NEAR
             toward = self.reservoir.mean if joined is None else joined[rows]
-            wrong = torch.where(exact, agreement < 0, (state * toward).sum(-1) < 0)
-            state = torch.where(wrong[:, None], -state, state)
-            verified = self.reservoir.is_memory(state) & exact
+            wrong = torch.where(near, agreement < 0, (state * toward).sum(-1) < 0)
+            state, verified = self._verified(torch.where(wrong[:, None], -state, state))
+            tried[rows[verified], tasks[verified]] = True
             return state, verified if task is None else verified & (tasks == task)
 
-        def resolve(state: Tensor) -> Tensor:
-            """The key of the strongest memory in a mixture, as a cue."""
-            start = torch.zeros_like(state)
-            tasks, _ = self._addresses.nearest(state, self._next)
-            start[:, self._addresses.key] = self._addresses.keys(tasks).to(state)
-            return start
+        def propose(start: Tensor, rows: Tensor) -> Tensor:
+            """The key, of those not tried, that the start points at most."""
+            pointed = (start[:, self._keys.where] @ keys.T).masked_fill(tried[rows], -torch.inf)
+            chosen = pointed.argmax(-1)
+            tried[rows, chosen] = True
+            cue = torch.zeros_like(start)
+            cue[:, self._keys.where] = keys[chosen]
+            return cue
 
-        choose = penalty is not None or signature is not None
+        held = None
+        if task is not None:
+            held = self._blank(rows)
+            held[:, self._keys.where] = self._keys.of(torch.tensor([task])).to(held)
+        choose = penalty is not None or guess is not None
         found = self.reservoir._seek(
             cue=joined,
             penalty=on_masks if penalty is not None else None,
             check=check,
-            resolve=resolve if choose else None,
+            held=held,
+            propose=propose if choose else None,
             dynamics=dynamics,
             attempts=attempts if choose or task is not None else 1,
             compare=choose,
@@ -357,16 +495,23 @@ class MaskMemory:
         )
         return found, flat
 
+    def _verified(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """States (b, d) with their last wrong spins mended, and which are memories, bit for bit."""
+        firm = state * self.reservoir.rule.field(self.reservoir.psi, state)
+        state = self._parity.mended(state, firm)
+        _, agreement = self._keys.nearest(state, self._next)
+        near = self.reservoir.residual(state) <= RESIDUAL_TOLERANCE
+        return state, self._parity.holds(state) & (agreement == 1) & near
+
     def _cue(
-        self, task: int | None, cue: Mapping[str, Tensor] | None, signature: Tensor | None
+        self, task: int | None, cue: Mapping[str, Tensor] | None, guess: Tensor | None
     ) -> tuple[Tensor | None, bool]:
         """The joint cue (batch, d), 0 where nothing is known, and whether it came as a batch."""
         parts: list[tuple[slice, Tensor]] = []
         if task is not None:
-            parts.append((self._addresses.key, self._addresses.keys(torch.tensor([task]))[0]))
-        if signature is not None:
-            graded = self._addresses.cue(signature, self.reservoir.mean, self.count)
-            parts.append((self._addresses.content, graded))
+            parts.append((self._keys.where, self._keys.of(torch.tensor([task]))[0]))
+        if guess is not None:
+            parts.append((self._keys.where, guess))
         if cue is not None:
             parts.extend(self._layout.levels(cue))
         if not parts:
@@ -380,6 +525,22 @@ class MaskMemory:
             joined[:, where] = part.to(joined)
         return joined, batched
 
+    def _guessed(self, signature: Tensor) -> tuple[Tensor, Tensor]:
+        """Key bits that the address guesses, (key bits,) or (batch, key bits), and strangeness."""
+        address = self._require_address()
+        if not isinstance(signature, Tensor) or not 1 <= signature.ndim <= 3:
+            raise CueError("a signature must be a tensor (n,), (batch, n) or (batch, samples, n)")
+        sets = signature if signature.ndim == 3 else signature.reshape(-1, 1, signature.shape[-1])
+        guess, strange = address.guess(sets)
+        return (guess[0], strange) if signature.ndim == 1 else (guess, strange)
+
+    def _require_address(self) -> ContentAddress:
+        if self._address is None:
+            raise CueError(
+                "this memory has no content address: build it with signature_features=1024"
+            )
+        return self._address
+
     def _known_task(self, task: int) -> int:
         try:
             number = -1 if isinstance(task, bool) else index(task)
@@ -391,22 +552,42 @@ class MaskMemory:
             )
         return number
 
-    def _warn_if_full(self, task: int) -> None:
-        """Recall one earlier task, another one at each store; warn if it cannot be."""
-        if task == 0:
-            return
-        earlier = task * 40503 % 65521 % task
-        found, _ = self._seek(task=earlier, attempts=1)
-        if not bool(found.verified[0]) and self._next == self.count:
+    def _warn_if_full(self, task: int, pattern: Tensor) -> None:
+        """Recall one earlier task, another one at each store; warn if it is lost, or about to be.
+
+        About to be: as many of its spins, or of the newest pattern's, are unstable as the check
+        bits can mend.
+        """
+        load = (
+            f"{self.count} tasks, rule '{self.reservoir.rule.name}', {self.reservoir.size} spins, "
+            f"load {self.reservoir.load:.3f}"
+        )
+        remedy = "Use a larger memory" + (
+            "" if self.reservoir.rule.name == "projection" else " or rule 'projection'"
+        )
+        worst = int(self.reservoir.unstable(pattern)[0])
+        if worst > MENDED:
+            lost = f"task {task} is stored, but {worst} of its spins would flip"
+        elif task and self._next == self.count:  # none was forgotten: the one asked is there
+            earlier = task * 40503 % 65521 % task
+            found, _ = self._seek(task=earlier, attempts=1)
+            worst = max(worst, int(self.reservoir.unstable(found.state)[0]))
+            lost = "" if bool(found.verified[0]) else f"task {earlier} is no longer recalled"
+        else:
+            lost = ""
+        if lost:
             warnings.warn(
-                f"task {earlier} of {task + 1} is no longer recalled exactly (rule "
-                f"'{self.reservoir.rule.name}', {self.reservoir.size} spins, load "
-                f"{self.reservoir.load:.3f}): the memory is too full. Use a larger one",
+                f"the memory is too full ({load}): {lost}. {remedy}", OverloadWarning, stacklevel=4
+            )
+        elif worst >= MENDED:
+            warnings.warn(
+                f"the memory is full ({load}): {worst} spins of a task would flip but for the "
+                f"check bits, which mend no more. {remedy} before the next task",
                 OverloadWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
-    def _refuse_duplicate(self, body: Tensor) -> None:
+    def _refuse_duplicate(self, body: Tensor, *, but: int | None = None) -> None:
         """Raise DuplicateError if these very masks are stored, whatever their key."""
         if self.count == 0:
             return
@@ -416,9 +597,10 @@ class MaskMemory:
         if bool((answer * body <= 0).any()):
             return
         state = descend(self.reservoir._landscape(None, 1), probe, SETTLE).state
-        tasks, agreement = self._addresses.nearest(state, self._next)
-        if agreement[0] > 0 and bool((state[0, self._layout.body] == body).all()):
-            task = int(tasks[0])
+        tasks, agreement = self._keys.nearest(state, self._next)
+        task = int(tasks[0])
+        same = bool((state[0, self._layout.body] == body).all())
+        if agreement[0] > 0 and same and task != but:
             raise DuplicateError(
                 f"these masks are stored already, as task {task}: a second copy would distort "
                 f"both. Nothing was stored; use recall(task={task})"

@@ -5,6 +5,7 @@ The landscape is the energy E(z) = −½ zᵀΨz and a penalty, any differentiab
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -28,7 +29,8 @@ class Landscape:
     """The energy that a descent sees: Ψ with memories already tried taken out, and a penalty.
 
     Deflation: h ← Ψz − Σ_c u_c (u_c·z), where u_c is an orthonormal basis of the rejected states.
-    Ψ itself is never copied or changed.
+    Spins that are held, such as those of a key that is known for sure, feel a field of the size of
+    the largest toward their value. Ψ itself is never copied or changed.
     """
 
     def __init__(
@@ -36,10 +38,21 @@ class Landscape:
     ) -> None:
         self.rule, self.psi, self.mean, self.penalty = rule, psi, mean, penalty
         self.rejected = psi.new_zeros(0, batch, psi.shape[0])  # (r, b, d), orthonormal over r
+        self.held: Tensor | None = None  # ±1, 0 where a spin is free, (b, d)
 
     def field(self, state: Tensor) -> Tensor:
-        """Deflated local field of states (b, d)."""
-        return self.outside(self.rule.field(self.psi, state))
+        """Deflated local field of states (b, d), with spins held."""
+        field = self.outside(self.rule.field(self.psi, state))
+        if self.held is None:
+            return field
+        strongest = field.abs().amax(-1, keepdim=True)
+        return torch.where(self.held != 0, self.held * strongest, field)
+
+    def holding(self, spins: Tensor) -> "Landscape":
+        """The same with some spins held, ±1, and 0 where they are free, (b, d)."""
+        other = copy(self)
+        other.held = spins
+        return other
 
     def outside(self, state: Tensor) -> Tensor:
         """States (b, d) without their part in the rejected span."""
@@ -68,6 +81,7 @@ class Landscape:
 
         some = Landscape(self.rule, self.psi, self.mean, part if penalty else None, len(rows))
         some.rejected = self.rejected[:, rows]
+        some.held = None if self.held is None else self.held[rows]
         return some
 
     def slope(self, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -286,6 +300,8 @@ class SignPolish:
         return (sign(landscape.field(work[0]), work[0]),)
 
 
+_CALM = 3  # steps without a change of sign after which a firm state has settled
+_FIRM = 0.92  # root mean square from which on a state is firm; annealed mixtures stay below
 _STILL = 1e-3  # change of a state, relative to its length, that counts as none
 
 SETTLE: tuple[Dynamics, ...] = (MeanField(), SignPolish())
@@ -331,24 +347,43 @@ class Descent:
 def descend(
     landscape: Landscape, start: Tensor, dynamics: Sequence[Dynamics], *, trace: bool = False
 ) -> Descent:
-    """Run the dynamics one after the other from `start` (b, d): the one loop of every recall."""
-    state = start
+    """Run the dynamics one after the other from `start` (b, d): the one loop of every recall.
+
+    A row leaves a part that settles once it stands still, or its signs have been the same for some
+    steps or go round in a circle of two; rows that left take no more work.
+    """
+    state = start.clone(memory_format=torch.contiguous_format)
     spins = sign(state, torch.ones_like(state))
-    changed = torch.zeros(state.shape[0], dtype=torch.long, device=state.device)
-    path = [state]
-    step = 0
+    taken = torch.zeros(len(state), dtype=torch.long, device=state.device)  # steps of each row
+    changed = torch.zeros_like(taken)
+    path = [start]
     for part in dynamics:
-        work = part.begin(landscape, state)
+        rows = torch.arange(len(state), device=state.device)  # those at work
+        work, here = part.begin(landscape, state.clone()), landscape
+        calm = torch.zeros_like(changed)
+        older = torch.zeros_like(spins)
         for t in range(part.steps):
-            last, work = work[0], part.step(landscape, work, t)
-            step += 1
-            before, spins = spins, sign(work[0], spins)
-            changed = torch.where((spins != before).any(-1), step, changed)
+            last, work = work[0], part.step(here, work, t)
+            taken[rows] += 1
+            before, now = spins[rows], sign(work[0], spins[rows])
+            moved = (now != before).any(-1)
+            changed[rows] = torch.where(moved, taken[rows], changed[rows])
+            spins[rows], state[rows] = now, work[0]
             if trace:
-                path.append(work[0])
-            if part.settles and _still(last, work[0]):
+                path.append(state.clone())
+            if not part.settles:
+                continue
+            calm = torch.where(moved, 0, calm + 1)
+            firm = work[0].norm(dim=-1) > _FIRM * work[0].shape[-1] ** 0.5
+            left = _still(last, work[0]) | (firm & ((calm >= _CALM) | (now == older).all(-1)))
+            stay = (~left).nonzero()[:, 0]
+            if len(stay) == 0:
                 break
-        state = work[0]
+            if len(stay) < len(rows):
+                here = here.narrowed(stay)
+                rows, calm, before = rows[stay], calm[stay], before[stay]
+                work = tuple(part_of[stay] for part_of in work)
+            older = before
     _finite(state)
     return Descent(state=spins, steps=changed, path=torch.stack(path) if trace else start[:0])
 
@@ -361,6 +396,6 @@ def _finite(state: Tensor) -> None:
         )
 
 
-def _still(before: Tensor, after: Tensor) -> bool:
+def _still(before: Tensor, after: Tensor) -> Tensor:
     change, size = (after - before).norm(dim=-1), after.norm(dim=-1)
-    return bool((change <= _STILL * size).all())
+    return torch.le(change, _STILL * size)

@@ -20,7 +20,7 @@ from hopmask.errors import (
 )
 from hopmask.recall import SETTLE, Dynamics, Landscape, Penalty
 from hopmask.rules import LearningRule, rule_named
-from hopmask.search import RESIDUAL_TOLERANCE, Check, Found, Resolve, Trace, search
+from hopmask.search import RESIDUAL_TOLERANCE, Check, Found, Propose, Trace, search
 from hopmask.spins import check_spins, to_spins
 
 _DUPLICATE_RESIDUAL = 0.2  # a fixed point this close to the stored span is a stored pattern
@@ -145,6 +145,19 @@ class Reservoir:
             self._store_one(pattern)
 
     def _store_one(self, pattern: Tensor) -> None:
+        self._write(pattern)
+        wrong = int(self.unstable(pattern))
+        if wrong:
+            warnings.warn(
+                f"pattern {self.count - 1} is stored but not stable: {wrong} of {self.size} spins "
+                f"would flip (rule '{self.rule.name}', load {self.load:.3f}). Recalls will be "
+                "inexact: use a larger reservoir or rule 'projection'",
+                OverloadWarning,
+                stacklevel=3,
+            )
+
+    def _write(self, pattern: Tensor) -> None:
+        """Store one pattern (d,) that is valid; refuse duplicates and a Ψ that is not finite."""
         field = self.rule.field(self.psi, pattern)
         if not bool(torch.isfinite(field).all()):
             raise NumericalError("Ψ holds NaN or infinity: nothing was stored. Load a saved memory")
@@ -157,15 +170,10 @@ class Reservoir:
         self.rule.update(self.psi, pattern)
         self.count += 1
         self.mean += (pattern - self.mean) / self.count
-        if not bool(self._stable(pattern)):
-            wrong = int((self.rule.field(self.psi, pattern) * pattern <= 0).sum())
-            warnings.warn(
-                f"pattern {self.count - 1} is stored but not stable: {wrong} of {self.size} spins "
-                f"would flip (rule '{self.rule.name}', load {self.load:.3f}). Recalls will be "
-                "inexact: use a larger reservoir or rule 'projection'",
-                OverloadWarning,
-                stacklevel=3,
-            )
+
+    def unstable(self, state: Tensor) -> Tensor:
+        """How many spins of ±1 states (..., d) the energy would flip, z_i h_i <= 0; (...)."""
+        return (self.rule.field(self.psi, state) * state <= 0).sum(-1)
 
     def forget(self, spins: Tensor) -> None:
         """Take one stored pattern out again, exactly.
@@ -217,7 +225,6 @@ class Reservoir:
         penalty: Callable[[Tensor], Tensor] | None = None,
         dynamics: Sequence[Dynamics] = SETTLE,
         attempts: int = 8,
-        clear: float = torch.inf,
         trace: bool = False,
     ) -> SpinHit:
         """Recall stored patterns from damaged ones, from a penalty, or from both.
@@ -229,11 +236,10 @@ class Reservoir:
             cue: (d,) or (batch, d) in [-1, 1], or bool; 0 where a spin is unknown.
             penalty: differentiable; takes spins in [-1, 1] of the cue's shape ((d,) without a cue)
                 and returns a scalar, or (batch,) for a batch. The answer is the memory that
-                minimises penalty − ½ · agreement with the cue among the basins visited.
+                minimises penalty − w · agreement with the cue (see `search.py`) among the basins
+                visited.
             dynamics: parts of each descent, run in order.
             attempts: with a penalty, how many basins to visit at most.
-            clear: visit no more basins once the best is ahead of the next by this margin, in the
-                penalty's units; default: visit all `attempts`.
             trace: record energy, penalty, overlap and state at every step.
 
         Returns:
@@ -273,11 +279,12 @@ class Reservoir:
             cue=cue,
             penalty=flat if penalty is not None else None,
             check=check,
-            resolve=None,
+            held=None,
+            propose=None,
             dynamics=dynamics,
             attempts=attempts if penalty is not None else 1,
             compare=penalty is not None,
-            clear=clear,
+            clear=torch.inf,
             trace=trace,
             batch=batch,
         )
@@ -296,7 +303,8 @@ class Reservoir:
         cue: Tensor | None,
         penalty: Penalty | None,
         check: Check,
-        resolve: Resolve | None,
+        held: Tensor | None,
+        propose: Propose | None,
         dynamics: Sequence[Dynamics],
         attempts: int,
         compare: bool,
@@ -325,7 +333,8 @@ class Reservoir:
             self._landscape(penalty, batch),
             cue=cue,
             check=check,
-            resolve=None if dynamics[0].from_mean else resolve,
+            held=held,
+            propose=None if dynamics[0].from_mean else propose,
             count=self.count,
             dynamics=dynamics,
             attempts=attempts,
@@ -342,7 +351,7 @@ class Reservoir:
     def is_memory(self, state: Tensor) -> Tensor:
         """Whether ±1 states (b, d) are fixed points with the residual of a memory; (b,)."""
         near = self.rule.residual(self.psi, state) <= RESIDUAL_TOLERANCE
-        return self._stable(state) & near
+        return (self.unstable(state) == 0) & near
 
     def save(self, path: str | Path) -> None:
         """Write the reservoir to an HDF5 file, whole or not at all; `hopmask.load` reads it.
@@ -351,9 +360,6 @@ class Reservoir:
             StoreFileError: the file cannot be written.
         """
         storage.write(path, {"kind": "reservoir"}, self)
-
-    def _stable(self, state: Tensor) -> Tensor:
-        return (self.rule.field(self.psi, state) * state > 0).all(-1)
 
     def _require_patterns(self) -> None:
         """Raise EmptyMemoryError if nothing is stored."""

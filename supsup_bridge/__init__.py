@@ -4,7 +4,6 @@ from supsup_bridge.bank import MaskBank, Stored
 from supsup_bridge.binarise import Threshold, TopK, erdos_renyi
 from supsup_bridge.datasets import DataError
 from supsup_bridge.experiment import Experiment, StreamEndedError
-from supsup_bridge.features import KernelMean
 from supsup_bridge.inference import (
     ArgmaxLogits,
     BankInference,
@@ -38,7 +37,6 @@ __all__ = [
     "FixedNetwork",
     "FreeLearner",
     "Inferred",
-    "KernelMean",
     "MaskBank",
     "MaskStore",
     "MaskTrainer",

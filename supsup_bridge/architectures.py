@@ -1,6 +1,8 @@
 """Networks by name, and a user's own by `package.module:function`."""
 
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +62,7 @@ def build(
     if name in _HIDDEN:
         module: nn.Module = mlp([inputs, *_HIDDEN[name], outputs])
     else:
-        module = _imported(name, inputs, outputs, weights)
+        module = _made(name, inputs, outputs, weights)
     fix_weights(module, weights)
     if masks == "hashed":
         network = MaskedNetwork(module, masks="hashed", bits=bits, spread=spread)
@@ -94,15 +96,30 @@ def check_fits(network: FixedNetwork, images: Tensor, *, name: str) -> None:
         ) from error
 
 
-def _imported(name: str, inputs: int, outputs: int, weights: torch.Generator) -> nn.Module:
+def imported(name: str, *, what: str) -> Callable[..., Any]:
+    """A function by "package.module:function".
+
+    Args:
+        name: of the function.
+        what: what it is to be, for the error.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
     package, _, function = name.partition(":")
     try:
-        make = getattr(import_module(package), function)
+        found: Callable[..., Any] = getattr(import_module(package), function)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(
-            f"network {name!r} cannot be imported ({error}): give package.module:function, with "
+            f"{what} {name!r} cannot be imported ({error}): give package.module:function, with "
             "the package installed or on PYTHONPATH"
         ) from error
+    return found
+
+
+def _made(name: str, inputs: int, outputs: int, weights: torch.Generator) -> nn.Module:
+    make = imported(name, what="network")
+    called = f"{name.partition(':')[2]}({inputs}, {outputs})"
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(weights.initial_seed())  # of whatever is not drawn anew afterwards
@@ -110,11 +127,11 @@ def _imported(name: str, inputs: int, outputs: int, weights: torch.Generator) ->
     except Exception as error:
         raise ConfigError(
             f"network {name!r} cannot be made ({type(error).__name__}: {error}): it is called as "
-            f"{function}({inputs}, {outputs}), with the inputs and outputs of the run"
+            f"{called}, with the inputs and outputs of the run"
         ) from error
     if not isinstance(module, nn.Module):
         raise ConfigError(
-            f"network {name!r}: {function}({inputs}, {outputs}) returned "
-            f"{type(module).__name__}, not a torch module: return the network"
+            f"network {name!r}: {called} returned {type(module).__name__}, not a torch module: "
+            "return the network"
         )
     return module

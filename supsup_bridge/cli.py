@@ -155,6 +155,8 @@ def _add_options(run: argparse.ArgumentParser) -> None:
     add("--masks", help="hashed (default), unit, or weight (bank alone, its default)")
     add("--bits", type=int, help="mask bits (hashed) or hidden units a layer (unit)")
     add("--recall", help=f"hopfield: {', '.join(RECALLS)} (default: both)")
+    add("--rule", help="hopfield: storkey (default), storkey-matrix, hebbian, projection")
+    add("--signature", help="hopfield: input (default), outputs, gradient, package.module:function")
     add("--inference", help=f"bank: {', '.join(INFERENCES)} (default: the benchmark's)")
     add("--objective", help="bank: H, entropy (default), or G, superfluous outputs")
     add("--output-size", type=int, help="output units, superfluous ones included")

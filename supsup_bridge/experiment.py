@@ -13,7 +13,6 @@ from hopmask import ConfigError, Hit, HopmaskError, MaskMemory, Trace
 from supsup_bridge import architectures
 from supsup_bridge.bank import MaskBank
 from supsup_bridge.binarise import binariser
-from supsup_bridge.features import KernelMean
 from supsup_bridge.inference import (
     TaskInference,
     check_objective,
@@ -30,6 +29,8 @@ from supsup_bridge.recall import PaperInference, RecallInference
 from supsup_bridge.result import result_of
 from supsup_bridge.scoring import Scorer, Scores
 from supsup_bridge.settings import RunSettings
+from supsup_bridge.signatures import signature_named
+from supsup_bridge.store import MaskStore
 from supsup_bridge.streams import stream, stream_seed
 from supsup_bridge.task import Task
 from supsup_bridge.tasks import task_stream
@@ -37,7 +38,7 @@ from supsup_bridge.timing import Stopwatch
 from supsup_bridge.training import batches_of, check_labels, train_mask
 
 _Progress = Callable[[int, int, float], None]  # step, steps, loss
-_FEATURES = 4096  # of the signature
+_DESCRIBED = 8192  # images of a task, at most, that the content address is given
 _CHECKED = 5  # tasks whose recall part is looked at before a run; the rest when they are scored
 
 
@@ -66,6 +67,8 @@ class Experiment:
         data: folder of the data set's files, where the benchmark needs one.
         tasks: tasks of your own in place of the benchmark's, of which `settings.tasks` are learned;
             the preset stays the benchmark's.
+        learned: masks of these very tasks, by number, to take in place of training; for comparing
+            stores on the same masks. Only a run of the same settings but for the store made them.
 
     Raises:
         ConfigError: settings that do not fit together.
@@ -87,7 +90,9 @@ class Experiment:
         *,
         data: Path | None = None,
         tasks: Sequence[Task] | None = None,
+        learned: MaskStore | None = None,
     ) -> None:
+        self.learned = learned
         self.preset: Preset = resolved(settings)
         self.settings = settings
         self.device = _device(settings.device)
@@ -125,9 +130,7 @@ class Experiment:
         binariser(self.network, settings.sparsity)  # refuses now what training would refuse
         self.objective = _objective(settings, self.preset, self.labels)
         self.memory = self._memory()
-        self.signature = KernelMean(
-            inputs, features=_FEATURES, generator=stream(settings.seed, "signature")
-        )
+        self.signature = signature_named(settings.signature or "input", self.network)
         seen = first.recall_images[: self.samples].to(self.device)
         architectures.check_fits(self.network, seen, name=self.preset.network)
         self.watch = _watch()
@@ -170,21 +173,23 @@ class Experiment:
         steps = training.steps(len(images))
         transfer = self.preset.mask_init == "mean" and self.memory.count > 0
         with self.watch("train"):
-            masks = train_mask(
-                self.network,
-                images,
-                labels,
-                training,
-                scores=self._starts(number),
-                batches=stream(seed, "batches", number),
-                mean=self.memory.mean if transfer else None,
-                progress=lambda step, loss: progress(step, steps, loss),
-            )
+            if self.learned is not None:
+                masks = self.learned.recall(task=number).masks
+            else:
+                masks = train_mask(
+                    self.network,
+                    images,
+                    labels,
+                    training,
+                    scores=self._starts(number),
+                    batches=stream(seed, "batches", number),
+                    mean=self.memory.mean if transfer else None,
+                    progress=lambda step, loss: progress(step, steps, loss),
+                )
         with self.watch("store"):
             hopfield = isinstance(self.memory, MaskMemory)
-            addressed = hopfield and self.preset.signature_bits > 0
-            address = self.signature(images) if addressed else None
-            self.memory.store(masks, signature=address)
+            addressed = hopfield and self.preset.features > 0
+            self.memory.store(masks, signature=self._described(images) if addressed else None)
         self.ledger.digests.append(mask_digest(masks))
         self.ledger.learned([0] * number + [steps])
 
@@ -218,6 +223,11 @@ class Experiment:
             mask_digest(self.memory.recall(task=i).masks) for i in range(self.memory.count)
         ]
         self.ledger.learned(used)
+
+    def _described(self, images: Tensor) -> Tensor:
+        """Signatures of a task's images, or of as many, evenly spread, as the address is given."""
+        chosen = torch.linspace(0, len(images) - 1, min(len(images), _DESCRIBED)).long()
+        return self.signature(images[chosen.to(images.device)])
 
     def evaluate(self, observer: Observer) -> None:
         """Score every task learned so far: one more whole row of the accuracy matrix."""
@@ -294,8 +304,10 @@ class Experiment:
             return MaskBank(self.network.mask_sizes, device=self.device)
         return MaskMemory(
             self.network.mask_sizes,
+            rule=self.settings.rule or self.preset.rule,
             seed=stream_seed(self.settings.seed, "memory"),
-            signature_bits=self.preset.signature_bits,
+            key_bits=self.preset.key_bits,
+            signature_features=self.preset.features,
             device=self.device,
         )
 
@@ -340,7 +352,6 @@ class Experiment:
             return PaperInference(
                 network=self.network,
                 memory=self.memory,
-                signature=self.signature,
                 generator=stream(self.settings.seed, "paper-recall", *purpose),
             )
         return RecallInference(

@@ -23,7 +23,9 @@ class Preset:
         network: name of the architecture.
         bits: mask bits (hashed), or hidden units a layer (unit); not used by weight masks.
         outputs: output units, superfluous ones included.
-        signature_bits: bits of the content address.
+        rule: of a Hopfield memory.
+        key_bits: bits of a task's key.
+        features: random features of the content address; 0 for none.
         infer_samples: images that a task inference sees.
         inference: how a bank infers the task.
         objective: whose gradient it follows, where it follows one.
@@ -34,7 +36,9 @@ class Preset:
     network: str = "lenet-300-100"
     bits: int = 0
     outputs: int = 100
-    signature_bits: int = 1024
+    rule: str = "storkey"
+    key_bits: int = 256
+    features: int = 2048
     infer_samples: int = 1
     inference: str = "one-shot"
     objective: str = "H"
@@ -49,14 +53,14 @@ _THOUSAND = TrainingSettings(epochs=3, max_batches=1000, contrast=0)  # batches 
 _WEIGHTS = replace(_THOUSAND, rate=3e-3, diluted_every=16)
 
 _PRESETS: dict[tuple[str, str, str], Preset] = {
-    ("split-digits", "hashed", "standard"): Preset(
-        bits=2048, signature_bits=2048, training=_DIGITS
-    ),
+    ("split-digits", "hashed", "standard"): Preset(bits=2048, training=_DIGITS),
     ("split-digits", "unit", "standard"): Preset(
         network="layer-norm", bits=1024, infer_samples=64, training=_DIGITS
     ),
     ("split-digits", "weight", "standard"): Preset(inference="try-all", training=_DIGITS),
-    ("split-mnist", "hashed", "standard"): Preset(bits=5120, training=TrainingSettings(epochs=6)),
+    ("split-mnist", "hashed", "standard"): Preset(
+        bits=5120, features=4096, training=TrainingSettings(epochs=6)
+    ),
     ("split-mnist", "unit", "standard"): Preset(
         network="layer-norm", bits=2048, infer_samples=64, training=TrainingSettings(epochs=3)
     ),
@@ -64,21 +68,21 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
         network="paper",
         bits=2048,
         outputs=10,
-        signature_bits=0,
+        features=0,
         infer_samples=64,
         training=_PAPER,
     ),
     ("split-mnist", "weight", "standard"): Preset(
         inference="try-all", training=TrainingSettings(epochs=6, rate=3e-3)
     ),
-    ("permuted-mnist", "hashed", "standard"): Preset(bits=8192, training=_THOUSAND),
+    ("permuted-mnist", "hashed", "standard"): Preset(bits=8192, key_bits=512, training=_THOUSAND),
     ("permuted-mnist", "unit", "standard"): Preset(
-        network="layer-norm", bits=2048, infer_samples=64, training=_THOUSAND
+        network="layer-norm", bits=2048, key_bits=512, infer_samples=64, training=_THOUSAND
     ),
     ("permuted-mnist", "weight", "standard"): Preset(outputs=500, objective="G", training=_WEIGHTS),
-    ("rotated-mnist", "hashed", "standard"): Preset(bits=8192, training=_THOUSAND),
+    ("rotated-mnist", "hashed", "standard"): Preset(bits=8192, key_bits=512, training=_THOUSAND),
     ("rotated-mnist", "unit", "standard"): Preset(
-        network="layer-norm", bits=2048, infer_samples=64, training=_THOUSAND
+        network="layer-norm", bits=2048, key_bits=512, infer_samples=64, training=_THOUSAND
     ),
     ("rotated-mnist", "weight", "standard"): Preset(
         network="fc-1024-1024",

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 
 from hopmask import ConfigError, Hit, MaskMemory, Trace, paper_schedule
-from supsup_bridge.features import KernelMean
 from supsup_bridge.inference import Inferred, TaskInference
 from supsup_bridge.networks import FixedNetwork
 from supsup_bridge.objectives import entropy
+from supsup_bridge.signatures import Signature, pixels
 
 PAPER_STEPS = 30  # T of the paper's schedule: so many batches a recall sees
 RECALLS = ("both", "entropy", "address")
+CLEAR = 2.0  # nats
 
 
 class RecallInference(TaskInference):
@@ -19,25 +20,25 @@ class RecallInference(TaskInference):
     Args:
         network: the fixed network.
         memory: what holds the masks.
-        signature: embedding of images; the same as was used when the masks were stored.
+        signature: of images, one vector each; the same as was used when the masks were stored.
         recall: "entropy" (energy and the network's entropy alone, the paper's idea), "address"
             (the content address alone), or "both".
         attempts: basins that a recall visits at most.
+        clear: margin, in nats, from which on it visits no more; see `MaskMemory.recall`.
 
     Raises:
         ConfigError: an unknown way of recall.
 
     Example:
         >>> from hopmask import MaskMemory
-        >>> from supsup_bridge import KernelMean, UnitNetwork
+        >>> from supsup_bridge import UnitNetwork
         >>> g = torch.Generator().manual_seed(0)
         >>> network = UnitNetwork([4, 64, 8], network=g)
         >>> memory = MaskMemory(network.mask_sizes)
-        >>> signature = KernelMean(4, features=64, generator=g)
         >>> images = torch.randn(10, 4, generator=g)
-        >>> memory.store({"hidden1": torch.arange(64) % 2 == 0}, signature=signature(images))
+        >>> memory.store({"hidden1": torch.arange(64) % 2 == 0}, signature=images)
         0
-        >>> inference = RecallInference(network=network, memory=memory, signature=signature)
+        >>> inference = RecallInference(network=network, memory=memory)
         >>> inference.infer(images[None]).task
         tensor([0])
 
@@ -50,16 +51,17 @@ class RecallInference(TaskInference):
         *,
         network: FixedNetwork,
         memory: MaskMemory,
-        signature: KernelMean,
+        signature: Signature = pixels,
         recall: str = "both",
         attempts: int = 8,
+        clear: float = CLEAR,
     ) -> None:
         if recall not in RECALLS:
             raise ConfigError(f"recall must be one of {', '.join(RECALLS)}, got {recall!r}")
         self.network, self.memory, self.signature = network, memory, signature
-        self.recall, self.attempts = recall, attempts
+        self.recall, self.attempts, self.clear = recall, attempts, clear
 
-    def infer(self, images: Tensor, *, chunk: int = 32) -> Inferred:
+    def infer(self, images: Tensor, *, chunk: int = 128) -> Inferred:
         """Recall the masks for sets of images, many sets in one call.
 
         Args:
@@ -92,6 +94,7 @@ class RecallInference(TaskInference):
             signature=address,
             penalty=mean_entropy if self.recall != "address" else None,
             attempts=self.attempts,
+            clear=self.clear,
             batch=len(images) if address is None else None,
             trace=trace,
         )
@@ -103,21 +106,19 @@ class PaperInference(RecallInference):
     Args:
         network: the fixed network.
         memory: what holds the masks.
-        signature: not asked; the paper has no address.
         steps: T.
         generator: draws each step's images from those given.
         batch: images a step.
 
     Example:
         >>> from hopmask import MaskMemory
-        >>> from supsup_bridge import KernelMean, UnitNetwork
+        >>> from supsup_bridge import UnitNetwork
         >>> g = torch.Generator().manual_seed(0)
         >>> network = UnitNetwork([4, 64, 8], network=g, normalisation="batch")
         >>> memory = MaskMemory(network.mask_sizes)
         >>> memory.store({"hidden1": torch.arange(64) % 2 == 0})
         0
-        >>> embed = KernelMean(4, features=64, generator=g)
-        >>> paper = PaperInference(network=network, memory=memory, signature=embed, generator=g)
+        >>> paper = PaperInference(network=network, memory=memory, generator=g)
         >>> paper.infer(torch.randn(1, 10, 4, generator=g)).task
         tensor([0])
 
@@ -130,12 +131,11 @@ class PaperInference(RecallInference):
         *,
         network: FixedNetwork,
         memory: MaskMemory,
-        signature: KernelMean,
         generator: torch.Generator,
         steps: int = PAPER_STEPS,
         batch: int = 64,
     ) -> None:
-        super().__init__(network=network, memory=memory, signature=signature, recall="entropy")
+        super().__init__(network=network, memory=memory, recall="entropy")
         self.generator, self.steps, self.batch = generator, steps, batch
 
     def sets(self, pool: Tensor, *, sets: int, samples: int, generator: torch.Generator) -> Tensor:

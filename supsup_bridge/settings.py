@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
 
-from hopmask import ConfigError
+from hopmask import ConfigError, rule_named
 from supsup_bridge.architectures import NETWORKS
 from supsup_bridge.inference import INFERENCES, check_objective
 from supsup_bridge.masking import MASKS
 from supsup_bridge.objectives import OBJECTIVES
 from supsup_bridge.recall import RECALLS
+from supsup_bridge.signatures import SIGNATURES
 from supsup_bridge.tasks import check_benchmark, default_tasks
 from supsup_bridge.training import is_count
 
@@ -30,8 +31,12 @@ class RunSettings:
         memory: "hopfield" (constant size, masks deleted) or "bank" (every mask kept).
         masks: "hashed", "unit" or "weight" (bank alone); default hashed, with a bank weight.
         bits: mask bits (hashed), or hidden units a layer (unit).
+        rule: of a Hopfield memory: "storkey", "storkey-matrix", "hebbian", "projection".
         recall: of a Hopfield memory: "both", "entropy" or "address"; default "both", with the
             paper's network "entropy".
+        signature: of a Hopfield memory: what of its images the content address knows a task by:
+            "input" (default), "outputs" or "gradient" (of the network at half mask), or
+            "package.module:function" of images (..., pixels).
         inference: of a bank: "one-shot", "binary", "descent", "try-all" or "argmax".
         objective: of a bank's inference by gradient: "H" (entropy) or "G" (superfluous outputs).
         output_size: output units, superfluous ones included.
@@ -71,7 +76,9 @@ class RunSettings:
     memory: str = "hopfield"
     masks: str | None = None
     bits: int | None = None
+    rule: str | None = None
     recall: str | None = None
+    signature: str | None = None
     inference: str | None = None
     objective: str | None = None
     output_size: int | None = None
@@ -149,9 +156,10 @@ class RunSettings:
             value = getattr(self, name)
             if value not in known:
                 raise _unknown(name, value, [k for k in known if k])
-        if self.network not in ("standard", *NETWORKS) and ":" not in str(self.network):
-            names = ["standard", *NETWORKS, "package.module:function"]
-            raise _unknown("network", self.network, names)
+        for name, own in (("network", ("standard", *NETWORKS)), ("signature", SIGNATURES)):
+            value = getattr(self, name)
+            if value not in (*own, None) and ":" not in str(value):
+                raise _unknown(name, value, [*own, "package.module:function"])
 
     def _check_count(self, name: str, least: int) -> None:
         value = getattr(self, name)
@@ -174,6 +182,12 @@ class RunSettings:
                     f"{name} is for --memory bank; a Hopfield memory infers the task by recall: "
                     f"leave out --{name}"
                 )
+        if self.rule is not None:
+            rule_named(self.rule)
+        if self.signature is not None and (self.recall == "entropy" or self.network == "paper"):
+            raise ConfigError(
+                "recall by entropy alone asks no address: leave out --signature or --recall entropy"
+            )
         if self.network == "paper" and self.recall not in (None, "entropy"):
             raise ConfigError(
                 f"the paper's network recalls by energy and entropy alone, not by "
@@ -181,8 +195,9 @@ class RunSettings:
             )
 
     def _check_bank(self) -> None:
-        if self.recall is not None:
-            raise ConfigError("recall is for --memory hopfield: a bank takes --inference")
+        for name in ("rule", "recall", "signature"):
+            if getattr(self, name) is not None:
+                raise ConfigError(f"{name} is for --memory hopfield: a bank takes --inference")
         if self.network == "paper":
             raise ConfigError("the paper's network is that of HopSupSup: use --memory hopfield")
         if self.inference is not None:

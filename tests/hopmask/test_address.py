@@ -1,267 +1,264 @@
-"""Key bits of a task's number and content bits of its data."""
+"""The content address: from samples of a task's data to its key, in constant space."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hopmask import CueError
-from hopmask.address import ContentAddress, key_bits
+from hopmask import ConfigError, CueError, NumericalError
+from hopmask.address import STRANGE, ContentAddress
+from hopmask.keys import Keys
 
 
-def key(seed, task, bits=128):
-    return key_bits(seed, torch.tensor([task]), bits)[0]
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**40), task=st.integers(0, 10**6), other=st.integers(0, 10**6))
-def test_a_key_depends_on_seed_and_task_alone(seed, task, other):
-    among = key_bits(seed, torch.tensor([other, task, other + 1]), 96)
-    assert torch.equal(among[1], key(seed, task, 96))
+def make(features: int = 96, bits: int = 64, dtype: torch.dtype = torch.float64) -> ContentAddress:
+    return ContentAddress(Keys(seed=3, bits=bits), features=features, dtype=dtype)
 
 
-@settings(max_examples=25, deadline=None)
-@given(task=st.integers(0, 1000), short=st.integers(1, 200), more=st.integers(0, 200))
-def test_a_shorter_key_is_the_beginning_of_a_longer_one(task, short, more):
-    assert torch.equal(key(5, task, short + more)[:short], key(5, task, short))
+def clouds(tasks: int, samples: int, length: int = 12, apart: float = 2.0, seed: int = 0):
+    """Samples of tasks whose data are Gaussian clouds around centres `apart`, (tasks, s, n)."""
+    g = generator(seed)
+    centres = apart * torch.randn(tasks, 1, length, generator=g, dtype=torch.float64)
+    return centres + torch.randn(tasks, samples, length, generator=g, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("bits", [32, 63, 64, 65, 128, 200])
-def test_a_key_has_the_bits_asked_for(bits):
-    keys = key_bits(0, torch.arange(3), bits)
-    assert keys.shape == (3, bits)
-    assert keys.dtype == torch.float32
-    assert torch.equal(keys.abs(), torch.ones(3, bits))
+def learned(data: torch.Tensor, order=None, **options) -> ContentAddress:
+    address = make(**options)
+    for task in order if order is not None else range(len(data)):
+        address.learn(task, address.describe(data[task]))
+    return address
 
 
-def test_no_tasks_have_no_keys():
-    assert key_bits(0, torch.arange(0), 64).shape == (0, 64)
+def features_of(address: ContentAddress, samples: torch.Tensor) -> torch.Tensor:
+    """φ by its definition: max(0, x R), in the address's units."""
+    scale = float(address.sums["scale"]) / samples.shape[-1] ** 0.5
+    return (samples * scale @ address._map).clamp_min(0)
 
 
-def test_key_bits_are_as_often_set_as_not():
-    keys = key_bits(7, torch.arange(2000), 128)
-    assert abs(float(keys.mean())) < 0.01
-    assert float(keys.mean(0).abs().max()) < 0.1  # each bit
-    assert float(keys.mean(1).abs().max()) < 0.45  # each key
+def reference(address: ContentAddress, data: torch.Tensor, cue: torch.Tensor) -> torch.Tensor:
+    """The guess from an explicit list of means and covariances; cue (s, n)."""
+    keys = address.keys.of(torch.arange(len(data))).double()
+    features = [features_of(address, samples) for samples in data]
+    means = torch.stack([f.mean(0) for f in features])
+    spread = torch.stack([torch.cov(f.T, correction=0) for f in features]).mean(0) / len(cue)
+    centred, keyed = means - means.mean(0), keys - keys.mean(0)
+    between = centred.T @ centred / len(data)
+    if float(spread.diagonal().mean()) > 0:
+        ridge = 0.01 * spread.diagonal().mean()
+    else:
+        ridge = between.diagonal().mean() / 2
+    total = between + spread + ridge * torch.eye(len(between), dtype=torch.float64)
+    weights = torch.linalg.solve(total, centred.T @ keyed / len(data))
+    return keys.mean(0) + (features_of(address, cue).mean(0) - means.mean(0)) @ weights
 
 
-def test_keys_of_different_tasks_are_nearly_uncorrelated():
-    """Pairwise overlaps have the spread 1/√bits of chance."""
-    keys = key_bits(0, torch.arange(400), 128)
-    overlaps = (keys @ keys.T / 128)[torch.triu(torch.ones(400, 400), 1) > 0]
-    assert abs(float(overlaps.mean())) < 0.002
-    assert float(overlaps.std()) == pytest.approx(128**-0.5, rel=0.03)
-    assert float(overlaps.abs().max()) < 0.6
+@settings(max_examples=15, deadline=None)
+@given(
+    tasks=st.integers(2, 40),
+    samples=st.sampled_from([1, 3, 30]),
+    cues=st.sampled_from([1, 5]),
+    seed=st.integers(0, 1000),
+)
+def test_the_guess_is_that_of_an_explicit_list(tasks, samples, cues, seed):
+    data = clouds(tasks, samples + cues, seed=seed)
+    address = learned(data[:, cues:])
+    for task in (0, tasks - 1):
+        guess = address.guess(data[task : task + 1, :cues])[0][0]
+        expected = reference(address, data[:, cues:], data[task, :cues])
+        torch.testing.assert_close(guess, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_key_bits_of_one_task_are_nearly_uncorrelated():
-    keys = key_bits(1, torch.arange(4000), 64)
-    overlaps = keys.T @ keys / 4000 - torch.eye(64)
-    assert float(overlaps.abs().max()) < 0.08
+@pytest.mark.parametrize("samples", [1, 40])
+def test_data_of_a_task_point_at_its_key(samples):
+    data = clouds(30, 60)
+    address = learned(data[:, :40], features=256)
+    guess, _ = address.guess(data[:, 40 : 40 + samples])
+    assert (guess @ address.keys.of(torch.arange(30)).double().T).argmax(1).tolist() == [*range(30)]
 
 
-def test_no_two_of_many_tasks_share_a_key():
-    keys = key_bits(0, torch.arange(5000), 64)
-    assert len(torch.unique(keys, dim=0)) == 5000
+def test_what_varies_within_tasks_is_ignored():
+    """The tasks differ, by little, along directions that vary less than all others."""
+    data = torch.randn(8, 400, 16, generator=generator(), dtype=torch.float64)
+    data[:, :, :8] = 0.1 * torch.eye(8)[:, None] + 0.05 * data[:, :, :8]
+    address = learned(data[:, :350], features=256)
+    guess, _ = address.guess(data[:, 350:])
+    keys = address.keys.of(torch.arange(8)).double()
+    assert (guess @ keys.T).argmax(1).tolist() == [*range(8)]
+    features = torch.stack([features_of(address, samples[:350]).mean(0) for samples in data])
+    cue = torch.stack([features_of(address, samples[350:]).mean(0) for samples in data])
+    nearest = torch.cdist(cue, features).argmin(1)
+    assert (nearest != torch.arange(8)).sum() >= 2  # which is why the nearest mean does not do
 
 
-def test_different_seeds_give_different_keys():
-    overlaps = [float(key(0, task) @ key(1, task)) / 128 for task in range(50)]
-    assert max(map(abs, overlaps)) < 0.5
+def test_the_shares_of_the_tasks_add_up_to_one():
+    data = clouds(10, 20)
+    address = learned(data)
+    guess = address.guess(data[3:4, :2])[0][0]
+    keys = address.keys.of(torch.arange(10)).double()
+    shares = torch.linalg.lstsq(keys.T, guess[:, None]).solution[:, 0]
+    assert float(shares.sum()) == pytest.approx(1, abs=1e-6)
+    assert int(shares.argmax()) == 3
 
 
-def test_key_bits_stay_the_same_from_version_to_version():
-    """Memories on disk hold these bits: a change would make their tasks unfindable."""
-    assert key(0, 0, 32).gt(0).int().tolist() == KEY_0_0
-    assert key(3, 41, 32).gt(0).int().tolist() == KEY_3_41
+def test_the_order_of_tasks_does_not_matter():
+    data = clouds(12, 10)
+    one, other = learned(data), learned(data, order=[5, 0, 11, 3, 1, 2, 4, 6, 10, 9, 8, 7])
+    for name in ("within", "link", "keys"):
+        # the first task's largest entry sets the unit; compare without it
+        unit = {"within": 2, "link": 1, "keys": 0}[name]
+        scales = [float(a.sums["scale"]) ** unit for a in (one, other)]
+        torch.testing.assert_close(one.sums[name] / scales[0], other.sums[name] / scales[1])
+    torch.testing.assert_close(one.guess(data[:, :3])[0], other.guess(data[:, :3])[0])
 
 
-KEY_0_0 = [
-    0,
-    1,
-    0,
-    0,
-    0,
-    1,
-    1,
-    1,
-    1,
-    1,
-    0,
-    1,
-    0,
-    1,
-    0,
-    1,
-    0,
-    1,
-    0,
-    0,
-    0,
-    0,
-    0,
-    1,
-    0,
-    0,
-    0,
-    1,
-    0,
-    0,
-    0,
-    1,
-]
-KEY_3_41 = [
-    0,
-    1,
-    1,
-    0,
-    1,
-    1,
-    0,
-    1,
-    0,
-    1,
-    1,
-    0,
-    0,
-    0,
-    1,
-    0,
-    0,
-    1,
-    0,
-    1,
-    0,
-    0,
-    1,
-    0,
-    0,
-    0,
-    1,
-    0,
-    1,
-    1,
-    1,
-    1,
-]
+@pytest.mark.parametrize("factor", [1e-30, 1e-3, 1e4, 1e30])
+def test_the_unit_of_the_data_does_not_matter(factor):
+    data = clouds(6, 10)
+    expected = learned(data).guess(data[:, :2])[0]
+    torch.testing.assert_close(
+        learned(data * factor).guess(data[:, :2] * factor)[0], expected, rtol=1e-6, atol=1e-8
+    )
 
 
-def test_signature_bits_depend_on_seed_and_vector_alone():
-    vector = torch.randn(50, generator=torch.Generator().manual_seed(0))
-    used = ContentAddress(seed=2, bits=64)
-    used.bits_of(torch.randn(20, generator=torch.Generator().manual_seed(1)))
-    assert torch.equal(used.bits_of(vector), ContentAddress(seed=2, bits=64).bits_of(vector))
+@pytest.mark.parametrize("known", [1, 20])
+def test_strangers_are_stranger_than_what_was_learned(known):
+    data = clouds(known + 20, 200, length=40)
+    _, strange = learned(data[:known, :100], features=128).guess(data[:, 100:140])
+    assert 0.6 < float(strange[:known].mean()) < STRANGE
+    assert float(strange[:known].max()) < STRANGE < 4 < float(strange[known:].min())
 
 
-def test_different_seeds_give_different_signature_bits():
-    vector = torch.randn(50, generator=torch.Generator().manual_seed(0))
-    a, b = (ContentAddress(seed=seed, bits=512).bits_of(vector) for seed in (0, 1))
-    assert abs(float(a @ b)) / 512 < 0.25
+def test_strangers_to_one_sample_of_one_task_are_as_far_as_chance():
+    data = clouds(50, 1, length=40)
+    _, strange = learned(data[:1], features=512).guess(data)
+    assert float(strange[0]) < 1e-6
+    assert float(strange[1:].median()) > STRANGE
 
 
-def test_signature_bits_are_the_sign_of_the_projection():
-    vector = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
-    address = ContentAddress(seed=0, bits=64)
-    projected = address.project(vector)
-    assert torch.equal(address.bits_of(vector), torch.where(projected >= 0, 1.0, -1.0))
-    assert float(projected.square().mean()) == pytest.approx(1, abs=0.35)
+def test_one_task_alone_is_guessed_whatever_comes():
+    data = clouds(1, 10)
+    address = learned(data)
+    key = address.keys.of(torch.tensor([0])).double()
+    torch.testing.assert_close(address.guess(data[:, :1] + 5)[0], key)
 
 
-def test_overlap_of_signature_bits_is_1_minus_twice_the_angle_over_pi():
-    """Charikar 2002: a bit differs with probability θ/π."""
-    generator = torch.Generator().manual_seed(3)
-    a = torch.randn(200, generator=generator)
-    address = ContentAddress(seed=0, bits=4096)
-    for noise in (0.1, 0.5, 1.0, 3.0):
-        b = a + noise * torch.randn(200, generator=generator)
-        cosine = torch.corrcoef(torch.stack([a, b]))[0, 1]
-        expected = 1 - 2 * float(torch.arccos(cosine)) / torch.pi
-        overlap = float(address.bits_of(a) @ address.bits_of(b)) / 4096
-        assert overlap == pytest.approx(expected, abs=0.06)
+def test_more_tasks_than_key_bits_are_told_apart_approximately():
+    data = clouds(80, 40, length=40)
+    address = learned(data[:, :30], features=512, bits=32)
+    guess, _ = address.guess(data[:, 30:])
+    found = (guess @ address.keys.of(torch.arange(80)).double().T).argmax(1)
+    assert float((found == torch.arange(80)).double().mean()) > 0.9
 
 
-@settings(max_examples=20, deadline=None)
-@given(scale=st.floats(0.01, 100), shift=st.floats(-10, 10))
-def test_scale_and_offset_of_a_signature_do_not_count(scale, shift):
-    vector = torch.randn(40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    address = ContentAddress(seed=0, bits=256)
-    same = (address.bits_of(scale * vector + shift) == address.bits_of(vector)).float().mean()
-    assert float(same) > 0.98
+def test_bytes_do_not_depend_on_the_number_of_tasks():
+    data = clouds(20, 4)
+    address = make()
+    before = address.nbytes
+    shapes = {name: value.shape for name, value in address.sums.items()}
+    for task in range(20):
+        address.learn(task, address.describe(data[task]))
+    assert address.nbytes == before
+    assert {name: value.shape for name, value in address.sums.items()} == shapes
+    assert address.count == 20
 
 
-def test_a_batch_of_signatures_gives_each_vectors_bits():
-    vectors = torch.randn(2, 3, 30, generator=torch.Generator().manual_seed(0))
-    address = ContentAddress(seed=0, bits=32)
-    bits = address.bits_of(vectors)
-    assert bits.shape == (2, 3, 32)
-    assert torch.equal(bits[1, 2], address.bits_of(vectors[1, 2]))
+def test_describing_changes_nothing():
+    data = clouds(2, 4)
+    address = learned(data[:1])
+    before = {name: value.clone() for name, value in address.sums.items()}
+    address.describe(data[1])
+    assert all(torch.equal(value, before[name]) for name, value in address.sums.items())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
-def test_a_signature_of_any_floating_type_is_taken(dtype):
-    vector = torch.linspace(-1, 1, 30)
-    address = ContentAddress(seed=0, bits=32)
-    assert float(address.bits_of(vector.to(dtype)) @ address.bits_of(vector)) > 28
+def test_a_forgotten_task_is_gone_from_the_sums():
+    data = clouds(9, 12)
+    address, without = learned(data), learned(data[:8])
+    address.forget(8)
+    torch.testing.assert_close(address.sums["link"], without.sums["link"], rtol=1e-9, atol=1e-9)
+    assert torch.equal(address.sums["keys"], without.sums["keys"])
+    assert address.count == 8
 
 
-def test_the_global_random_numbers_are_left_alone():
-    before = torch.get_rng_state()
-    ContentAddress(seed=0, bits=8).bits_of(torch.arange(5.0))
-    key(0, 1)
-    assert torch.equal(torch.get_rng_state(), before)
+def test_forgetting_all_leaves_nothing():
+    address = learned(clouds(3, 4))
+    for task in (1, 0, 2):
+        address.forget(task)
+    assert all(not bool(value.any()) for value in address.sums.values())
 
 
-def with_value(value):
-    vector = torch.arange(6.0)
-    vector[2] = value
-    return vector
+def test_forgetting_what_was_never_learned_changes_nothing():
+    address = learned(clouds(3, 4))
+    before = {name: value.clone() for name, value in address.sums.items()}
+    address.forget(7)
+    assert all(torch.equal(value, before[name]) for name, value in address.sums.items())
+    empty = make()
+    empty.forget(0)
+    assert empty.count == 0
 
 
 @pytest.mark.parametrize(
-    "vector",
+    ("samples", "says"),
     [
-        torch.zeros(5),
-        torch.ones(5),
-        torch.full((1000,), 0.1),
-        torch.full((784,), 1 / 3),
-        torch.tensor([2.5]),
-        torch.zeros(0),
-        torch.tensor(1.0),
-        torch.arange(5),
-        torch.tensor([True, False]),
-        torch.tensor([1 + 1j, 2.0]),
-        with_value(float("nan")),
-        with_value(float("inf")),
-        torch.stack([torch.arange(5.0), torch.ones(5)]),
-        [0.0, 1.0],
-        None,
-    ],
-    ids=[
-        "zeros",
-        "ones",
-        "constant 0.1",
-        "constant third",
-        "one number",
-        "empty",
-        "no dimension",
-        "whole numbers",
-        "bool",
-        "complex",
-        "NaN",
-        "infinity",
-        "one row constant",
-        "list",
-        "None",
+        ([1.0, 2.0], "must be a floating tensor"),
+        (torch.ones(2, 4, dtype=torch.long), "must be a floating tensor"),
+        (torch.tensor(1.0), "must be a floating tensor"),
+        (torch.ones(0, 12), "empty"),
+        (torch.full((2, 12), float("nan")), "NaN"),
+        (torch.full((2, 12), float("inf")), "infinity"),
+        (torch.zeros(2, 12), "all zeros"),
+        (torch.ones(2, 11), "length 12, got 11"),
+        (torch.ones(2, 2, 12), "samples \\(s, n\\)"),
     ],
 )
-def test_a_vector_that_tells_nothing_is_no_signature(vector):
-    with pytest.raises(CueError):
-        ContentAddress(seed=0, bits=16).bits_of(vector)
+def test_what_is_no_data_is_not_learned(samples, says):
+    address = learned(clouds(2, 3))
+    with pytest.raises(CueError, match=says):
+        address.describe(samples)
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e30])
-def test_a_very_small_or_large_signature_gives_the_bits_of_its_direction(scale):
-    vector = torch.linspace(-1, 1, 30)
-    address = ContentAddress(seed=0, bits=64)
-    agreement = (address.bits_of(scale * vector) == address.bits_of(vector)).float().mean()
-    assert float(agreement) > 0.98
+def test_a_set_of_zeros_among_others_is_refused():
+    address = learned(clouds(2, 3))
+    with pytest.raises(CueError, match="all zeros"):
+        address.guess(torch.stack([torch.ones(3, 12), torch.zeros(3, 12)]))
+
+
+def test_data_too_large_beside_the_first_are_refused():
+    address = learned(clouds(2, 3).float(), dtype=torch.float32)
+    with pytest.raises(CueError, match="too large"):
+        address.describe(torch.eye(12) * 1e30)
+
+
+def test_an_address_without_tasks_guesses_nothing():
+    with pytest.raises(CueError, match="no task was stored with a signature"):
+        make().guess(torch.ones(1, 1, 12))
+
+
+def test_sums_that_are_not_finite_are_noticed():
+    address = learned(clouds(2, 3))
+    address.sums["link"][0, 0] = float("nan")
+    with pytest.raises(NumericalError, match="NaN"):
+        address.guess(torch.ones(1, 1, 12))
+
+
+@pytest.mark.parametrize("features", [-1, 0, True, 2.5, "64"])
+def test_features_that_nothing_can_be_built_from_are_refused(features):
+    with pytest.raises(ConfigError, match="signature_features"):
+        make(features=features)
+
+
+def test_a_device_that_is_not_there_is_told():
+    with pytest.raises(ConfigError, match="no room or device"):
+        ContentAddress(Keys(seed=0, bits=64), features=8, device="cuda:99")
+
+
+def test_the_features_stay_the_same_from_version_to_version():
+    """Memories on disk hold sums of these features."""
+    address = make(features=4)
+    address.describe(torch.ones(1, 3, dtype=torch.float64))
+    assert (address._map[:2] * 2**23).long().tolist() == EXPECTED_MAP
+
+
+EXPECTED_MAP = [[-2531727, 184328, 1662177, 5160339], [-3511414, 5349674, 8235454, 3077895]]

@@ -252,7 +252,7 @@ def test_a_users_rule_works_in_a_reservoir(random_spins, flipped):
 
 
 def test_a_users_rule_works_in_a_mask_memory(random_mask):
-    memory = MaskMemory({"h": 128}, rule=Halved(), key_bits=64, signature_bits=0)
+    memory = MaskMemory({"h": 128}, rule=Halved(), key_bits=64, signature_features=0)
     masks = [random_mask(128, seed=seed) for seed in range(4)]
     for mask in masks:
         memory.store({"h": mask})

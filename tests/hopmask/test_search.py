@@ -226,7 +226,7 @@ def test_the_papers_schedule_is_traced_step_by_step(reservoir, patterns):
 
 
 def test_a_mask_memory_traces_its_joint_states(random_mask):
-    memory = MaskMemory({"h": 96}, key_bits=32, signature_bits=64)
+    memory = MaskMemory({"h": 96}, key_bits=32, signature_features=64)
     for seed in range(3):
         memory.store({"h": random_mask(96, seed=seed)})
     hit = memory.recall(task=1, trace=True, dynamics=(SignPolish(),))

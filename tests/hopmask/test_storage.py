@@ -43,7 +43,7 @@ def signature_of(task):
 
 
 def built(tasks=3, **options):
-    memory = MaskMemory(SIZES, **{"key_bits": 48, "signature_bits": 64, "seed": 7} | options)
+    memory = MaskMemory(SIZES, **{"key_bits": 48, "signature_features": 64, "seed": 7} | options)
     for task in range(tasks):
         memory.store(masks_of(task), signature=signature_of(task))
     return memory
@@ -106,7 +106,7 @@ def test_a_mask_memory_comes_back_to_the_bit(rule, dtype, path):
     assert torch.equal(loaded.reservoir.mean, memory.reservoir.mean)
     assert loaded.reservoir.dtype == dtype
     assert loaded.reservoir.rule.name == rule
-    for what in ("count", "nbytes", "shapes", "seed", "key_bits", "signature_bits"):
+    for what in ("count", "nbytes", "shapes", "seed", "key_bits", "signature_features"):
         assert getattr(loaded, what) == getattr(memory, what)
 
 
@@ -185,12 +185,12 @@ def test_a_memory_saved_twice_and_loaded_in_between_is_the_same_file(saved, tmp_
 
 @pytest.mark.parametrize("name", ["größe", "a.b/c", "层", 'quote"d'])
 def test_any_name_of_a_layer_comes_back(path, name):
-    MaskMemory({name: 32}, key_bits=32, signature_bits=0).save(path)
+    MaskMemory({name: 32}, key_bits=32, signature_features=0).save(path)
     assert load(path).shapes == {name: (32,)}
 
 
 def test_the_order_of_layers_comes_back(path):
-    MaskMemory({"z": 8, "a": 16, "m": 4}, key_bits=32, signature_bits=0).save(path)
+    MaskMemory({"z": 8, "a": 16, "m": 4}, key_bits=32, signature_features=0).save(path)
     assert list(load(path).shapes) == ["z", "a", "m"]
 
 
@@ -327,10 +327,16 @@ def test_an_hdf5_file_with_another_description_is_no_memory(saved, meta):
         load(saved)
 
 
-@pytest.mark.parametrize("version", [2, 99])
+@pytest.mark.parametrize("version", [3, 99])
 def test_a_file_of_a_newer_version_says_so(saved, version):
     rewrite_meta(saved, version=version)
     with pytest.raises(SchemaTooNewError, match=str(version)):
+        load(saved)
+
+
+def test_a_file_from_before_the_first_release_says_so(saved):
+    rewrite_meta(saved, version=1)
+    with pytest.raises(CorruptStoreError, match="before the first release"):
         load(saved)
 
 
@@ -487,8 +493,8 @@ def test_an_unknown_rule_is_named(saved):
         {"key_bits": 49},
         {"key_bits": "48"},
         {"key_bits": 48.0},
-        {"signature_bits": -64},
-        {"signature_bits": 10**9},
+        {"signature_features": -64},
+        {"signature_features": 10**9},
     ],
     ids=str,
 )

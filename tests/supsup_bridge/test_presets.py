@@ -21,7 +21,7 @@ def test_every_benchmark_has_a_preset_for_each_kind_of_mask(name: str, masks: st
     assert chosen.inference in INFERENCES
     assert chosen.objective in OBJECTIVES
     assert chosen.outputs >= 2
-    assert chosen.signature_bits >= 0
+    assert chosen.features >= 0
     assert chosen.infer_samples >= 1
 
 
@@ -54,7 +54,7 @@ def test_every_preset_with_objective_g_has_superfluous_outputs(name: str, masks:
 def test_the_papers_network_has_the_papers_sizes_and_training() -> None:
     paper = preset("split-mnist", "unit", "paper")
     assert (paper.network, paper.bits, paper.outputs) == ("paper", 2048, 10)
-    assert paper.signature_bits == 0
+    assert paper.features == 0
     assert paper.infer_samples == 64
     assert paper.training == TrainingSettings(
         epochs=1, batch=128, optimiser="sgd", rate=0.1, contrast=0

@@ -11,7 +11,6 @@ from torch import Tensor
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory
 from supsup_bridge import (
     FixedNetwork,
-    KernelMean,
     PaperInference,
     RecallInference,
     Task,
@@ -32,15 +31,14 @@ class Learned:
     tasks: list[Task]
     network: FixedNetwork
     memory: MaskMemory
-    signature: KernelMean
     masks: list[dict[str, Tensor]]
 
     def inference(self, recall: str = "both", **changes: Any) -> RecallInference:
-        parts = {"network": self.network, "memory": self.memory, "signature": self.signature}
+        parts = {"network": self.network, "memory": self.memory}
         return RecallInference(**{**parts, "recall": recall, **changes})
 
     def paper(self, generator: torch.Generator, **changes: Any) -> PaperInference:
-        parts = {"network": self.network, "memory": self.memory, "signature": self.signature}
+        parts = {"network": self.network, "memory": self.memory}
         return PaperInference(**{**parts, "generator": generator, **changes})
 
     def sets(self, number: int, sets: int = 3, samples: int = 32) -> Tensor:
@@ -54,7 +52,6 @@ def learned(
     generator: Callable[[int], torch.Generator], hashed: Callable[..., FixedNetwork]
 ) -> Callable[[str], Learned]:
     tasks = split_digits(seed=0, tasks=3)
-    signature = KernelMean(64, features=1024, generator=generator(3))
     settings = TrainingSettings(epochs=8, batch=64, noise=1.5)
     kept: dict[str, Learned] = {}
 
@@ -70,7 +67,7 @@ def learned(
                 network=generator(1),
                 normalisation="batch" if kind == "batch" else "layer",
             )
-        memory = MaskMemory(network.mask_sizes, seed=1, signature_bits=512)
+        memory = MaskMemory(network.mask_sizes, seed=1, signature_features=512)
         masks = []
         for i, task in enumerate(tasks):
             mask = train_mask(
@@ -81,9 +78,9 @@ def learned(
                 scores=generator(10 + i),
                 batches=generator(20 + i),
             )
-            memory.store(mask, signature=signature(task.train_images))
+            memory.store(mask, signature=task.train_images)
             masks.append(mask)
-        kept[kind] = Learned(tasks, network, memory, signature, masks)
+        kept[kind] = Learned(tasks, network, memory, masks)
         return kept[kind]
 
     return learn
@@ -234,7 +231,7 @@ def test_an_unknown_way_of_recall_is_refused(learned) -> None:
 
 def test_nothing_can_be_inferred_before_a_task_is_learned(learned) -> None:
     setup = learned("unit")
-    empty = MaskMemory(setup.network.mask_sizes, signature_bits=512)
+    empty = MaskMemory(setup.network.mask_sizes, signature_features=512)
     with pytest.raises(EmptyMemoryError):
         setup.inference(memory=empty).infer(setup.sets(0))
 
@@ -300,7 +297,7 @@ def test_the_papers_recall_is_the_same_for_equal_generators(learned, generator) 
 
 def test_the_papers_recall_needs_no_address(learned, generator) -> None:
     setup = learned("batch")
-    bare = MaskMemory(setup.network.mask_sizes, seed=1, signature_bits=0)
+    bare = MaskMemory(setup.network.mask_sizes, seed=1, signature_features=0)
     for masks in setup.masks:
         bare.store(masks)
     found = setup.paper(generator(0), memory=bare, steps=3).infer(setup.sets(0, 1))

@@ -27,7 +27,7 @@ def learn(store: MaskStore, tasks: int, signature: Tensor | None = None) -> list
 @pytest.fixture
 def make() -> Callable[[str], MaskStore]:
     stores: dict[str, Callable[[], MaskStore]] = {
-        "memory": lambda: MaskMemory(SIZES, seed=0, signature_bits=128),
+        "memory": lambda: MaskMemory(SIZES, seed=0, signature_features=128),
         "bank": lambda: MaskBank(SIZES),
     }
     return lambda kind: stores[kind]()

@@ -1,0 +1,121 @@
+"""Recall among hundreds of tasks from one Hopfield memory: PermutedMNIST, masks deleted.
+
+    python benchmarks/recall.py --data DIR --learned bank.h5 --masks hashed --seed 0 --tasks 100 \
+        --ask entropy:1 --ask both:1
+
+Masks are learned once and kept in a bank file (`--learned`, made where it is missing), so that
+memories and ways of recall are compared on the very same ones; the Hopfield run takes one task's
+masks after the other from it, stores them, and keeps none. Each row of the JSON is the
+`result.json` of one way of recall, without its accuracy matrix.
+"""
+
+import argparse
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+from hopmask import OverloadWarning
+from supsup_bridge import Experiment, MaskBank, RunSettings
+from supsup_bridge.task import Task
+
+
+class Told:
+    """Prints what a run has done."""
+
+    def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None: ...
+
+    def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None: ...
+
+    def learned(self, task: Task, number: int) -> None:
+        if (number + 1) % 10 == 0:
+            print(f"{number + 1} tasks", flush=True)
+
+
+def learned(options: argparse.Namespace) -> MaskBank:
+    """The bank of learned masks, from its file or by training."""
+    if options.learned.exists():
+        return MaskBank.load(options.learned)
+    settings = RunSettings(
+        benchmark=options.benchmark,
+        masks=options.masks,
+        memory="bank",
+        scenario="GG",
+        tasks=options.tasks,
+        seed=options.seed,
+        evaluate_every=options.tasks,
+    )
+    experiment = Experiment(settings, data=options.data)
+    experiment.run(Told())
+    experiment.memory.save(options.learned)
+    assert isinstance(experiment.memory, MaskBank)
+    return experiment.memory
+
+
+def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One Hopfield run, scored by each way of recall."""
+    ways = [way.split(":") for way in options.ask]
+    settings = [
+        RunSettings(
+            benchmark=options.benchmark,
+            masks=options.masks,
+            scenario=options.scenario,
+            rule=options.rule,
+            tasks=options.tasks,
+            seed=options.seed,
+            recall=recall,
+            infer_samples=int(images),
+            evaluate_every=options.tasks,
+        )
+        for recall, images in ways
+    ]
+    experiment = Experiment(settings[0], data=options.data, learned=learned(options))
+    kept = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", OverloadWarning)
+        for asked in settings:
+            if asked is settings[0]:
+                experiment.run(Told())
+            else:
+                experiment.change_inference(asked)
+                experiment.evaluate(Told())
+            result = experiment.result()
+            del result["accuracy_matrix"]
+            report = experiment.memory.report(sample=options.tasks)
+            result["report"] = vars(report)
+            result["overload_warnings"] = len(caught)
+            kept.append(result)
+            save(options.out, result)
+            print(
+                f"{asked.masks} {report.rule} {asked.recall} {asked.infer_samples}: "
+                f"{asked.tasks} tasks, exact {result['exact_recall_rate']:.4f}, accuracy "
+                f"{result['accuracy']:.4f} of {result['accuracy_given_task']:.4f}; {report}",
+                flush=True,
+            )
+    return kept
+
+
+def save(path: Path, result: dict[str, Any]) -> None:
+    """Append a row to the JSON file."""
+    rows = json.loads(path.read_text()) if path.exists() else []
+    path.write_text(json.dumps([*rows, result], indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--data", type=Path)
+    add("--benchmark", default="permuted-mnist")
+    add("--learned", type=Path, required=True)
+    add("--masks", default="hashed")
+    add("--scenario", default="GNu")
+    add("--rule")
+    add("--seed", type=int, default=0)
+    add("--tasks", type=int, default=100)
+    add("--ask", action="append", required=True, help="recall:images, such as both:1")
+    add("--out", type=Path, default=Path("benchmarks/recall.json"))
+    rows(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
