@@ -17,6 +17,8 @@ from typing import Any
 
 from hopmask import OverloadWarning
 from supsup_bridge import Experiment, MaskBank, RunSettings
+from supsup_bridge.observer import Observer
+from supsup_bridge.scoring import Scores
 from supsup_bridge.task import Task
 
 
@@ -30,6 +32,13 @@ class Told:
     def learned(self, task: Task, number: int) -> None:
         if (number + 1) % 10 == 0:
             print(f"{number + 1} tasks", flush=True)
+
+
+class AtTheEnd(Experiment):
+    """A run that scores nothing before all tasks are learned."""
+
+    def _score_newest(self, observer: Observer) -> None:
+        self.ledger.scored(Scores(row=[None] * self.ledger.tasks), whole=False)
 
 
 def learned(options: argparse.Namespace) -> MaskBank:
@@ -69,7 +78,7 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
         )
         for recall, images in ways
     ]
-    experiment = Experiment(settings[0], data=options.data, learned=learned(options))
+    experiment = AtTheEnd(settings[0], data=options.data, learned=learned(options))
     kept = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", OverloadWarning)

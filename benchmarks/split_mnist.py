@@ -41,6 +41,9 @@ class Silent:
     def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None:
         pass
 
+    def learned(self, task: Task, number: int) -> None:
+        pass
+
 
 def runs(seeds: list[int]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """A run's options, and what is recalled anew from its memory with other ones."""

@@ -16,6 +16,7 @@ class LoadReport:
         packed_nbytes: bytes of a plain list of the same masks, one bit each.
         sampled: tasks that were recalled by their number for this report.
         recalled: share of them that came back as verified memories.
+        recalled_by_half: the same by half of their keys: the first to fall as the memory fills.
         unstable: of the sampled task that is worst off, the spins that the energy alone would flip
             and the check bits mend; they mend two at most.
 
@@ -40,11 +41,13 @@ class LoadReport:
     packed_nbytes: int
     sampled: int
     recalled: float
+    recalled_by_half: float
     unstable: int
 
     def __str__(self) -> str:
         return (
             f"{self.tasks} tasks in {self.spins} spins (rule '{self.rule}', load {self.load:.4f}): "
-            f"{self.recalled:.0%} of {self.sampled} recalled by number, at most {self.unstable} "
-            "unstable spins"
+            f"{self.recalled:.0%} of {self.sampled} recalled by number, "
+            f"{self.recalled_by_half:.0%} by half of their keys, at most {self.unstable} unstable "
+            "spins"
         )

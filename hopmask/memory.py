@@ -327,12 +327,8 @@ class MaskMemory:
             raise ConfigError(f"a report needs a sample of at least 1 task, got {sample!r}")
         self.reservoir._require_patterns()
         tasks = torch.linspace(0, self._next - 1, min(sample, self._next)).round().long()
-        cue = self._blank(len(tasks))
-        cue[:, self._keys.where] = self._keys.of(tasks).to(cue)
-        landscape = self.reservoir._landscape(None, len(tasks)).holding(cue)
-        state, verified = self._verified(descend(landscape, cue, SETTLE).state)
-        found, _ = self._keys.nearest(state, self._next)
-        held = verified & (found == tasks.to(found))
+        state, held = self._by_key(tasks, bits=self.key_bits)
+        _, easily = self._by_key(tasks, bits=self.key_bits // 2)
         unstable = self.reservoir.unstable(state[held])
         return LoadReport(
             rule=self.reservoir.rule.name,
@@ -343,6 +339,7 @@ class MaskMemory:
             packed_nbytes=self.count * -(-self._bits // 8),
             sampled=len(tasks),
             recalled=float(held.double().mean()),
+            recalled_by_half=float(easily.double().mean()),
             unstable=int(unstable.max()) if len(unstable) else 0,
         )
 
@@ -495,6 +492,15 @@ class MaskMemory:
         )
         return found, flat
 
+    def _by_key(self, tasks: Tensor, *, bits: int) -> tuple[Tensor, Tensor]:
+        """States recalled by the first bits of some tasks' keys (k,), and which are these tasks."""
+        cue = self._blank(len(tasks))
+        cue[:, :bits] = self._keys.of(tasks)[:, :bits].to(cue)
+        landscape = self.reservoir._landscape(None, len(tasks)).holding(cue)
+        state, verified = self._verified(descend(landscape, cue, SETTLE).state)
+        found, _ = self._keys.nearest(state, self._next)
+        return state, verified & (found == tasks.to(found))
+
     def _verified(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """States (b, d) with their last wrong spins mended, and which are memories, bit for bit."""
         firm = state * self.reservoir.rule.field(self.reservoir.psi, state)
@@ -555,34 +561,31 @@ class MaskMemory:
     def _warn_if_full(self, task: int, pattern: Tensor) -> None:
         """Recall one earlier task, another one at each store; warn if it is lost, or about to be.
 
-        About to be: as many of its spins, or of the newest pattern's, are unstable as the check
-        bits can mend.
+        About to be: half of its key no longer recalls it, or as many of its spins, or of the newest
+        pattern's, are unstable as the check bits can mend.
         """
-        load = (
-            f"{self.count} tasks, rule '{self.reservoir.rule.name}', {self.reservoir.size} spins, "
-            f"load {self.reservoir.load:.3f}"
-        )
-        remedy = "Use a larger memory" + (
-            "" if self.reservoir.rule.name == "projection" else " or rule 'projection'"
-        )
         worst = int(self.reservoir.unstable(pattern)[0])
+        full = lost = ""
         if worst > MENDED:
             lost = f"task {task} is stored, but {worst} of its spins would flip"
         elif task and self._next == self.count:  # none was forgotten: the one asked is there
-            earlier = task * 40503 % 65521 % task
-            found, _ = self._seek(task=earlier, attempts=1)
-            worst = max(worst, int(self.reservoir.unstable(found.state)[0]))
-            lost = "" if bool(found.verified[0]) else f"task {earlier} is no longer recalled"
-        else:
-            lost = ""
-        if lost:
+            earlier = torch.tensor([task * 40503 % 65521 % task])
+            state, held = self._by_key(earlier, bits=self.key_bits // 2)
+            if not bool(held[0]):
+                full = f"task {int(earlier)} is recalled by its number, but not by half of its key"
+                state, held = self._by_key(earlier, bits=self.key_bits)
+            if not bool(held[0]):
+                lost = f"task {int(earlier)} is no longer recalled"
+            worst = max(worst, int(self.reservoir.unstable(state)[0]))
+        if not full and worst >= MENDED:
+            full = f"{worst} spins of a task would flip but for the check bits, which mend no more"
+        if lost or full:
+            rule = self.reservoir.rule.name
+            remedy = "a larger memory" + ("" if rule == "projection" else " or rule 'projection'")
             warnings.warn(
-                f"the memory is too full ({load}): {lost}. {remedy}", OverloadWarning, stacklevel=4
-            )
-        elif worst >= MENDED:
-            warnings.warn(
-                f"the memory is full ({load}): {worst} spins of a task would flip but for the "
-                f"check bits, which mend no more. {remedy} before the next task",
+                f"the memory is {'too full' if lost else 'full'} ({self.count} tasks, rule "
+                f"'{rule}', {self.reservoir.size} spins, load {self.reservoir.load:.3f}): "
+                f"{lost or full}. Use {remedy}{'' if lost else ' before the next task'}",
                 OverloadWarning,
                 stacklevel=4,
             )

@@ -1022,3 +1022,161 @@ def test_the_penalty_of_a_row_goes_on_belonging_to_that_row(memory, tasks):
 def test_a_margin_that_is_none_is_refused(memory, signatures, clear):
     with pytest.raises(ConfigError, match="clear must be a positive margin"):
         memory.recall(signature=signatures[0], clear=clear)
+
+
+def valued(tasks, values):
+    """A penalty that takes on task t, in row r, the value values[r, t]."""
+
+    def penalty(masks):
+        near = [
+            sum((masks[n] - tasks[t][n].float()).square().flatten(1).mean(1) for n in SIZES)
+            for t in range(TASKS)
+        ]
+        shares = torch.softmax(-100 * torch.stack(near, -1), -1)
+        return (shares * values).sum(-1)
+
+    return penalty
+
+
+def hard_and_easy_rows():
+    """Rows 0, 2, 4 ... have one low value; in the others all lie within one nat."""
+    g = torch.Generator().manual_seed(11)
+    order = torch.stack([torch.randperm(TASKS, generator=g) for _ in range(10)]).float()
+    values = order * 0.2
+    values[::2] = torch.where(order[::2] == 0, 0.0, 12.0)
+    return values, order.argmin(-1)
+
+
+@pytest.mark.parametrize("trace", [False, True])
+def test_rows_that_search_longer_find_their_own_lowest_value(memory, tasks, trace):
+    """Easy rows leave; the hard ones between them must go on with their own penalty and state."""
+    values, lowest = hard_and_easy_rows()
+    hit = memory.recall(penalty=valued(tasks, values), batch=10, clear=2.0, trace=trace)
+    assert hit.converged.all()
+    assert hit.task[1::2].tolist() == lowest[1::2].tolist()
+    for row in range(10):
+        alone = memory.recall(penalty=valued(tasks, values[row : row + 1]), batch=1, clear=2.0)
+        assert int(alone.task[0]) == int(hit.task[row])
+        assert int(alone.steps[0]) == int(hit.steps[row])
+        assert float(alone.margin[0]) == pytest.approx(float(hit.margin[row]), abs=1e-3)
+
+
+def test_a_search_that_ends_early_visited_two_basins_at_least(memory, tasks):
+    """One alone has nothing to be ahead of."""
+    values, _ = hard_and_easy_rows()
+    hit = memory.recall(penalty=valued(tasks, values), batch=10, clear=1e-6, trace=True)
+    assert int(hit.trace.attempt.max()) == 1
+
+
+def test_basins_after_the_first_begin_at_a_key_not_tried_before(memory, tasks):
+    values, _ = hard_and_easy_rows()
+    hit = memory.recall(penalty=valued(tasks, values[1:2]), batch=1, trace=True)
+    begun = hit.trace.attempt.diff(prepend=torch.tensor([-1])) == 1
+    starts = hit.trace.states[begun, 0]
+    keys = starts[1:, :64]
+    assert torch.equal(keys.abs(), torch.ones_like(keys))
+    assert not bool(starts[1:, 64:].any())
+    assert len(torch.unique(keys, dim=0)) == len(keys) == TASKS - 1
+
+
+@pytest.mark.parametrize("by", ["signature", "penalty"])
+def test_one_attempt_cannot_tell_known_from_unknown(memory, tasks, signatures, by):
+    asked = {"signature": signatures[1]} if by == "signature" else {}
+    if by == "penalty":
+        asked = {"penalty": lambda masks: 50 * distance(masks, tasks[1])}
+    hit = memory.recall(**asked, attempts=1)
+    assert hit.task == 1
+    assert np.isnan(hit.margin)
+    assert hit.known is False
+
+
+def test_a_mask_like_none_that_is_stored_is_not_known(memory, tasks):
+    noise = torch.randint(0, 2, (30, 96), generator=torch.Generator().manual_seed(1)).bool()
+    hit = memory.recall(cue={"h1": noise})
+    assert int(hit.known.sum()) == 0
+
+
+@pytest.mark.parametrize("data", ["signature", "penalty"])
+def test_a_number_is_not_given_beside_data(memory, signatures, data):
+    value = signatures[0] if data == "signature" else (lambda masks: masks["h1"].mean())
+    with pytest.raises(CueError, match="task= names the memory"):
+        memory.recall(task=0, **{data: value})
+
+
+# --- check bits
+
+
+def turn(memory, spins):
+    """Make the couplings hold some spins weakly, and the wrong way round."""
+    for spin in spins:
+        memory.reservoir.psi[spin] *= -0.01
+        memory.reservoir.psi[:, spin] *= -0.01
+
+
+@pytest.mark.parametrize("spins", [[200], [200, 230]])
+def test_one_or_two_spins_that_the_energy_has_wrong_are_mended(memory, tasks, spins):
+    turn(memory, spins)
+    for task in range(TASKS):
+        hit = memory.recall(task=task)
+        assert hit.converged
+        assert same(hit.masks, tasks[task])
+        assert hit.unstable == len(spins)
+    assert memory.report().unstable == len(spins)
+
+
+def test_three_spins_that_the_energy_has_wrong_are_told(memory):
+    turn(memory, [200, 230, 240])
+    for task in range(TASKS):
+        assert not memory.recall(task=task).converged
+    assert memory.report().recalled == 0
+
+
+# --- reports
+
+
+def test_a_report_tells_what_the_memory_holds(memory):
+    report = memory.report()
+    assert (report.rule, report.tasks, report.sampled) == ("storkey", TASKS, TASKS)
+    assert report.spins == 64 + 64 + 192
+    assert report.load == TASKS / report.spins
+    assert report.nbytes == memory.nbytes
+    assert report.packed_nbytes == TASKS * 192 // 8
+    assert report.recalled == report.recalled_by_half == 1.0
+    assert report.unstable == 0
+    assert "100% of 5" in str(report)
+
+
+def test_a_report_of_an_overfull_memory_says_how_much_is_lost(random_mask):
+    memory = MaskMemory({"h": 64}, rule="hebbian", key_bits=32, signature_features=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OverloadWarning)
+        for seed in range(60):
+            memory.store({"h": random_mask(64, seed=seed)})
+    report = memory.report(sample=60)
+    alone = [memory.recall(task=task).converged for task in range(60)]
+    assert report.recalled < 0.5
+    assert abs(report.recalled - sum(alone) / 60) <= 0.1
+
+
+def test_a_report_samples_tasks_over_the_whole_range(memory):
+    assert memory.report(sample=2).sampled == 2
+    assert memory.report(sample=100).sampled == TASKS
+
+
+@pytest.mark.parametrize("sample", [0, -1, True, 2.0])
+def test_a_sample_that_is_none_is_refused(memory, sample):
+    with pytest.raises(ConfigError, match="sample"):
+        memory.report(sample=sample)
+
+
+def test_a_full_memory_warns_before_it_loses_a_task(random_mask):
+    """The first warning comes while every task so far is still recalled."""
+    memory = MaskMemory({"h": 512}, rule="storkey", key_bits=64, signature_features=0)
+    masks = [random_mask(512, seed=seed) for seed in range(400)]
+    with pytest.warns(OverloadWarning, match="the memory is full") as caught:
+        for mask in masks:
+            memory.store({"h": mask})
+            if caught:
+                break
+    assert 20 < memory.count < 400
+    assert all(memory.recall(task=task).converged for task in range(memory.count))

@@ -62,6 +62,54 @@ def test_rejecting_the_same_state_twice_does_no_harm(reservoir, patterns):
     torch.testing.assert_close(landscape.field(patterns[1:2]), once, rtol=0, atol=1e-3)
 
 
+def test_held_spins_stay_whatever_the_energy_wants(reservoir, patterns):
+    held = torch.zeros(1, D)
+    held[0, :6] = -patterns[0, :6]
+    state = descend(landscape_of(reservoir).holding(held), patterns[:1], SETTLE).state
+    assert torch.equal(state[0, :6], -patterns[0, :6])
+    assert torch.equal(state[0, 6:], patterns[0, 6:])
+
+
+def test_holding_leaves_the_landscape_itself_as_it_was(reservoir, patterns):
+    landscape = landscape_of(reservoir)
+    field = landscape.field(patterns[:1])
+    other = landscape.holding(patterns[1:2])
+    assert torch.equal(landscape.field(patterns[:1]), field)
+    assert not torch.equal(other.field(patterns[:1]), field)
+    assert other.psi is landscape.psi
+
+
+def test_some_rows_have_their_own_penalty_rejections_and_held_spins(reservoir, patterns):
+    targets = patterns.clone()
+
+    def penalty(state):
+        return ((state - targets) ** 2).mean(-1)
+
+    whole = landscape_of(reservoir, penalty, batch=5)
+    whole.reject(patterns.roll(1, 0))
+    held = torch.zeros(5, D)
+    held[:, :3] = torch.arange(5.0)[:, None].sub(2).sign()
+    whole = whole.holding(held)
+    rows = torch.tensor([3, 1])
+    some = whole.narrowed(rows)
+    states = patterns.roll(2, 0)
+    assert torch.equal(some.evaluate(states[rows]), whole.evaluate(states)[rows])
+    torch.testing.assert_close(some.slope(states[rows])[1], whole.slope(states)[1][rows])
+    torch.testing.assert_close(some.field(states[rows]), whole.field(states)[rows])
+    assert some.psi is whole.psi
+
+
+def test_a_row_that_settled_is_left_alone_and_the_others_go_on(reservoir, patterns, random_spins):
+    """Steps and state of each row are those it would have by itself."""
+    starts = torch.cat([patterns[:2], 0.01 * random_spins(3, D, seed=8), patterns[2:3]])
+    together = descend(landscape_of(reservoir, batch=6), starts, SETTLE)
+    for row in range(6):
+        alone = descend(landscape_of(reservoir), starts[row : row + 1], SETTLE)
+        assert torch.equal(alone.state[0], together.state[row])
+        assert int(alone.steps[0]) == int(together.steps[row])
+    assert int(together.steps[0]) < int(together.steps[2:5].max())
+
+
 def test_each_row_rejects_its_own_states(reservoir, patterns):
     landscape = landscape_of(reservoir, batch=2)
     landscape.reject(patterns[:2])
