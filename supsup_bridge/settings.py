@@ -158,7 +158,8 @@ class RunSettings:
                 raise _unknown(name, value, [k for k in known if k])
         for name, own in (("network", ("standard", *NETWORKS)), ("signature", SIGNATURES)):
             value = getattr(self, name)
-            if value not in (*own, None) and ":" not in str(value):
+            optional = value is None and name == "signature"
+            if value not in own and not optional and ":" not in str(value):
                 raise _unknown(name, value, [*own, "package.module:function"])
 
     def _check_count(self, name: str, least: int) -> None:

@@ -1173,10 +1173,14 @@ def test_a_full_memory_warns_before_it_loses_a_task(random_mask):
     """The first warning comes while every task so far is still recalled."""
     memory = MaskMemory({"h": 512}, rule="storkey", key_bits=64, signature_features=0)
     masks = [random_mask(512, seed=seed) for seed in range(400)]
-    with pytest.warns(OverloadWarning, match="the memory is full") as caught:
+
+    def fill():
         for mask in masks:
             memory.store({"h": mask})
-            if caught:
-                break
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OverloadWarning)
+        with pytest.raises(OverloadWarning, match="the memory is full"):
+            fill()
     assert 20 < memory.count < 400
     assert all(memory.recall(task=task).converged for task in range(memory.count))

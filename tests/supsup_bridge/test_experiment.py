@@ -489,6 +489,35 @@ def test_learned_masks_come_back_from_the_saved_bank(small, quiet, learned, tmp_
     assert [mask_digest(bank.recall(task=t).masks) for t in range(3)] == learned
 
 
+def test_masks_learned_before_are_taken_as_they_are(small, quiet, learned) -> None:
+    """The same run on masks from a bank: nothing is trained, and every figure is the same."""
+    settings = small(masks="hashed", bits=256)
+    first = Experiment(settings)
+    first.run(quiet)
+    bank = Experiment(replace(settings, memory="bank", recall=None, inference=None))
+    bank.run(quiet)
+    again = Experiment(settings, learned=bank.memory)
+    again.run(quiet)
+    one, other = first.result(), again.result()
+    assert one.pop("seconds")["train"] > 10 * other.pop("seconds")["train"]
+    assert one == other
+
+
+@pytest.mark.parametrize("rule", ["hebbian", "projection"])
+def test_the_memory_has_the_rule_that_was_asked_for(rule, small) -> None:
+    experiment = Experiment(small(rule=rule))
+    assert experiment.memory.reservoir.rule.name == rule
+
+
+@pytest.mark.parametrize("signature", ["outputs", "torch:sin"])
+def test_the_address_is_made_of_the_signature_that_was_asked_for(signature, small, quiet) -> None:
+    experiment = Experiment(small(signature=signature))
+    experiment.run(quiet)
+    length = experiment.network.outputs if signature == "outputs" else 64
+    assert experiment.memory._address.length == length
+    assert experiment.result()["accuracy"] > 0
+
+
 # --- what a recall may see
 
 

@@ -333,6 +333,22 @@ def rates(steps: int | None, count: int, **changes: Any) -> list[float]:
     return moved
 
 
+@pytest.mark.parametrize("kind", ["weight", "layer"])
+def test_adams_rate_is_in_proportion_to_where_a_layers_scores_start(kind, networks) -> None:
+    """Adam's first step moves every score with a gradient by the rate of its layer."""
+    network = networks[kind]
+    g = torch.Generator().manual_seed(0)
+    settings = TrainingSettings(rate=0.01, contrast=0)
+    trainer = MaskTrainer(network, settings, scores=g, noise=g, steps=1000)
+    before = {name: score.detach().clone() for name, score in trainer.scores.items()}
+    trainer.step(*clouds(50, 0))
+    for name, score in trainer.scores.items():
+        moved = float((score.detach() - before[name]).abs().max())
+        assert moved == pytest.approx(0.01 * network.score_bounds[name] / 0.1, rel=1e-3)
+    if kind == "weight":
+        assert len({round(bound, 6) for bound in network.score_bounds.values()}) > 1
+
+
 def test_adams_rate_decays_as_a_cosine_to_a_known_end() -> None:
     expected = [0.05 * (1 + cos(pi * t / 30)) for t in range(30)]
     assert rates(30, 30) == pytest.approx(expected, rel=1e-3, abs=1e-6)
