@@ -62,7 +62,11 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
         bits=5120, features=4096, training=TrainingSettings(epochs=6)
     ),
     ("split-mnist", "unit", "standard"): Preset(
-        network="layer-norm", bits=2048, infer_samples=64, training=TrainingSettings(epochs=3)
+        network="layer-norm",
+        bits=2048,
+        features=4096,
+        infer_samples=64,
+        training=TrainingSettings(epochs=3),
     ),
     ("split-mnist", "unit", "paper"): Preset(
         network="paper",

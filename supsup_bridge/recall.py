@@ -1,5 +1,7 @@
 """Task inference by recall: unlabelled images of an unknown task in, the mask to use out."""
 
+from math import inf
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,8 @@ class RecallInference(TaskInference):
         recall: "entropy" (energy and the network's entropy alone, the paper's idea), "address"
             (the content address alone), or "both".
         attempts: basins that a recall visits at most.
-        clear: margin, in nats, from which on it visits no more; see `MaskMemory.recall`.
+        clear: margin, in nats, from which on it visits no more (see `MaskMemory.recall`), where
+            there are more memories than attempts; else it visits them all.
 
     Raises:
         ConfigError: an unknown way of recall.
@@ -94,7 +97,7 @@ class RecallInference(TaskInference):
             signature=address,
             penalty=mean_entropy if self.recall != "address" else None,
             attempts=self.attempts,
-            clear=self.clear,
+            clear=self.clear if self.memory.count > self.attempts else inf,
             batch=len(images) if address is None else None,
             trace=trace,
         )

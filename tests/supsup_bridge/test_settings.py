@@ -215,6 +215,30 @@ def test_none_is_no_name_where_there_is_no_default(name: str) -> None:
         RunSettings(**{name: None})
 
 
+@pytest.mark.parametrize("name", ["rule", "recall", "signature"])
+def test_what_a_memory_is_told_is_not_for_a_bank(name: str) -> None:
+    value = {"rule": "hebbian", "recall": "both", "signature": "input"}[name]
+    with pytest.raises(ConfigError, match=f"{name} is for --memory hopfield"):
+        RunSettings(memory="bank", **{name: value})
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'storkey'"):
+        RunSettings(rule="storky")
+
+
+@pytest.mark.parametrize("name", ["inputs", 3])
+def test_an_unknown_signature_is_refused(name: Any) -> None:
+    with pytest.raises(ConfigError, match="unknown signature"):
+        RunSettings(signature=name)
+
+
+@pytest.mark.parametrize("other", [{"recall": "entropy"}, {"network": "paper", "masks": "unit"}])
+def test_a_recall_that_asks_no_address_takes_no_signature(other: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="asks no address"):
+        RunSettings(signature="outputs", **other)
+
+
 # --- numbers
 
 
