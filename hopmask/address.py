@@ -10,7 +10,7 @@ from torch import Tensor
 from hopmask.errors import ConfigError, CueError, NumericalError
 from hopmask.keys import Keys, random_words
 
-STRANGE = 2.0  # strangeness from which on data are of no task that was learned
+STRANGE = 4.0  # strangeness from which on data are of no task that was learned
 _RIDGE = 1e-2  # of the mean variance of a feature
 _CHUNK = 1 << 23  # numbers that features take at once
 
@@ -55,7 +55,7 @@ class ContentAddress:
     and p_t is its estimate of the chance of task t. Cov(m) needs no list of the m_t, since
     Σ m mᵀ = link · keys⁺ · linkᵀ, exactly so up to as many tasks as key bits. All sums are free of
     order. λ is 1 % of the mean variance of a feature in c; where no task gave more than one sample,
-    C̄ is taken as isotropic and half as large as Cov(m).
+    C̄ is taken as isotropic and a quarter of Cov(m).
 
     Args:
         keys: the memory's keys.
@@ -203,8 +203,8 @@ class ContentAddress:
         level = noise.diagonal().mean()
         if level > 0:
             noise.diagonal().add_(_RIDGE * level)
-        else:  # half as large as what tells tasks apart, or as the only task's mean
-            level = (between.diagonal().mean() if count > 1 else centre.square().mean()) / 2
+        else:  # a quarter of what tells tasks apart, or of the only task's mean
+            level = (between.diagonal().mean() if count > 1 else centre.square().mean()) / STRANGE
             noise.diagonal().add_(level.clamp_min(1e-30))
         if count == 1:
             between.zero_()  # but for rounding

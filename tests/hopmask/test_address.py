@@ -49,7 +49,7 @@ def reference(address: ContentAddress, data: torch.Tensor, cue: torch.Tensor) ->
     if float(spread.diagonal().mean()) > 0:
         ridge = 0.01 * spread.diagonal().mean()
     else:
-        ridge = between.diagonal().mean() / 2
+        ridge = between.diagonal().mean() / 4
     total = between + spread + ridge * torch.eye(len(between), dtype=torch.float64)
     weights = torch.linalg.solve(total, centred.T @ keyed / len(data))
     return keys.mean(0) + (features_of(address, cue).mean(0) - means.mean(0)) @ weights
@@ -128,7 +128,7 @@ def test_strangers_are_stranger_than_what_was_learned(known):
     data = clouds(known + 20, 200, length=40)
     _, strange = learned(data[:known, :100], features=128).guess(data[:, 100:140])
     assert 0.6 < float(strange[:known].mean()) < STRANGE
-    assert float(strange[:known].max()) < STRANGE < 4 < float(strange[known:].min())
+    assert float(strange[:known].max()) < STRANGE < 10 < float(strange[known:].min())
 
 
 def test_strangers_to_one_sample_of_one_task_are_as_far_as_chance():
