@@ -76,11 +76,11 @@ class Keys:
         """Keys of tasks (k,): ±1, (k, bits)."""
         return key_bits(self.seed, tasks, self.bits)
 
-    def nearest(self, states: Tensor, tasks: int) -> tuple[Tensor, Tensor]:
-        """Of joint states (b, d): the task below `tasks` of nearest key (b,), and its overlap (b,).
+    def nearest(self, states: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Of joint states (b, d): which of the keys (k, bits) is nearest (b,), and its overlap (b,).
 
         The overlap is negative where the negative of the key is what is near.
         """
-        overlaps = states[:, self.where] @ self.of(torch.arange(tasks)).to(states).T / self.bits
+        overlaps = states[:, self.where] @ keys.to(states).T / self.bits
         nearest = overlaps.abs().argmax(-1)
         return nearest, overlaps.gather(1, nearest[:, None])[:, 0]

@@ -258,7 +258,7 @@ class MaskMemory:
             batch=batch,
             trace=trace,
         )
-        tasks, _ = self._keys.nearest(found.state, self._next)
+        tasks, _ = self._keys.nearest(found.state, self._all_keys())
         masks = {n: m > 0.5 for n, m in self._layout.split((1 + found.state) / 2).items()}
         known = found.verified
         if penalty is not None or signature is not None:
@@ -451,15 +451,15 @@ class MaskMemory:
             value = penalty({name: mask[0] for name, mask in masks.items()})  # type: ignore[misc]
             return value[None] if isinstance(value, Tensor) and value.ndim == 0 else value
 
-        keys = self._keys.of(torch.arange(self._next)).to(self.reservoir.mean)
+        keys = self._all_keys()
         tried = torch.zeros(rows, self._next, dtype=torch.bool, device=keys.device)
 
         def check(state: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-            tasks, agreement = self._keys.nearest(state, self._next)
+            tasks, agreement = self._keys.nearest(state, keys)
             near = agreement.abs() > _NEAR
             toward = self.reservoir.mean if joined is None else joined[rows]
             wrong = torch.where(near, agreement < 0, (state * toward).sum(-1) < 0)
-            state, verified = self._verified(torch.where(wrong[:, None], -state, state))
+            state, verified = self._verified(torch.where(wrong[:, None], -state, state), keys)
             tried[rows[verified], tasks[verified]] = True
             return state, verified if task is None else verified & (tasks == task)
 
@@ -497,15 +497,16 @@ class MaskMemory:
         cue = self._blank(len(tasks))
         cue[:, :bits] = self._keys.of(tasks)[:, :bits].to(cue)
         landscape = self.reservoir._landscape(None, len(tasks)).holding(cue)
-        state, verified = self._verified(descend(landscape, cue, SETTLE).state)
-        found, _ = self._keys.nearest(state, self._next)
+        keys = self._all_keys()
+        state, verified = self._verified(descend(landscape, cue, SETTLE).state, keys)
+        found, _ = self._keys.nearest(state, keys)
         return state, verified & (found == tasks.to(found))
 
-    def _verified(self, state: Tensor) -> tuple[Tensor, Tensor]:
+    def _verified(self, state: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """States (b, d) with their last wrong spins mended, and which are memories, bit for bit."""
         firm = state * self.reservoir.rule.field(self.reservoir.psi, state)
         state = self._parity.mended(state, firm)
-        _, agreement = self._keys.nearest(state, self._next)
+        _, agreement = self._keys.nearest(state, keys)
         near = self.reservoir.residual(state) <= RESIDUAL_TOLERANCE
         return state, self._parity.holds(state) & (agreement == 1) & near
 
@@ -600,7 +601,7 @@ class MaskMemory:
         if bool((answer * body <= 0).any()):
             return
         state = descend(self.reservoir._landscape(None, 1), probe, SETTLE).state
-        tasks, agreement = self._keys.nearest(state, self._next)
+        tasks, agreement = self._keys.nearest(state, self._all_keys())
         task = int(tasks[0])
         same = bool((state[0, self._layout.body] == body).all())
         if agreement[0] > 0 and same and task != but:
@@ -608,6 +609,10 @@ class MaskMemory:
                 f"these masks are stored already, as task {task}: a second copy would distort "
                 f"both. Nothing was stored; use recall(task={task})"
             )
+
+    def _all_keys(self) -> Tensor:
+        """Keys of all numbers given so far, (k, key bits): made for one call, never kept."""
+        return self._keys.of(torch.arange(self._next)).to(self.reservoir.mean)
 
     def _body_of(self, masks: Mapping[str, Tensor]) -> Tensor:
         return self._layout.join(masks).to(self.reservoir.mean)

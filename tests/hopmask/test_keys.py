@@ -166,6 +166,6 @@ def test_the_nearest_key_is_found_with_its_overlap(flips, sign):
     state = torch.ones(1, 80)
     state[:, keys.where] = keys.of(torch.tensor([5]))
     state[:, :flips] *= -1
-    task, overlap = keys.nearest(sign * state, 9)
+    task, overlap = keys.nearest(sign * state, keys.of(torch.arange(9)))
     assert task.tolist() == [5]
     assert overlap.tolist() == [sign * (1 - 2 * flips / 64)]
