@@ -12,24 +12,27 @@ from hopmask.keys import Keys, random_words
 
 STRANGE = 4.0  # strangeness from which on data are of no task that was learned
 _RIDGE = 1e-2  # of the mean variance of a feature
+_KEPT = 4  # read-outs, for so many numbers of samples
+_SCALE, _SPREAD, _INVERSE, _SQUARES = range(4)  # scalars: unit, tasks of more than one sample,
+# Σ 1/s_t over them, Σ ‖m_t‖² over all
 _CHUNK = 1 << 23  # numbers that features take at once
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """Features of one task's data: their mean (F,) and covariance (F, F), in units of `scale`."""
+    """Features of one task's samples: mean (F,) and covariance (F, F), in units of `scale`."""
 
     mean: Tensor
     covariance: Tensor
+    samples: int
     scale: float
     length: int
 
 
 class _Solved(NamedTuple):
     """For sets of so many samples: the read-out (F, key bits), m̄ (F,), κ̄ (key bits,), what turns a
-    guess with 1 beside it into Σ p m (key bits + 1, F), and tr(C̄/s)."""
+    guess with 1 beside it into Σ p m (key bits + 1, F), and what chance leaves unexplained."""
 
-    samples: int
     readout: Tensor
     centre: Tensor
     prior: Tensor
@@ -44,8 +47,9 @@ class ContentAddress:
     φ(x) = max(0, x R), with R (n, F) uniform in [-1, 1] from the seed. For each task t the address
     adds up, and then forgets, the mean m_t of its features, their covariance C_t and its key κ_t:
 
-        within = Σ_t C_t,   link = Σ_t m_t [κ_t 1]ᵀ,   keys = Σ_t [κ_t 1] [κ_t 1]ᵀ.
+        within = Σ_t C_t,   link = Σ_t m_t [κ_t 1]ᵀ,   keys = Σ_t [κ_t 1] [κ_t 1]ᵀ,
 
+    and four scalars.
     From the mean c of the features of s samples it guesses
 
         κ̂ = κ̄ + Cov(κ, m) (Cov(m) + C̄/s + λ)⁻¹ (c − m̄),
@@ -100,14 +104,14 @@ class ContentAddress:
                 "within": torch.zeros(features, features, dtype=dtype, device=device),
                 "link": torch.zeros(features, width, dtype=dtype, device=device),
                 "keys": torch.zeros(width, width, dtype=dtype, device=device),
-                "scale": torch.zeros(1, dtype=torch.float64, device=device),
+                "scalars": torch.zeros(4, dtype=torch.float64, device=device),
             }
         except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
             raise ConfigError(
                 f"no room or device for {features} signature features on '{device}': {error}"
             ) from error
         self._map = torch.zeros(0, features)  # R, made anew when a sample of another length comes
-        self._ready: _Solved | None = None
+        self._ready: dict[int, _Solved] = {}  # by number of samples
 
     @property
     def count(self) -> int:
@@ -130,47 +134,63 @@ class ContentAddress:
             raise CueError(
                 f"store takes a signature (n,) or samples (s, n), got {tuple(samples.shape)}"
             )
-        scale = float(self.sums["scale"]) or 1 / float(samples.abs().max())
+        scale = float(self.sums["scalars"][_SCALE]) or 1 / float(samples.abs().max())
         width = max(1, _CHUNK // self.features)
         parts = torch.split(samples, width)
         mean = torch.stack([self._project(p, scale).sum(0) for p in parts]).sum(0) / len(samples)
         covariance = torch.zeros_like(self.sums["within"])
         for part in parts:
             rest = self._project(part, scale) - mean
-            covariance.addmm_(rest.T, rest, alpha=1 / len(samples))
-        if not bool(torch.isfinite(covariance).all()):
-            raise CueError(
-                "the signature is too large beside those stored before: compute them in the same "
-                "way for every store and recall"
-            )
-        return Description(mean=mean, covariance=covariance, scale=scale, length=samples.shape[-1])
+            covariance.addmm_(rest.T, rest, alpha=1 / max(1, len(samples) - 1))
+        self._in_range(mean[None], covariance)
+        return Description(
+            mean=mean,
+            covariance=covariance,
+            samples=len(samples),
+            scale=scale,
+            length=samples.shape[-1],
+        )
 
     def learn(self, task: int, described: Description) -> None:
         """Add a task."""
-        self._add(task, described.mean, described.covariance, 1)
-        self.sums["scale"].fill_(described.scale)
+        samples = described.samples
+        own = [1.0, 1 / samples] if samples > 1 else [0.0, 0.0]
+        self._add(task, described.mean, described.covariance, own, 1)
+        self.sums["scalars"][_SCALE] = described.scale
         self.length = described.length
 
+    def can_forget(self) -> bool:
+        """Whether a task's share of the sums can be told from the others': see `forget`."""
+        return self.count <= self.keys.bits
+
     def forget(self, task: int) -> None:
-        """Take a task out: its mean, up to rounding while there are no more tasks than key bits,
-        and an equal share of the covariances. A task that was never learned changes nothing."""
+        """Take a task out: its mean, up to rounding, and an equal share of the covariances.
+
+        The mean is link · keys⁺ · [κ 1], exactly so while there are no more tasks than key bits
+        (`can_forget`). A task that was never learned changes nothing.
+        """
         if self.count == 0:
             return
         decode = torch.linalg.pinv(self.sums["keys"].double(), hermitian=True)
         key = self._with_one(task).double()
-        if float(key @ decode @ key) < 0.99:  # outside the span of the keys learned
+        if float(key @ decode @ key) < 1 - 1e-6:  # outside the span of the keys learned
             return
         mean = (self.sums["link"].double() @ (decode @ key)).to(self.sums["link"])
-        self._add(task, mean, self.sums["within"] / self.count, -1)
+        share = 1 / self.count
+        own = (self.sums["scalars"][[_SPREAD, _INVERSE]] * share).tolist()
+        self._add(task, mean, self.sums["within"] * share, own, -1)
         if self.count == 0:
+            self.length = 0
             for value in self.sums.values():
                 value.zero_()
 
     def guess(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """κ̂ for sets of samples (b, s, n): (b, key bits), and how strange the sets are: (b,).
 
-        Strangeness is ‖c − Σ_t p_t m_t‖² / tr(C̄/s), what no mix of the tasks learned explains, in
-        units of what chance explains: about 1 for data of such a task.
+        Strangeness is ‖c − Σ_t p_t m_t‖², what no mix of the tasks learned explains, over what
+        chance leaves unexplained: tr C̄ (1/s + mean 1/s_t), with s_t the samples that task t was
+        learned from, and, beyond as many tasks as key bits, what Σ_t p_t m_t itself misses. It is
+        about 1 for data of a task that was learned.
 
         Raises:
             CueError: not finite samples of the length of all others, or nothing to compare with.
@@ -179,52 +199,68 @@ class ContentAddress:
         samples = self._checked(samples)
         if self.count == 0:
             raise CueError("no task was stored with a signature: give one to store(...)")
-        scale = float(self.sums["scale"])
+        scale = float(self.sums["scalars"][_SCALE])
         chunk = max(1, _CHUNK // (self.features * samples.shape[1]))
         means = torch.cat([self._project(p, scale).mean(1) for p in torch.split(samples, chunk)])
         solved = self._solved(samples.shape[1])
         guess = solved.prior + (means - solved.centre) @ solved.readout
         rest = means - torch.cat([guess, guess.new_ones(len(guess), 1)], -1) @ solved.decode
-        return guess, rest.square().sum(-1) / solved.spread
+        strange = rest.square().sum(-1) / solved.spread
+        self._in_range(means, strange)
+        return guess, strange
 
     def _solved(self, samples: int) -> "_Solved":
         """What a guess from so many samples needs; kept until something is learned."""
-        if self._ready is not None and self._ready.samples == samples:
-            return self._ready
+        if samples in self._ready:
+            return self._ready[samples]
         within, link, keys = (self.sums[name].double() for name in ("within", "link", "keys"))
         if not bool(torch.isfinite(within.sum() + link.sum() + keys.sum())):
             raise NumericalError("the content address holds NaN or infinity: load a saved memory")
         count = self.count
+        _, spreads, inverse, squares = self.sums["scalars"].tolist()
         centre, prior = link[:, -1] / count, keys[-1, :-1] / count
         decode = torch.linalg.pinv(keys, hermitian=True) @ link.T  # (key bits + 1, F)
-        between = link @ decode / count - torch.outer(centre, centre)
+        decoded = link @ decode / count
+        missed = max(0.0, squares / count - float(decoded.trace()))  # 0 up to count = key bits
+        between = decoded - torch.outer(centre, centre)
         cross = link[:, :-1] / count - torch.outer(centre, prior)
-        noise = within / (count * samples)
+        noise = within / (max(spreads, 1) * samples)
         level = noise.diagonal().mean()
         if level > 0:
             noise.diagonal().add_(_RIDGE * level)
+            level = level * (1 + samples * inverse / spreads)
         else:  # a quarter of what tells tasks apart, or of the only task's mean
             level = (between.diagonal().mean() if count > 1 else centre.square().mean()) / STRANGE
             noise.diagonal().add_(level.clamp_min(1e-30))
         if count == 1:
             between.zero_()  # but for rounding
         factor = torch.linalg.cholesky(between + noise)
-        parts = (
-            torch.cholesky_solve(cross, factor),
-            centre,
-            prior,
-            decode,
-            level * self.features,
-        )
-        self._ready = _Solved(samples, *(part.to(self.sums["link"]) for part in parts))
-        return self._ready
+        spread = level * self.features + missed
+        parts = (torch.cholesky_solve(cross, factor), centre, prior, decode, spread)
+        if len(self._ready) == _KEPT:
+            self._ready.pop(next(iter(self._ready)))
+        self._ready[samples] = _Solved(*(part.to(self.sums["link"]) for part in parts))
+        return self._ready[samples]
 
-    def _add(self, task: int, mean: Tensor, covariance: Tensor, sign: int) -> None:
+    def _add(
+        self, task: int, mean: Tensor, covariance: Tensor, own: list[float], sign: int
+    ) -> None:
         key = self._with_one(task)
         self.sums["within"].add_(covariance, alpha=sign)
         self.sums["link"].addr_(mean, key, alpha=sign)
         self.sums["keys"].addr_(key, key, alpha=sign)
-        self._ready = None
+        scalars = self.sums["scalars"]
+        scalars[[_SPREAD, _INVERSE]] += sign * scalars.new_tensor(own)
+        scalars[_SQUARES] += sign * mean.double().square().sum()
+        self._ready.clear()
+
+    def _in_range(self, means: Tensor, other: Tensor) -> None:
+        """Raise CueError for features that overflowed, or vanished, in units of the first task."""
+        if not bool(torch.isfinite(other).all()) or not bool((means != 0).any(-1).all()):
+            raise CueError(
+                "the signature is too large or too small beside those stored before: compute them "
+                "in the same way for every store and recall"
+            )
 
     def _with_one(self, task: int) -> Tensor:
         key = self.keys.of(torch.tensor([task]))[0].to(self.sums["link"])

@@ -15,7 +15,8 @@ class LoadReport:
         nbytes: bytes of the state.
         packed_nbytes: bytes of a plain list of the same masks, one bit each.
         sampled: tasks that were recalled by their number for this report.
-        recalled: share of them that came back as verified memories.
+        recalled: share of them that came back as verified memories; where some were forgotten, an
+            estimate, since the memory does not know which.
         recalled_by_half: the same by half of their keys: the first to fall as the memory fills.
         unstable: of the sampled task that is worst off, the spins that the energy alone would flip
             and the check bits mend; they mend two at most.

@@ -15,6 +15,7 @@ from hopmask.errors import (
     ConfigError,
     CueError,
     DuplicateError,
+    NotForgettableError,
     OverloadWarning,
     UnknownTaskError,
 )
@@ -284,7 +285,8 @@ class MaskMemory:
         """Take one task out again, exactly, where the rule allows it. Its number is not reused.
 
         Raises:
-            NotForgettableError: the rule has no exact inverse.
+            NotForgettableError: the rule has no exact inverse, or the content address holds more
+                tasks than key bits.
             EmptyMemoryError: nothing is stored.
             UnknownTaskError: no task of that number, or it can no longer be recalled.
 
@@ -297,12 +299,18 @@ class MaskMemory:
             0
         """
         found, _ = self._seek(task=task)
+        if self._address is not None and not self._address.can_forget():
+            raise NotForgettableError(
+                f"the content address holds {self._address.count} tasks, more than its "
+                f"{self.key_bits} key bits, and can no longer tell one's share from the others': "
+                "nothing was forgotten. Use more key_bits"
+            )
         if not bool(found.verified[0]):
             raise UnknownTaskError(
                 f"task {task} cannot be recalled exactly, so it cannot be forgotten exactly: "
                 "the memory is too full"
             )
-        self.reservoir.forget(found.state[0])
+        self.reservoir._remove(found.state[0])
         if self._address is not None:
             self._address.forget(task)
 
@@ -330,6 +338,7 @@ class MaskMemory:
         state, held = self._by_key(tasks, bits=self.key_bits)
         _, easily = self._by_key(tasks, bits=self.key_bits // 2)
         unstable = self.reservoir.unstable(state[held])
+        of_all = self._next / self.count  # numbers that were forgotten are among the sample
         return LoadReport(
             rule=self.reservoir.rule.name,
             tasks=self.count,
@@ -338,8 +347,8 @@ class MaskMemory:
             nbytes=self.nbytes,
             packed_nbytes=self.count * -(-self._bits // 8),
             sampled=len(tasks),
-            recalled=float(held.double().mean()),
-            recalled_by_half=float(easily.double().mean()),
+            recalled=float((held.double().mean() * of_all).clamp(max=1)),
+            recalled_by_half=float((easily.double().mean() * of_all).clamp(max=1)),
             unstable=int(unstable.max()) if len(unstable) else 0,
         )
 
@@ -535,7 +544,8 @@ class MaskMemory:
     def _guessed(self, signature: Tensor) -> tuple[Tensor, Tensor]:
         """Key bits that the address guesses, (key bits,) or (batch, key bits), and strangeness."""
         address = self._require_address()
-        if not isinstance(signature, Tensor) or not 1 <= signature.ndim <= 3:
+        real = isinstance(signature, Tensor) and 1 <= signature.ndim <= 3
+        if not real or signature.numel() == 0:
             raise CueError("a signature must be a tensor (n,), (batch, n) or (batch, samples, n)")
         sets = signature if signature.ndim == 3 else signature.reshape(-1, 1, signature.shape[-1])
         guess, strange = address.guess(sets)
@@ -598,10 +608,13 @@ class MaskMemory:
         probe = self._blank(1)
         probe[:, self._layout.body] = body
         answer = self.reservoir.rule.field(self.reservoir.psi, probe)[:, self._layout.body]
-        if bool((answer * body <= 0).any()):
+        if int((answer * body <= 0).sum()) > MENDED:
             return
-        state = descend(self.reservoir._landscape(None, 1), probe, SETTLE).state
-        tasks, agreement = self._keys.nearest(state, self._all_keys())
+        keys = self._all_keys()
+        state, _ = self._verified(
+            descend(self.reservoir._landscape(None, 1), probe, SETTLE).state, keys
+        )
+        tasks, agreement = self._keys.nearest(state, keys)
         task = int(tasks[0])
         same = bool((state[0, self._layout.body] == body).all())
         if agreement[0] > 0 and same and task != but:

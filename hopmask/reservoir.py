@@ -195,10 +195,14 @@ class Reservoir:
                 "the pattern is not recognised as a stored one (its negative is not it): nothing "
                 "was forgotten"
             )
-        self.rule.remove(self.psi, pattern[0])
+        self._remove(pattern[0])
+
+    def _remove(self, pattern: Tensor) -> None:
+        """Take out a pattern (d,) that is known to be stored."""
+        self.rule.remove(self.psi, pattern)
         self.count -= 1
         if self.count:
-            self.mean += (self.mean - pattern[0]) / self.count
+            self.mean += (self.mean - pattern) / self.count
         else:
             self.mean.zero_()
 

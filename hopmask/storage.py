@@ -3,8 +3,8 @@
 Layout, all datasets at the root, contiguous, without attributes: `meta` (uint8, canonical JSON:
 format, version, kind, rule, dtype and what the kind adds), `psi` (d, d), `mean` (d,), `counters`
 (int64: patterns held, number of the next task, length of the signatures or 0), for a memory with a
-content address its sums `within` (F, F), `link` (F, key bits + 1), `keys` (square) and `scale`
-(1,), and `sha256` (uint8, of the bytes of all others in this order).
+content address its sums `within` (F, F), `link` (F, key bits + 1), `keys` (square) and `scalars`
+(4,), and `sha256` (uint8, of the bytes of all others in this order).
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from hopmask.rules import LearningRule
 FORMAT = "hopmask"
 VERSION = 2  # 1 kept address bits in Ψ; no release wrote it
 _DATASETS = ("meta", "psi", "mean", "counters")
-_SUMS = ("within", "link", "keys", "scale")
+_SUMS = ("within", "link", "keys", "scalars")
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from hopmask import ConfigError
 from supsup_bridge.architectures import imported
 from supsup_bridge.inference import slopes
 from supsup_bridge.networks import FixedNetwork, Masks
@@ -49,7 +50,8 @@ def signature_named(name: str, network: FixedNetwork) -> Signature:
         network: the fixed network.
 
     Raises:
-        ConfigError: a name that is not known.
+        ConfigError: a name that is not known, or a network in whose outputs images take part in
+            each other's (batch norm), where it is the network that is asked.
 
     Example:
         >>> from supsup_bridge import UnitNetwork
@@ -59,6 +61,11 @@ def signature_named(name: str, network: FixedNetwork) -> Signature:
     """
     if name == "input":
         return pixels
+    if name in SIGNATURES and not network.pointwise:
+        raise ConfigError(
+            f"signature '{name}' needs a network that sees every image for itself, without batch "
+            "norm: use signature 'input'"
+        )
     if name == "outputs":
         return partial(outputs, network=network)
     if name == "gradient":

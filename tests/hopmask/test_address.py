@@ -34,7 +34,7 @@ def learned(data: torch.Tensor, order=None, **options) -> ContentAddress:
 
 def features_of(address: ContentAddress, samples: torch.Tensor) -> torch.Tensor:
     """φ by its definition: max(0, x R), in the address's units."""
-    scale = float(address.sums["scale"]) / samples.shape[-1] ** 0.5
+    scale = float(address.sums["scalars"][0]) / samples.shape[-1] ** 0.5
     return (samples * scale @ address._map).clamp_min(0)
 
 
@@ -43,7 +43,9 @@ def reference(address: ContentAddress, data: torch.Tensor, cue: torch.Tensor) ->
     keys = address.keys.of(torch.arange(len(data))).double()
     features = [features_of(address, samples) for samples in data]
     means = torch.stack([f.mean(0) for f in features])
-    spread = torch.stack([torch.cov(f.T, correction=0) for f in features]).mean(0) / len(cue)
+    spread = torch.stack(
+        [torch.cov(f.T, correction=1 if len(f) > 1 else 0) for f in features]
+    ).mean(0) / len(cue)
     centred, keyed = means - means.mean(0), keys - keys.mean(0)
     between = centred.T @ centred / len(data)
     if float(spread.diagonal().mean()) > 0:
@@ -109,7 +111,7 @@ def test_the_order_of_tasks_does_not_matter():
     for name in ("within", "link", "keys"):
         # the first task's largest entry sets the unit; compare without it
         unit = {"within": 2, "link": 1, "keys": 0}[name]
-        scales = [float(a.sums["scale"]) ** unit for a in (one, other)]
+        scales = [float(a.sums["scalars"][0]) ** unit for a in (one, other)]
         torch.testing.assert_close(one.sums[name] / scales[0], other.sums[name] / scales[1])
     torch.testing.assert_close(one.guess(data[:, :3])[0], other.guess(data[:, :3])[0])
 
@@ -179,7 +181,44 @@ def test_a_forgotten_task_is_gone_from_the_sums():
     address.forget(8)
     torch.testing.assert_close(address.sums["link"], without.sums["link"], rtol=1e-9, atol=1e-9)
     assert torch.equal(address.sums["keys"], without.sums["keys"])
+    torch.testing.assert_close(address.sums["within"], learned(data).sums["within"] * 8 / 9)
+    torch.testing.assert_close(
+        address.sums["scalars"][1:], without.sums["scalars"][1:], rtol=1e-9, atol=1e-9
+    )
     assert address.count == 8
+    expected, _ = without.guess(data[:8, :1])
+    torch.testing.assert_close(address.guess(data[:8, :1])[0], expected, rtol=0.2, atol=0.1)
+
+
+def test_beyond_as_many_tasks_as_key_bits_a_task_s_share_cannot_be_told():
+    data = clouds(34, 3)
+    assert learned(data[:32], bits=32).can_forget()
+    assert not learned(data[:33], bits=32).can_forget()
+
+
+@pytest.mark.parametrize("count", [20, 32, 80])
+@pytest.mark.parametrize("samples", [1, 10, 60])
+def test_what_was_learned_is_no_stranger_however_many_tasks_there_are(count, samples):
+    data = clouds(count, 40 + samples, length=40)
+    _, strange = learned(data[:, :40], features=256, bits=32).guess(data[:, 40:])
+    assert 0.3 < float(strange.mean()) < 2
+    assert float((strange < STRANGE).double().mean()) > 0.97
+
+
+@pytest.mark.parametrize("stored", [2, 5, 20])
+def test_more_samples_than_were_stored_are_no_strangers(stored):
+    data = clouds(12, stored + 100, length=40)
+    _, strange = learned(data[:, :stored], features=128).guess(data[:, stored:])
+    assert 0.3 < float(strange.mean()) < 2.5
+
+
+def test_single_vectors_among_samples_do_not_dilute_the_spread():
+    data = clouds(20, 60, length=40)
+    mixed = make(features=128)
+    for task in range(20):
+        mixed.learn(task, mixed.describe(data[task, : 50 if task % 2 else 1]))
+    _, strange = mixed.guess(data[1::2, 50:51])
+    assert 0.5 < float(strange.mean()) < 1.6
 
 
 def test_forgetting_all_leaves_nothing():
@@ -187,6 +226,8 @@ def test_forgetting_all_leaves_nothing():
     for task in (1, 0, 2):
         address.forget(task)
     assert all(not bool(value.any()) for value in address.sums.values())
+    assert address.length == 0
+    address.learn(0, address.describe(torch.ones(2, 5, dtype=torch.float64)))
 
 
 def test_forgetting_what_was_never_learned_changes_nothing():
@@ -229,6 +270,25 @@ def test_data_too_large_beside_the_first_are_refused():
     address = learned(clouds(2, 3).float(), dtype=torch.float32)
     with pytest.raises(CueError, match="too large"):
         address.describe(torch.eye(12) * 1e30)
+
+
+@pytest.mark.parametrize("factor", [1e38, 1e-44])
+def test_a_question_out_of_all_proportion_is_refused(factor):
+    address = learned(clouds(3, 3).float(), dtype=torch.float32)
+    with pytest.raises(CueError, match="too large or too small"):
+        address.guess(torch.full((1, 1, 12), factor))
+
+
+def test_read_outs_for_several_numbers_of_samples_are_kept_but_not_without_end():
+    data = clouds(4, 20)
+    address = learned(data)
+    first = address.guess(data[:, :1])[0]
+    for samples in (2, 3, 4, 5, 6):
+        address.guess(data[:, :samples])
+    assert len(address._ready) <= 4
+    assert torch.equal(address.guess(data[:, :1])[0], first)
+    address.learn(4, address.describe(data[0] + 1))
+    assert not address._ready
 
 
 def test_an_address_without_tasks_guesses_nothing():

@@ -474,7 +474,7 @@ def test_batches_of_different_sizes_are_refused(memory, tasks, signatures):
         memory.recall(signature=signatures[:2], cue={"h1": torch.ones(3, 96)})
 
 
-@pytest.mark.parametrize("shape", [(1, 2, 3, 40), ()])
+@pytest.mark.parametrize("shape", [(1, 2, 3, 40), (), (0,), (2, 0)])
 def test_a_signature_of_other_dimensions_is_refused(memory, shape):
     with pytest.raises(CueError, match="must be a tensor"):
         memory.recall(signature=torch.ones(shape))
@@ -810,6 +810,51 @@ def test_a_forgotten_task_s_data_no_longer_point_at_it(tasks, signatures):
     memory.forget(task=2)
     assert memory.recall(signature=signatures[3]).task == 3
     assert memory.recall(signature=signatures[2]).task != 2
+    assert memory._address.count == TASKS - 1
+
+
+def test_forgetting_a_task_without_signature_leaves_the_address_alone(tasks, signatures):
+    memory = filled(tasks, signatures, count=3, rule="hebbian")
+    memory.store(tasks[3])
+    link = memory._address.sums["link"].clone()
+    memory.forget(task=3)
+    assert memory._address.count == 3
+    assert torch.equal(memory._address.sums["link"], link)
+
+
+def test_a_task_that_only_the_check_bits_hold_is_forgotten_too(tasks):
+    memory = filled(tasks, rule="hebbian")
+    memory.reservoir.psi[200] *= -0.01
+    memory.reservoir.psi[:, 200] *= -0.01
+    assert memory.recall(task=2).unstable == 1
+    memory.forget(task=2)
+    assert memory.count == TASKS - 1
+
+
+@pytest.mark.filterwarnings("ignore::hopmask.OverloadWarning")  # 16 bits of a key are few
+def test_more_signed_tasks_than_key_bits_cannot_be_forgotten(random_mask):
+    memory = MaskMemory({"h": 1024}, rule="hebbian", key_bits=32, signature_features=16)
+    signatures = torch.randn(33, 40, generator=torch.Generator().manual_seed(0))
+    for seed in range(33):
+        memory.store({"h": random_mask(1024, seed=seed)}, signature=signatures[seed])
+    psi = memory.reservoir.psi.clone()
+    with pytest.raises(NotForgettableError, match="33 tasks, more than its 32 key bits"):
+        memory.forget(task=3)
+    assert torch.equal(memory.reservoir.psi, psi)
+    assert memory.count == memory._address.count == 33
+
+
+def test_masks_held_only_by_the_check_bits_are_duplicates_too(memory, tasks):
+    turn(memory, [200])
+    with pytest.raises(DuplicateError, match="task 2"):
+        memory.store(tasks[2])
+
+
+def test_a_report_after_forgetting_is_of_what_is_left(tasks):
+    memory = filled(tasks, rule="hebbian")
+    memory.forget(task=1)
+    report = memory.report()
+    assert (report.tasks, report.recalled, report.recalled_by_half) == (TASKS - 1, 1.0, 1.0)
 
 
 def test_forgetting_what_was_just_stored_brings_every_bit_back(tasks, signatures):
@@ -831,6 +876,7 @@ def test_a_replaced_task_has_its_new_masks_under_its_number(tasks, signatures):
     assert same(memory.recall(task=2).masks, tasks[7])
     assert memory.recall(cue=tasks[7]).task == 2
     assert memory.recall(signature=-signatures[2]).task == 2
+    assert memory._address.count == TASKS
     for task in (0, 1, 3, 4):
         assert same(memory.recall(task=task).masks, tasks[task])
     assert memory.store(tasks[8]) == TASKS

@@ -62,5 +62,14 @@ def test_a_signature_that_is_not_there_is_named(name, network) -> None:
         signature_named(name, network)
 
 
+@pytest.mark.parametrize("name", ["outputs", "gradient"])
+def test_a_network_whose_images_see_each_other_makes_no_signature(name) -> None:
+    g = torch.Generator().manual_seed(0)
+    network = UnitNetwork([6, 9, 4], network=g, normalisation="batch")
+    with pytest.raises(ConfigError, match="batch norm"):
+        signature_named(name, network)
+    assert signature_named("input", network) is not None
+
+
 def test_every_name_is_known(network) -> None:
     assert all(callable(signature_named(name, network)) for name in SIGNATURES)
