@@ -77,7 +77,7 @@ class Keys:
         return key_bits(self.seed, tasks, self.bits)
 
     def nearest(self, states: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Of joint states (b, d): which of the keys (k, bits) is nearest (b,), and its overlap (b,).
+        """Of joint states (b, d): which key of (k, bits) is nearest (b,), and its overlap (b,).
 
         The overlap is negative where the negative of the key is what is near.
         """
