@@ -19,7 +19,7 @@ class LoadReport:
             estimate, since the memory does not know which.
         recalled_by_half: the same by half of their keys: the first to fall as the memory fills.
         unstable: of the sampled task that is worst off, the spins that the energy alone would flip
-            and the check bits mend; they mend two at most.
+            and the check bits mend; they mend 32 at most.
 
     Example:
         >>> import torch

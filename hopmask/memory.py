@@ -27,7 +27,7 @@ from hopmask.parity import CHECK_BITS, MENDED, Parity
 from hopmask.recall import SETTLE, Dynamics, descend
 from hopmask.reservoir import Reservoir
 from hopmask.rules import LearningRule
-from hopmask.search import CLEAR, RESIDUAL_TOLERANCE, Found
+from hopmask.search import CLEAR, Found
 
 MaskPenalty = Callable[[Masks], Tensor]
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
@@ -516,8 +516,7 @@ class MaskMemory:
         firm = state * self.reservoir.rule.field(self.reservoir.psi, state)
         state = self._parity.mended(state, firm)
         _, agreement = self._keys.nearest(state, keys)
-        near = self.reservoir.residual(state) <= RESIDUAL_TOLERANCE
-        return state, self._parity.holds(state) & (agreement == 1) & near
+        return state, self._parity.holds(state) & (agreement == 1)
 
     def _cue(
         self, task: int | None, cue: Mapping[str, Tensor] | None, guess: Tensor | None
@@ -572,8 +571,8 @@ class MaskMemory:
     def _warn_if_full(self, task: int, pattern: Tensor) -> None:
         """Recall one earlier task, another one at each store; warn if it is lost, or about to be.
 
-        About to be: half of its key no longer recalls it, or as many of its spins, or of the newest
-        pattern's, are unstable as the check bits can mend.
+        About to be: half of its key no longer recalls it, or of its spins, or the newest pattern's,
+        half as many are unstable as the check bits can mend.
         """
         worst = int(self.reservoir.unstable(pattern)[0])
         full = lost = ""
@@ -588,8 +587,8 @@ class MaskMemory:
             if not bool(held[0]):
                 lost = f"task {int(earlier)} is no longer recalled"
             worst = max(worst, int(self.reservoir.unstable(state)[0]))
-        if not full and worst >= MENDED:
-            full = f"{worst} spins of a task would flip but for the check bits, which mend no more"
+        if not full and worst > MENDED // 2:
+            full = f"{worst} spins of a task would flip but for the check bits, which mend {MENDED}"
         if lost or full:
             rule = self.reservoir.rule.name
             remedy = "a larger memory" + ("" if rule == "projection" else " or rule 'projection'")

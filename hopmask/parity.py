@@ -7,8 +7,7 @@ from torch import Tensor
 from hopmask.keys import random_words
 
 CHECK_BITS = 64
-_WEAKEST = 32  # spins that may be what is wrong
-MENDED = 2  # wrong spins that can be mended, at most
+MENDED = 32  # spins that may be wrong: those that the energy holds least
 
 
 class Parity:
@@ -17,8 +16,9 @@ class Parity:
     Every spin i has a random word w_i of 64 bits from the seed; check bit j has the word 2^j. A
     pattern belongs to the code if the words of its positive spins add up to 0, bit by bit and
     modulo 2, which is what its check bits are chosen for. A wrong spin i changes that sum, the
-    syndrome, by w_i: so of the spins that the energy holds least, one or two are found whose words
-    add up to it, and turned. That a wrong pattern passes has a chance below 2⁻⁵⁰.
+    syndrome, by w_i. The 32 spins that the energy holds least are taken for unknown: whichever of
+    them are wrong follow from the syndrome, as 32 unknowns from 64 linear equations. That a pattern
+    with other wrong spins passes for mended has a chance of 2⁻³².
 
     Args:
         seed: the memory's seed.
@@ -37,7 +37,7 @@ class Parity:
 
     Source:
         Syndrome decoding of linear codes: Hamming 1950; random words for each position: Zobrist
-        1970; trying the least reliable positions: Chase 1972.
+        1970; solving for the least reliable positions: Fossorier, Lin 1995 (ordered statistics).
     """
 
     def __init__(self, *, seed: int, size: int, where: slice) -> None:
@@ -60,27 +60,25 @@ class Parity:
         return ~self._sum(spins).bool().any(-1)
 
     def mended(self, spins: Tensor, margin: Tensor) -> Tensor:
-        """Patterns (b, d) with one or two wrong spins turned; others stay as they are.
+        """Patterns (b, d) with their wrong spins turned, where these are among the least firm.
+
+        Others stay as they are.
 
         Args:
             spins: ±1, (b, d).
-            margin: how firmly each spin is held, (b, d): the least firm are tried.
+            margin: how firmly each spin is held, (b, d).
         """
-        self._to(spins)
-        places = torch.arange(CHECK_BITS, device=spins.device)
-        syndrome = (self._sum(spins).long() << places).sum(-1)  # (b,)
-        weakest = margin.topk(min(_WEAKEST, margin.shape[-1]), largest=False).indices  # (b, m)
-        words = self._words[weakest]
-        none = words.new_zeros(len(words), 1)
-        first = torch.cat([none, words], -1)  # column 0: no spin
-        match = (first[:, :, None] ^ first[:, None, :]) == syndrome[:, None, None]
-        match &= (syndrome != 0)[:, None, None]
-        match &= torch.ones_like(match).triu(1)
-        row, one, other = match.nonzero(as_tuple=True)
+        syndrome = self._sum(spins)
+        wrong = syndrome.any(-1).nonzero()[:, 0]
         answer = spins.clone()
-        for place in (one, other):
-            real = place > 0
-            answer[row[real], weakest[row[real], place[real] - 1]] *= -1
+        if len(wrong) == 0:
+            return answer
+        weakest = margin[wrong].topk(min(MENDED, spins.shape[-1]), largest=False).indices  # (w, m)
+        places = torch.arange(CHECK_BITS, device=spins.device)
+        target = (syndrome[wrong].long() << places).sum(-1, keepdim=True)
+        turned, solved = _solve(self._words[weakest], target)
+        turn = torch.where(turned & solved[:, None], -1, 1).to(spins)
+        answer[wrong[:, None], weakest] *= turn
         return answer
 
     def _sum(self, spins: Tensor) -> Tensor:
@@ -90,3 +88,27 @@ class Parity:
 
     def _to(self, spins: Tensor) -> None:
         self._words, self._bits = self._words.to(spins.device), self._bits.to(spins.device)
+
+
+def _solve(words: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of some words add up to a target modulo 2, bit by bit: Gaussian elimination by columns.
+
+    Args:
+        words: int64 (w, m), m <= 62.
+        target: int64 (w, 1).
+
+    Returns:
+        The words chosen (w, m), and whether they do add up to the target (w,).
+    """
+    number = words.shape[-1]
+    own = torch.ones_like(words[:1]) << torch.arange(number, device=words.device)
+    left = torch.cat([words, target], -1)
+    used = torch.cat([own.expand_as(words), torch.zeros_like(target)], -1)  # what each is a sum of
+    for i in range(number):
+        word, of = left[:, i : i + 1], used[:, i : i + 1]
+        pivot = word & -word  # its lowest bit
+        later = (left[:, i + 1 :] & pivot) != 0
+        left[:, i + 1 :] ^= torch.where(later, word, 0)
+        used[:, i + 1 :] ^= torch.where(later, of, 0)
+    chosen = (used[:, -1:] & own) != 0
+    return chosen, left[:, -1] == 0

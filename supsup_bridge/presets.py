@@ -80,8 +80,13 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
         inference="try-all", training=TrainingSettings(epochs=6, rate=3e-3)
     ),
     ("permuted-mnist", "hashed", "standard"): Preset(bits=8192, key_bits=512, training=_THOUSAND),
-    ("permuted-mnist", "unit", "standard"): Preset(
-        network="layer-norm", bits=2048, key_bits=512, infer_samples=64, training=_THOUSAND
+    ("permuted-mnist", "unit", "standard"): Preset(  # superfluous outputs cost 0.05 of accuracy
+        network="layer-norm",
+        bits=2048,
+        outputs=10,
+        key_bits=1024,
+        infer_samples=64,
+        training=replace(_THOUSAND, max_batches=500),
     ),
     ("permuted-mnist", "weight", "standard"): Preset(outputs=500, objective="G", training=_WEIGHTS),
     ("rotated-mnist", "hashed", "standard"): Preset(  # neighbours' masks are too alike for storkey

@@ -25,6 +25,7 @@ from hopmask import (
     UnknownTaskError,
     paper_schedule,
 )
+from hopmask.parity import MENDED
 
 SIZES = {"h1": 96, "h2": (8, 12)}
 TASKS = 5
@@ -1159,8 +1160,8 @@ def turn(memory, spins):
         memory.reservoir.psi[:, spin] *= -0.01
 
 
-@pytest.mark.parametrize("spins", [[200], [200, 230]])
-def test_one_or_two_spins_that_the_energy_has_wrong_are_mended(memory, tasks, spins):
+@pytest.mark.parametrize("spins", [[200], [200, 230], list(range(200, 212))])
+def test_spins_that_the_energy_has_wrong_are_mended(memory, tasks, spins):
     turn(memory, spins)
     for task in range(TASKS):
         hit = memory.recall(task=task)
@@ -1170,8 +1171,8 @@ def test_one_or_two_spins_that_the_energy_has_wrong_are_mended(memory, tasks, sp
     assert memory.report().unstable == len(spins)
 
 
-def test_three_spins_that_the_energy_has_wrong_are_told(memory):
-    turn(memory, [200, 230, 240])
+def test_more_wrong_spins_than_can_be_mended_are_told(memory):
+    turn(memory, list(range(200, 201 + MENDED)))
     for task in range(TASKS):
         assert not memory.recall(task=task).converged
     assert memory.report().recalled == 0
