@@ -5,7 +5,8 @@
 
 Masks are learned once and kept in a bank file (`--learned`, made where it is missing), so that
 memories and ways of recall are compared on the very same ones; the Hopfield run takes one task's
-masks after the other from it, stores them, and keeps none. Each row of the JSON is the
+masks after the other from it, stores them, and keeps none. (In scenario NNs there is no such file:
+the learner finds out for itself which masks to learn.) Each row of the JSON is the
 `result.json` of one way of recall, without its accuracy matrix.
 """
 
@@ -41,8 +42,10 @@ class AtTheEnd(Experiment):
         self.ledger.scored(Scores(row=[None] * self.ledger.tasks), whole=False)
 
 
-def learned(options: argparse.Namespace) -> MaskBank:
+def learned(options: argparse.Namespace) -> MaskBank | None:
     """The bank of learned masks, from its file or by training."""
+    if options.scenario == "NNs":
+        return None
     if options.learned.exists():
         return MaskBank.load(options.learned)
     settings = RunSettings(
@@ -90,7 +93,7 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
                 experiment.evaluate(Told())
             result = experiment.result()
             del result["accuracy_matrix"]
-            report = experiment.memory.report(sample=options.tasks)
+            report = experiment.hopfield.report(sample=options.tasks)
             result["report"] = vars(report)
             result["overload_warnings"] = len(caught)
             kept.append(result)
@@ -115,7 +118,7 @@ def main() -> None:
     add = parser.add_argument
     add("--data", type=Path)
     add("--benchmark", default="permuted-mnist")
-    add("--learned", type=Path, required=True)
+    add("--learned", type=Path, help="bank of learned masks; made where it is missing")
     add("--masks", default="hashed")
     add("--scenario", default="GNu")
     add("--rule")
@@ -123,7 +126,10 @@ def main() -> None:
     add("--tasks", type=int, default=100)
     add("--ask", action="append", required=True, help="recall:images, such as both:1")
     add("--out", type=Path, default=Path("benchmarks/recall.json"))
-    rows(parser.parse_args())
+    options = parser.parse_args()
+    if options.learned is None and options.scenario != "NNs":
+        parser.error("give --learned, a file of learned masks, or where to keep them")
+    rows(options)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from supsup_bridge import report
 from supsup_bridge.experiment import Experiment
 from supsup_bridge.inference import INFERENCES
 from supsup_bridge.recall import RECALLS
-from supsup_bridge.settings import EPSILON, SCENARIOS, RunSettings
+from supsup_bridge.settings import SCENARIOS, RunSettings
 from supsup_bridge.task import Task
 from supsup_bridge.tasks import BENCHMARKS
 
@@ -175,8 +175,7 @@ def _add_options(run: argparse.ArgumentParser) -> None:
     add(
         "--epsilon",
         type=float,
-        default=EPSILON,
-        help="NNs: a mask is known from 1/EPSILON sigma on",
+        help="NNs on a bank: a mask is known from 1/EPSILON sigma on (0.04)",
     )
     add("--ask-every", type=int, default=100, help="NNs: batches between questions (100)")
     add("--budget", type=int, help="NNs: masks at most (default: no limit)")

@@ -21,15 +21,18 @@ from supsup_bridge.inference import (
 )
 from supsup_bridge.ledger import Ledger
 from supsup_bridge.metrics import mask_digest
-from supsup_bridge.novelty import FreeLearner, NoveltyTest
+from supsup_bridge.networks import Masks
+from supsup_bridge.novelty import EPSILON, FreeLearner, Novelty, NoveltyTest
 from supsup_bridge.objectives import Objective, entropy, objective_named
 from supsup_bridge.observer import Observer
+from supsup_bridge.open_memory import OpenMemory
+from supsup_bridge.open_recall import OpenInference, RecallNovelty
 from supsup_bridge.presets import Preset, resolved
 from supsup_bridge.recall import PaperInference, RecallInference
 from supsup_bridge.result import result_of
 from supsup_bridge.scoring import Scorer, Scores
 from supsup_bridge.settings import RunSettings
-from supsup_bridge.signatures import signature_named
+from supsup_bridge.signatures import DESCRIBED, signature_named
 from supsup_bridge.store import MaskStore
 from supsup_bridge.streams import stream, stream_seed
 from supsup_bridge.task import Task
@@ -38,7 +41,6 @@ from supsup_bridge.timing import Stopwatch
 from supsup_bridge.training import batches_of, check_labels, train_mask
 
 _Progress = Callable[[int, int, float], None]  # step, steps, loss
-_DESCRIBED = 8192  # images of a task, at most, that the content address is given
 _CHECKED = 5  # tasks whose recall part is looked at before a run; the rest when they are scored
 
 
@@ -129,8 +131,8 @@ class Experiment:
         ).to(self.device)
         binariser(self.network, settings.sparsity)  # refuses now what training would refuse
         self.objective = _objective(settings, self.preset, self.labels)
-        self.memory = self._memory()
         self.signature = signature_named(settings.signature or "input", self.network)
+        self.memory = self._memory()
         seen = first.recall_images[: self.samples].to(self.device)
         architectures.check_fits(self.network, seen, name=self.preset.network)
         self.watch = _watch()
@@ -160,7 +162,8 @@ class Experiment:
             if self.free is None:
                 self._learn(number, images, labels, told)
             else:
-                self._learn_untold(self.free, number, images, labels, told)
+                last = number + 1 == total
+                self._learn_untold(self.free, number, images, labels, told, last=last)
             del images, labels
             if self.settings.is_due(number + 1):
                 self.evaluate(observer)
@@ -200,6 +203,8 @@ class Experiment:
         images: Tensor,
         labels: Tensor,
         progress: _Progress,
+        *,
+        last: bool,
     ) -> None:
         """NNs: pass a task's batches to a learner that is not told where one task ends."""
         training = self.preset.training
@@ -219,14 +224,20 @@ class Experiment:
                 raise
         with self.watch("store"):
             learner.commit()
-        self.ledger.digests = [
-            mask_digest(self.memory.recall(task=i).masks) for i in range(self.memory.count)
-        ]
+            if last and isinstance(self.memory, OpenMemory):
+                self.memory.close()
+        open_from = 0 if isinstance(self.memory, MaskBank) else self.hopfield.count
+        for mask in range(open_from, self.memory.count):
+            self._note(mask, self.memory.recall(task=mask).masks)
         self.ledger.learned(used)
+
+    def _note(self, mask: int, masks: Masks) -> None:
+        """Note the digest of a mask as it was learned."""
+        self.ledger.digests[mask : mask + 1] = [mask_digest(masks)]
 
     def _described(self, images: Tensor) -> Tensor:
         """Signatures of a task's images, or of as many, evenly spread, as the address is given."""
-        chosen = torch.linspace(0, len(images) - 1, min(len(images), _DESCRIBED)).long()
+        chosen = torch.linspace(0, len(images) - 1, min(len(images), DESCRIBED)).long()
         return self.signature(images[chosen.to(images.device)])
 
     def evaluate(self, observer: Observer) -> None:
@@ -299,10 +310,22 @@ class Experiment:
                 f"recall part), got infer_samples={samples}"
             )
 
-    def _memory(self) -> MaskMemory | MaskBank:
+    @property
+    def hopfield(self) -> MaskMemory:
+        """The Hopfield memory, also where an open mask stands beside it.
+
+        Raises:
+            ConfigError: the run keeps its masks in a bank.
+        """
+        memory = self.memory.memory if isinstance(self.memory, OpenMemory) else self.memory
+        if not isinstance(memory, MaskMemory):
+            raise ConfigError("a bank is no Hopfield memory: run with --memory hopfield")
+        return memory
+
+    def _memory(self) -> MaskMemory | MaskBank | OpenMemory:
         if self.settings.memory == "bank":
             return MaskBank(self.network.mask_sizes, device=self.device)
-        return MaskMemory(
+        memory = MaskMemory(
             self.network.mask_sizes,
             rule=self.settings.rule or self.preset.rule,
             seed=stream_seed(self.settings.seed, "memory"),
@@ -310,24 +333,35 @@ class Experiment:
             signature_features=self.preset.features,
             device=self.device,
         )
+        if self.settings.scenario != "NNs":
+            return memory
+        return OpenMemory(
+            memory,
+            signature=self.signature if self.preset.features else None,
+            closed=self._note,
+        )
 
     def _learner(self) -> FreeLearner:
-        assert isinstance(self.memory, MaskBank)  # the settings see to it
         seed = self.settings.seed
-        test = NoveltyTest(
-            network=self.network,
-            bank=self.memory,
-            objective=entropy,
-            epsilon=self.settings.epsilon,
-        )
+        memory = self.memory
         return FreeLearner(
-            test,
+            self._novelty(),
             self.preset.training,
             ask_every=self.settings.ask_every,
             budget=self.settings.budget,
             transfer=self.preset.mask_init == "mean",
             scores=self._starts,
             noise=lambda mask: stream(seed, "noise", mask),
+            trained=memory.observe if isinstance(memory, OpenMemory) else lambda images: None,
+        )
+
+    def _novelty(self) -> Novelty:
+        if isinstance(self.memory, OpenMemory):
+            return RecallNovelty(OpenInference(self._recall(), self.memory))
+        assert isinstance(self.memory, MaskBank)
+        epsilon = EPSILON if self.settings.epsilon is None else self.settings.epsilon
+        return NoveltyTest(
+            network=self.network, bank=self.memory, objective=entropy, epsilon=epsilon
         )
 
     def _starts(self, mask: int) -> torch.Generator:
@@ -344,19 +378,21 @@ class Experiment:
                 objective=self.objective,
                 labels=self.labels,
             )
-        return self._recall(*purpose)
+        recall = self._recall(*purpose)
+        if isinstance(self.memory, OpenMemory):
+            return OpenInference(recall, self.memory)
+        return recall
 
     def _recall(self, *purpose: int) -> RecallInference:
-        assert isinstance(self.memory, MaskMemory)
         if self.settings.network == "paper":
             return PaperInference(
                 network=self.network,
-                memory=self.memory,
+                memory=self.hopfield,
                 generator=stream(self.settings.seed, "paper-recall", *purpose),
             )
         return RecallInference(
             network=self.network,
-            memory=self.memory,
+            memory=self.hopfield,
             signature=self.signature,
             recall=self.settings.recall or "both",
         )
@@ -367,19 +403,16 @@ class Experiment:
         Args:
             most: how many tasks at most.
         """
-        if not isinstance(self.memory, MaskMemory):
-            raise ConfigError(
-                "a bank recalls nothing step by step: record a run with --memory hopfield"
-            )
-        shown = range(min(most, self.memory.count))
-        learned = [self.memory.recall(task=i).masks for i in shown]
+        memory = self.hopfield
+        shown = range(min(most, memory.count, self.ledger.count))
+        learned = [memory.recall(task=i).masks for i in shown]
         for number in shown:
             generator = stream(self.settings.seed, "record", number)
-            inference = self._recall(self.memory.count, number)
+            inference = self._recall(memory.count, number)
             pool = self.stream[number].recall_images.to(self.device)
             sets = inference.sets(pool, sets=1, samples=self.samples, generator=generator)
             hit, trace = inference.trace(sets[0])
-            overlaps = [self.memory.overlap(trace.states[:, 0], masks) for masks in learned]
+            overlaps = [memory.overlap(trace.states[:, 0], masks) for masks in learned]
             yield Recorded(number=number, hit=hit, trace=trace, overlaps=torch.stack(overlaps, 1))
 
     def names(self) -> list[str]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,27 +13,47 @@ from supsup_bridge.bank import MaskBank
 from supsup_bridge.inference import slopes
 from supsup_bridge.networks import FixedNetwork
 from supsup_bridge.objectives import Objective
+from supsup_bridge.store import GrowingStore
 from supsup_bridge.training import MaskTrainer, TrainingSettings
 
 _log = logging.getLogger(__name__)
+EPSILON = 0.04
 _SILENT = 1e-5  # spread of a layer's supports, relative to Σ|g|, that is no more than rounding
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Answer of a `NoveltyTest`.
+    """Answer of a novelty test.
 
     Attributes:
-        mask: the mask that stands out most.
-        deviations: z, by how many standard deviations it does.
+        mask: the mask that the images suit best.
+        strength: how well they do, in the test's own units.
         new: whether the images are of a task that no mask was learned for.
-        blind: ∂H/∂M is zero, so that the images say nothing; then neither known nor new.
+        blind: the images say nothing; then neither known nor new.
     """
 
     mask: int
-    deviations: float
+    strength: float
     new: bool
     blind: bool = False
+
+
+class Novelty(Protocol):
+    """What a `FreeLearner` asks: `NoveltyTest` over a bank, `RecallNovelty` over a memory."""
+
+    @property
+    def network(self) -> FixedNetwork:
+        """The fixed network."""
+        ...
+
+    @property
+    def store(self) -> GrowingStore:
+        """Where masks go."""
+        ...
+
+    def judge(self, images: Tensor) -> Verdict:
+        """Judge images (n, ...), all of one task."""
+        ...
 
 
 class NoveltyTest:
@@ -67,35 +88,40 @@ class NoveltyTest:
     """
 
     def __init__(
-        self, *, network: FixedNetwork, bank: MaskBank, objective: Objective, epsilon: float
+        self,
+        *,
+        network: FixedNetwork,
+        bank: MaskBank,
+        objective: Objective,
+        epsilon: float = EPSILON,
     ) -> None:
         if not epsilon > 0:
             raise ConfigError(f"epsilon must be positive, got {epsilon}")
-        self.network, self.bank, self.objective = network, bank, objective
+        self.network, self.store, self.objective = network, bank, objective
         self.epsilon = epsilon
 
     def judge(self, images: Tensor) -> Verdict:
-        """Judge images (n, ...), all of one task.
+        """Judge images (n, ...), all of one task; the verdict's strength is z.
 
         Raises:
             EmptyMemoryError: the bank holds no mask.
         """
-        count = self.bank.count
-        mean = {n: (count * m + m.mean()) / (count + 1) for n, m in self.bank.mean.items()}
+        count = self.store.count
+        mean = {n: (count * m + m.mean()) / (count + 1) for n, m in self.store.mean.items()}
         slope = slopes(self.network, self.objective, images[None], mean)
         best = torch.full((count,), -torch.inf, device=images.device)
         for layer, gradient in slope.items():
             alone = {name: g[0] * (name == layer) for name, g in slope.items()}
             spread = (gradient[0].square() * mean[layer] * (1 - mean[layer])).sum().sqrt()
             expected = (gradient[0] * mean[layer]).sum()
-            z = (expected - self.bank.scores(alone)) / spread.clamp_min(1e-30)
+            z = (expected - self.store.scores(alone)) / spread.clamp_min(1e-30)
             silent = spread <= _SILENT * gradient.abs().sum()  # all masks alike: rounding alone
             best = torch.maximum(best, torch.where(silent, 0, z))
         mask = int(best.argmax())
-        deviations = float(best[mask])
+        strength = float(best[mask])
         blind = not any(bool(g.any()) for g in slope.values())
-        new = self.epsilon * deviations < 1 and not blind
-        return Verdict(mask=mask, deviations=deviations, new=new, blind=blind)
+        new = self.epsilon * strength < 1 and not blind
+        return Verdict(mask=mask, strength=strength, new=new, blind=blind)
 
 
 @dataclass(kw_only=True)
@@ -121,19 +147,20 @@ class LearnerLog:
 class FreeLearner:
     """Learns from a stream of labelled batches without being told which task they are of.
 
-    Every `ask_every` batches it asks a `NoveltyTest` about the batch at hand. A new task gets a
+    Every `ask_every` batches it asks a novelty test about the batch at hand. A new task gets a
     new mask, which is trained from then on. A task of an earlier mask is served by that mask, which
     stays as it is. Where the budget is spent, a new task is served by the mask of largest support,
     nothing is trained, and both the log and the logger say so (a warning the first time).
 
     Args:
-        test: novelty test, and with it the network and the bank.
+        test: novelty test, and with it the network and the store.
         training: how masks are trained; the rate decays without a known end.
         ask_every: batches between two questions.
         budget: masks at most; None for no limit.
         transfer: whether scores start from the mean of the masks so far.
         scores: number of a mask -> generator of its starting scores.
         noise: number of a mask -> generator of the noise in its training.
+        trained: told the images of each batch that trained the newest mask.
 
     Raises:
         ConfigError: ask_every or a budget below 1.
@@ -144,7 +171,7 @@ class FreeLearner:
 
     def __init__(
         self,
-        test: NoveltyTest,
+        test: Novelty,
         training: TrainingSettings,
         *,
         ask_every: int,
@@ -152,6 +179,7 @@ class FreeLearner:
         transfer: bool,
         scores: Callable[[int], torch.Generator],
         noise: Callable[[int], torch.Generator],
+        trained: Callable[[Tensor], None] = lambda images: None,
     ) -> None:
         if ask_every < 1 or (budget is not None and budget < 1):
             raise ConfigError(
@@ -160,7 +188,7 @@ class FreeLearner:
         self.test, self.training = test, training
         self.ask_every, self.budget, self.transfer = ask_every, budget, transfer
         self.log = LearnerLog()
-        self._scores, self._noise = scores, noise
+        self._scores, self._noise, self._trained = scores, noise, trained
         self._trainer: MaskTrainer | None = None  # of the newest mask, while it is trained
         self._training = -1  # its number
         self._serving = -1  # number of the mask in use
@@ -181,16 +209,18 @@ class FreeLearner:
         if self._trainer is None or self._serving != self._training:
             self.log.unlearned += 1
             return self._serving, float("nan")
-        return self._serving, self._trainer.step(images, labels)
+        loss = self._trainer.step(images, labels)
+        self._trained(images)
+        return self._serving, loss
 
     def commit(self) -> None:
-        """Bring the bank up to date with the mask in training."""
+        """Bring the store up to date with the mask in training."""
         if self._trainer is not None:
-            self.test.bank.replace(self._training, self._trainer.masks())
+            self.test.store.replace(self._training, self._trainer.masks())
 
     def _ask(self, images: Tensor) -> None:
-        bank = self.test.bank
-        if bank.count == 0:
+        store = self.test.store
+        if store.count == 0:
             self._allocate(images.device)
             return
         self.commit()
@@ -200,7 +230,7 @@ class FreeLearner:
             self.log.undecided += 1
         elif not verdict.new:
             self._serve(verdict.mask)
-        elif self.budget is None or bank.count < self.budget:
+        elif self.budget is None or store.count < self.budget:
             self._allocate(images.device)
         else:
             self.log.refused += 1
@@ -221,20 +251,20 @@ class FreeLearner:
             self._freeze()
 
     def _freeze(self) -> None:
-        """Train no mask on; the one that was trained is in the bank."""
+        """Train no mask on; the one that was trained is in the store."""
         self._trainer = None
         self._training = -1
 
     def _allocate(self, device: torch.device) -> None:
-        bank = self.test.bank
-        number = bank.count
+        store = self.test.store
+        number = store.count
         self._trainer = MaskTrainer(
             self.test.network,
             self.training,
             scores=self._scores(number),
             noise=self._noise(number),
-            mean=bank.mean if self.transfer and number else None,
+            mean=store.mean if self.transfer and number else None,
             device=device,
         )
-        self._training = self._serving = bank.store(self._trainer.masks())
+        self._training = self._serving = store.store(self._trainer.masks())
         self.log.allocated += 1

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 import hopmask
-from hopmask import MaskMemory
 from supsup_bridge import metrics
 from supsup_bridge.bank import MaskBank
 from supsup_bridge.inference import follows_gradient
@@ -69,10 +68,10 @@ def _config(run: "Experiment") -> dict[str, Any]:
     settings = run.settings
     chosen: dict[str, Any] = dict.fromkeys(("recall", "inference", "objective", "rule"))
     told = settings.scenario == "GG"
-    if isinstance(run.memory, MaskMemory):
+    if settings.memory == "hopfield":
         usual = "entropy" if settings.network == "paper" else "both"
         chosen["recall"] = None if told else settings.recall or usual
-        chosen["rule"] = run.memory.reservoir.rule.name
+        chosen["rule"] = run.hopfield.reservoir.rule.name
     elif not told:
         chosen["inference"] = run.preset.inference
         if follows_gradient(run.preset.inference):

@@ -17,7 +17,6 @@ from supsup_bridge.training import is_count
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
 MEMORIES = ("hopfield", "bank")
 INITS = ("random", "shared", "mean")
-EPSILON = 0.04
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +50,8 @@ class RunSettings:
         network: "standard" (the preset's), "lenet-300-100", "fc-1024-1024", "layer-norm" (unit
             masks), "package.module:function" (called with inputs and outputs, returns a module),
             or "paper": batch-norm, the paper's training and recall schedule.
-        epsilon: NNs: a mask is known where it stands out by 1/epsilon standard deviations; see
-            `NoveltyTest`.
+        epsilon: NNs on a bank: a mask is known where it stands out by 1/epsilon standard
+            deviations (default 0.04); see `NoveltyTest`.
         ask_every: NNs: batches between two such questions.
         budget: NNs: masks allocated at most; None for no limit.
         evaluate_every: score all tasks whenever so many were learned; default after each of the
@@ -89,7 +88,7 @@ class RunSettings:
     seed: int = 0
     infer_samples: int | None = None
     network: str = "standard"
-    epsilon: float = EPSILON
+    epsilon: float | None = None
     ask_every: int = 100
     budget: int | None = None
     evaluate_every: int | None = None
@@ -103,7 +102,7 @@ class RunSettings:
                 self._check_count(name, 1)
         for name, least in (("seed", 0), ("ask_every", 1)):
             self._check_count(name, least)
-        if not (_is_real(self.epsilon) and self.epsilon > 0):
+        if self.epsilon is not None and not (_is_real(self.epsilon) and self.epsilon > 0):
             raise ConfigError(
                 f"epsilon must be positive, got {self.epsilon!r}: give a number above 0"
             )
@@ -175,8 +174,16 @@ class RunSettings:
                 "a Hopfield memory of one bit a weight would need the square of the number of "
                 "weights: use hashed or unit masks, or --memory bank"
             )
-        if self.scenario == "NNs":
-            raise ConfigError("scenario NNs needs every mask at hand: use --memory bank")
+        if self.epsilon is not None:
+            raise ConfigError(
+                "epsilon is for --memory bank: a Hopfield memory knows a task by the entropy under "
+                "its mask. Leave out --epsilon"
+            )
+        if self.scenario == "NNs" and self.network == "paper":
+            raise ConfigError(
+                "the paper's network recalls from many batches, not from the one at hand: scenario "
+                "NNs takes the standard network"
+            )
         for name in ("inference", "objective"):
             if getattr(self, name) is not None:
                 raise ConfigError(

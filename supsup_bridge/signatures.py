@@ -14,6 +14,7 @@ from supsup_bridge.objectives import entropy
 
 Signature = Callable[[Tensor], Tensor]  # images (..., inputs) -> (..., n)
 SIGNATURES = ("input", "outputs", "gradient")
+DESCRIBED = 8192  # images of a task, at most, that the content address learns from
 _CHUNK = 64  # images whose gradients are taken at once
 
 

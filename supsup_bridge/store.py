@@ -51,3 +51,11 @@ class MaskStore(Protocol):
     def save(self, path: str | Path) -> None:
         """Write everything to a file."""
         ...
+
+
+class GrowingStore(MaskStore, Protocol):
+    """A store whose newest mask can be replaced while it is learned: `MaskBank`, `OpenMemory`."""
+
+    def replace(self, task: int, masks: Mapping[str, Tensor]) -> None:
+        """Put other masks in the place of a task's."""
+        ...

@@ -52,7 +52,6 @@ ALL: list[dict[str, Any]] = [
     for scenario in SCENARIOS
     for memory, kinds in (("hopfield", ("hashed", "unit")), ("bank", ("weight", "hashed", "unit")))
     for masks in kinds
-    if (scenario, memory) != ("NNs", "hopfield")
 ]
 RATES = {"accuracy", "accuracy_given_task", "task_inference_accuracy", "exact_recall_rate"}
 INFERENCES = ["one-shot", "binary", "descent", "try-all", "argmax"]

@@ -100,7 +100,7 @@ def test_deviations_equal_the_formula(kind, count, density, samples, seed) -> No
     bank = bank_of(network, count, seed, density)
     verdict = test_of(network, bank).judge(images)
     expected = z_by_hand(network, bank, images)
-    assert verdict.deviations == pytest.approx(max(expected), rel=1e-3, abs=1e-3)
+    assert verdict.strength == pytest.approx(max(expected), rel=1e-3, abs=1e-3)
     assert expected[verdict.mask] == pytest.approx(max(expected), rel=1e-3, abs=1e-3)
 
 
@@ -111,21 +111,21 @@ def test_the_layer_in_which_a_mask_stands_out_most_decides(kind: str) -> None:
     mean = {n: (4 * m + m.mean()) / 5 for n, m in bank.mean.items()}
     levels = {name: level.double().requires_grad_() for name, level in mean.items()}
     entropy(network(images, levels)).mean().backward()
-    before = test_of(network, bank).judge(images).deviations
+    before = test_of(network, bank).judge(images).strength
     for name, level in levels.items():
         ideal = bank.recall(task=2).masks
         ideal[name] = level.grad < 0
         bank.replace(2, ideal)
         after = test_of(network, bank).judge(images)
         assert after.mask == 2
-        assert after.deviations > before
+        assert after.strength > before
         bank = bank_of(network, 4, 3)
 
 
 def test_a_mask_is_known_from_one_over_epsilon_deviations_on() -> None:
     network = network_of("weight", 0)
     bank, images = bank_of(network, 5, 0), images_of(10, 0)
-    z = test_of(network, bank).judge(images).deviations
+    z = test_of(network, bank).judge(images).strength
     assert z > 0
     assert test_of(network, bank, epsilon=0.99 / z).judge(images).new
     assert not test_of(network, bank, epsilon=1.01 / z).judge(images).new
@@ -135,7 +135,7 @@ def test_deviations_do_not_depend_on_epsilon() -> None:
     network = network_of("weight", 0)
     bank, images = bank_of(network, 5, 0), images_of(10, 0)
     verdicts = [test_of(network, bank, epsilon=e).judge(images) for e in (1e-6, 1e-3, 1e6)]
-    assert len({(v.mask, v.deviations) for v in verdicts}) == 1
+    assert len({(v.mask, v.strength) for v in verdicts}) == 1
     assert [v.new for v in verdicts] == [True, True, False]
 
 
@@ -145,15 +145,15 @@ def test_deviations_do_not_depend_on_the_scale_of_the_objective() -> None:
     one = test_of(network, bank).judge(images)
     many = test_of(network, bank, objective=lambda y: 1000 * entropy(y)).judge(images)
     assert many.mask == one.mask
-    assert many.deviations == pytest.approx(one.deviations, rel=1e-4)
+    assert many.strength == pytest.approx(one.strength, rel=1e-4)
 
 
 def test_any_objective_can_be_asked() -> None:
     network = network_of("weight", 2)
     bank, images = bank_of(network, 5, 2), images_of(10, 2)
     verdict = test_of(network, bank, objective=lambda y: superfluous(y, labels=2)).judge(images)
-    assert isfinite(verdict.deviations)
-    assert verdict.deviations != test_of(network, bank).judge(images).deviations
+    assert isfinite(verdict.strength)
+    assert verdict.strength != test_of(network, bank).judge(images).strength
 
 
 @pytest.mark.parametrize("value", [False, True], ids=["off", "on"])
@@ -164,7 +164,7 @@ def test_a_layer_in_which_all_masks_are_constant_says_nothing(value: bool) -> No
     for masks in (bank_of(network, 3, 0).recall(task=i).masks for i in range(3)):
         bank.store({**masks, "4": torch.full_like(masks["4"], value)})
     for seed in range(8):
-        z = test_of(network, bank).judge(images_of(20, seed)).deviations
+        z = test_of(network, bank).judge(images_of(20, seed)).strength
         assert abs(z) < 100
 
 
@@ -277,7 +277,7 @@ def served(answers: list[tuple[int, float]]) -> set[int]:
 
 
 def rows(learner: FreeLearner) -> list[dict[str, Tensor]]:
-    bank = learner.test.bank
+    bank = learner.test.store
     return [bank.recall(task=i).masks for i in range(bank.count)]
 
 
@@ -295,7 +295,7 @@ def test_each_new_task_gets_a_mask_of_its_own(make) -> None:
         answers = show(learner, task)
         assert served(answers) == {task}
         assert all(isfinite(loss) for _, loss in answers)
-    assert learner.test.bank.count == 4
+    assert learner.test.store.count == 4
     assert counted(learner) == {"asked": 3, "allocated": 4}
 
 
@@ -456,7 +456,7 @@ def test_the_mean_of_the_bank_follows_a_commit(make) -> None:
     show(learner, 0)
     show(learner, 1)
     learner.commit()
-    for name, mean in learner.test.bank.mean.items():
+    for name, mean in learner.test.store.mean.items():
         expected = torch.stack([mask[name] for mask in rows(learner)]).float().mean(0)
         torch.testing.assert_close(mean, expected)
 
@@ -464,7 +464,7 @@ def test_the_mean_of_the_bank_follows_a_commit(make) -> None:
 def test_a_commit_before_the_first_batch_does_nothing(make) -> None:
     learner = make()
     learner.commit()
-    assert learner.test.bank.count == 0
+    assert learner.test.store.count == 0
 
 
 # --- a spent budget
@@ -546,7 +546,7 @@ def test_later_masks_start_from_the_mean_where_told_so(transfer: bool, make, net
     for task in range(2):
         show(learner, task)
     learner.commit()
-    mean = learner.test.bank.mean if transfer else None
+    mean = learner.test.store.mean if transfer else None
     learner.learn(*clouds(2, 0))
     options = {"scores": seeded(2), "noise": seeded(52)}
     expected = MaskTrainer(network, SETTINGS, **options, mean=mean).masks()

@@ -11,7 +11,7 @@ from supsup_bridge.architectures import NETWORKS
 from supsup_bridge.inference import INFERENCES
 from supsup_bridge.masking import MASKS
 from supsup_bridge.recall import RECALLS
-from supsup_bridge.settings import EPSILON, INITS, MEMORIES, SCENARIOS
+from supsup_bridge.settings import INITS, MEMORIES, SCENARIOS
 from supsup_bridge.tasks import BENCHMARKS
 
 BANK: dict[str, Any] = {"memory": "bank"}
@@ -30,7 +30,6 @@ def test_a_plain_run_is_hopsupsup_on_the_digits_with_hashed_masks() -> None:
         "tasks": 5,
         "seed": 0,
         "network": "standard",
-        "epsilon": EPSILON,
         "ask_every": 100,
         "quick": False,
         "device": "auto",
