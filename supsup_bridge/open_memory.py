@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory, NotForgettableError
+from hopmask.layout import Layout
 from supsup_bridge.networks import Masks
 from supsup_bridge.signatures import DESCRIBED, Signature
 from supsup_bridge.store import Recalled
@@ -74,6 +75,7 @@ class OpenMemory:
         self.memory, self.signature = memory, signature
         self.open: Masks | None = None
         self._closed = closed
+        self._layout = Layout(memory.shapes, head=0)
         self._images: list[Tensor] = []  # of the open mask's task
 
     @property
@@ -119,12 +121,14 @@ class OpenMemory:
 
         Raises:
             ConfigError: a signature.
-            MaskError, DuplicateError: as in `MaskMemory.store`, of the mask that is closed.
+            MaskError: masks of a wrong name, size, type or value; nothing was changed.
+            DuplicateError: the mask to be closed is in the memory already; it stays open.
         """
         if signature is not None:
             raise ConfigError("an open memory takes images by observe(images), not a signature")
+        opened = self._checked(masks)
         self.close()
-        self.open = _kept(masks)
+        self.open = opened
         return self.memory.count
 
     def replace(self, task: int, masks: Mapping[str, Tensor]) -> None:
@@ -132,12 +136,13 @@ class OpenMemory:
 
         Raises:
             NotForgettableError: the task is not the open one.
+            MaskError: as in `store`; nothing was changed.
         """
         if self.open is None or task != self.memory.count:
             raise NotForgettableError(
                 f"mask {task} is closed: only the open one ({self.memory.count}) can be replaced"
             )
-        self.open = _kept(masks)
+        self.open = self._checked(masks)
 
     def observe(self, images: Tensor) -> None:
         """Take note of images (n, ...) of the open mask's task; the first 8192 are kept."""
@@ -164,7 +169,7 @@ class OpenMemory:
             EmptyMemoryError, UnknownTaskError: as in `MaskMemory.recall`.
         """
         if self.open is not None and task == self.memory.count:
-            return Opened(masks=_kept(self.open))
+            return Opened(masks={name: mask.clone() for name, mask in self.open.items()})
         return self.memory.recall(task=task)
 
     def save(self, path: str | Path) -> None:
@@ -176,6 +181,7 @@ class OpenMemory:
         self.close()
         self.memory.save(path)
 
-
-def _kept(masks: Mapping[str, Tensor]) -> Masks:
-    return {name: mask.detach().clone() for name, mask in masks.items()}
+    def _checked(self, masks: Mapping[str, Tensor]) -> Masks:
+        """A copy of masks that fit the memory, as bool."""
+        joined = self._layout.join(masks)
+        return {name: spins > 0 for name, spins in self._layout.split(joined).items()}

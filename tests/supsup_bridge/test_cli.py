@@ -287,7 +287,7 @@ def test_the_papers_network_takes_unit_masks_by_itself(tmp_path: Path, mnist_fol
         (["--memory", "banc"], "did you mean 'bank'"),
         (["--nonsense"], "--nonsense"),
         (["--masks", "weight"], "--memory bank"),
-        (["--scenario", "NNs"], "use --memory bank"),
+        (["--scenario", "NNs", "--epsilon", "0.1"], "Leave out --epsilon"),
         (["--inference", "one-shot"], "leave out --inference"),
         (["--objective", "H"], "leave out --objective"),
         (["--memory", "bank", "--recall", "both"], "a bank takes --inference"),

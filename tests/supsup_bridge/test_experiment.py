@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from supsup_bridge import (
     split_digits,
 )
 from supsup_bridge import experiment as module
+from supsup_bridge.datasets import load_digits
 from supsup_bridge.metrics import mask_digest
 from supsup_bridge.settings import SCENARIOS
 
@@ -738,7 +740,7 @@ def test_split_mnist_runs(small, quiet, mnist_folder: Path) -> None:
         ({"memory": "bank", "objective": "K"}, "unknown objective 'K'"),
         ({"mask_init": "means"}, "did you mean 'mean'"),
         ({"masks": "weight"}, "--memory bank"),
-        ({"scenario": "NNs"}, "--memory bank"),
+        ({"epsilon": 0.1}, "--memory bank"),
         ({"inference": "one-shot"}, "leave out --inference"),
         ({"objective": "H"}, "leave out --objective"),
         ({"memory": "bank", "recall": "both"}, "a bank takes --inference"),
@@ -1042,6 +1044,113 @@ def test_a_question_within_a_task_commits_what_was_learned(small, quiet) -> None
     experiment.run(quiet)
     assert len(committed) == 3
     assert len({*committed, *experiment.ledger.digests}) == 4
+
+
+# --- NNs on a Hopfield memory
+
+UNTOLD: dict[str, Any] = {
+    "scenario": "NNs",
+    "quick": False,
+    "batches": 90,
+    "ask_every": 45,
+    "bits": 2048,
+    "infer_samples": 8,
+}
+
+
+def permuted_digits(tasks: int) -> list[Task]:
+    """All ten digits, with another order of the pixels for each task."""
+    digits = load_digits()
+    parts = torch.randperm(len(digits.labels), generator=torch.Generator().manual_seed(0))
+    train, recall, scored = parts.split([1200, 300, len(parts) - 1500])
+    orders = [torch.randperm(64, generator=torch.Generator().manual_seed(t)) for t in range(tasks)]
+    return [
+        Task(
+            name=f"order {number}",
+            train_images=digits.images[train][:, order],
+            train_labels=digits.labels[train],
+            recall_images=digits.images[recall][:, order],
+            scored_images=digits.images[scored][:, order],
+            scored_labels=digits.labels[scored],
+            classes=10,
+        )
+        for number, order in enumerate(orders)
+    ]
+
+
+@pytest.fixture(scope="module")
+def untold(small, quiet) -> Callable[..., Experiment]:
+    """Number of tasks -> a finished run over permuted digits; not to be changed."""
+
+    @cache
+    def run(tasks: int, **changes: Any) -> Experiment:
+        settings = small(tasks=tasks, **{**UNTOLD, **changes})
+        experiment = Experiment(settings, tasks=permuted_digits(tasks))
+        experiment.run(quiet)
+        return experiment
+
+    return run
+
+
+def test_untold_tasks_are_learned_and_recalled_by_the_hopfield_memory(untold) -> None:
+    experiment = untold(3)
+    result = experiment.result()
+    assert result["masks_allocated"] == 3
+    assert result["novelty"] == {
+        "asked": 5,
+        "allocated": 3,
+        "refused": 0,
+        "undecided": 0,
+        "unlearned": 0,
+    }
+    assert experiment.ledger.used == [[90], [0, 90], [0, 0, 90]]
+    assert result["exact_recall_rate"] == result["task_inference_accuracy"] == 1.0
+    assert result["accuracy"] == result["accuracy_given_task"] > 0.8
+    assert result["config"]["rule"] == "storkey"
+
+
+def test_after_the_last_task_no_mask_is_open(untold, tmp_path: Path) -> None:
+    """The digests are those of the masks as they were closed; what is saved gives them back."""
+    experiment = untold(3)
+    assert experiment.memory.open is None
+    assert experiment.memory.nbytes == experiment.hopfield.nbytes
+    experiment.memory.save(tmp_path / "memory.h5")
+    memory = hopmask.load(tmp_path / "memory.h5")
+    given = [mask_digest(memory.recall(task=task).masks) for task in range(3)]
+    assert given == experiment.ledger.digests
+
+
+def test_an_untold_run_holds_nothing_that_grows_with_the_tasks(untold, tmp_path: Path) -> None:
+    sizes = []
+    for tasks in (1, 3):
+        experiment = untold(tasks)
+        data, experiment.stream = experiment.stream, []  # the world's, not the learner's
+        experiment.memory.save(tmp_path / "memory.h5")
+        sizes.append((held(experiment), (tmp_path / "memory.h5").stat().st_size))
+        experiment.stream = data
+    assert sizes[0] == sizes[1]
+
+
+def test_an_evaluation_in_between_closes_no_mask(small, quiet) -> None:
+    """Where a task ends is no secret of the evaluation's to give away."""
+    experiment = Experiment(small(tasks=3, **UNTOLD), tasks=permuted_digits(3))
+    opened: list[bool] = []
+    evaluate = experiment.evaluate
+    experiment.evaluate = lambda observer: (
+        opened.append(experiment.memory.open is not None) or evaluate(observer)
+    )
+    experiment.run(quiet)
+    assert opened == [True, True, False]
+
+
+def test_evaluations_change_nothing_that_an_untold_run_learns(untold) -> None:
+    often = untold(3).ledger.digests
+    assert often == untold(3, evaluate_every=3).ledger.digests
+
+
+def test_a_change_of_task_is_noticed_at_the_next_question(untold) -> None:
+    """The batches until then go to the mask that is open: nobody told it."""
+    assert untold(2, ask_every=60).ledger.used == [[90], [30, 60]]
 
 
 @pytest.mark.parametrize("budget", [1, 2])

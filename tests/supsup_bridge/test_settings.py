@@ -263,7 +263,7 @@ def test_a_seed_is_a_whole_number_from_zero(value: Any) -> None:
         RunSettings(seed=value)
 
 
-@pytest.mark.parametrize("value", [0, 0.0, -0.04, float("nan"), "0.1", None, True])
+@pytest.mark.parametrize("value", [0, 0.0, -0.04, float("nan"), "0.1", True])
 def test_epsilon_is_a_positive_number(value: Any) -> None:
     with pytest.raises(ConfigError, match="epsilon must be"):
         RunSettings(epsilon=value)
@@ -282,7 +282,11 @@ def test_a_sparsity_is_a_share_up_to_half(value: Any) -> None:
     ("wrong", "message"),
     [
         ({"masks": "weight"}, "use hashed or unit masks, or --memory bank"),
-        ({"scenario": "NNs"}, "scenario NNs needs every mask at hand: use --memory bank"),
+        ({"scenario": "NNs", "epsilon": 0.1}, "epsilon is for --memory bank.*out --epsilon"),
+        (
+            {"benchmark": "split-mnist", "scenario": "NNs", "network": "paper"},
+            "NNs takes the standard network",
+        ),
         ({"inference": "one-shot"}, "inference is for --memory bank.*leave out --inference"),
         ({"objective": "H"}, "objective is for --memory bank.*leave out --objective"),
         ({"network": "paper", "recall": "both"}, "energy and entropy alone.*leave out --recall"),
