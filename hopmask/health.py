@@ -2,6 +2,14 @@
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
+from hopmask.code import Code
+from hopmask.parity import MENDED
+from hopmask.recall import SETTLE, descend
+from hopmask.reservoir import Reservoir
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
@@ -52,3 +60,81 @@ class LoadReport:
             f"{self.recalled_by_half:.0%} by half of their keys, at most {self.unstable} unstable "
             "spins"
         )
+
+
+def report_of(
+    reservoir: Reservoir, code: Code, *, sample: int, known: int, nbytes: int
+) -> LoadReport:
+    """Recall some tasks by their number and measure how safely they are held.
+
+    Args:
+        reservoir: not empty.
+        code: of its patterns.
+        sample: how many tasks, spread evenly.
+        known: numbers given so far.
+        nbytes: of the whole memory's state.
+    """
+    tasks = torch.linspace(0, known - 1, min(sample, known)).round().long()
+    state, held = recalled_by_key(reservoir, code, tasks, bits=code.keys.bits, known=known)
+    _, easily = recalled_by_key(reservoir, code, tasks, bits=code.keys.bits // 2, known=known)
+    unstable = reservoir.unstable(state[held])
+    of_all = known / reservoir.count  # numbers that were forgotten are among the sample
+    return LoadReport(
+        rule=reservoir.rule.name,
+        tasks=reservoir.count,
+        spins=reservoir.size,
+        load=reservoir.load,
+        nbytes=nbytes,
+        packed_nbytes=reservoir.count * -(-code.bits // 8),
+        sampled=len(tasks),
+        recalled=float((held.double().mean() * of_all).clamp(max=1)),
+        recalled_by_half=float((easily.double().mean() * of_all).clamp(max=1)),
+        unstable=int(unstable.max()) if len(unstable) else 0,
+    )
+
+
+def overload(reservoir: Reservoir, code: Code, *, task: int, pattern: Tensor, known: int) -> str:
+    """What to warn of after a task was stored as `pattern` (1, d); "" while all is well.
+
+    One earlier task, another one at each store, is recalled. It is lost, or about to be: half of
+    its key no longer recalls it, or of its spins, or the newest pattern's, half as many are
+    unstable as the check bits can mend.
+    """
+    worst = int(reservoir.unstable(pattern)[0])
+    full = lost = ""
+    if worst > MENDED:
+        lost = f"task {task} is stored, but {worst} of its spins would flip"
+    elif task and known == reservoir.count:  # none was forgotten: the one asked is there
+        earlier = torch.tensor([task * 40503 % 65521 % task])
+        bits = code.keys.bits
+        state, held = recalled_by_key(reservoir, code, earlier, bits=bits // 2, known=known)
+        if not bool(held[0]):
+            full = f"task {int(earlier)} is recalled by its number, but not by half of its key"
+            state, held = recalled_by_key(reservoir, code, earlier, bits=bits, known=known)
+        if not bool(held[0]):
+            lost = f"task {int(earlier)} is no longer recalled"
+        worst = max(worst, int(reservoir.unstable(state)[0]))
+    if not full and worst > MENDED // 2:
+        full = f"{worst} spins of a task would flip but for the check bits, which mend {MENDED}"
+    if not lost and not full:
+        return ""
+    rule = reservoir.rule.name
+    remedy = "a larger memory" + ("" if rule == "projection" else " or rule 'projection'")
+    return (
+        f"the memory is {'too full' if lost else 'full'} ({reservoir.count} tasks, rule '{rule}', "
+        f"{reservoir.size} spins, load {reservoir.load:.3f}): {lost or full}. Use {remedy}"
+        f"{'' if lost else ' before the next task'}"
+    )
+
+
+def recalled_by_key(
+    reservoir: Reservoir, code: Code, tasks: Tensor, *, bits: int, known: int
+) -> tuple[Tensor, Tensor]:
+    """States recalled by the first bits of some tasks' keys (k,), and which are these tasks."""
+    cue = code.by_key(tasks, like=reservoir.mean, bits=bits)
+    landscape = reservoir._landscape(None, len(tasks)).holding(cue)
+    keys = code.keys_of(known, like=cue)
+    state = descend(landscape, cue, SETTLE).state
+    state, verified = code.read(state, state * reservoir.field(state), keys)
+    found, _ = code.keys.nearest(state, keys)
+    return state, verified & (found == tasks.to(found))

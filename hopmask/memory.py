@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hopmask import storage
+from hopmask import health, storage
 from hopmask.address import STRANGE, ContentAddress, Description
+from hopmask.code import Code
 from hopmask.errors import (
     ConfigError,
     CueError,
@@ -21,9 +22,8 @@ from hopmask.errors import (
 )
 from hopmask.health import LoadReport
 from hopmask.hit import Hit
-from hopmask.keys import Keys
-from hopmask.layout import Layout, Masks, Size
-from hopmask.parity import CHECK_BITS, MENDED, Parity
+from hopmask.layout import Masks, Size
+from hopmask.parity import MENDED
 from hopmask.recall import SETTLE, Dynamics, descend
 from hopmask.reservoir import Reservoir
 from hopmask.rules import LearningRule
@@ -82,23 +82,19 @@ class MaskMemory:
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ConfigError(f"seed must be an integer >= 0, got {seed!r}")
         self.seed, self.key_bits, self.signature_features = seed, key_bits, signature_features
-        self._keys = Keys(seed=seed, bits=key_bits)
-        self._layout = Layout(sizes, head=key_bits + CHECK_BITS)
-        self._parity = Parity(
-            seed=seed, size=self._layout.size, where=slice(key_bits, key_bits + CHECK_BITS)
-        )
+        self._code = Code(sizes, seed=seed, key_bits=key_bits)
         self._next = 0  # number of the next task; ahead of `count` once one was forgotten
-        self.reservoir = Reservoir(self._layout.size, rule=rule, dtype=dtype, device=device)
+        self.reservoir = Reservoir(self._code.size, rule=rule, dtype=dtype, device=device)
         self._address: ContentAddress | None = None
         if signature_features != 0:
             self._address = ContentAddress(
-                self._keys, features=signature_features, dtype=dtype, device=device
+                self._code.keys, features=signature_features, dtype=dtype, device=device
             )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name of each layer -> shape of its mask."""
-        return dict(self._layout.shapes)
+        return dict(self._code.layout.shapes)
 
     @property
     def count(self) -> int:
@@ -108,7 +104,7 @@ class MaskMemory:
     @property
     def mean(self) -> Masks:
         """Mean of the masks stored, name -> levels in [0, 1]: (1 + μ)/2, ½ while there are none."""
-        return self._layout.split((1 + self.reservoir.mean) / 2)
+        return self._code.layout.split((1 + self.reservoir.mean) / 2)
 
     @property
     def nbytes(self) -> int:
@@ -183,15 +179,16 @@ class MaskMemory:
         return address.describe(signature[None] if one else signature)
 
     def _write(self, task: int, body: Tensor, described: Description | None) -> None:
-        pattern = self._blank(1)
-        pattern[:, self._keys.where] = self._keys.of(torch.tensor([task])).to(pattern)
-        pattern[:, self._layout.body] = body
-        self._parity.seal(pattern)
+        pattern = self._code.pattern(task, body, like=self.reservoir.mean)
         self.reservoir._write(pattern[0])
         self._next = max(self._next, task + 1)
         if described is not None and self._address is not None:
             self._address.learn(task, described)
-        self._warn_if_full(task, pattern)
+        trouble = health.overload(
+            self.reservoir, self._code, task=task, pattern=pattern, known=self._next
+        )
+        if trouble:
+            warnings.warn(trouble, OverloadWarning, stacklevel=3)
 
     def recall(
         self,
@@ -259,8 +256,8 @@ class MaskMemory:
             batch=batch,
             trace=trace,
         )
-        tasks, _ = self._keys.nearest(found.state, self._all_keys())
-        masks = {n: m > 0.5 for n, m in self._layout.split((1 + found.state) / 2).items()}
+        tasks, _ = self._code.keys.nearest(found.state, self._all_keys())
+        masks = {n: m > 0.5 for n, m in self._code.layout.split((1 + found.state) / 2).items()}
         known = found.verified
         if penalty is not None or signature is not None:
             known = known & (found.margin >= CLEAR)
@@ -334,28 +331,9 @@ class MaskMemory:
         if isinstance(sample, bool) or not isinstance(sample, int) or sample < 1:
             raise ConfigError(f"a report needs a sample of at least 1 task, got {sample!r}")
         self.reservoir._require_patterns()
-        tasks = torch.linspace(0, self._next - 1, min(sample, self._next)).round().long()
-        state, held = self._by_key(tasks, bits=self.key_bits)
-        _, easily = self._by_key(tasks, bits=self.key_bits // 2)
-        unstable = self.reservoir.unstable(state[held])
-        of_all = self._next / self.count  # numbers that were forgotten are among the sample
-        return LoadReport(
-            rule=self.reservoir.rule.name,
-            tasks=self.count,
-            spins=self.reservoir.size,
-            load=self.reservoir.load,
-            nbytes=self.nbytes,
-            packed_nbytes=self.count * -(-self._bits // 8),
-            sampled=len(tasks),
-            recalled=float((held.double().mean() * of_all).clamp(max=1)),
-            recalled_by_half=float((easily.double().mean() * of_all).clamp(max=1)),
-            unstable=int(unstable.max()) if len(unstable) else 0,
+        return health.report_of(
+            self.reservoir, self._code, sample=sample, known=self._next, nbytes=self.nbytes
         )
-
-    @property
-    def _bits(self) -> int:
-        """Bits of one task's masks."""
-        return self._layout.body.stop - self._layout.body.start
 
     def overlap(self, states: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
         """Overlap (1/n) Σ z z' of the mask bits of joint states with given masks.
@@ -376,7 +354,7 @@ class MaskMemory:
             raise CueError("states must be a tensor (..., d), such as hit.trace.states")
         if states.shape[-1] != self.reservoir.size:
             raise CueError(f"states have {states.shape[-1]} spins, not {self.reservoir.size}")
-        return (states[..., self._layout.body].to(body) @ body) / body.numel()
+        return (states[..., self._code.layout.body].to(body) @ body) / body.numel()
 
     def save(self, path: str | Path) -> None:
         """Write the memory to an HDF5 file, whole or not at all; the size never depends on `count`.
@@ -454,7 +432,7 @@ class MaskMemory:
         rows = len(joined) if joined is not None else batch or 1
 
         def on_masks(state: Tensor) -> Tensor:
-            masks = self._layout.split((1 + state) / 2)
+            masks = self._code.layout.split((1 + state) / 2)
             if not flat:
                 return penalty(masks)  # type: ignore[misc]
             value = penalty({name: mask[0] for name, mask in masks.items()})  # type: ignore[misc]
@@ -464,27 +442,28 @@ class MaskMemory:
         tried = torch.zeros(rows, self._next, dtype=torch.bool, device=keys.device)
 
         def check(state: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-            tasks, agreement = self._keys.nearest(state, keys)
+            tasks, agreement = self._code.keys.nearest(state, keys)
             near = agreement.abs() > _NEAR
             toward = self.reservoir.mean if joined is None else joined[rows]
             wrong = torch.where(near, agreement < 0, (state * toward).sum(-1) < 0)
-            state, verified = self._verified(torch.where(wrong[:, None], -state, state), keys)
+            state, verified = self._read(torch.where(wrong[:, None], -state, state), keys)
             tried[rows[verified], tasks[verified]] = True
             return state, verified if task is None else verified & (tasks == task)
 
         def propose(start: Tensor, rows: Tensor) -> Tensor:
             """The key, of those not tried, that the start points at most."""
-            pointed = (start[:, self._keys.where] @ keys.T).masked_fill(tried[rows], -torch.inf)
+            pointed = (start[:, self._code.keys.where] @ keys.T).masked_fill(
+                tried[rows], -torch.inf
+            )
             chosen = pointed.argmax(-1)
             tried[rows, chosen] = True
             cue = torch.zeros_like(start)
-            cue[:, self._keys.where] = keys[chosen]
+            cue[:, self._code.keys.where] = keys[chosen]
             return cue
 
         held = None
         if task is not None:
-            held = self._blank(rows)
-            held[:, self._keys.where] = self._keys.of(torch.tensor([task])).to(held)
+            held = self._code.by_key(torch.tensor([task] * rows), like=self.reservoir.mean)
         choose = penalty is not None or guess is not None
         found = self.reservoir._seek(
             cue=joined,
@@ -501,34 +480,17 @@ class MaskMemory:
         )
         return found, flat
 
-    def _by_key(self, tasks: Tensor, *, bits: int) -> tuple[Tensor, Tensor]:
-        """States recalled by the first bits of some tasks' keys (k,), and which are these tasks."""
-        cue = self._blank(len(tasks))
-        cue[:, :bits] = self._keys.of(tasks)[:, :bits].to(cue)
-        landscape = self.reservoir._landscape(None, len(tasks)).holding(cue)
-        keys = self._all_keys()
-        state, verified = self._verified(descend(landscape, cue, SETTLE).state, keys)
-        found, _ = self._keys.nearest(state, keys)
-        return state, verified & (found == tasks.to(found))
-
-    def _verified(self, state: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """States (b, d) with their last wrong spins mended, and which are memories, bit for bit."""
-        firm = state * self.reservoir.rule.field(self.reservoir.psi, state)
-        state = self._parity.mended(state, firm)
-        _, agreement = self._keys.nearest(state, keys)
-        return state, self._parity.holds(state) & (agreement == 1)
-
     def _cue(
         self, task: int | None, cue: Mapping[str, Tensor] | None, guess: Tensor | None
     ) -> tuple[Tensor | None, bool]:
         """The joint cue (batch, d), 0 where nothing is known, and whether it came as a batch."""
         parts: list[tuple[slice, Tensor]] = []
         if task is not None:
-            parts.append((self._keys.where, self._keys.of(torch.tensor([task]))[0]))
+            parts.append((self._code.keys.where, self._code.keys.of(torch.tensor([task]))[0]))
         if guess is not None:
-            parts.append((self._keys.where, guess))
+            parts.append((self._code.keys.where, guess))
         if cue is not None:
-            parts.extend(self._layout.levels(cue))
+            parts.extend(self._code.layout.levels(cue))
         if not parts:
             return None, False
         rows = {len(part) for _, part in parts if part.ndim == 2}
@@ -568,69 +530,41 @@ class MaskMemory:
             )
         return number
 
-    def _warn_if_full(self, task: int, pattern: Tensor) -> None:
-        """Recall one earlier task, another one at each store; warn if it is lost, or about to be.
-
-        About to be: half of its key no longer recalls it, or of its spins, or the newest pattern's,
-        half as many are unstable as the check bits can mend.
-        """
-        worst = int(self.reservoir.unstable(pattern)[0])
-        full = lost = ""
-        if worst > MENDED:
-            lost = f"task {task} is stored, but {worst} of its spins would flip"
-        elif task and self._next == self.count:  # none was forgotten: the one asked is there
-            earlier = torch.tensor([task * 40503 % 65521 % task])
-            state, held = self._by_key(earlier, bits=self.key_bits // 2)
-            if not bool(held[0]):
-                full = f"task {int(earlier)} is recalled by its number, but not by half of its key"
-                state, held = self._by_key(earlier, bits=self.key_bits)
-            if not bool(held[0]):
-                lost = f"task {int(earlier)} is no longer recalled"
-            worst = max(worst, int(self.reservoir.unstable(state)[0]))
-        if not full and worst > MENDED // 2:
-            full = f"{worst} spins of a task would flip but for the check bits, which mend {MENDED}"
-        if lost or full:
-            rule = self.reservoir.rule.name
-            remedy = "a larger memory" + ("" if rule == "projection" else " or rule 'projection'")
-            warnings.warn(
-                f"the memory is {'too full' if lost else 'full'} ({self.count} tasks, rule "
-                f"'{rule}', {self.reservoir.size} spins, load {self.reservoir.load:.3f}): "
-                f"{lost or full}. Use {remedy}{'' if lost else ' before the next task'}",
-                OverloadWarning,
-                stacklevel=4,
-            )
-
     def _refuse_duplicate(self, body: Tensor, *, but: int | None = None) -> None:
         """Raise DuplicateError if these very masks are stored, whatever their key."""
         if self.count == 0:
             return
         probe = self._blank(1)
-        probe[:, self._layout.body] = body
-        answer = self.reservoir.rule.field(self.reservoir.psi, probe)[:, self._layout.body]
+        probe[:, self._code.layout.body] = body
+        answer = self.reservoir.rule.field(self.reservoir.psi, probe)[:, self._code.layout.body]
         if int((answer * body <= 0).sum()) > MENDED:
             return
         keys = self._all_keys()
-        state, _ = self._verified(
-            descend(self.reservoir._landscape(None, 1), probe, SETTLE).state, keys
-        )
-        tasks, agreement = self._keys.nearest(state, keys)
+        landscape = self.reservoir._landscape(None, 1)
+        state, _ = self._read(descend(landscape, probe, SETTLE).state, keys)
+        tasks, agreement = self._code.keys.nearest(state, keys)
         task = int(tasks[0])
-        same = bool((state[0, self._layout.body] == body).all())
+        same = bool((state[0, self._code.layout.body] == body).all())
         if agreement[0] > 0 and same and task != but:
             raise DuplicateError(
                 f"these masks are stored already, as task {task}: a second copy would distort "
                 f"both. Nothing was stored; use recall(task={task})"
             )
 
+    def _read(self, state: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """States (b, d) mended, and which are memories, bit for bit."""
+        firm = state * self.reservoir.rule.field(self.reservoir.psi, state)
+        return self._code.read(state, firm, keys)
+
     def _all_keys(self) -> Tensor:
         """Keys of all numbers given so far, (k, key bits): made for one call, never kept."""
-        return self._keys.of(torch.arange(self._next)).to(self.reservoir.mean)
+        return self._code.keys_of(self._next, like=self.reservoir.mean)
 
     def _body_of(self, masks: Mapping[str, Tensor]) -> Tensor:
-        return self._layout.join(masks).to(self.reservoir.mean)
+        return self._code.layout.join(masks).to(self.reservoir.mean)
 
     def _blank(self, rows: int) -> Tensor:
-        return self.reservoir.mean.new_zeros(rows, self.reservoir.size)
+        return self._code.blank(rows, like=self.reservoir.mean)
 
 
 def _plain(value: Tensor, flat: bool) -> Any:
