@@ -1,0 +1,145 @@
+"""What the content address is computed from: which task images are of, by the address alone.
+
+    python benchmarks/address.py --data DIR
+
+MNIST's training images alone: tasks are learned from the first 50,000, asked with the others; the
+permutations are others than a run's. For PermutedMNIST, RotatedMNIST and SplitMNIST the share of
+sets of images whose guessed key is nearest to the right one, over
+
+- what a signature is: the image, the fixed network's outputs at half mask, its entropy gradient;
+- how it is read: random features and the linear guess of least mean squared error
+  (`hopmask.address`), or the signs of a fixed random projection of a task's mean signature, centred
+  on all tasks, as many bits as the key has (a list of the means, for comparison only).
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hopmask.address import ContentAddress
+from hopmask.keys import Keys
+from supsup_bridge import architectures
+from supsup_bridge.datasets import LabelledImages, load_mnist
+from supsup_bridge.signatures import Signature, signature_named
+from supsup_bridge.streams import stream
+from supsup_bridge.transformed import rotated
+
+SEED, LEARNED, BITS = 1234, 50_000, 512
+ASKED = (1, 8, 64)  # images
+
+
+def tasks_of(benchmark: str, mnist: LabelledImages, tasks: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images to learn from and to ask with, of each task."""
+    images, labels = mnist.images, mnist.labels
+    for task in range(tasks):
+        learn, ask = torch.arange(LEARNED), torch.arange(LEARNED, len(images))
+        shown = images
+        if benchmark == "permuted-mnist":
+            order = torch.randperm(images.shape[1], generator=stream(SEED, "order", task))
+            shown = images[:, order]
+        elif benchmark == "rotated-mnist":
+            shown = rotated(images, degrees=10.0 * task, background=float(images.min()))
+        else:
+            learn, ask = (part[labels[part] // 2 == task] for part in (learn, ask))
+        yield shown[learn], shown[ask]
+
+
+def drawn(images: Tensor, number: int, *index: int) -> Tensor:
+    """So many of the images, without repeats where there are enough."""
+    return images[torch.randperm(len(images), generator=stream(SEED, "draw", *index))[:number]]
+
+
+class Signs:
+    """Signs of a random projection of mean signatures, centred on all tasks: nearest wins."""
+
+    def __init__(self) -> None:
+        self.means: list[Tensor] = []
+
+    def learn(self, signatures: Tensor) -> None:
+        self.means.append(signatures.mean(0))
+
+    def named(self, sets: Tensor) -> Tensor:
+        means = torch.stack(self.means)
+        centre = means.mean(0)
+        projection = torch.randn(len(centre), BITS, generator=stream(SEED, "projection"))
+        stored = ((means - centre) @ projection).sign()
+        return (((sets.mean(1) - centre) @ projection).sign() @ stored.T).argmax(-1)
+
+
+class ReadOut:
+    """hopmask's content address."""
+
+    def __init__(self, features: int) -> None:
+        self.address = ContentAddress(Keys(seed=SEED, bits=BITS), features=features)
+
+    def learn(self, signatures: Tensor) -> None:
+        self.address.learn(self.address.count, self.address.describe(signatures))
+
+    def named(self, sets: Tensor) -> Tensor:
+        guess, _ = self.address.guess(sets)
+        keys = self.address.keys.of(torch.arange(self.address.count))
+        return (guess @ keys.T).argmax(-1)
+
+
+def shares(
+    way: Signs | ReadOut, signature: Signature, worlds: list[tuple[Tensor, Tensor]], sets: int
+) -> dict[str, float]:
+    """Share of sets named rightly, by images a set."""
+    for task, (learn, _) in enumerate(worlds):
+        way.learn(signature(learn))
+        assert task < BITS
+    found = {}
+    for images in ASKED:
+        right = 0
+        for task, (_, ask) in enumerate(worlds):
+            chosen = torch.stack([drawn(ask, images, images, task, i) for i in range(sets)])
+            right += int((way.named(signature(chosen)) == task).sum())
+        found[str(images)] = right / (sets * len(worlds))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--data", type=Path)
+    add("--samples", type=int, default=2048, help="images a task is learned from")
+    add("--sets", type=int, default=400, help="in all, of each number of images")
+    add("--out", type=Path, default=Path("benchmarks/address.json"))
+    options = parser.parse_args()
+    mnist, _ = load_mnist(options.data)
+    network = architectures.build(
+        "lenet-300-100",
+        masks="hashed",
+        inputs=784,
+        outputs=100,
+        bits=2048,
+        weights=stream(SEED, "network"),
+        spread=stream(SEED, "map"),
+    )
+    rows: list[dict[str, Any]] = []
+    for benchmark, tasks in (("permuted-mnist", 100), ("rotated-mnist", 36), ("split-mnist", 5)):
+        worlds = [
+            (drawn(learn, options.samples, number), drawn(ask, 512, number, 1))
+            for number, (learn, ask) in enumerate(tasks_of(benchmark, mnist, tasks))
+        ]
+        for name in ("input", "outputs", "gradient"):
+            ways: dict[str, Signs | ReadOut] = {"signs": Signs(), "read-out, 2048": ReadOut(2048)}
+            if name == "input":
+                ways |= {f"read-out, {n}": ReadOut(n) for n in (512, 1024, 4096)}
+            for way, reader in ways.items():
+                signature = signature_named(name, network)
+                found = shares(reader, signature, worlds, -(-options.sets // tasks))
+                rows.append(
+                    {"benchmark": benchmark, "tasks": tasks, "signature": name, "way": way, **found}
+                )
+                print(rows[-1], flush=True)
+                options.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
