@@ -2,6 +2,7 @@
 
     python benchmarks/recall.py --data DIR --learned bank.h5 --masks hashed --seed 0 --tasks 100 \
         --ask entropy:1 --ask both:1
+    python benchmarks/recall.py --table
 
 Masks are learned once and kept in a bank file (`--learned`, made where it is missing), so that
 memories and ways of recall are compared on the very same ones; the Hopfield run takes one task's
@@ -21,6 +22,12 @@ from supsup_bridge import Experiment, MaskBank, RunSettings
 from supsup_bridge.observer import Observer
 from supsup_bridge.scoring import Scores
 from supsup_bridge.task import Task
+
+
+COLUMNS = (
+    *("benchmark", "masks", "spins", "outputs", "batches", "rule", "tasks", "seed", "scenario"),
+    *("recall", "images", "exact recall", "accuracy", "task told", "bytes"),
+)
 
 
 class Told:
@@ -113,6 +120,38 @@ def save(path: Path, result: dict[str, Any]) -> None:
     path.write_text(json.dumps([*rows, result], indent=1) + "\n")
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    lines: list[tuple[Any, ...]] = [COLUMNS, ("---",) * len(COLUMNS)]
+    for row in sorted(rows, key=_order):
+        preset = row["config"]["preset"]
+        lines.append(
+            (
+                row["benchmark"],
+                row["masks"],
+                row["report"]["spins"],
+                preset["outputs"],
+                preset["training"]["max_batches"],
+                row["config"]["rule"],
+                row["tasks"],
+                row["seed"],
+                row["scenario"],
+                row["config"]["recall"],
+                row["infer_samples"],
+                f"{row['exact_recall_rate']:.4f}",
+                f"{row['accuracy']:.4f}",
+                f"{row['accuracy_given_task']:.4f}",
+                f"{row['bytes']['memory'] / 1e6:.0f} MB",
+            )
+        )
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    kind = (row["benchmark"], row["scenario"] != "GNu", row["masks"], -row["config"]["output_size"])
+    return (*kind, row["config"]["recall"], row["tasks"], row["infer_samples"], row["seed"])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
@@ -124,11 +163,17 @@ def main() -> None:
     add("--rule")
     add("--seed", type=int, default=0)
     add("--tasks", type=int, default=100)
-    add("--ask", action="append", required=True, help="recall:images, such as both:1")
+    add("--ask", action="append", default=[], help="recall:images, such as both:1")
     add("--out", type=Path, default=Path("benchmarks/recall.json"))
+    add("--table", action="store_true")
     options = parser.parse_args()
+    if options.table:
+        print(table(json.loads(options.out.read_text())))
+        return
     if options.learned is None and options.scenario != "NNs":
         parser.error("give --learned, a file of learned masks, or where to keep them")
+    if not options.ask:
+        parser.error("give --ask, such as --ask both:1")
     rows(options)
 
 

@@ -19,6 +19,8 @@ from supsup_bridge.metrics import average_accuracy, backward_transfer, forgettin
 from supsup_bridge.networks import FixedNetwork, UnitNetwork, fix_weights, mlp
 from supsup_bridge.novelty import FreeLearner, NoveltyTest
 from supsup_bridge.objectives import entropy, superfluous
+from supsup_bridge.open_memory import OpenMemory
+from supsup_bridge.open_recall import OpenInference, RecallNovelty
 from supsup_bridge.recall import PaperInference, RecallInference
 from supsup_bridge.settings import RunSettings
 from supsup_bridge.store import MaskStore
@@ -43,8 +45,11 @@ __all__ = [
     "MaskedNetwork",
     "NoveltyTest",
     "OneShot",
+    "OpenInference",
+    "OpenMemory",
     "PaperInference",
     "RecallInference",
+    "RecallNovelty",
     "RunSettings",
     "Stored",
     "StreamEndedError",
