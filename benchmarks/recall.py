@@ -23,7 +23,6 @@ from supsup_bridge.observer import Observer
 from supsup_bridge.scoring import Scores
 from supsup_bridge.task import Task
 
-
 COLUMNS = (
     *("benchmark", "masks", "spins", "outputs", "batches", "rule", "tasks", "seed", "scenario"),
     *("recall", "images", "exact recall", "accuracy", "task told", "bytes"),

@@ -122,8 +122,9 @@ class Dynamics(Protocol):
     """A part of a descent: `begin` makes its working state, `step` moves it on.
 
     A working state is a tuple of tensors whose first is the visible state (b, d). `from_mean` says
-    that it wants to start at μ rather than where the cue and the penalty point, `settles` that it
-    may be left once its state stands still.
+    that it wants to start at μ rather than where the cue and the penalty point, `settles` that rows
+    may be left once their state stands still: every tensor of its working state then has the rows
+    as its first dimension.
     """
 
     from_mean: ClassVar[bool]

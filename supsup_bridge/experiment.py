@@ -73,7 +73,7 @@ class Experiment:
             stores on the same masks. Only a run of the same settings but for the store made them.
 
     Raises:
-        ConfigError: settings that do not fit together.
+        ConfigError: settings that do not fit together; in `run`, learned masks that are lost.
         DataError: data missing, truncated or altered.
 
     Example:
@@ -177,7 +177,7 @@ class Experiment:
         transfer = self.preset.mask_init == "mean" and self.memory.count > 0
         with self.watch("train"):
             if self.learned is not None:
-                masks = self.learned.recall(task=number).masks
+                masks = self._learned_before(self.learned, number)
             else:
                 masks = train_mask(
                     self.network,
@@ -195,6 +195,15 @@ class Experiment:
             self.memory.store(masks, signature=self._described(images) if addressed else None)
         self.ledger.digests.append(mask_digest(masks))
         self.ledger.learned([0] * number + [steps])
+
+    def _learned_before(self, store: MaskStore, number: int) -> Masks:
+        stored = store.recall(task=number)
+        if not stored.converged:
+            raise ConfigError(
+                f"mask {number} cannot be recalled exactly from the store of learned masks: give a "
+                "MaskBank, or a memory that is not too full"
+            )
+        return stored.masks
 
     def _learn_untold(
         self,
