@@ -75,8 +75,8 @@ def report_of(
         nbytes: of the whole memory's state.
     """
     tasks = torch.linspace(0, known - 1, min(sample, known)).round().long()
-    state, held = recalled_by_key(reservoir, code, tasks, bits=code.keys.bits, known=known)
-    _, easily = recalled_by_key(reservoir, code, tasks, bits=code.keys.bits // 2, known=known)
+    state, held, _ = recalled_by_key(reservoir, code, tasks, bits=code.keys.bits, known=known)
+    _, easily, _ = recalled_by_key(reservoir, code, tasks, bits=code.keys.bits // 2, known=known)
     unstable = reservoir.unstable(state[held])
     of_all = known / reservoir.count  # numbers that were forgotten are among the sample
     return LoadReport(
@@ -96,26 +96,28 @@ def report_of(
 def overload(reservoir: Reservoir, code: Code, *, task: int, pattern: Tensor, known: int) -> str:
     """What to warn of after a task was stored as `pattern` (1, d); "" while all is well.
 
-    One earlier task, another one at each store, is recalled. It is lost, or about to be: half of
-    its key no longer recalls it, or of its spins, or the newest pattern's, half as many are
-    unstable as the check bits can mend.
+    The oldest task, under storkey the first to fade where masks overlap, and another earlier one at
+    each store are recalled. One is lost, or about to be: half of its key no longer recalls it, or
+    to mend it took more than half of the least firm spins that may be wrong at all.
     """
-    worst = int(reservoir.unstable(pattern)[0])
+    wrong = int(reservoir.unstable(pattern)[0])
     full = lost = ""
-    if worst > MENDED:
-        lost = f"task {task} is stored, but {worst} of its spins would flip"
-    elif task and known == reservoir.count:  # none was forgotten: the one asked is there
-        earlier = torch.tensor([task * 40503 % 65521 % task])
-        bits = code.keys.bits
-        state, held = recalled_by_key(reservoir, code, earlier, bits=bits // 2, known=known)
-        if not bool(held[0]):
-            full = f"task {int(earlier)} is recalled by its number, but not by half of its key"
-            state, held = recalled_by_key(reservoir, code, earlier, bits=bits, known=known)
-        if not bool(held[0]):
-            lost = f"task {int(earlier)} is no longer recalled"
-        worst = max(worst, int(reservoir.unstable(state)[0]))
-    if not full and worst > MENDED // 2:
-        full = f"{worst} spins of a task would flip but for the check bits, which mend {MENDED}"
+    if wrong > MENDED:
+        lost = f"task {task} is stored, but {wrong} of its spins would flip"
+    elif task and known == reservoir.count:  # none was forgotten: those asked are there
+        asked, bits = torch.tensor([0, task * 40503 % 65521 % task]), code.keys.bits
+        _, held, reach = recalled_by_key(reservoir, code, asked, bits=bits // 2, known=known)
+        if not bool(held.all()):
+            weak = int(asked[held.logical_not().cpu()][0])
+            full = f"task {weak} is recalled by its number, but not by half of its key"
+            _, held, reach = recalled_by_key(reservoir, code, asked, bits=bits, known=known)
+        if not bool(held.all()):
+            lost = f"task {int(asked[held.logical_not().cpu()][0])} is no longer recalled"
+        if not full and int(reach.max()) > MENDED // 2:
+            full = (
+                f"task {int(asked[int(reach.argmax())])} has a wrong spin that {int(reach.max())} "
+                f"are held less firmly than: the check bits mend the {MENDED} least firm"
+            )
     if not lost and not full:
         return ""
     rule = reservoir.rule.name
@@ -129,12 +131,20 @@ def overload(reservoir: Reservoir, code: Code, *, task: int, pattern: Tensor, kn
 
 def recalled_by_key(
     reservoir: Reservoir, code: Code, tasks: Tensor, *, bits: int, known: int
-) -> tuple[Tensor, Tensor]:
-    """States recalled by the first bits of some tasks' keys (k,), and which are these tasks."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Recall some tasks (k,) by the first bits of their keys.
+
+    Returns:
+        The states (k, d); which are these tasks (k,); and how far mending had to reach: the place,
+        from 1, of the firmest spin that was turned, among all in order of firmness, or 0 (k,).
+    """
     cue = code.by_key(tasks, like=reservoir.mean, bits=bits)
     landscape = reservoir._landscape(None, len(tasks)).holding(cue)
     keys = code.keys_of(known, like=cue)
-    state = descend(landscape, cue, SETTLE).state
-    state, verified = code.read(state, state * reservoir.field(state), keys)
+    settled = descend(landscape, cue, SETTLE).state
+    firm = settled * reservoir.field(settled)
+    state, verified = code.read(settled, firm, keys)
     found, _ = code.keys.nearest(state, keys)
-    return state, verified & (found == tasks.to(found))
+    place = firm.argsort(-1).argsort(-1) + 1
+    reach = torch.where(state != settled, place, 0).amax(-1)
+    return state, verified & (found == tasks.to(found)), reach

@@ -1231,3 +1231,27 @@ def test_a_full_memory_warns_before_it_loses_a_task(random_mask):
             fill()
     assert 20 < memory.count < 400
     assert all(memory.recall(task=task).converged for task in range(memory.count))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_memory_of_masks_that_lean_alike_warns_before_it_loses_its_oldest(seed):
+    """Under storkey the first task fades first where masks overlap."""
+    g = torch.Generator().manual_seed(seed)
+    lean = torch.rand(1024, generator=g)
+    lean = torch.where(torch.rand(1024, generator=g) < 0.5, (lean < 0.3) * 0.76 + 0.12, 0.5)
+    memory = MaskMemory({"h": 1024}, key_bits=128, signature_features=0)
+    warned = lost = None
+    for task in range(60):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", OverloadWarning)
+            memory.store({"h": torch.rand(1024, generator=g) < lean})
+        if caught and warned is None:
+            warned = task
+            assert "the memory is full" in str(caught[0].message)
+            assert "before the next task" in str(caught[0].message)
+        if memory.report(sample=task + 1).recalled < 1:
+            lost = task
+            break
+    assert lost is not None
+    assert warned is not None
+    assert warned < lost
