@@ -10,6 +10,8 @@ from hopmask.parity import MENDED
 from hopmask.recall import SETTLE, descend
 from hopmask.reservoir import Reservoir
 
+_OLDEST = 4  # tasks that are asked after each store
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
@@ -96,16 +98,17 @@ def report_of(
 def overload(reservoir: Reservoir, code: Code, *, task: int, pattern: Tensor, known: int) -> str:
     """What to warn of after a task was stored as `pattern` (1, d); "" while all is well.
 
-    The oldest task, under storkey the first to fade where masks overlap, and another earlier one at
-    each store are recalled. One is lost, or about to be: half of its key no longer recalls it, or
-    to mend it took more than half of the least firm spins that may be wrong at all.
+    The oldest tasks, under storkey the first to fade where masks overlap, and another earlier one
+    at each store are recalled. One is lost, or about to be: half of its key no longer recalls it,
+    or mending had to reach beyond an eighth of the spins that it can mend.
     """
     wrong = int(reservoir.unstable(pattern)[0])
     full = lost = ""
     if wrong > MENDED:
         lost = f"task {task} is stored, but {wrong} of its spins would flip"
     elif task and known == reservoir.count:  # none was forgotten: those asked are there
-        asked, bits = torch.tensor([0, task * 40503 % 65521 % task]), code.keys.bits
+        asked = torch.tensor([*range(min(task, _OLDEST)), task * 40503 % 65521 % task])
+        bits = code.keys.bits
         _, held, reach = recalled_by_key(reservoir, code, asked, bits=bits // 2, known=known)
         if not bool(held.all()):
             weak = int(asked[held.logical_not().cpu()][0])
@@ -113,10 +116,11 @@ def overload(reservoir: Reservoir, code: Code, *, task: int, pattern: Tensor, kn
             _, held, reach = recalled_by_key(reservoir, code, asked, bits=bits, known=known)
         if not bool(held.all()):
             lost = f"task {int(asked[held.logical_not().cpu()][0])} is no longer recalled"
-        if not full and int(reach.max()) > MENDED // 2:
+        if not full and int(reach.max()) > MENDED // 8:
+            weak, far = int(asked[int(reach.argmax())]), int(reach.max())
             full = (
-                f"task {int(asked[int(reach.argmax())])} has a wrong spin that {int(reach.max())} "
-                f"are held less firmly than: the check bits mend the {MENDED} least firm"
+                f"task {weak} is recalled by mending as far as its {far} least firm spins, and the "
+                f"check bits mend {MENDED}"
             )
     if not lost and not full:
         return ""
