@@ -79,6 +79,7 @@ def main() -> None:
         seed=options.seed,
         tasks=bank.count,
         output_size=options.output_size,
+        device="cpu",
     )
     run = Experiment(settings, data=options.data, learned=bank)
     names, rows = list(run.network.mask_sizes), []

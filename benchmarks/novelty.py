@@ -28,6 +28,7 @@ def filled(options: argparse.Namespace, bank: MaskBank) -> Experiment:
         masks=options.masks,
         seed=options.seed,
         tasks=options.known + options.unseen,
+        device="cpu",
     )
     run = Experiment(settings, data=options.data, learned=bank)
     for number in range(options.known):

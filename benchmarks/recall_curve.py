@@ -11,12 +11,13 @@ rule takes them one by one; at some numbers of tasks it is asked
 - by the paper's schedule, 64 fresh images at each of 30 steps;
 - by number, by half of a key, and by the masks with 10 % of their bits turned, for every task.
 
-An answer counts if it is the learned mask, bit for bit.
+An answer counts if it is the learned mask, bit for bit; by half of a key, if its check bits say so.
 """
 
 import argparse
 import json
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,14 @@ class Curves:
             seed=options.seed,
             tasks=self.bank.count,
             infer_samples=options.images,
+            device="cpu",
         )
         self.run = Experiment(settings, data=options.data, learned=self.bank)
 
-    def rows(self, rule: str) -> list[dict[str, Any]]:
-        preset, rows = self.run.preset, []
+    def rows(self, rule: str) -> Iterator[list[dict[str, Any]]]:
+        """The measurements at each number of tasks, one after the other."""
+        preset = self.run.preset
+        points = [point for point in self.options.points if point <= self.bank.count]
         memory = MaskMemory(
             self.run.network.mask_sizes,
             rule=rule,
@@ -62,17 +66,16 @@ class Curves:
             key_bits=preset.key_bits,
             signature_features=preset.features,
         )
-        for number in range(max(self.options.points)):
+        for number in range(max(points)):
             images = self.run.stream[number].train_images[:8192]
             memory.store(self.bank.recall(task=number).masks, signature=images)
-            if number + 1 in self.options.points:
-                rows += self._measured(memory)
-        return rows
+            if number + 1 in points:
+                yield self._measured(memory)
 
     def _measured(self, memory: MaskMemory) -> list[dict[str, Any]]:
         report = memory.report(sample=memory.count)
         figures = {
-            "number": report.recalled,
+            "number": self._numbered(memory),
             "half key": report.recalled_by_half,
             "damaged": self._damaged(memory),
         }
@@ -119,6 +122,11 @@ class Curves:
             right += int(self._exact(found.masks, torch.tensor(task)).sum())
         return right / recalls
 
+    def _numbered(self, memory: MaskMemory) -> float:
+        found = [memory.recall(task=task).masks for task in range(memory.count)]
+        masks = {name: torch.stack([m[name] for m in found]) for name in memory.shapes}
+        return float(self._exact(masks, torch.arange(memory.count)).double().mean())
+
     def _damaged(self, memory: MaskMemory) -> float:
         generator = stream(self.options.seed, "damage", memory.count)
         cues: dict[str, list[Tensor]] = {name: [] for name in memory.shapes}
@@ -142,6 +150,8 @@ class Curves:
 def plot(rows: list[dict[str, Any]]) -> Figure:
     """A panel for each kind of mask by data, and one by number and by damaged masks."""
     kinds = sorted({(r["masks"], r["outputs"], r["images"]) for r in rows if r["way"] == "entropy"})
+    if len({row["seed"] for row in rows}) != 1:
+        raise SystemExit("the plot takes measurements of one seed, and one number of images a kind")
     figure = Figure(figsize=(5.4 * len(kinds), 8.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(kinds), squeeze=False, sharey=True)
@@ -199,8 +209,15 @@ def main() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OverloadWarning)
         for rule in options.rules:
-            done += curves.rows(rule)
-            options.out.write_text(json.dumps(done, indent=1) + "\n")
+            for rows in curves.rows(rule):
+                new = {_key(row) for row in rows}
+                done = [row for row in done if _key(row) not in new] + rows
+                options.out.write_text(json.dumps(done, indent=1) + "\n")
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What a measurement is of."""
+    return tuple(value for name, value in sorted(row.items()) if name != "exact")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ class Hit:
         residual: ρ of the answer, 0 for a memory, 1/4 for a 3-mixture, about 1 for noise.
         energy: E = −½ zᵀΨz of the joint state.
         steps: updates until the state stopped changing, over all basins visited.
-        converged: the residual of a memory, a key that is exactly a task's, and check bits that
-            prove every bit of the answer right.
+        converged: a key that is exactly a task's, and check bits that prove every bit of the answer
+            right.
         margin: recall by data: F(next) − F(answer), F = penalty − w · agreement with the cue, which
             includes the key that the content address guesses (see `search.py`), next the best of
             the other basins visited, and no more than its penalty lies below a random state's; −∞

@@ -447,6 +447,7 @@ class MaskMemory:
             toward = self.reservoir.mean if joined is None else joined[rows]
             wrong = torch.where(near, agreement < 0, (state * toward).sum(-1) < 0)
             state, verified = self._read(torch.where(wrong[:, None], -state, state), keys)
+            tasks, _ = self._code.keys.nearest(state, keys)  # mending may have turned key bits too
             tried[rows[verified], tasks[verified]] = True
             return state, verified if task is None else verified & (tasks == task)
 

@@ -65,7 +65,8 @@ def _run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if settings.memory == "hopfield":
         title = f"{settings.benchmark}, seed {settings.seed}: what each recall did, step by step"
         records = list(experiment.record())
-        report.recall_plot(records, experiment.names(), title).savefig(out / "recall.png")
+        names, masks = experiment.names(), experiment.mask_names()
+        report.recall_plot(records, names, masks, title).savefig(out / "recall.png")
         written.append("recall.png")
     report.accuracy_plot(result).savefig(out / "accuracy.png")
     console.print(report.summary_table(result, experiment.names()))
@@ -77,6 +78,7 @@ def _keep(experiment: Experiment, out: Path, *, partial: bool) -> dict[str, Any]
     """Write the memory and the result; those of a run that is not finished bear other names."""
     result = experiment.result()
     mark = ".partial" if partial else ""
+    experiment.close()
     experiment.memory.save(out / f"memory{mark}.h5")
     report.write_json(result, out / f"result{mark}.json")
     if not partial:

@@ -50,9 +50,13 @@ class StreamEndedError(HopmaskError, RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """One task's recall, step by step: overlap with each recalled-by-number mask (steps, tasks)."""
+    """One task's recall, step by step: overlap with each recalled-by-number mask (steps, masks).
+
+    `right` holds the numbers of the masks that count as the task's.
+    """
 
     number: int
+    right: set[int]
     hit: Hit
     trace: Trace
     overlaps: Tensor
@@ -233,8 +237,8 @@ class Experiment:
                 raise
         with self.watch("store"):
             learner.commit()
-            if last and isinstance(self.memory, OpenMemory):
-                self.memory.close()
+            if last:
+                self.close()
         open_from = 0 if isinstance(self.memory, MaskBank) else self.hopfield.count
         for mask in range(open_from, self.memory.count):
             self._note(mask, self.memory.recall(task=mask).masks)
@@ -289,7 +293,7 @@ class Experiment:
         """Score one task after learning all so far."""
         after, task = self.ledger.count - 1, self.stream[number]
         told = self.ledger.mask_of(number)
-        accepted = self.ledger.masks_of(number) if self.free else {number}
+        accepted = self._accepted(number)
         scorer = Scorer(
             network=self.network,
             store=self.memory,
@@ -309,6 +313,10 @@ class Experiment:
         )
         observer.evaluated(task, number, after, accuracy)
 
+    def _accepted(self, number: int) -> set[int]:
+        """The masks that count as a task's."""
+        return self.ledger.masks_of(number) if self.free else {number}
+
     def _check_samples(self, samples: int) -> None:
         if len(self.stream) == 0:
             raise ConfigError("there are no tasks to learn: give at least one")
@@ -318,6 +326,11 @@ class Experiment:
                 f"a recall of {self.settings.benchmark} can see at most {smallest} images (its "
                 f"recall part), got infer_samples={samples}"
             )
+
+    def close(self) -> None:
+        """NNs on a Hopfield memory: store the mask that is open; the run cannot be gone on with."""
+        if isinstance(self.memory, OpenMemory):
+            self.memory.close()
 
     @property
     def hopfield(self) -> MaskMemory:
@@ -413,20 +426,31 @@ class Experiment:
             most: how many tasks at most.
         """
         memory = self.hopfield
-        shown = range(min(most, memory.count, self.ledger.count))
-        learned = [memory.recall(task=i).masks for i in shown]
-        for number in shown:
+        learned = [memory.recall(task=i).masks for i in range(min(most, memory.count))]
+        for number in range(min(most, self.ledger.count)):
             generator = stream(self.settings.seed, "record", number)
             inference = self._recall(memory.count, number)
             pool = self.stream[number].recall_images.to(self.device)
             sets = inference.sets(pool, sets=1, samples=self.samples, generator=generator)
             hit, trace = inference.trace(sets[0])
             overlaps = [memory.overlap(trace.states[:, 0], masks) for masks in learned]
-            yield Recorded(number=number, hit=hit, trace=trace, overlaps=torch.stack(overlaps, 1))
+            yield Recorded(
+                number=number,
+                right=self._accepted(number),
+                hit=hit,
+                trace=trace,
+                overlaps=torch.stack(overlaps, 1),
+            )
 
     def names(self) -> list[str]:
         """Names of the tasks learned so far."""
         return [self.stream[i].name for i in range(self.ledger.count)]
+
+    def mask_names(self) -> list[str]:
+        """Names of the masks learned: of their tasks, where these were told."""
+        if self.free is None:
+            return self.names()
+        return [f"mask {number}" for number in range(self.memory.count)]
 
     def result(self) -> dict[str, Any]:
         """The figures of `result.json`, of the tasks evaluated so far."""

@@ -149,7 +149,7 @@ class FreeLearner:
 
     Every `ask_every` batches it asks a novelty test about the batch at hand. A new task gets a
     new mask, which is trained from then on. A task of an earlier mask is served by that mask, which
-    stays as it is. Where the budget is spent, a new task is served by the mask of largest support,
+    stays as it is. Where the budget is spent, a new task is served by the mask that suits it best,
     nothing is trained, and both the log and the logger say so (a warning the first time).
 
     Args:

@@ -139,13 +139,21 @@ class OpenMemory:
             MaskError: as in `store`; nothing was changed.
         """
         if self.open is None or task != self.memory.count:
+            state = "none is open" if self.open is None else f"open is {self.memory.count}"
             raise NotForgettableError(
-                f"mask {task} is closed: only the open one ({self.memory.count}) can be replaced"
+                f"mask {task} is in the Hopfield memory for good, only an open mask can be "
+                f"replaced, and {state}: store it as a new one"
             )
         self.open = self._checked(masks)
 
     def observe(self, images: Tensor) -> None:
-        """Take note of images (n, ...) of the open mask's task; the first 8192 are kept."""
+        """Take note of images (n, ...) of the open mask's task; the first 8192 are kept.
+
+        Raises:
+            EmptyMemoryError: no mask is open.
+        """
+        if self.open is None:
+            raise EmptyMemoryError("no mask is open to take images for: store one first")
         left = DESCRIBED - sum(len(part) for part in self._images)
         if left > 0:
             self._images.append(images[:left].clone())
@@ -173,12 +181,17 @@ class OpenMemory:
         return self.memory.recall(task=task)
 
     def save(self, path: str | Path) -> None:
-        """Close the open mask and write the memory to an HDF5 file; `hopmask.load` reads it.
+        """Write the memory to an HDF5 file, which `hopmask.load` reads.
 
         Raises:
+            ConfigError: a mask is open, which the file has no place for.
             StoreFileError: the file cannot be written.
         """
-        self.close()
+        if self.open is not None:
+            raise ConfigError(
+                f"mask {self.memory.count} is open and would be missing in the file: end its "
+                "learning with close() first"
+            )
         self.memory.save(path)
 
     def _checked(self, masks: Mapping[str, Tensor]) -> Masks:

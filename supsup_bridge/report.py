@@ -68,8 +68,10 @@ def accuracy_plot(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def recall_plot(records: Sequence[Recorded], names: Sequence[str], title: str) -> Figure:
-    """Each task's recall, a column a task.
+def recall_plot(
+    records: Sequence[Recorded], names: Sequence[str], masks: Sequence[str], title: str
+) -> Figure:
+    """Each task's recall, a column a task; names of the tasks, and of the masks learned.
 
     Above: overlap of the state with every learned mask over the steps, the right one drawn bold.
     Below: energy and, where the recall used it, entropy. A grey band is the basin that was chosen;
@@ -79,7 +81,7 @@ def recall_plot(records: Sequence[Recorded], names: Sequence[str], title: str) -
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(records), sharex="col", squeeze=False)
     for column, record in enumerate(records):
-        _overlaps(axes[0][column], record, names)
+        _overlaps(axes[0][column], record, names, masks)
         _energies(axes[1][column], record, first=column == 0, last=column == len(records) - 1)
         for axis in axes[:, column]:
             _basins(axis, record)
@@ -90,22 +92,22 @@ def recall_plot(records: Sequence[Recorded], names: Sequence[str], title: str) -
     return figure
 
 
-def _overlaps(axis: Any, record: Recorded, names: Sequence[str]) -> None:
+def _overlaps(axis: Any, record: Recorded, names: Sequence[str], masks: Sequence[str]) -> None:
     for other in range(record.overlaps.shape[1]):
-        right = other == record.number
+        right = other in record.right
         axis.plot(
             record.overlaps[:, other].cpu(),
-            label=names[other],
+            label=masks[other],
             color=f"C{other % 10}",
             linewidth=3 if right else 1.2,
             alpha=1 if right else 0.8,
             zorder=3 if right else 2,
         )
     found = int(record.hit.task[0])
-    correct = found == record.number and bool(record.hit.converged[0])
+    correct = found in record.right and bool(record.hit.converged[0])
     axis.set_title(
         f"data: {names[record.number]}\n"
-        + (f"recalled: {names[found]}, every bit" if correct else f"recalled: {names[found]} ✗"),
+        + (f"recalled: {masks[found]}, every bit" if correct else f"recalled: {masks[found]} ✗"),
         color="black" if correct else "crimson",
         fontsize=10,
     )

@@ -12,6 +12,7 @@ import hopmask
 from supsup_bridge import metrics
 from supsup_bridge.bank import MaskBank
 from supsup_bridge.inference import follows_gradient
+from supsup_bridge.novelty import NoveltyTest
 from supsup_bridge.recall import PAPER_STEPS
 from supsup_bridge.scoring import mean
 
@@ -68,6 +69,8 @@ def _config(run: "Experiment") -> dict[str, Any]:
     settings = run.settings
     chosen: dict[str, Any] = dict.fromkeys(("recall", "inference", "objective", "rule"))
     told = settings.scenario == "GG"
+    if run.free is not None and isinstance(run.free.test, NoveltyTest):
+        chosen["epsilon"] = run.free.test.epsilon
     if settings.memory == "hopfield":
         usual = "entropy" if settings.network == "paper" else "both"
         chosen["recall"] = None if told else settings.recall or usual

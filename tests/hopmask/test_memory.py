@@ -1255,3 +1255,19 @@ def test_a_memory_of_masks_that_lean_alike_warns_before_it_loses_its_oldest(seed
     assert lost is not None
     assert warned is not None
     assert warned < lost
+
+
+@pytest.mark.parametrize("bits", [32, 48, 64])
+def test_a_forgotten_task_is_not_mended_into_another(bits, random_mask):
+    """Short keys differ in few enough bits to be mended into one another."""
+    for seed in range(8):
+        memory = MaskMemory(
+            {"h": 256}, rule="hebbian", key_bits=bits, signature_features=0, seed=seed
+        )
+        for task in range(2):
+            memory.store({"h": random_mask(256, seed=10 * seed + task)})
+        memory.forget(0)
+        assert not memory.recall(task=0).converged
+        with pytest.raises(UnknownTaskError):
+            memory.forget(0)
+        assert memory.recall(task=1).converged

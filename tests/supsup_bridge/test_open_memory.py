@@ -71,9 +71,23 @@ def test_a_closed_mask_cannot_be_replaced(task: int) -> None:
     memory = build()
     memory.store(masks_of(0))
     memory.store(masks_of(1))
-    with pytest.raises(NotForgettableError, match=f"mask {task} is closed: only the open one"):
+    with pytest.raises(NotForgettableError, match=f"mask {task} is in the .* open is 1: store it"):
         memory.replace(task, masks_of(2))
     assert same(memory.recall(task=1).masks, masks_of(1))
+    memory.close()
+    with pytest.raises(NotForgettableError, match="none is open: store it as a new one"):
+        memory.replace(1, masks_of(2))
+
+
+def test_images_without_an_open_mask_are_refused() -> None:
+    memory = build()
+    with pytest.raises(EmptyMemoryError, match="store one first"):
+        memory.observe(images_of(0))
+    memory.store(masks_of(0))
+    memory.observe(images_of(0))
+    memory.close()
+    with pytest.raises(EmptyMemoryError, match="store one first"):
+        memory.observe(images_of(0))
 
 
 def test_what_is_given_and_what_comes_back_are_copies() -> None:
@@ -161,13 +175,16 @@ def test_the_mean_is_that_of_all_masks() -> None:
         torch.testing.assert_close(level, expected)
 
 
-def test_saving_closes_and_the_file_is_a_plain_memory(tmp_path: Path) -> None:
+def test_what_is_saved_is_a_plain_memory_of_closed_masks(tmp_path: Path) -> None:
     memory = build()
     for task in range(2):
         memory.store(masks_of(task))
         memory.observe(images_of(task))
+    with pytest.raises(ConfigError, match=r"mask 1 is open .* close\(\) first"):
+        memory.save(tmp_path / "memory.h5")
+    assert not (tmp_path / "memory.h5").exists()
+    memory.close()
     memory.save(tmp_path / "memory.h5")
-    assert memory.open is None
     loaded = hopmask.load(tmp_path / "memory.h5")
     for task in range(2):
         assert same(loaded.recall(task=task).masks, masks_of(task))

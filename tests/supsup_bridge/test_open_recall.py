@@ -153,17 +153,69 @@ def test_tasks_that_were_learned_are_known_and_others_new(make, closed: int) -> 
             assert verdict.mask == task
 
 
-def test_strength_is_one_for_the_open_masks_own_images_and_small_for_strange_ones(make) -> None:
-    novelty = RecallNovelty(make(2))
-    assert novelty.judge(clouds(2, 1, number=200)[0][:128]).strength == pytest.approx(1, abs=0.1)
-    assert novelty.judge(clouds(5, 0)[0]).strength < 0.5
+def test_strength_is_the_share_of_what_is_usual_for_a_masks_own_images(make, network) -> None:
+    """Worked out again from the entropies, image by image."""
+    inference = make(0)
+    memory = inference.memory
+    random = torch.randint(0, 2, (BITS,), generator=seeded(0))
+
+    def level(images: Tensor, bits: Tensor) -> float:
+        return float(entropy(network(images, {"bits": bits.float()})).mean())
+
+    for task in range(4):
+        images = clouds(task, 3)[0]
+        chance, own = level(images, random), level(memory.images[:128], memory.open["bits"])
+        expected = (chance - level(images, memory.open["bits"])) / (chance - own)
+        verdict = RecallNovelty(inference).judge(images)
+        assert verdict.strength == pytest.approx(expected, rel=1e-4)
+        assert verdict.new == (expected < 0.5)
 
 
-def test_the_line_is_half_way_between_chance_and_the_open_masks_own(make) -> None:
-    novelty = RecallNovelty(make(2))
-    for task in range(8):
-        verdict = novelty.judge(clouds(task, 3)[0])
-        assert verdict.new == (verdict.strength < 0.5)
+def test_for_recalled_masks_the_mean_of_closed_ones_is_what_is_usual(
+    make, network, learned
+) -> None:
+    inference = make(0)
+    memory, novelty = inference.memory, RecallNovelty(inference)
+    usual = []
+    for task in range(3):
+        if task:
+            memory.store(learned[task])
+            memory.observe(clouds(task, 1, number=200)[0])
+        levels = mean_entropy(
+            network, memory.images[None, :128], {"bits": memory.open["bits"][None]}
+        )
+        usual.append(float(levels))
+        novelty.judge(clouds(task, 3)[0])
+    images = clouds(0, 4)[0][None]
+    random = torch.randint(0, 2, (1, BITS), generator=seeded(0))
+    chance = float(mean_entropy(network, images, {"bits": random}))
+    level = float(mean_entropy(network, images, {"bits": learned[0]["bits"][None]}))
+    verdict = novelty.judge(images[0])
+    assert verdict.mask == 0
+    expected = (chance - level) / (chance - (usual[0] + usual[1]) / 2)
+    assert verdict.strength == pytest.approx(expected, rel=1e-4)
+
+
+def test_beside_an_untrained_open_mask_known_tasks_are_known_and_others_say_nothing(
+    make, learned
+) -> None:
+    """A young mask is no yardstick: it would take strange images for a closed mask's own."""
+    inference = make(1)
+    memory, novelty = inference.memory, RecallNovelty(inference)
+    novelty.judge(clouds(1, 3)[0])
+    memory.store({"bits": torch.rand(BITS, generator=seeded(3)) < 0.5})
+    memory.observe(clouds(2, 1)[0])
+    for task in range(2):
+        verdict = novelty.judge(clouds(task, 5)[0])
+        assert (verdict.mask, verdict.new, verdict.blind) == (task, False, False)
+    assert novelty.judge(clouds(2, 5)[0]).blind
+
+
+def test_many_sets_pass_through_in_parts(make) -> None:
+    inference, sets = make(3), sets_of([0, 1, 2, 3, 0, 3])
+    whole, parts = inference.infer(sets), inference.infer(sets, chunk=2)
+    assert torch.equal(whole.task, parts.task)
+    assert torch.equal(whole.masks["bits"], parts.masks["bits"])
 
 
 def test_under_a_mask_that_is_not_trained_images_say_nothing(network) -> None:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from supsup_bridge import Experiment
+from supsup_bridge.novelty import Verdict
 from supsup_bridge.report import accuracy_plot, recall_plot, summary_table, write_json
 
 
@@ -22,7 +23,8 @@ def rendered(result: dict[str, Any], names: list[str]) -> str:
 
 def plot(experiment: Experiment) -> Figure:
     names = [task.name for task in experiment.stream]
-    return recall_plot(list(experiment.record()), names, "what each recall did")
+    masks = experiment.mask_names()
+    return recall_plot(list(experiment.record()), names, masks, "what each recall did")
 
 
 def places(figure: Figure) -> set[Any]:
@@ -128,6 +130,22 @@ def test_the_plot_shows_every_learned_mask_in_every_overlap(finished) -> None:
     for axes in figure.axes[:2]:
         labels = {line.get_label() for line in axes.get_lines()}
         assert {"digits 0 and 1", "digits 2 and 3"} <= labels
+
+
+def test_untold_runs_are_plotted_by_mask_whatever_their_number(small, quiet, tmp_path) -> None:
+    """Two tasks, four masks: the second task's are masks 2 and 3."""
+    experiment = Experiment(small(scenario="NNs", ask_every=10))
+    verdict = Verdict(mask=0, strength=0.0, new=True)
+    experiment.free.test.judge = lambda images: verdict
+    experiment.run(quiet)
+    assert experiment.mask_names() == ["mask 0", "mask 1", "mask 2", "mask 3"]
+    records = list(experiment.record())
+    assert [record.right for record in records] == [{0, 1}, {2, 3}]
+    figure = plot(experiment)
+    figure.savefig(tmp_path / "recall.png")
+    for axes, right in zip(figure.axes[:2], ({0, 1}, {2, 3}), strict=True):
+        wide = {line.get_label() for line in axes.get_lines() if line.get_linewidth() == 3}
+        assert wide == {f"mask {number}" for number in right}
 
 
 def test_entropy_is_drawn_where_the_recall_used_it(finished) -> None:
