@@ -24,8 +24,8 @@ from supsup_bridge.scoring import Scores
 from supsup_bridge.task import Task
 
 COLUMNS = (
-    *("benchmark", "masks", "spins", "outputs", "batches", "rule", "tasks", "seed", "scenario"),
-    *("recall", "images", "exact recall", "accuracy", "task told", "bytes"),
+    *("benchmark", "masks", "rule", "tasks", "seed", "scenario", "recall", "images"),
+    *("exact recall", "accuracy", "task told"),
 )
 
 
@@ -123,14 +123,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
     lines: list[tuple[Any, ...]] = [COLUMNS, ("---",) * len(COLUMNS)]
     for row in sorted(rows, key=_order):
-        preset = row["config"]["preset"]
         lines.append(
             (
                 row["benchmark"],
                 row["masks"],
-                row["report"]["spins"],
-                preset["outputs"],
-                preset["training"]["max_batches"],
                 row["config"]["rule"],
                 row["tasks"],
                 row["seed"],
@@ -140,7 +136,6 @@ def table(rows: list[dict[str, Any]]) -> str:
                 f"{row['exact_recall_rate']:.4f}",
                 f"{row['accuracy']:.4f}",
                 f"{row['accuracy_given_task']:.4f}",
-                f"{row['bytes']['memory'] / 1e6:.0f} MB",
             )
         )
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

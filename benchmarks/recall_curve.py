@@ -108,8 +108,8 @@ class Curves:
             recalls = min(recalls, 32)
             inference = PaperInference(network=network, memory=memory, generator=generator)
         tasks = torch.linspace(0, memory.count - 1, recalls).round().long()
-        right = 0
-        for task in tasks.unique().tolist():
+        right = 0.0
+        for task in sorted(set(tasks.tolist())):
             pool = self.run.stream[task].recall_images
             found = inference.infer(
                 inference.sets(
