@@ -3,7 +3,8 @@
     python benchmarks/recall_speed.py [--bits 8192] [--out FILE]
 
 Masks are random here and the penalty is a quadratic one, so that the memory alone is timed; the
-network's share of a recall is that of its forward passes.
+network's share of a recall is that of its forward passes. The penalty of a random mask is 4, that
+of the right one 0, near what a network's entropy is in nats: 4.4 and 0.7 with 100 outputs.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def recall(memory: MaskMemory, wanted: Tensor, signature: Tensor) -> object:
     """Recall by signature and penalty, a batch or one."""
 
     def penalty(masks: dict[str, Tensor]) -> Tensor:
-        return 4 * (masks["bits"] - wanted).square().mean(-1)
+        return 8 * (masks["bits"] - wanted).square().mean(-1)
 
     hit = memory.recall(signature=signature, penalty=penalty, clear=2.0)
     assert bool(torch.as_tensor(hit.converged).all())
@@ -64,7 +65,7 @@ def size(memory: MaskMemory) -> tuple[int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--bits", type=int, default=8192)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/recall_speed.json"))
     options = parser.parse_args()
     figures: dict[str, object] = {"bits": options.bits, "threads": torch.get_num_threads()}
