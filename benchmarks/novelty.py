@@ -20,6 +20,8 @@ from supsup_bridge import Experiment, MaskBank, RunSettings, entropy
 from supsup_bridge.recall import CLEAR
 from supsup_bridge.streams import stream
 
+_TOGETHER = 128  # recalls in one call
+
 
 def filled(options: argparse.Namespace, bank: MaskBank) -> Experiment:
     """A run whose memory holds the first tasks' masks; its stream goes on to the unseen ones."""
@@ -37,31 +39,36 @@ def filled(options: argparse.Namespace, bank: MaskBank) -> Experiment:
     return run
 
 
-def share_known(run: Experiment, task: int, images: Tensor, recall: str) -> Tensor:
-    """Which of some sets (b, n, pixels) the memory says it knows, and rightly names; (b, 2)."""
-    hit = run.hopfield.recall(
-        signature=images if recall == "both" else None,
-        penalty=lambda masks: entropy(run.network(images, masks)).mean(-1),
-        batch=None if recall == "both" else len(images),
-        clear=CLEAR,
-    )
-    return torch.stack([hit.known, hit.known & (hit.task == task)], -1)
+def answers(run: Experiment, tasks: Tensor, images: int, recall: str) -> Tensor:
+    """For a set of images of each task: whether the memory knows it, and rightly; (sets, 2)."""
+    drawn = []
+    for place, task in enumerate(tasks.tolist()):
+        pool = run.stream[task].recall_images
+        g = stream(run.settings.seed, "novelty", images, place)
+        drawn.append(pool[torch.randperm(len(pool), generator=g)[:images]])
+    found = []
+    for part, right in zip(
+        torch.split(torch.stack(drawn), _TOGETHER), torch.split(tasks, _TOGETHER), strict=True
+    ):
+        hit = run.hopfield.recall(
+            signature=part if recall == "both" else None,
+            penalty=lambda masks, part=part: entropy(run.network(part, masks)).mean(-1),  # type: ignore[misc]
+            batch=None if recall == "both" else len(part),
+            clear=CLEAR,
+        )
+        found.append(torch.stack([hit.known, hit.known & (hit.task == right)], -1))
+    return torch.cat(found).double()
 
 
-def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    bank = MaskBank.load(options.learned)
-    run, found = filled(options, bank), []
+def measure(options: argparse.Namespace) -> None:
+    run = filled(options, MaskBank.load(options.learned))
+    found: list[dict[str, Any]] = []
+    known = torch.arange(options.recalls) % options.known
+    unseen = options.known + torch.arange(options.recalls) % options.unseen
     for recall in ("entropy", "both"):
         for images in options.images:
-            answers: dict[bool, list[Tensor]] = {True: [], False: []}
-            for task in range(options.known + options.unseen):
-                pool = run.stream[task].recall_images
-                g = stream(options.seed, "novelty", images, task)
-                sets = options.recalls if task < options.known else 5 * options.recalls
-                draws = [torch.randperm(len(pool), generator=g)[:images] for _ in range(sets)]
-                known = share_known(run, task, pool[torch.stack(draws)], recall)
-                answers[task < options.known].append(known)
-            known, unseen = torch.cat(answers[True]), torch.cat(answers[False])
+            of_known = answers(run, known, images, recall)
+            of_unseen = answers(run, unseen, images, recall)
             row = {
                 "masks": options.masks,
                 "known": options.known,
@@ -69,15 +76,14 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
                 "seed": options.seed,
                 "recall": recall,
                 "images": images,
-                "detected": float((~unseen[:, 0]).double().mean()),
-                "of": len(unseen),
-                "false_alarms": float((~known[:, 0]).double().mean()),
-                "known_and_right": float(known[:, 1].double().mean()),
-                "of_known": len(known),
+                "recalls": options.recalls,
+                "detected": 1 - float(of_unseen[:, 0].mean()),
+                "false_alarms": 1 - float(of_known[:, 0].mean()),
+                "known_and_right": float(of_known[:, 1].mean()),
             }
             print(row, flush=True)
             found.append(row)
-    return found
+            options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def main() -> None:
@@ -90,10 +96,9 @@ def main() -> None:
     add("--known", type=int, default=100)
     add("--unseen", type=int, default=20)
     add("--images", type=int, nargs="+", default=[1, 8, 64])
-    add("--recalls", type=int, default=8, help="of each known task; of an unseen one five times")
+    add("--recalls", type=int, default=400, help="of known tasks, and as many of unseen ones")
     add("--out", type=Path, default=Path("benchmarks/novelty.json"))
-    options = parser.parse_args()
-    options.out.write_text(json.dumps(rows(options), indent=1) + "\n")
+    measure(parser.parse_args())
 
 
 if __name__ == "__main__":
