@@ -11,7 +11,7 @@ rule takes them one by one; at some numbers of tasks it is asked
 - by the paper's schedule, 64 fresh images at each of 30 steps;
 - by number, by half of a key, and by the masks with 10 % of their bits turned, for every task.
 
-An answer counts if it is the learned mask, bit for bit; by half of a key, if its check bits say so.
+An answer counts if it is the learned mask, bit for bit.
 """
 
 import argparse
@@ -27,14 +27,16 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from hopmask import MaskMemory, OverloadWarning
+from hopmask.health import recalled_by_key
 from supsup_bridge import Experiment, MaskBank, RunSettings, TaskInference
 from supsup_bridge.recall import PAPER_STEPS, PaperInference, RecallInference
 from supsup_bridge.streams import stream
 
-POINTS = (5, 10, 20, 40, 70, 100, 150, 200, 250)
+POINTS = (5, 10, 20, 50, 100, 175, 250)
 WAYS = ("entropy", "address", "both", "paper")
 STYLES = {"storkey": "-", "projection": "--", "storkey-matrix": "-.", "hebbian": ":"}
-PAPER_IMAGES = 64  # at each step of the paper's schedule
+LEARNED = 2048  # images of a task that the address learns from
+POOL = 1024  # images from which each step of the paper's schedule draws 64
 TURNED = 0.1  # share of a mask's bits
 
 
@@ -59,24 +61,24 @@ class Curves:
         """The measurements at each number of tasks, one after the other."""
         preset = self.run.preset
         points = [point for point in self.options.points if point <= self.bank.count]
+        asked = rule in self.options.asked
         memory = MaskMemory(
             self.run.network.mask_sizes,
             rule=rule,
             seed=self.options.seed,
             key_bits=preset.key_bits,
-            signature_features=preset.features,
+            signature_features=preset.features if asked else 0,
         )
         for number in range(max(points)):
-            images = self.run.stream[number].train_images[:8192]
+            images = self.run.stream[number].train_images[:LEARNED] if asked else None
             memory.store(self.bank.recall(task=number).masks, signature=images)
             if number + 1 in points:
                 yield self._measured(memory)
 
     def _measured(self, memory: MaskMemory) -> list[dict[str, Any]]:
-        report = memory.report(sample=memory.count)
         figures = {
-            "number": self._numbered(memory),
-            "half key": report.recalled_by_half,
+            "number": self._by_key(memory, 1),
+            "half key": self._by_key(memory, 0.5),
             "damaged": self._damaged(memory),
         }
         if memory.reservoir.rule.name in self.options.asked:
@@ -86,15 +88,15 @@ class Curves:
             "masks": self.options.masks,
             "outputs": self.run.preset.outputs,
             "seed": self.options.seed,
-            "rule": report.rule,
-            "tasks": report.tasks,
-            "spins": report.spins,
+            "rule": memory.reservoir.rule.name,
+            "tasks": memory.count,
+            "spins": memory.reservoir.size,
         }
         rows = [{**common, "way": way, "exact": exact} for way, exact in figures.items()]
         for row in rows:
             row["images"] = self.options.images if row["way"] in WAYS else None
             if row["way"] == "paper":
-                row["images"] = PAPER_IMAGES * PAPER_STEPS
+                row["images"] = 64 * PAPER_STEPS
             print(row, flush=True)
         return rows
 
@@ -108,24 +110,22 @@ class Curves:
             recalls = min(recalls, 32)
             inference = PaperInference(network=network, memory=memory, generator=generator)
         tasks = torch.linspace(0, memory.count - 1, recalls).round().long()
-        right = 0.0
-        for task in sorted(set(tasks.tolist())):
-            pool = self.run.stream[task].recall_images
-            found = inference.infer(
-                inference.sets(
-                    pool,
-                    sets=int((tasks == task).sum()),
-                    samples=PAPER_IMAGES if way == "paper" else self.options.images,
-                    generator=generator,
-                )
-            )
-            right += int(self._exact(found.masks, torch.tensor(task)).sum())
-        return right / recalls
+        pool = POOL if way == "paper" else self.options.images
+        drawn = []
+        for task in tasks.tolist():
+            images = self.run.stream[task].recall_images
+            drawn.append(images[torch.randperm(len(images), generator=generator)[:pool]])
+        found = inference.infer(torch.stack(drawn))
+        return float(self._exact(found.masks, tasks).double().mean())
 
-    def _numbered(self, memory: MaskMemory) -> float:
-        found = [memory.recall(task=task).masks for task in range(memory.count)]
-        masks = {name: torch.stack([m[name] for m in found]) for name in memory.shapes}
-        return float(self._exact(masks, torch.arange(memory.count)).double().mean())
+    def _by_key(self, memory: MaskMemory, share: float) -> float:
+        """Recall all tasks by a share of their keys."""
+        tasks, code = torch.arange(memory.count), memory._code
+        state, _, _ = recalled_by_key(
+            memory.reservoir, code, tasks, bits=int(share * memory.key_bits), known=memory.count
+        )
+        masks = {name: spins > 0 for name, spins in code.layout.split(state).items()}
+        return float(self._exact(masks, tasks).double().mean())
 
     def _damaged(self, memory: MaskMemory) -> float:
         generator = stream(self.options.seed, "damage", memory.count)
