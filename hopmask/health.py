@@ -10,7 +10,7 @@ from hopmask.parity import MENDED
 from hopmask.recall import SETTLE, descend
 from hopmask.reservoir import Reservoir
 
-_OLDEST = 4  # tasks that are asked after each store
+_OLDEST = 4  # tasks, from the first, that are asked after each store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,16 +98,18 @@ def report_of(
 def overload(reservoir: Reservoir, code: Code, *, task: int, pattern: Tensor, known: int) -> str:
     """What to warn of after a task was stored as `pattern` (1, d); "" while all is well.
 
-    The oldest tasks, under storkey the first to fade where masks overlap, and another earlier one
-    at each store are recalled. One is lost, or about to be: half of its key no longer recalls it,
-    or mending had to reach beyond an eighth of the spins that it can mend.
+    The newest task is recalled, and, unless some were forgotten and it is not known which, the
+    oldest, under storkey the first to fade where masks overlap, and another one at each store. One
+    is lost, or about to be: half of its key no longer recalls it, or mending had to reach beyond an
+    eighth of the spins that it can mend.
     """
     wrong = int(reservoir.unstable(pattern)[0])
     full = lost = ""
     if wrong > MENDED:
         lost = f"task {task} is stored, but {wrong} of its spins would flip"
-    elif task and known == reservoir.count:  # none was forgotten: those asked are there
-        asked = torch.tensor([*range(min(task, _OLDEST)), task * 40503 % 65521 % task])
+    elif reservoir.count > 1:
+        earlier = [*range(min(task, _OLDEST)), task * 40503 % 65521 % max(task, 1)]
+        asked = torch.tensor([*(earlier if known == reservoir.count else []), task])
         bits = code.keys.bits
         _, held, reach = recalled_by_key(reservoir, code, asked, bits=bits // 2, known=known)
         if not bool(held.all()):

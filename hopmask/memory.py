@@ -305,7 +305,7 @@ class MaskMemory:
         if not bool(found.verified[0]):
             raise UnknownTaskError(
                 f"task {task} cannot be recalled exactly, so it cannot be forgotten exactly: "
-                "the memory is too full"
+                "it was forgotten before, or the memory is too full"
             )
         self.reservoir._remove(found.state[0])
         if self._address is not None:

@@ -1271,3 +1271,26 @@ def test_a_forgotten_task_is_not_mended_into_another(bits, random_mask):
         with pytest.raises(UnknownTaskError):
             memory.forget(0)
         assert memory.recall(task=1).converged
+
+
+def test_a_memory_that_forgot_a_task_still_warns(random_mask):
+    memory = MaskMemory({"h": 256}, rule="hebbian", key_bits=64, signature_features=0)
+    for task in range(4):
+        memory.store({"h": random_mask(256, seed=task)})
+    memory.forget(2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", OverloadWarning)
+        for task in range(4, 60):
+            memory.store({"h": random_mask(256, seed=task)})
+    assert caught
+
+
+def test_forgetting_twice_says_that_it_was_forgotten(random_mask):
+    memory = MaskMemory({"h": 256}, rule="hebbian", key_bits=64, signature_features=0)
+    for task in range(3):
+        memory.store({"h": random_mask(256, seed=task)})
+    memory.forget(1)
+    with pytest.raises(
+        UnknownTaskError, match="it was forgotten before, or the memory is too full"
+    ):
+        memory.forget(1)
