@@ -122,7 +122,8 @@ def _made(name: str, inputs: int, outputs: int, weights: torch.Generator) -> nn.
     called = f"{name.partition(':')[2]}({inputs}, {outputs})"
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(weights.initial_seed())  # of whatever is not drawn anew afterwards
+            # whatever is not drawn anew afterwards; the fork gives the generator's state back
+            torch.default_generator.manual_seed(weights.initial_seed())
             module = make(inputs, outputs)
     except Exception as error:
         raise ConfigError(
