@@ -64,5 +64,9 @@ class SchemaTooNewError(StoreFileError):
     """The file was written by a newer version of hopmask."""
 
 
+class MissingDependencyError(HopmaskError, ImportError):
+    """An optional package is needed for this and not installed."""
+
+
 class OverloadWarning(UserWarning):
     """A pattern was stored, but the memory no longer holds it as a fixed point."""
