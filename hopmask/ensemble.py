@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -163,6 +164,12 @@ class GivenMasks:
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """So many of the masks, none twice, ±1 float32 (count, d)."""
         return self._spins[torch.randperm(self.most, generator=generator)[:count]]
+
+
+def generator_of(seed: int, draw: int) -> torch.Generator:
+    """The generator of one draw of several that a seed stands for."""
+    words = np.random.SeedSequence([seed, draw]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
 
 
 def _spins(mean: Tensor, generator: torch.Generator) -> Tensor:
