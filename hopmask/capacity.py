@@ -14,6 +14,7 @@ from math import sqrt
 import torch
 from scipy.stats import binomtest
 from scipy.stats import t as student
+from torch import Tensor
 
 from hopmask.bisection import filled, largest, spread
 from hopmask.damage import Damage
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 _ASKED = 256  # patterns that are recalled at a probe, at most, spread evenly over the order
+_PARTS = 4  # in which they are asked
 _CONFIDENCE = 0.95
 
 
@@ -161,8 +163,7 @@ def measure(
         empty = Reservoir(masks.size, rule=rule, dtype=dtype, device=device)
 
         def holds(reservoir: Reservoir, draw: _Draw = draw) -> bool:
-            back, asked = draw.recalled(reservoir, damage)
-            return back >= recalled * asked
+            return draw.holds(reservoir, damage, recalled)
 
         first = max(1, masks.size // 32)
         counts.append(largest(empty, draw.write, holds, most=_most(masks), first=first))
@@ -247,9 +248,22 @@ class _Draw:
         """Store one of the patterns."""
         reservoir.store(self.patterns[number].to(reservoir.psi))
 
-    def recalled(self, reservoir: Reservoir, damage: Damage) -> tuple[int, int]:
-        """How many stored patterns come back bit for bit, and how many were asked."""
-        asked = self.patterns[spread(reservoir.count, _ASKED)].to(reservoir.psi)
+    def holds(self, reservoir: Reservoir, damage: Damage, share: float) -> bool:
+        """Whether a share of the stored patterns comes back; no more are asked once it cannot."""
+        numbers, lost = spread(reservoir.count, _ASKED), 0
+        for part in range(_PARTS):  # from the oldest to the newest, each
+            back, asked = self.recalled(reservoir, damage, numbers[part::_PARTS])
+            lost += asked - back
+            if len(numbers) - lost < share * len(numbers):
+                return False
+        return True
+
+    def recalled(
+        self, reservoir: Reservoir, damage: Damage, numbers: Tensor | None = None
+    ) -> tuple[int, int]:
+        """How many patterns, some or all that are stored, come back bit for bit, of how many."""
+        numbers = spread(reservoir.count, _ASKED) if numbers is None else numbers
+        asked = self.patterns[numbers].to(reservoir.psi)
         hit = reservoir.recall(damage.of(asked, self.generator))
         return int((hit.spins == asked).all(-1).sum()), len(asked)
 

@@ -50,6 +50,10 @@ def load(
         raise ConfigError(f"rule= takes a LearningRule object, got {rule!r}")
     if rule is not None and rule.name != meta["rule"]:
         raise ConfigError(f"{path} was written by rule '{meta['rule']}', not by '{rule.name}'")
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"{device!r} is no device, such as 'cpu' or 'cuda'") from error
     reservoir = Reservoir(len(mean), rule=rule or rule_named(meta["rule"]), device="meta")
     try:
         reservoir.psi, reservoir.mean, reservoir.count = psi.to(device), mean.to(device), count

@@ -24,7 +24,7 @@ from hopmask.health import LoadReport
 from hopmask.hit import Hit
 from hopmask.layout import Masks, Size
 from hopmask.parity import MENDED
-from hopmask.recall import SETTLE, Dynamics, descend
+from hopmask.recall import SETTLE, Dynamics, check_penalty, descend
 from hopmask.reservoir import Reservoir
 from hopmask.rules import LearningRule
 from hopmask.search import CLEAR, Found
@@ -350,8 +350,10 @@ class MaskMemory:
             CueError: states that are not this memory's.
         """
         body = self._body_of(masks)
-        if not isinstance(states, Tensor) or states.ndim == 0:
-            raise CueError("states must be a tensor (..., d), such as hit.trace.states")
+        if not isinstance(states, Tensor) or states.ndim == 0 or not states.is_floating_point():
+            raise CueError(
+                "states must be a real floating tensor (..., d), such as hit.trace.states"
+            )
         if states.shape[-1] != self.reservoir.size:
             raise CueError(f"states have {states.shape[-1]} spins, not {self.reservoir.size}")
         return (states[..., self._code.layout.body].to(body) @ body) / body.numel()
@@ -392,10 +394,12 @@ class MaskMemory:
             dtype=reservoir.dtype,
             device="meta",
         )
-        if memory.reservoir.size != reservoir.size or not next_task >= reservoir.count:
+        if memory.reservoir.size != reservoir.size:
             raise ConfigError(
                 f"its layers need {memory.reservoir.size} spins, its matrix has {reservoir.size}"
             )
+        if next_task < reservoir.count:
+            raise ConfigError(f"it holds {reservoir.count} tasks, and gave out {next_task} numbers")
         memory.reservoir = reservoir
         memory._next = next_task
         empty = memory._address.sums if memory._address else {}
@@ -426,7 +430,9 @@ class MaskMemory:
         joined, batched = self._cue(task, cue, guess)
         if joined is None and penalty is None:
             raise CueError("recall needs task=, cue=, signature= or penalty=, got none of them")
-        if batch is not None and (joined is not None or not isinstance(batch, int) or batch < 1):
+        check_penalty(penalty)
+        whole = isinstance(batch, int) and not isinstance(batch, bool)
+        if batch is not None and (joined is not None or not whole or batch < 1):
             raise CueError(f"batch= ({batch!r}) goes with penalty= alone and must be positive")
         flat = not batched and batch is None
         rows = len(joined) if joined is not None else batch or 1

@@ -25,6 +25,12 @@ _INDEPENDENT = (
 )
 
 
+def check_penalty(penalty: object) -> None:
+    """Raise PenaltyError unless a penalty, where there is one, can be called."""
+    if penalty is not None and not callable(penalty):
+        raise PenaltyError(f"the penalty must be a callable, got {type(penalty).__name__}")
+
+
 class Landscape:
     """The energy that a descent sees: Ψ with memories already tried taken out, and a penalty.
 
@@ -151,11 +157,11 @@ def _binary(scores: Tensor) -> Tensor:
 
 def _positive(options: object, *names: str) -> None:
     for name in names:
-        value = getattr(options, name)
-        if not value > 0 or (name == "steps" and not isinstance(value, int)):
+        value, kind = getattr(options, name), int if name == "steps" else int | float
+        if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:
             raise ConfigError(
-                f"{type(options).__name__}: {name} must be positive "
-                f"{'and whole' if name == 'steps' else ''}, got {value}"
+                f"{type(options).__name__}: {name} must be positive"
+                f"{' and whole' if name == 'steps' else ''}, got {value!r}"
             )
 
 
@@ -197,10 +203,10 @@ class AnnealedDescent:
 
     def __post_init__(self) -> None:
         _positive(self, "steps", "strength", "rate")
-        if not self.decay >= 0:
-            raise ConfigError(f"decay must not be negative, got {self.decay}")
-        if not 0 <= self.momentum < 1:
-            raise ConfigError(f"momentum must lie in [0, 1), got {self.momentum}")
+        if not isinstance(self.decay, int | float) or not self.decay >= 0:
+            raise ConfigError(f"decay must not be negative, got {self.decay!r}")
+        if not isinstance(self.momentum, int | float) or not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum must lie in [0, 1), got {self.momentum!r}")
 
     def begin(self, landscape: Landscape, state: Tensor) -> tuple[Tensor, ...]:
         return _binary(state), state, torch.zeros_like(state)  # z, scores, velocity

@@ -16,9 +16,8 @@ from hopmask.errors import (
     EmptyMemoryError,
     NumericalError,
     OverloadWarning,
-    PenaltyError,
 )
-from hopmask.recall import SETTLE, Dynamics, Landscape, Penalty
+from hopmask.recall import SETTLE, Dynamics, Landscape, Penalty, check_penalty
 from hopmask.rules import LearningRule, rule_named
 from hopmask.search import RESIDUAL_TOLERANCE, Check, Found, Propose, Trace, search
 from hopmask.spins import check_spins, to_spins
@@ -98,7 +97,7 @@ class Reservoir:
         self.rule = rule_named(rule)
         try:
             self.psi = torch.zeros(size, size, dtype=dtype, device=device)
-        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
             raise ConfigError(
                 f"no room or device for a {size} x {size} matrix on '{device}': {error}"
             ) from error
@@ -257,6 +256,7 @@ class Reservoir:
         self._require_patterns()
         if cue is None and penalty is None:
             raise CueError("recall needs a cue or a penalty, got neither")
+        check_penalty(penalty)
         shape = torch.Size((self.size,))
         if cue is not None:
             cue = self._state(cue)
@@ -323,14 +323,12 @@ class Reservoir:
                 f"dynamics must hold at least one part, such as (MeanField(), SignPolish()), "
                 f"got {dynamics!r}"
             )
-        if not isinstance(attempts, int) or attempts < 1:
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
             raise ConfigError(
                 f"recall needs at least one attempt, a whole number, got {attempts!r}"
             )
         if isinstance(clear, bool) or not isinstance(clear, int | float) or not clear > 0:
             raise ConfigError(f"clear must be a positive margin, got {clear!r}")
-        if penalty is not None and not callable(penalty):
-            raise PenaltyError(f"the penalty must be a callable, got {type(penalty).__name__}")
         if not bool(torch.isfinite(self.mean).all() and torch.isfinite(self.psi.sum())):
             raise NumericalError("Ψ holds NaN or infinity: load a saved memory")
         return search(

@@ -65,7 +65,7 @@ def write(
         "dtype": str(reservoir.psi.dtype).removeprefix("torch."),
         **meta,
     }
-    if not path.name:
+    if not path.name or "\0" in path.name:
         raise StoreFileError(f"{str(path)!r} names no file to write to")
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -97,9 +97,9 @@ def read(
         StoreNotFoundError, NotAHopmaskStoreError, SchemaTooNewError, CorruptStoreError
     """
     path = Path(path)
-    if not path.exists():
-        raise StoreNotFoundError(f"there is no file {path}")
     try:
+        if not path.exists():
+            raise StoreNotFoundError(f"there is no file {path}")
         with path.open("rb") as plain:
             magic = plain.read(8)
         if magic != b"\x89HDF\r\n\x1a\n":

@@ -13,7 +13,11 @@ def test_python_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.M
     examples = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert examples
     for example in examples:
-        exec(compile(example, str(README), "exec"), {})
+        names: dict[str, object] = {}
+        exec(compile(example, str(README), "exec"), names)
+        for name, test in names.items():
+            if name.startswith("test_") and callable(test):
+                test()
 
 
 def test_readme_prints_the_two_commands() -> None:

@@ -42,6 +42,7 @@ def test_every_error_is_a_hopmask_error(error):
         (hopmask.NotAHopmaskStoreError, hopmask.StoreFileError),
         (hopmask.CorruptStoreError, hopmask.StoreFileError),
         (hopmask.SchemaTooNewError, hopmask.StoreFileError),
+        (hopmask.MissingDependencyError, ImportError),
         (hopmask.OverloadWarning, UserWarning),
     ],
 )
@@ -53,6 +54,11 @@ def test_an_error_is_also_the_builtin_that_users_expect(error, builtin):
 def test_an_error_reads_as_its_message(error):
     """A KeyError would show its message in quotes, an OSError may want an errno."""
     assert str(error("layer 'h' is missing")) == "layer 'h' is missing"
+
+
+@pytest.mark.parametrize("error", RAISED)
+def test_an_error_without_a_message_reads_as_nothing(error):
+    assert str(error()) == ""
 
 
 def test_every_public_name_exists():

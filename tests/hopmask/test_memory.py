@@ -129,6 +129,20 @@ def test_shapes_are_those_the_memory_was_built_with():
     assert build().shapes == {"h1": (96,), "h2": (8, 12)}
 
 
+def test_the_mean_of_the_masks_is_the_share_of_tasks_that_have_a_bit_set(rule, tasks):
+    memory = filled(tasks, rule=rule)
+    assert set(memory.mean) == set(SIZES)
+    for name, share in memory.mean.items():
+        stored = torch.stack([masks[name] for masks in tasks[:TASKS]]).float()
+        torch.testing.assert_close(share, stored.mean(0))
+
+
+def test_the_mean_of_no_masks_is_a_half_everywhere():
+    mean = build().mean
+    assert {name: tuple(share.shape) for name, share in mean.items()} == build().shapes
+    assert all(torch.equal(share, torch.full_like(share, 0.5)) for share in mean.values())
+
+
 def test_bytes_do_not_depend_on_the_number_of_tasks(tasks):
     memory = build()
     before = memory.nbytes
@@ -348,7 +362,7 @@ def test_a_cue_is_not_changed(memory, tasks):
 
 def test_an_overfull_memory_says_that_it_does_not_trust_its_answers():
     generator = torch.Generator().manual_seed(1)
-    masks = torch.rand(80, 64, generator=generator) < 0.5
+    masks = torch.rand(22, 64, generator=generator) < 0.5
     memory = MaskMemory({"h": 64}, rule="hebbian", key_bits=32, signature_features=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OverloadWarning)
@@ -356,9 +370,9 @@ def test_an_overfull_memory_says_that_it_does_not_trust_its_answers():
             memory.store({"h": mask})
     hit = memory.recall(cue={"h": masks.float()})
     exact = (hit.masks["h"] == masks).all(-1)
-    assert hit.masks["h"].shape == (80, 64)  # it answers all the same
+    assert hit.masks["h"].shape == (22, 64)  # it answers all the same
     assert not bool((hit.converged & ~exact).any())
-    assert not bool(hit.converged.all())
+    assert 0 < int(hit.converged.sum()) < 22
 
 
 # Recall by signature
@@ -566,13 +580,19 @@ def test_what_is_no_penalty_is_refused(memory, penalty):
         memory.recall(penalty=penalty)
 
 
+@pytest.mark.parametrize("thing", [3, "entropy", torch.ones(96)], ids=repr)
+def test_a_penalty_that_cannot_be_called_is_refused(memory, thing):
+    with pytest.raises(PenaltyError, match="must be a callable"):
+        memory.recall(penalty=thing)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_batched_penalty_must_answer_for_each_row(memory, batch):
     with pytest.raises(PenaltyError):
         memory.recall(penalty=lambda masks: masks["h1"].mean().reshape(1, 1), batch=batch)
 
 
-@pytest.mark.parametrize("batch", [0, -1])
+@pytest.mark.parametrize("batch", [0, -1, True, 1.0, "2"], ids=repr)
 def test_a_batch_without_rows_is_refused(memory, batch):
     with pytest.raises(CueError, match="batch"):
         memory.recall(penalty=lambda masks: masks["h1"].mean(-1), batch=batch)
@@ -687,6 +707,25 @@ def test_overlap_is_the_agreement_of_the_mask_bits(memory, tasks):
     body = torch.cat([tasks[1]["h1"], tasks[1]["h2"].flatten()]).float() * 2 - 1
     torch.testing.assert_close(overlap, (states[..., -192:] * body).mean(-1))
     assert overlap[-1].item() == 1
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        *(None, [1.0, -1.0], torch.tensor(1.0), torch.ones(192), torch.ones(2, 0)),
+    ],
+    ids=["none", "a list", "a scalar", "masks alone", "no spins"],
+)
+def test_overlap_of_states_that_are_not_the_memorys_is_refused(memory, tasks, states):
+    with pytest.raises(CueError, match="states"):
+        memory.overlap(states, tasks[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.long, torch.complex64])
+def test_overlap_of_states_that_are_not_real_is_refused(memory, tasks, dtype):
+    states = torch.ones(2, memory.reservoir.size).to(dtype)
+    with pytest.raises(CueError, match="real floating"):
+        memory.overlap(states, tasks[0])
 
 
 # Duplicates
@@ -1197,12 +1236,12 @@ def test_a_report_of_an_overfull_memory_says_how_much_is_lost(random_mask):
     memory = MaskMemory({"h": 64}, rule="hebbian", key_bits=32, signature_features=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OverloadWarning)
-        for seed in range(60):
+        for seed in range(26):
             memory.store({"h": random_mask(64, seed=seed)})
-    report = memory.report(sample=60)
-    alone = [memory.recall(task=task).converged for task in range(60)]
-    assert report.recalled < 0.5
-    assert abs(report.recalled - sum(alone) / 60) <= 0.1
+    report = memory.report(sample=26)
+    alone = [memory.recall(task=task).converged for task in range(26)]
+    assert 0 < report.recalled < 0.5
+    assert abs(report.recalled - sum(alone) / 26) <= 0.1
 
 
 def test_a_report_samples_tasks_over_the_whole_range(memory):

@@ -275,7 +275,7 @@ def test_a_users_dynamics_work_beside_the_others(reservoir, patterns, flipped):
 
 
 @pytest.mark.parametrize("kind", [AnnealedDescent, MeanField, SignPolish])
-@pytest.mark.parametrize("steps", [0, -1, 2.5])
+@pytest.mark.parametrize("steps", [0, -1, 2.5, True, "x"])
 def test_steps_that_are_no_positive_number_are_refused(kind, steps):
     with pytest.raises(ConfigError, match="steps"):
         kind(steps=steps)
@@ -289,11 +289,14 @@ def test_steps_that_are_no_positive_number_are_refused(kind, steps):
         {"strength": float("nan")},
         {"rate": 0.0},
         {"rate": float("nan")},
+        {"rate": "x"},
         {"momentum": 1.0},
         {"momentum": -0.1},
         {"momentum": float("nan")},
+        {"momentum": "x"},
         {"decay": -1e-4},
         {"decay": float("nan")},
+        {"decay": None},
     ],
     ids=str,
 )

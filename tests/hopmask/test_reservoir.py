@@ -93,6 +93,15 @@ def test_load_is_patterns_a_spin(random_spins):
     assert filled("storkey", random_spins(4, D)).load == 4 / D
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta", torch.device("cpu")], ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_reservoir_says_where_and_of_which_type_it_is(device, dtype):
+    """A device without storage stands for any other than the default."""
+    reservoir = Reservoir(8, device=device, dtype=dtype)
+    assert reservoir.device == reservoir.mean.device == torch.device(device)
+    assert reservoir.dtype == reservoir.mean.dtype == dtype
+
+
 @pytest.mark.parametrize("sign", [1, -1], ids=["the same", "its negative"])
 def test_a_pattern_stored_already_is_refused_and_changes_nothing(rule, sign, random_spins):
     patterns = random_spins(5, D)
@@ -481,6 +490,12 @@ def test_an_empty_reservoir_recalls_nothing(random_spins):
 def test_recall_by_nothing_is_refused(random_spins):
     with pytest.raises(CueError, match="cue or a penalty"):
         filled("storkey", random_spins(2, D)).recall()
+
+
+@pytest.mark.parametrize("thing", [3, "entropy", torch.ones(D)], ids=repr)
+def test_a_penalty_that_cannot_be_called_is_refused(thing, random_spins):
+    with pytest.raises(PenaltyError, match="must be a callable"):
+        filled("storkey", random_spins(2, D)).recall(penalty=thing)
 
 
 @pytest.mark.parametrize(

@@ -563,6 +563,25 @@ def test_a_folder_is_not_overwritten(tmp_path):
     assert [found.name for found in tmp_path.iterdir()] == ["memory.h5"]
 
 
+@pytest.mark.parametrize("nothing", ["", ".", "/"])
+def test_a_path_that_names_no_file_is_not_written_to(tmp_path, monkeypatch, nothing):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreFileError, match="names no file"):
+        built(tasks=0).save(nothing)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_no_file_can_have_is_neither_written_nor_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    memory = built(tasks=0)
+    for name in ("a\0b", "a" * 300):
+        with pytest.raises(StoreFileError):
+            memory.save(name)
+        with pytest.raises(StoreFileError):
+            load(name)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_error_of_the_file_layer_is_an_os_error(tmp_path):
     with pytest.raises(OSError, match="cannot write"):
         built(tasks=0).save(tmp_path / "nowhere" / "memory.h5")
