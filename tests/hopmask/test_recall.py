@@ -370,3 +370,23 @@ def test_a_penalty_leaves_no_gradient_on_the_callers_parameters(reservoir):
     weight = torch.ones(D, requires_grad=True)
     reservoir.recall(penalty=lambda spins: (spins * weight).mean())
     assert weight.grad is None
+
+
+def test_annealed_descent_moves_its_scores_by_the_formula(random_spins):
+    """At step t = 1 ... T the energy weighs γ t/T and the penalty 1 − t/T: all four steps."""
+    patterns = random_spins(5, D, dtype=torch.float64)
+    reservoir = Reservoir(D, dtype=torch.float64)
+    reservoir.store(patterns)
+    psi, target = reservoir.psi, patterns[0]
+    landscape = landscape_of(reservoir, lambda state: ((state - target) ** 2).sum(-1))
+    options = AnnealedDescent(steps=4, strength=0.3, rate=0.7, momentum=0.5, decay=0.1)
+    work = options.begin(landscape, reservoir.mean[None])
+    scores, velocity = reservoir.mean.clone(), torch.zeros_like(reservoir.mean)
+    for t in (1, 2, 3, 4):
+        work = options.step(landscape, work, t - 1)
+        z = torch.where(scores >= 0, 1.0, -1.0).double()
+        by_z = (1 - t / 4) * 2 * (z - target) - 0.3 * (t / 4) * (psi @ z)
+        velocity = 0.5 * velocity + 2 * by_z + 0.1 * scores
+        scores = scores - 0.7 * velocity
+        torch.testing.assert_close(work[1][0], scores)
+        assert torch.equal(work[0][0], torch.where(scores >= 0, 1.0, -1.0).double())

@@ -686,3 +686,16 @@ def test_only_one_pattern_is_forgotten_at_a_time(random_spins):
     with pytest.raises(HopmaskError, match="one pattern"):
         reservoir.forget(patterns[:2])
     assert reservoir.count == 3
+
+
+def test_a_mixture_of_three_stored_patterns_is_no_duplicate(random_spins):
+    """It is a fixed point too, but at residual 1/4."""
+    patterns = random_spins(3, 512)
+    reservoir = filled("hebbian", patterns)
+    mixture = patterns.sum(0).sign()
+    assert int(reservoir.unstable(mixture)) == 0
+    assert reservoir.residual(mixture).item() == pytest.approx(0.25, abs=0.03)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OverloadWarning)
+        reservoir.store(mixture)
+    assert reservoir.count == 4

@@ -282,3 +282,15 @@ def test_an_update_makes_no_second_matrix(rule, dtype, random_spins):
         mine.update(psi, patterns[1])
     largest = max(event.cpu_memory_usage for event in profile.key_averages())
     assert largest < psi.numel() * psi.element_size()
+
+
+def test_projection_stays_exact_for_patterns_that_hardly_differ(random_spins, flipped):
+    """In single precision: what rounding left of the span in a pattern is taken out once more."""
+    patterns = torch.unique(flipped(random_spins(1, 200).expand(100, 200), 0.02, seed=4), dim=0)
+    assert len(patterns) > 90
+    torch.testing.assert_close(
+        learned("projection", patterns).double(),
+        projection_by_definition(patterns),
+        rtol=0,
+        atol=1e-5,
+    )

@@ -1,0 +1,388 @@
+"""Do the tests notice a fault? Faults are planted one by one, and the tests run on each.
+
+    python benchmarks/mutants.py [--jobs N]
+
+Each fault changes a few characters of a copy of the tree in a temporary folder. The tests that
+mirror the changed module run first, then all of `tests/hopmask`. A fault is caught if a test fails;
+tests that cannot be collected or run are an error of this script, and so is a fault whose text no
+longer occurs exactly once. The exit status is 1 if a fault survives, 2 after such an error.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ("hopmask", "supsup_bridge", "tests", "pyproject.toml")
+ALWAYS = ("tests/hopmask/testing/test_contract.py", "tests/hopmask/test_properties.py")
+LONGEST = 3600  # seconds of one run of the tests, from which on it counts as hanging
+
+
+class Fault(NamedTuple):
+    """A fault: in this file, `old` becomes `new`.
+
+    Tests of the module run first, and those of `also`, a list of further modules.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    also: tuple[str, ...] = ()
+
+
+FAULTS = (
+    # Learning rules
+    Fault(
+        "storkey-sign",  # + h hᵀ
+        "hopmask/rules.py",
+        "_add_square(psi, h / sqrt(pattern.numel()), -1)",
+        "_add_square(psi, h / sqrt(pattern.numel()), 1)",
+    ),
+    Fault("storkey-scale", "hopmask/rules.py", "scale=1 + 2 / d)", "scale=1 - 2 / d)"),
+    Fault(
+        "storkey-diagonal",  # left in
+        "hopmask/rules.py",
+        "_rank_two(psi, pattern, scale=1 + 2 / d)\n        psi.fill_diagonal_(0)",
+        "_rank_two(psi, pattern, scale=1 + 2 / d)",
+    ),
+    Fault(
+        "storkey-transposed",  # z hᵀ twice, in place of z hᵀ and h zᵀ
+        "hopmask/rules.py",
+        "_add_square(psi, u / sqrt(pattern.numel()), 1)\n"
+        "    _add_square(psi, h / sqrt(pattern.numel()), -1)",
+        "psi.addr_(pattern, u - h, alpha=1 / pattern.numel())",
+    ),
+    Fault(
+        "matrix-identity",  # no − I
+        "hopmask/rules.py",
+        "scale=1.0)\n        psi.diagonal().sub_(1 / pattern.numel())",
+        "scale=1.0)",
+    ),
+    Fault(
+        "residual-not-squared",
+        "hopmask/rules.py",
+        "along * along.abs() / _square(state).mul(_square(answer)).clamp_min(1e-30)",
+        "along / _square(state).mul(_square(answer)).clamp_min(1e-30).sqrt()",
+    ),
+    Fault(
+        "projection-diagonal",  # felt
+        "hopmask/rules.py",
+        "return state @ psi - state * psi.diagonal()",
+        "return state @ psi",
+    ),
+    Fault(
+        "projection-rounding",  # not orthogonalised again
+        "hopmask/rules.py",
+        "rest = pattern - pattern @ psi\n        rest = rest - rest @ psi",
+        "rest = pattern - pattern @ psi",
+    ),
+    # Reservoir
+    Fault(
+        "mean-off-by-one",
+        "hopmask/reservoir.py",
+        "self.mean += (pattern - self.mean) / self.count",
+        "self.mean += (pattern - self.mean) / (self.count + 1)",
+    ),
+    Fault(
+        "forget-mean",  # not divided
+        "hopmask/reservoir.py",
+        "self.mean += (self.mean - pattern) / self.count",
+        "self.mean += self.mean - pattern",
+    ),
+    Fault(
+        "duplicate-threshold",  # beyond the 1/4 of a mixture of three patterns
+        "hopmask/reservoir.py",
+        "_DUPLICATE_RESIDUAL = 0.2",
+        "_DUPLICATE_RESIDUAL = 0.3",
+    ),
+    # Descent
+    Fault(
+        "ties-turn",
+        "hopmask/spins.py",
+        "torch.where(field == 0, state, field)",
+        "torch.where(field == 0, -state, field)",
+        also=("recall",),
+    ),
+    Fault(
+        "annealing-heats",
+        "hopmask/recall.py",
+        "self.hot * (self.cold / self.hot) **",
+        "self.cold * (self.hot / self.cold) **",
+    ),
+    Fault(
+        "paper-late", "hopmask/recall.py", "share = (t + 1) / self.steps", "share = t / self.steps"
+    ),
+    Fault(
+        "deflation-raw",  # states as they are, no orthonormal basis
+        "hopmask/recall.py",
+        "rest = self.outside(self.outside(state))",
+        "rest = state",
+        also=("search",),
+    ),
+    Fault(
+        "penalty-rows",  # of the first rows, not of those still searching
+        "hopmask/recall.py",
+        "return penalty(whole)[rows]",
+        "return penalty(whole)[: len(rows)]",
+        also=("search",),
+    ),
+    # Search
+    Fault(
+        "highest-value",
+        "hopmask/search.py",
+        "taken = (value < lowest) |",
+        "taken = (value > lowest) |",
+    ),
+    Fault(
+        "next-lowest",  # the lowest itself, where the last basin is the best
+        "hopmask/search.py",
+        "torch.minimum(self.next[rows], torch.maximum(lowest, value))",
+        "torch.minimum(self.next[rows], value)",
+        also=("memory",),
+    ),
+    Fault(
+        "one-basin-more",
+        "hopmask/search.py",
+        "range(max(1, min(attempts, count)))",
+        "range(max(1, min(attempts, count)) + 1)",
+    ),
+    # Memory
+    Fault(
+        "another-task",  # is an answer to the number of one
+        "hopmask/memory.py",
+        "verified if task is None else verified & (tasks == task)",
+        "verified",
+    ),
+    Fault(
+        "tried-rows",  # of the first rows, not of those still searching
+        "hopmask/memory.py",
+        "tried[rows], -torch.inf",
+        "tried[: len(rows)], -torch.inf",
+    ),
+    # Keys and check bits
+    Fault(
+        "check-bits-skipped",
+        "hopmask/code.py",
+        "self._parity.holds(state) & (agreement == 1)",
+        "agreement == 1",
+        also=("memory",),
+    ),
+    Fault(
+        "mended-unsolved",  # spins turned although the equations have no solution
+        "hopmask/parity.py",
+        "torch.where(turned & solved[:, None], -1, 1)",
+        "torch.where(turned, -1, 1)",
+    ),
+    Fault(
+        "key-signed",
+        "hopmask/keys.py",
+        "nearest = overlaps.abs().argmax(-1)",
+        "nearest = overlaps.argmax(-1)",
+    ),
+    # Content address
+    Fault(
+        "address-not-centred",
+        "hopmask/address.py",
+        "solved.prior + (means - solved.centre) @ solved.readout",
+        "solved.prior + means @ solved.readout",
+    ),
+    Fault(
+        "address-fades",  # later tasks weigh more: sums depend on the order
+        "hopmask/address.py",
+        'self.sums["link"].addr_(mean, key, alpha=sign)',
+        'self.sums["link"].addr_(mean, key, beta=0.99, alpha=sign)',
+    ),
+    Fault(
+        "address-one-first",  # [1 κ], read as [κ 1]
+        "hopmask/address.py",
+        "torch.cat([key, key.new_ones(1)])",
+        "torch.cat([key.new_ones(1), key])",
+    ),
+    # Capacity
+    Fault(
+        "bisection-short",  # ends one too early
+        "hopmask/bisection.py",
+        "while bad - good > 1:",
+        "while bad - good > 2:",
+        also=("capacity", "headroom"),
+    ),
+    Fault(
+        "student-tail",  # 5 % of it on one side, not on both
+        "hopmask/capacity.py",
+        "student.ppf(0.5 + _CONFIDENCE / 2, ",
+        "student.ppf(_CONFIDENCE, ",
+    ),
+    Fault(
+        "lean-not-rooted",
+        "hopmask/headroom.py",
+        "mean * sqrt(max(overlap, 0.0) / max(square, 1e-30))",
+        "mean * (max(overlap, 0.0) / max(square, 1e-30))",
+        also=("capacity",),
+    ),
+    Fault(
+        "parent-not-rooted",
+        "hopmask/ensemble.py",
+        "((overlap - lean**2) / (1 - lean**2)) ** 0.5",
+        "(overlap - lean**2) / (1 - lean**2)",
+    ),
+    Fault(
+        "damage-short",
+        "hopmask/damage.py",
+        "number = round(self.share * size)",
+        "number = max(0, round(self.share * size) - 1)",
+    ),
+)
+
+
+class Broken(Exception):
+    """The check itself does not work: no word on any fault."""
+
+
+def planted(fault: Fault) -> str:
+    """Text of the file with the fault."""
+    text = (ROOT / fault.file).read_text()
+    if text.count(fault.old) != 1:
+        raise Broken(f"{fault.name}: {text.count(fault.old)} times in {fault.file}: {fault.old}")
+    return text.replace(fault.old, fault.new)
+
+
+def copied(folder: Path) -> None:
+    """Put a copy of the packages and tests into a folder."""
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(
+                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        else:
+            shutil.copy2(ROOT / name, folder)
+
+
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python on the packages in a folder; random examples are the same every time."""
+    drawn = {"HYPOTHESIS_PROFILE": "ci", "CI": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
+    try:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            env=os.environ | drawn | {"PYTHONPATH": str(folder)},
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Broken(f"still running after {LONGEST} s: {' '.join(command)}") from error
+
+
+def failed(folder: Path, *tests: str) -> str | None:
+    """The id of the first test that fails, or None."""
+    options = ("-x", "-q", "-p", "no:cacheprovider", "--color=no")
+    done = python(folder, "-m", "pytest", *options, *tests)
+    if done.returncode == 0:
+        return None
+    found = re.search(
+        r"^(?:FAILED|ERROR) (\S+?::[^\[\s]+(?:\[.*?\])?)(?: - |$)", done.stdout, re.MULTILINE
+    )
+    if done.returncode != 1 or found is None:  # with -x, pytest's 1 may be an error of collection
+        raise Broken(f"pytest exits {done.returncode}:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+    return found[1]
+
+
+def imported(folder: Path) -> None:
+    """Make sure that it is the copy that is tested."""
+    done = python(folder, "-c", "import hopmask; print(hopmask.__file__)")
+    if Path(done.stdout.strip()).parent != folder / "hopmask":
+        raise Broken(f"tested would be {done.stdout}{done.stderr}, not the copy in {folder}")
+
+
+def whole() -> float:
+    """Run the tests of a copy without a fault, which must pass; seconds."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        copied(folder)
+        imported(folder)
+        start = time.perf_counter()
+        test = failed(folder, "tests/hopmask")
+        if test is not None:
+            raise Broken(f"{test} fails without any fault")
+        return time.perf_counter() - start
+
+
+def measured(fault: Fault) -> dict[str, Any]:
+    """Plant one fault and run the tests."""
+    modules = (Path(fault.file).stem, *fault.also)
+    mirrors = [f"tests/hopmask/test_{module}.py" for module in modules]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        copied(folder)
+        (folder / fault.file).write_text(planted(fault))
+        first = [test for test in dict.fromkeys([*mirrors, *ALWAYS]) if (folder / test).exists()]
+        start = time.perf_counter()
+        test = failed(folder, *first)
+        if test is None:
+            test = failed(folder, "tests/hopmask", *(f"--ignore={path}" for path in first))
+        return {
+            "name": fault.name,
+            "file": fault.file,
+            "caught": test is not None,
+            "test": test,
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+
+
+def shown(rows: list[dict[str, Any]]) -> Table:
+    """The table of all faults."""
+    table = Table("fault", Column("caught by", overflow="fold"), "seconds")
+    for row in rows:
+        test = escape((row["test"] or "").removeprefix("tests/hopmask/"))
+        table.add_row(row["name"], test or "[red]survived", f"{row['seconds']:.0f}")
+    caught = sum(row["caught"] for row in rows)
+    table.caption = f"{caught} of {len(rows)} faults caught"
+    return table
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    names = [fault.name for fault in FAULTS]
+    add("--only", metavar="NAME", choices=names, action="append", help=", ".join(names))
+    add("--jobs", type=int, default=1, help="faults at a time")
+    add("--out", type=Path, help="default: benchmarks/mutants.json; with --only, none")
+    options = parser.parse_args()
+    faults = [fault for fault in FAULTS if options.only is None or fault.name in options.only]
+    rows = []
+    try:
+        for fault in faults:
+            compile(planted(fault), fault.file, "exec")
+        print(f"no fault: all tests pass in {whole():.0f} s", flush=True)
+        with ThreadPoolExecutor(options.jobs) as pool:
+            for row in pool.map(measured, faults):
+                rows.append(row)
+                print(row, flush=True)
+    except (Broken, SyntaxError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    out = options.out or (None if options.only else Path("benchmarks/mutants.json"))
+    if out is not None:
+        out.write_text(json.dumps(rows, indent=1) + "\n")
+    Console().print(shown(rows))
+    return 0 if all(row["caught"] for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
