@@ -10,6 +10,8 @@ from torch import Tensor
 from hopmask.errors import DuplicateError, NumericalError, OverloadWarning
 from hopmask.reservoir import Reservoir
 
+_ROUNDING = 1e-9  # of a share
+
 
 def largest(
     low: Reservoir,
@@ -45,6 +47,11 @@ def filled(reservoir: Reservoir, count: int, write: Callable[[Reservoir, int], N
         except (DuplicateError, NumericalError):
             return False
     return True
+
+
+def enough(back: int, asked: int, share: float) -> bool:
+    """Whether a share of those asked came back; 7 of 25 are 0.28 of them, whatever 0.28 · 25 is."""
+    return back >= (share - _ROUNDING) * asked
 
 
 def spread(count: int, most: int) -> Tensor:

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from scipy.stats import t as student
 from torch import Tensor
 
-from hopmask.bisection import filled, largest, spread
+from hopmask.bisection import enough, filled, largest, spread
 from hopmask.damage import Damage
 from hopmask.ensemble import Ensemble, generator_of
 from hopmask.errors import ConfigError
@@ -156,7 +156,7 @@ def measure(
         al. 1987, section I; the measurement is hopmask's own.
     """
     rule, damage = rule_named(rule), damage or Damage()
-    _check(trials, recalled)
+    _check(masks, trials, recalled)
     counts = []
     for trial in range(trials):
         draw = _Draw(masks, _most(masks), seed=seed, trial=trial)
@@ -214,8 +214,10 @@ def curve(
         >>> few.recalled > many.recalled
         True
     """
-    rule, damages = rule_named(rule), damages or [Damage()]
-    _check(trials, 1.0)
+    rule, damages = rule_named(rule), list(dict.fromkeys(damages or [Damage()]))
+    _check(masks, trials, 1.0)
+    if not all(isinstance(count, int) for count in counts):
+        raise ConfigError(f"numbers of patterns are whole, got {counts}")
     counts = sorted({count for count in counts if 0 < count <= _most(masks)})
     if not counts:
         raise ConfigError(f"give numbers of patterns from 1 to {_most(masks)}")
@@ -227,7 +229,9 @@ def curve(
         for count in counts:
             taken = taken and filled(reservoir, count, draw.write)
             for damage in damages:
-                right, asked = draw.recalled(reservoir, damage) if taken else (0, count)
+                right, asked = (
+                    draw.recalled(reservoir, damage) if taken else (0, min(count, _ASKED))
+                )
                 back[count, damage][0] += right
                 back[count, damage][1] += asked
     return [
@@ -254,7 +258,7 @@ class _Draw:
         for part in range(_PARTS):  # from the oldest to the newest, each
             back, asked = self.recalled(reservoir, damage, numbers[part::_PARTS])
             lost += asked - back
-            if len(numbers) - lost < share * len(numbers):
+            if not enough(len(numbers) - lost, len(numbers), share):
                 return False
         return True
 
@@ -295,7 +299,12 @@ def _most(masks: Ensemble) -> int:
     return masks.size if masks.most is None else masks.most
 
 
-def _check(trials: int, recalled: float) -> None:
+def _check(masks: Ensemble, trials: int, recalled: float) -> None:
+    if not all(hasattr(masks, name) for name in ("size", "most", "draw")):
+        raise ConfigError(
+            f"masks must be an Ensemble, such as RandomMasks(size=512) or GivenMasks(masks), got "
+            f"{type(masks).__name__}"
+        )
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 2:
         raise ConfigError(f"an interval takes at least 2 trials, got {trials!r}")
     if not 0 < recalled <= 1:

@@ -10,6 +10,8 @@ from torch import Tensor
 from hopmask.errors import ConfigError, MaskError
 from hopmask.spins import check_spins, to_spins
 
+_ROUNDING = 1e-9  # of (2ρ − 1)²
+
 
 class Ensemble(Protocol):
     """Where patterns come from: `size` spins each, at most `most` of them (None: any number)."""
@@ -68,7 +70,7 @@ class RandomMasks:
         if not 0 < self.density < 1:
             raise ConfigError(f"density must lie between 0 and 1, got {self.density}")
         least = (2 * self.density - 1) ** 2
-        if self.overlap is not None and not least <= self.overlap < 1:
+        if self.overlap is not None and not least - _ROUNDING <= self.overlap < 1:
             raise ConfigError(
                 f"overlap must lie in [{least:.3g}, 1) for masks of density {self.density}, got "
                 f"{self.overlap}"
@@ -83,7 +85,7 @@ class RandomMasks:
         """So many masks of one new parent, ±1 float32 (count, d)."""
         lean = 2 * self.density - 1
         overlap = lean**2 if self.overlap is None else self.overlap
-        share = ((overlap - lean**2) / (1 - lean**2)) ** 0.5  # c
+        share = max(0.0, (overlap - lean**2) / (1 - lean**2)) ** 0.5  # c
         parent = _spins(torch.full((1, self.size), lean), generator)
         mean = share * parent + (1 - share) * lean
         return _spins(mean.expand(count, -1), generator)
@@ -96,6 +98,9 @@ class LeaningMasks:
     Args:
         mean: mean of each spin, in [-1, 1], (d,); two masks overlap by (1/d) Σ mean².
 
+    Raises:
+        MaskError: no such means.
+
     Example:
         >>> masks = LeaningMasks(mean=torch.tensor([1.0, -1.0]))
         >>> masks.draw(1, torch.Generator().manual_seed(0))
@@ -103,6 +108,12 @@ class LeaningMasks:
     """
 
     mean: Tensor
+
+    def __post_init__(self) -> None:
+        vector = isinstance(self.mean, Tensor) and self.mean.ndim == 1 and self.mean.numel() > 0
+        if not vector or not bool((self.mean.abs() <= 1).all()):
+            came = tuple(self.mean.shape) if isinstance(self.mean, Tensor) else type(self.mean)
+            raise MaskError(f"means of spins must be a tensor (d,) in [-1, 1], got {came}")
 
     @property
     def size(self) -> int:
@@ -141,7 +152,7 @@ class GivenMasks:
         signed = masks.numel() > 0 and masks.dtype != torch.bool and bool((masks.abs() == 1).all())
         if signed:
             check_spins(masks, name="masks")
-            self._spins = masks.detach().float().cpu()
+            self._spins = masks.detach().float().cpu().clone()
         else:
             self._spins = to_spins(masks, name="masks").reshape(masks.shape).cpu()
         distinct = len(torch.unique(self._spins, dim=0))
@@ -167,7 +178,9 @@ class GivenMasks:
 
 
 def generator_of(seed: int, draw: int) -> torch.Generator:
-    """The generator of one draw of several that a seed stands for."""
+    """The generator of one draw of several that a seed stands for; ConfigError if it is none."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"seed must be an integer >= 0, got {seed!r}")
     words = np.random.SeedSequence([seed, draw]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
 

@@ -6,7 +6,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from hopmask.bisection import largest, spread
+from hopmask.bisection import enough, largest, spread
 from hopmask.code import Code
 from hopmask.ensemble import LeaningMasks, generator_of
 from hopmask.errors import ConfigError
@@ -98,7 +98,7 @@ def estimate(
         new = reservoir.count - held.count
         tasks = torch.cat([old, known + spread(new, 32)])
         right = _by_number(reservoir, code, tasks, known + new)
-        return bool(right.double().mean() >= recalled)
+        return enough(int(right.sum()), len(right), recalled)
 
     more = largest(held, write, holds, most=most, first=1)
     return Estimate(

@@ -43,7 +43,7 @@ def limits(size: int, damage: Damage | None = None) -> list[Limit]:
     if isinstance(size, bool) or not isinstance(size, int) or size < 2:
         raise ConfigError(f"limits are for 2 spins and more, got {size!r}")
     turned = damage.share if damage is not None and damage.kind == "flips" else 0.0
-    left, factor = ((1 - 2 * turned) ** 2, "(1 − 2ρ)² ") if turned else (1.0, "")
+    left, factor = (max(0.0, 1 - 2 * turned) ** 2, "(1 − 2ρ)² ") if turned else (1.0, "")
     mceliece = left * size / log(size)
     found = (
         ("hebbian", "0.138 n", 0.138 * size, "with a few wrong bits", "Amit et al. 1985"),

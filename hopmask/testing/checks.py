@@ -2,11 +2,13 @@
 
 import warnings
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hopmask.bisection import enough
 from hopmask.damage import Damage
 from hopmask.ensemble import Ensemble, RandomMasks
 from hopmask.errors import ConfigError, DuplicateError, NumericalError, OverloadWarning
@@ -43,7 +45,10 @@ def assert_recallable(
                 f"the masks of a MaskMemory are name -> bool (k, *shape), got "
                 f"{type(patterns).__name__}"
             )
-        masks = {name: mask > 0 for name, mask in patterns.items()}
+        missing = sorted(set(store.shapes) ^ set(patterns))
+        if missing:
+            raise ConfigError(f"the memory's layers are {list(store.shapes)}; look at {missing}")
+        masks = {name: patterns[name] > 0 for name in store.shapes}
         _compare(_flat(masks), _flat(_by_number(store, masks)), store, "by number")
         if cues is not None:
             hit = store.recall(cue=cues)
@@ -51,7 +56,8 @@ def assert_recallable(
         return
     expected = torch.as_tensor(patterns)
     cue = expected if cues is None else cues
-    _compare(expected > 0, store.recall(cue).spins > 0, store, "by cue")
+    found = store.recall(cue.reshape(-1, store.size)).spins
+    _compare(expected.reshape(-1, store.size) > 0, found > 0, store, "by cue")
 
 
 def assert_capacity(
@@ -92,6 +98,11 @@ def assert_capacity(
     Source:
         `hopmask.capacity.measure` finds the load to assert.
     """
+    if not 0 < load < inf or not 0 < recalled <= 1 or trials < 1:
+        raise ConfigError(
+            f"a check takes a load of 0 or more, a share recalled in (0, 1] and at least 1 trial, got "
+            f"load={load}, recalled={recalled}, trials={trials}"
+        )
     damage = noise if isinstance(noise, Damage) else Damage(share=noise)
     generator = torch.Generator().manual_seed(seed)
     back = asked = 0
@@ -116,7 +127,7 @@ def assert_capacity(
             raise AssertionError(f"{what}: a pattern was refused: {error}") from error
         back += int((found == (patterns > 0)).all(-1).sum())
         asked += count
-    assert back >= recalled * asked, (
+    assert enough(back, asked, recalled), (
         f"{what}: {back} of {asked} came back bit for bit from cues with {damage}, fewer than "
         f"{recalled:.0%}: lower the load, or use a rule that holds more (hopmask capacity)"
     )

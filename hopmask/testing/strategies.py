@@ -1,19 +1,20 @@
 """Hypothesis strategies: masks, sets of masks, damaged cues, filled reservoirs and memories."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from hypothesis import assume
+from hypothesis import assume, reject
 from hypothesis import strategies as st
 from torch import Tensor
 
 from hopmask.damage import Damage
 from hopmask.ensemble import RandomMasks
-from hopmask.errors import OverloadWarning
+from hopmask.errors import DuplicateError, NumericalError, OverloadWarning
 from hopmask.layout import Size
 from hopmask.memory import MaskMemory
 from hopmask.reservoir import Reservoir
@@ -112,6 +113,7 @@ def mask_sets(
     size: Size = _drawn(draw, shape)
     sides = size if isinstance(size, tuple) else (size,)
     number, bits = _drawn(draw, count), torch.Size(sides).numel()
+    assume(not distinct or number <= 2 ** (bits - 1))
     if density is None and overlap is None:
         rows = st.integers(0, 2**bits - 1)
         code = draw(
@@ -150,8 +152,8 @@ def damaged(
         patterns: ±1 spins or bool masks (..., d), or name -> bool masks; damaged along the last
             dimension, each row in places of its own.
         kind: flips, erasures, block, or a strategy of them.
-        share: of the spins, or a strategy of it, such as `st.floats(0, 0.1)`, which shrinks to
-            little damage.
+        share: of the spins, or a strategy of it. Whole numbers of spins shrink to the fewest:
+            `st.integers(0, 20).map(lambda spins: spins / size)`.
 
     Returns:
         Of the shape of the patterns. Of spins: 0 where unknown, for `Reservoir.recall`. Of masks:
@@ -200,8 +202,7 @@ def reservoirs(
     spins_of = _drawn(draw, size)
     patterns = draw(mask_sets(spins_of, count=count, density=density, overlap=overlap))
     reservoir = Reservoir(spins_of, rule=_drawn(draw, rule), dtype=dtype)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OverloadWarning)
+    with _taken():
         reservoir.store(patterns)
     return Filled(reservoir, _signed(patterns).to(dtype))
 
@@ -240,15 +241,24 @@ def memories(
         sizes, rule=_drawn(draw, rule), seed=seed, key_bits=key_bits, signature_features=0
     )
     number = _drawn(draw, count)
-    layers = {
-        name: draw(mask_sets(shape, count=number, density=density, overlap=overlap))
-        for name, shape in memory.shapes.items()
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OverloadWarning)
+    code = memory._code
+    drawn = draw(mask_sets(code.bits, count=number, density=density, overlap=overlap))
+    layers = code.layout.split(torch.nn.functional.pad(drawn, (code.size - code.bits, 0)))
+    with _taken():
         for task in range(number):
             memory.store({name: rows[task] for name, rows in layers.items()})
     return Filled(memory, layers)
+
+
+@contextmanager
+def _taken() -> Iterator[None]:
+    """Patterns that are too many are stored without a word; a set that the rule refuses is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OverloadWarning)
+        try:
+            yield
+        except (DuplicateError, NumericalError):
+            reject()
 
 
 def _damaged(pattern: Tensor, damage: Damage, generator: torch.Generator) -> Tensor:

@@ -143,6 +143,13 @@ def test_an_overlap_below_that_of_the_density_is_refused_and_the_least_is_named(
         RandomMasks(size=8, density=0.1, overlap=0.5)
 
 
+def test_the_least_overlap_may_be_given_as_it_is_written():
+    masks = RandomMasks(size=50, density=0.3, overlap=0.16)
+    assert torch.equal(
+        masks.draw(3, generator()), RandomMasks(size=50, density=0.3).draw(3, generator())
+    )
+
+
 def test_each_bit_of_leaning_masks_has_the_mean_it_was_given():
     """A bit's share of k draws lies within 5 standard deviations of a binomial's, sure ones 0."""
     mean = torch.tensor([-1.0, -0.9, -0.3, 0.0, 0.2, 0.75, 1.0])
@@ -180,6 +187,23 @@ def test_leaning_masks_are_float32_rows_whatever_the_means_type():
     assert torch.equal(patterns, LeaningMasks(mean=mean.float()).draw(4, generator()))
 
 
+@pytest.mark.parametrize(
+    "mean",
+    [
+        torch.tensor([0.0, 1.5]),
+        torch.tensor([0.0, float("nan")]),
+        torch.tensor(0.5),
+        torch.zeros(2, 3),
+        torch.zeros(0),
+        [0.5, -0.5],
+    ],
+    ids=["beyond 1", "not a number", "one number", "a matrix", "nothing", "a list"],
+)
+def test_what_are_no_means_is_refused(mean):
+    with pytest.raises(HopmaskError):
+        LeaningMasks(mean=mean)
+
+
 ROWS = [[1, 0, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]]
 SIGNED = torch.tensor(ROWS).float() * 2 - 1
 KINDS = {
@@ -211,6 +235,21 @@ def test_given_masks_are_not_changed(masks):
     given = GivenMasks(masks)
     given.draw(2, generator()).zero_()
     assert torch.equal(masks, before)
+    assert sorted(given.draw(3, generator()).tolist()) == sorted(SIGNED.tolist())
+
+
+@pytest.mark.parametrize("kind", ["bool", "real -1 and 1"])
+def test_given_masks_are_those_given_whatever_becomes_of_the_tensor(kind):
+    masks = KINDS[kind].clone()
+    given = GivenMasks(masks)
+    masks.zero_()
+    assert sorted(given.draw(3, generator()).tolist()) == sorted(SIGNED.tolist())
+
+
+def test_given_masks_of_float32_are_those_given_whatever_becomes_of_the_tensor():
+    masks = SIGNED.clone()
+    given = GivenMasks(masks)
+    masks.zero_()
     assert sorted(given.draw(3, generator()).tolist()) == sorted(SIGNED.tolist())
 
 

@@ -41,7 +41,7 @@ def test_a_memory_lives_where_it_is_told_to(saved):
 
 
 def test_a_device_that_is_not_there_is_refused(saved):
-    with pytest.raises(ConfigError, match="cannot put the memory on device .cuda:99."):
+    with pytest.raises(ConfigError, match="cannot put the memory on device 'cuda:99'"):
         load(saved, device="cuda:99")
 
 
