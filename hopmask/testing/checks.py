@@ -98,9 +98,9 @@ def assert_capacity(
     Source:
         `hopmask.capacity.measure` finds the load to assert.
     """
-    if not 0 < load < inf or not 0 < recalled <= 1 or trials < 1:
+    if not 0 <= load < inf or not 0 < recalled <= 1 or trials < 1:
         raise ConfigError(
-            f"a check takes a load of 0 or more, a share recalled in (0, 1] and at least 1 trial, got "
+            "a check takes a load of 0 or more, a share recalled in (0, 1] and 1 trial or more, got "
             f"load={load}, recalled={recalled}, trials={trials}"
         )
     damage = noise if isinstance(noise, Damage) else Damage(share=noise)
