@@ -229,8 +229,8 @@ FAULTS = (
     Fault(
         "lean-not-rooted",
         "hopmask/headroom.py",
-        "mean * sqrt(max(overlap, 0.0) / max(square, 1e-30))",
-        "mean * (max(overlap, 0.0) / max(square, 1e-30))",
+        "(mean - middle) * sqrt(share)",
+        "(mean - middle) * share",
         also=("capacity",),
     ),
     Fault(

@@ -27,6 +27,7 @@ from hopmask.rules import LearningRule, rule_named
 
 __all__ = [
     "Capacity",
+    "Damage",
     "Estimate",
     "Limit",
     "Point",

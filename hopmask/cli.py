@@ -43,7 +43,9 @@ def _capacity(options: argparse.Namespace, console: Console, errors: Console) ->
     rules = [rule_named(rule) for rule in options.rule or ["storkey"]]
     damages = [_damage(text) for text in options.damage or ["flips:0.1", "erasures:0.5"]]
     masks, what = _masks(options)
-    _writable(options.plot)
+    _writable(options.plot, "--plot")
+    if options.json:
+        _writable(options.json, "--json")
     found, points = [], []
     for rule in rules:
         common = {"trials": options.trials, "seed": options.seed, "device": options.device}
@@ -172,9 +174,9 @@ def _plot(points: Sequence[Point], found: Sequence[Capacity], what: str) -> Figu
     return figure
 
 
-def _writable(path: Path) -> None:
+def _writable(path: Path, option: str) -> None:
     if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError(f"cannot write {path}: give a file in a folder that exists with --plot")
+        raise ConfigError(f"cannot write {path}: give {option} a file in a folder that exists")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -46,9 +46,10 @@ def estimate(
 ) -> Estimate:
     """Try how many more tasks a memory takes, on copies of it, with masks like those it holds.
 
-    Masks are drawn with independent bits, each with a mean of its own, μ √(q/m): μ is the memory's
-    mean, m = (1/d) Σ μ², and q = (k m − 1)/(k − 1) the mean overlap of two of its k masks, which
-    thus follows from μ alone. They are stored on top, and a sample of 32 old and 32 new tasks is
+    Masks are drawn with independent bits, each with a mean of its own, M + (μ − M) √s, as dense
+    and as alike as those stored: μ is the memory's mean, M = (1/d) Σ μ, m = (1/d) Σ μ²,
+    q = (k m − 1)/(k − 1) the mean overlap of two of its k masks, which thus follows from μ alone,
+    and s = (q − M²)/(m − M²). They are stored on top, and a sample of 32 old and 32 new tasks is
     recalled by number, until fewer than `recalled` of them come back. What it cannot know: whether
     later masks will be more alike than those before, or alike in pairs of bits.
 
@@ -136,8 +137,9 @@ def _by_number(reservoir: Reservoir, code: Code, tasks: Tensor, known: int) -> T
 
 def _lean(mean: Tensor, count: int) -> tuple[Tensor, float]:
     """Means of the bits of further masks, from μ of k masks, and q, the mean overlap of two."""
-    square = float(mean.double().square().mean())
+    square, middle = float(mean.double().square().mean()), float(mean.double().mean())
     if count < 2:
-        return torch.full_like(mean, float(mean.mean())), float("nan")
+        return torch.full_like(mean, middle), float("nan")
     overlap = (count * square - 1) / (count - 1)
-    return mean * sqrt(max(overlap, 0.0) / max(square, 1e-30)), overlap
+    share = max(overlap - middle**2, 0.0) / max(square - middle**2, 1e-30)
+    return (middle + (mean - middle) * sqrt(share)).clamp(-1, 1), overlap

@@ -100,7 +100,7 @@ def assert_capacity(
     """
     if not 0 <= load < inf or not 0 < recalled <= 1 or trials < 1:
         raise ConfigError(
-            "a check takes a load of 0 or more, a share recalled in (0, 1] and 1 trial or more, got "
+            "a check takes a load >= 0, a share recalled in (0, 1] and at least 1 trial, got "
             f"load={load}, recalled={recalled}, trials={trials}"
         )
     damage = noise if isinstance(noise, Damage) else Damage(share=noise)

@@ -893,7 +893,7 @@ def test_an_empty_memory_has_no_estimate():
 
 @pytest.mark.parametrize("overlap", [0.3, 0.7])
 def test_masks_like_those_of_a_reservoir_lean_as_they_do_and_overlap_as_they_do(overlap):
-    """Means μ √(q/m): proportional to μ, of mean square q, worked out from the masks in float64."""
+    """Means M + (μ − M) √((q − M²)/(m − M²)), worked out from the masks in float64."""
     masks = drawn(6, bits=2000, overlap=overlap)
     reservoir = Reservoir(2000, rule="hebbian")
     with warnings.catch_warnings():
@@ -902,18 +902,20 @@ def test_masks_like_those_of_a_reservoir_lean_as_they_do_and_overlap_as_they_do(
     spins = masks.double() * 2 - 1
     mu, q = spins.mean(0), mean_overlap(masks)
     found = leaning(reservoir)
-    expected = mu * sqrt(q / float(mu.square().mean()))
+    middle = float(mu.mean())
+    share = (q - middle**2) / (float(mu.square().mean()) - middle**2)
+    expected = middle + (mu - middle) * sqrt(share)
     torch.testing.assert_close(found.mean.double(), expected, rtol=1e-5, atol=1e-6)
     more = found.draw(40, torch.Generator().manual_seed(0)) > 0
     assert mean_overlap(more) == pytest.approx(q, abs=0.05)
 
 
 def test_masks_that_shun_each_other_leave_no_lean():
-    """q < 0, which independent bits cannot have: their least is 0."""
+    """q < M², which independent bits cannot have: what is left is the density, M = 1/8."""
     reservoir = Reservoir(64, rule="hebbian")
     stripes = torch.arange(64)
     reservoir.store(torch.stack([stripes < 32, stripes >= 24]))
-    assert not leaning(reservoir).mean.any()
+    assert leaning(reservoir).mean.tolist() == [0.125] * 64
 
 
 def test_masks_like_those_of_a_memory_leave_key_and_check_bits_to_chance():

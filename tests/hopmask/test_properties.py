@@ -490,12 +490,14 @@ def test_forgetting_undoes_storing_under_hebbian(features, data):
 
 @given(masks=mask_sets(st.integers(4, 40), count=st.integers(2, 7), distinct=False))
 def test_masks_of_the_means_that_follow_from_the_mean_overlap_as_those_stored(masks):
-    """Σ mean²/d = max(q, 0), q the mean of z·z'/d over all pairs, which μ alone tells."""
+    """Σ mean/d = M and Σ mean²/d = max(q, M²), q the mean of z·z'/d over all pairs."""
     patterns = signed(masks)
     reservoir = Reservoir(patterns.shape[1], dtype=torch.float64)
     reservoir.mean, reservoir.count = patterns.mean(0), len(patterns)
-    overlap = leaning(reservoir).mean.square().mean()
-    assert float(overlap) == pytest.approx(max(mean_overlap(patterns), 0.0), abs=1e-12)
+    mean, middle = leaning(reservoir).mean, float(patterns.mean())
+    assert float(mean.mean()) == pytest.approx(middle, abs=1e-12)
+    expected = max(mean_overlap(patterns), middle**2)
+    assert float(mean.square().mean()) == pytest.approx(expected, abs=1e-12)
 
 
 @given(filled=memories(sizes=SIZES, count=st.integers(2, 4)))
