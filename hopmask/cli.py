@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -214,7 +213,3 @@ def _add_capacity(command: argparse.ArgumentParser) -> None:
     add("--plot", type=Path, default=Path("capacity.png"), help="where to (%(default)s)")
     add("--json", type=Path, help="write all figures there too")
     add("--device", default="cpu", help="cpu (default) or cuda")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -351,6 +351,14 @@ def test_where_some_given_masks_are_lost_the_capacity_is_less_than_their_number(
     assert f"{found.patterns:.1f} [{found.low:.1f}, {found.high:.1f}] of 64 spins" in str(found)
 
 
+def test_all_patterns_must_come_back_in_every_draw_to_say_that_the_capacity_is_at_least_that():
+    masks = Ending(12, 5)
+    masks.most = 10
+    found = measure("projection", masks, trials=2)
+    assert found.trials == (10, 5)
+    assert not found.whole
+
+
 def test_given_masks_come_in_another_order_in_each_draw():
     masks = GivenMasks(RandomMasks(size=64).draw(60, torch.Generator().manual_seed(0)))
     assert len(set(measure("storkey", masks, trials=4).trials)) > 1
@@ -830,6 +838,23 @@ def test_where_the_memory_ends_first_the_estimate_is_not_open():
     assert not found.open
     assert 50 < found.more < 256
     assert "at least" not in str(found)
+
+
+def test_an_estimate_is_open_from_where_the_trial_ends_with_the_memory():
+    """n more are taken: asked for n + 1 at most the end is known, asked for n it is not."""
+    memory = memory_of(drawn(5))
+    n = estimate(memory).more
+    beyond, just = (estimate(memory, most=most) for most in (n + 1, n))
+    assert (beyond.more, beyond.open) == (n, False)
+    assert (just.more, just.open) == (n, True)
+
+
+def test_tasks_that_are_held_already_must_stay():
+    """Under a rule that keeps the newest pattern alone each new task is recalled, the old not."""
+    memory = memory_of(drawn(1), rule=Forgetful())
+    assert memory.recall(task=0).converged
+    assert estimate(memory, recalled=1.0, most=1).more == 0
+    assert estimate(memory, recalled=0.5, most=1).more == 1
 
 
 def test_an_estimate_asks_for_the_share_it_was_told():

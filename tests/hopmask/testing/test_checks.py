@@ -203,6 +203,13 @@ def test_the_masks_of_a_memory_come_by_name():
         assert_recallable(memory, masks["a"])
 
 
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c"]], ids=["one too few", "one too many"])
+def test_the_masks_are_those_of_the_memorys_layers(names):
+    memory, masks = remembered()
+    with pytest.raises(ConfigError, match="the memory's layers are"):
+        assert_recallable(memory, {name: masks.get(name, masks["a"]) for name in names})
+
+
 def test_the_layers_may_come_in_any_order():
     memory, masks = remembered()
     turned = {"b": masks["b"], "a": masks["a"]}
@@ -217,6 +224,43 @@ def test_a_single_wrong_pattern_fails_like_several():
     claimed[0] *= -1
     with pytest.raises(AssertionError, match="in 1 of 64 bits"):
         assert_recallable(reservoir, claimed)
+
+
+@pytest.mark.xfail(strict=True, reason="patterns are cut anew to the reservoir's size")
+@pytest.mark.parametrize("size", [32, 48, 96, 192])
+def test_patterns_of_another_size_are_refused_even_where_end_to_end_they_would_do(size):
+    reservoir, patterns = filled()
+    with pytest.raises(HopmaskError):
+        assert_recallable(reservoir, patterns.reshape(-1, size))
+
+
+@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="torch is the first to notice")
+def test_patterns_of_a_size_that_does_not_divide_are_refused():
+    reservoir, patterns = filled()
+    with pytest.raises(HopmaskError):
+        assert_recallable(reservoir, patterns[:, :-1])
+
+
+@pytest.mark.xfail(strict=True, reason="a check of nothing passes whatever the memory")
+def test_a_check_of_no_patterns_is_refused():
+    reservoir, patterns = filled()
+    with pytest.raises(HopmaskError):
+        assert_recallable(reservoir, patterns[:0])
+
+
+@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="torch is the first to notice")
+def test_fewer_or_more_cues_than_patterns_are_refused():
+    reservoir, patterns = filled()
+    for cues in (patterns[:2], patterns.repeat(2, 1)):
+        with pytest.raises(HopmaskError):
+            assert_recallable(reservoir, patterns, cues=cues)
+
+
+@pytest.mark.xfail(strict=True, reason="one cue is held against all, several against one")
+def test_one_cue_for_all_patterns_or_several_for_one_are_refused():
+    reservoir, patterns = filled()
+    with pytest.raises(HopmaskError):
+        assert_recallable(reservoir, patterns[:1], cues=patterns[:1].repeat(2, 1))
 
 
 # assert_capacity

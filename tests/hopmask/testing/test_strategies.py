@@ -329,6 +329,10 @@ def test_memories_have_two_layers_by_default_and_the_layers_asked_for_otherwise(
     }
 
 
+def test_memories_are_of_many_seeds():
+    assert len({filled.store.seed for filled in drawn(memories(sizes={"h": 8}), 20)}) > 10
+
+
 def test_memories_give_their_masks_back():
     for filled in drawn(memories(), 10):
         for task in range(filled.store.count):
