@@ -236,8 +236,8 @@ FAULTS = (
     Fault(
         "parent-not-rooted",
         "hopmask/ensemble.py",
-        "((overlap - lean**2) / (1 - lean**2)) ** 0.5",
-        "(overlap - lean**2) / (1 - lean**2)",
+        "max(0.0, (overlap - lean**2) / (1 - lean**2)) ** 0.5",
+        "max(0.0, (overlap - lean**2) / (1 - lean**2))",
     ),
     Fault(
         "damage-short",

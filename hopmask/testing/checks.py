@@ -32,6 +32,7 @@ def assert_recallable(
 
     Raises:
         AssertionError: which pattern came back wrong first, by how many bits, and how many did.
+        ConfigError: no patterns, or patterns or cues of another shape.
 
     Example:
         >>> reservoir = Reservoir(64)
@@ -49,15 +50,21 @@ def assert_recallable(
         if missing:
             raise ConfigError(f"the memory's layers are {list(store.shapes)}; look at {missing}")
         masks = {name: patterns[name] > 0 for name in store.shapes}
+        rows = len(next(iter(masks.values())))
+        for name, shape in store.shapes.items():
+            _check_shape(f"mask '{name}'", masks[name], rows, shape)
+        for name, cue in (cues or {}).items():
+            _check_shape(f"cue '{name}'", cue, rows, store.shapes.get(name, ()))
         _compare(_flat(masks), _flat(_by_number(store, masks)), store, "by number")
         if cues is not None:
             hit = store.recall(cue=cues)
             _compare(_flat(masks), _flat(hit.masks), store, "by cue")
         return
-    expected = torch.as_tensor(patterns)
-    cue = expected if cues is None else cues
-    found = store.recall(cue.reshape(-1, store.size)).spins
-    _compare(expected.reshape(-1, store.size) > 0, found > 0, store, "by cue")
+    expected = _rows(patterns)
+    cue = expected if cues is None else _rows(cues)
+    for what, given in (("patterns", expected), ("cues", cue)):
+        _check_shape(what, given, len(expected), (store.size,))
+    _compare(expected > 0, store.recall(cue).spins > 0, store, "by cue")
 
 
 def assert_capacity(
@@ -157,6 +164,19 @@ def _by_number(memory: MaskMemory, masks: Mapping[str, Tensor]) -> dict[str, Ten
 
 def _flat(masks: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([mask.flatten(1) for mask in masks.values()], -1)
+
+
+def _rows(patterns: Any) -> Tensor:
+    """Patterns (k, d), also of a single one (d,)."""
+    rows = torch.as_tensor(patterns)
+    return rows[None] if rows.ndim == 1 else rows
+
+
+def _check_shape(what: str, given: Tensor, rows: int, shape: tuple[int, ...]) -> None:
+    if rows < 1 or tuple(given.shape) != (rows, *shape):
+        raise ConfigError(
+            f"{what} must have shape {(max(rows, 1), *shape)}, got {tuple(given.shape)}"
+        )
 
 
 def _compare(expected: Tensor, found: Tensor, store: Store, how: str) -> None:

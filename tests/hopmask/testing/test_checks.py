@@ -226,7 +226,6 @@ def test_a_single_wrong_pattern_fails_like_several():
         assert_recallable(reservoir, claimed)
 
 
-@pytest.mark.xfail(strict=True, reason="patterns are cut anew to the reservoir's size")
 @pytest.mark.parametrize("size", [32, 48, 96, 192])
 def test_patterns_of_another_size_are_refused_even_where_end_to_end_they_would_do(size):
     reservoir, patterns = filled()
@@ -234,21 +233,18 @@ def test_patterns_of_another_size_are_refused_even_where_end_to_end_they_would_d
         assert_recallable(reservoir, patterns.reshape(-1, size))
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="torch is the first to notice")
 def test_patterns_of_a_size_that_does_not_divide_are_refused():
     reservoir, patterns = filled()
     with pytest.raises(HopmaskError):
         assert_recallable(reservoir, patterns[:, :-1])
 
 
-@pytest.mark.xfail(strict=True, reason="a check of nothing passes whatever the memory")
 def test_a_check_of_no_patterns_is_refused():
     reservoir, patterns = filled()
     with pytest.raises(HopmaskError):
         assert_recallable(reservoir, patterns[:0])
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="torch is the first to notice")
 def test_fewer_or_more_cues_than_patterns_are_refused():
     reservoir, patterns = filled()
     for cues in (patterns[:2], patterns.repeat(2, 1)):
@@ -256,7 +252,6 @@ def test_fewer_or_more_cues_than_patterns_are_refused():
             assert_recallable(reservoir, patterns, cues=cues)
 
 
-@pytest.mark.xfail(strict=True, reason="one cue is held against all, several against one")
 def test_one_cue_for_all_patterns_or_several_for_one_are_refused():
     reservoir, patterns = filled()
     with pytest.raises(HopmaskError):
