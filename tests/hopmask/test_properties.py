@@ -2,7 +2,7 @@
 
 import copy
 import tempfile
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from hopmask import (
     MaskMemory,
+    MeanField,
     NumericalError,
     Projection,
     RandomMasks,
     Reservoir,
+    SignPolish,
     Storkey,
     StorkeyMatrix,
     load,
@@ -28,6 +30,7 @@ RULES = st.sampled_from(["storkey", "storkey-matrix", "hebbian", "projection"])
 DTYPES = st.sampled_from([torch.float32, torch.float64])
 KINDS = st.sampled_from(["flips", "erasures", "block"])
 EASY = st.floats(0, 0.2)  # share of a cue that is damaged; all of it is mended at low load
+DESCENTS = ((MeanField(), SignPolish()), (SignPolish(),))
 SIZES = {"first": 96, "second": (8, 8)}
 SAMPLE = 12  # numbers in a sample of a signature
 
@@ -218,10 +221,10 @@ def test_residual_of_a_mixture_of_three_is_a_quarter_of_that_of_their_product(ma
     assume(torch.linalg.matrix_rank(patterns) == k)
     reference, psi = projector(patterns), learned(Projection(), patterns)
     three = patterns[:3] * torch.tensor(signs)[:, None]
-    mixture, product = three.sum(0).sign(), three.prod(0)
+    mixture, triple = three.sum(0).sign(), three.prod(0)
     residual = Projection().residual(psi, mixture)
     close(residual, 1 - (reference @ mixture).square().sum() / d)
-    close(residual, Projection().residual(psi, product) / 4)
+    close(residual, Projection().residual(psi, triple) / 4)
     assert residual <= 0.25 + 1e-12
 
 
@@ -267,8 +270,8 @@ def test_the_negative_of_a_cue_recalls_the_negative_of_the_answer(rule, data):
     filled = data.draw(reservoirs(size=st.integers(48, 128), rule=rule))
     any_cue = data.draw(mask_sets(filled.store.size, count=4)).float() * 2 - 1
     easy = data.draw(damaged(filled.patterns, kind=KINDS, share=EASY))
-    for cues in (any_cue, easy):
-        up, down = filled.store.recall(cues), filled.store.recall(-cues)
+    for cues, dynamics in product((any_cue, easy), DESCENTS):
+        up, down = (filled.store.recall(sign * cues, dynamics=dynamics) for sign in (1, -1))
         assert torch.equal(down.spins, -up.spins)
         assert bool(((up.spins * cues).sum(-1) >= 0).all())
         assert torch.equal(down.converged, up.converged)
@@ -287,8 +290,9 @@ def test_turning_a_spin_in_all_patterns_and_cues_turns_it_in_the_answer(rule, dt
     turned.store(filled.patterns * gauge)
     any_cue = data.draw(mask_sets(filled.store.size, count=4)).to(dtype) * 2 - 1
     easy = data.draw(damaged(filled.patterns, kind=KINDS, share=EASY))
-    for cues in (any_cue, easy):
-        hit, other = filled.store.recall(cues), turned.recall(cues * gauge)
+    for cues, dynamics in product((any_cue, easy), DESCENTS):
+        hit = filled.store.recall(cues, dynamics=dynamics)
+        other = turned.recall(cues * gauge, dynamics=dynamics)
         assert torch.equal(other.spins, hit.spins * gauge)
         assert torch.equal(other.converged, hit.converged)
 
@@ -521,7 +525,7 @@ def signature_sets(number):
         shape = (number, samples, SAMPLE) if samples else (number, SAMPLE)
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
-    return st.builds(draw, st.integers(0, 2**16), st.sampled_from([0, 1, 4]))
+    return st.builds(draw, st.integers(0, 2**16), st.sampled_from([4, 0]))
 
 
 def state_of(memory):
