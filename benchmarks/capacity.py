@@ -131,8 +131,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         if "trials" not in row:
             continue
-        interval = f"{row['patterns']:.1f} [{row['low']:.1f}, {row['high']:.1f}]"
-        held = f"all {row['patterns']:.0f}" if row["whole"] else interval
+        interval = f"{row['patterns']:.1f} [{row['low']:.1f}, {row['high'] or 0:.1f}]"
+        held = f"all {row['patterns']:.0f}" if row["censored"] else interval
         known = theory[row["rule"]] if row["most"] is None else ""
         load = f"{row['patterns'] / row['size']:.3f}"
         cells = (row["masks"], row["size"], row["rule"], held, load, known or "–")

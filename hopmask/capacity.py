@@ -1,15 +1,16 @@
 """Capacity: how many masks a learning rule holds, measured, and what a given memory still takes.
 
-Capacity is the largest number k of patterns of which a share (0.9 unless told) comes back bit for
-bit, each from a damaged cue, when all k are stored. It depends on what the patterns are like, on
-the damage and on the draw, so it is measured on several draws and told with an interval; formulas
-for d → ∞ stand beside it.
+Capacity is the number k of patterns of which a share (0.9 unless told) comes back bit for bit, each
+from a damaged cue, when all k are stored. It is one of a rule and a recall together, depends on
+what the patterns are like, on the damage and on the draw, so it is measured on several draws and
+told with an interval; formulas for d → ∞ stand beside it.
 """
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
+from operator import index
 
 import torch
 from scipy.stats import binomtest
@@ -18,10 +19,11 @@ from torch import Tensor
 
 from hopmask.bisection import enough, filled, largest, spread
 from hopmask.damage import Damage
-from hopmask.ensemble import Ensemble, generator_of
+from hopmask.ensemble import Ensemble, check_ensemble, generator_of
 from hopmask.errors import ConfigError
 from hopmask.headroom import Estimate, estimate, leaning
 from hopmask.limits import Limit, limits
+from hopmask.recall import SETTLE, Dynamics
 from hopmask.reservoir import Reservoir
 from hopmask.rules import LearningRule, rule_named
 
@@ -54,10 +56,11 @@ class Capacity:
         recalled: share of the patterns that had to come back bit for bit.
         trials: capacity of each draw of patterns.
         patterns: their mean.
-        low: 95 % confidence interval of the mean, from Student's t over the draws; at least 0.
-        high: its upper end.
-        whole: in every draw all the patterns that there were came back: the true capacity is at
-            least this, and the interval says nothing.
+        low: 95 % confidence interval of the mean, from Student's t over the draws, at least 0.
+            Draws of `GivenMasks` are orders of the same masks: it is of these, not of others.
+        high: its upper end; None where draws were censored.
+        censored: draws in which the share held up to all the patterns that there were, or, of a
+            source without end, one a spin: `patterns` is then a lower bound.
 
     Example:
         >>> from hopmask import RandomMasks
@@ -73,8 +76,8 @@ class Capacity:
     trials: tuple[int, ...]
     patterns: float
     low: float
-    high: float
-    whole: bool
+    high: float | None
+    censored: int
 
     @property
     def load(self) -> float:
@@ -82,8 +85,11 @@ class Capacity:
         return self.patterns / self.size
 
     def __str__(self) -> str:
-        some = f"{self.patterns:.1f} [{self.low:.1f}, {self.high:.1f}]"
-        count = f"at least {self.patterns:.0f} (all there are)" if self.whole else some
+        if self.censored:
+            some = f"{self.censored} of {len(self.trials)} draws held all that were tried"
+            count = f"at least {self.patterns:.1f} ({some})"
+        else:
+            count = f"{self.patterns:.1f} [{self.low:.1f}, {self.high:.1f}]"
         return f"{self.rule}, {self.damage}: {count} of {self.size} spins, load {self.load:.3f}"
 
 
@@ -99,7 +105,7 @@ class Point:
         recalled: share of those asked that came back bit for bit.
         low: 95 % interval of the share (Wilson), as if recalls of one memory were independent.
         high: its upper end.
-        asked: recalls, of all draws together.
+        asked: patterns asked, of all draws together; those of a draw that was refused are not held.
     """
 
     rule: str
@@ -120,15 +126,18 @@ def measure(
     recalled: float = 0.9,
     trials: int = 5,
     seed: int = 0,
+    dynamics: Sequence[Dynamics] = SETTLE,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
 ) -> Capacity:
     """Measure the capacity of a rule by bisection.
 
-    A reservoir is doubled until too few of its patterns come back, then the number is bisected,
-    always from the last reservoir that held. Cues of one probe are recalled in one batch, as
-    `Reservoir.recall` does; of more than 256 patterns 256 are asked, spread evenly from the oldest
-    to the newest. A pattern that the rule refuses ends the search too.
+    A number of patterns is doubled until too few come back, then bisected, always from the last
+    reservoir that held: what is found held, and one more did not. (Near capacity the share goes up
+    and down with chance; of fewer than ten patterns 0.9 means all.) Cues of a probe are recalled in
+    four batches, as `Reservoir.recall` does; of more than 256 patterns 256 are asked, spread evenly
+    from the oldest to the newest. A pattern that the rule refuses ends the search too. It takes
+    three matrices Ψ, and the patterns of a draw.
 
     Args:
         rule: by name or as an object.
@@ -137,6 +146,7 @@ def measure(
         recalled: share of the patterns that must come back bit for bit, in (0, 1].
         trials: draws, at least 2.
         seed: of draws and damage.
+        dynamics: parts of each descent, as in `Reservoir.recall`.
         dtype: torch.float32 or torch.float64.
         device: where to work.
 
@@ -151,6 +161,10 @@ def measure(
         >>> found = measure("hebbian", RandomMasks(size=64), trials=2)
         >>> 2 < found.patterns < 20
         True
+        >>> from hopmask import SignPolish
+        >>> plain = measure("hebbian", RandomMasks(size=64), trials=2, dynamics=[SignPolish()])
+        >>> plain.censored
+        0
 
     Source:
         Capacity as the largest number of patterns with a given share of them recalled: McEliece et
@@ -160,8 +174,8 @@ def measure(
     _check(masks, trials, recalled)
     counts = []
     for trial in range(trials):
-        draw = _Draw(masks, _most(masks), seed=seed, trial=trial)
         empty = Reservoir(masks.size, rule=rule, dtype=dtype, device=device)
+        draw = _Draw(masks, _most(masks), seed=seed, trial=trial, dynamics=dynamics)
 
         def holds(reservoir: Reservoir, draw: _Draw = draw) -> bool:
             return draw.holds(reservoir, damage, recalled)
@@ -169,6 +183,7 @@ def measure(
         first = max(1, masks.size // 32)
         counts.append(largest(empty, draw.write, holds, most=_most(masks), first=first))
     low, high = _interval(counts)
+    censored = counts.count(_most(masks))
     return Capacity(
         rule=rule.name,
         size=masks.size,
@@ -177,8 +192,8 @@ def measure(
         trials=tuple(counts),
         patterns=sum(counts) / trials,
         low=low,
-        high=high,
-        whole=masks.most is not None and min(counts) == masks.most,
+        high=None if censored else high,
+        censored=censored,
     )
 
 
@@ -190,6 +205,7 @@ def curve(
     damages: Sequence[Damage] | None = None,
     trials: int = 2,
     seed: int = 0,
+    dynamics: Sequence[Dynamics] = SETTLE,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
 ) -> list[Point]:
@@ -203,6 +219,7 @@ def curve(
         damages: of the cues; by default a tenth of the spins turned.
         trials: draws, at least 2.
         seed: of draws and damage.
+        dynamics: parts of each descent, as in `Reservoir.recall`.
         dtype: torch.float32 or torch.float64.
         device: where to work.
 
@@ -217,14 +234,14 @@ def curve(
     """
     rule, damages = rule_named(rule), list(dict.fromkeys(damages or [Damage()]))
     _check(masks, trials, 1.0)
-    if not all(isinstance(count, int) for count in counts):
+    if not all(hasattr(count, "__index__") and not isinstance(count, bool) for count in counts):
         raise ConfigError(f"numbers of patterns are whole, got {counts}")
-    counts = sorted({count for count in counts if 0 < count <= _most(masks)})
+    counts = sorted({index(count) for count in counts if 0 < count <= _most(masks)})
     if not counts:
         raise ConfigError(f"give numbers of patterns from 1 to {_most(masks)}")
     back = {(count, damage): [0, 0] for count in counts for damage in damages}
     for trial in range(trials):
-        draw = _Draw(masks, counts[-1], seed=seed, trial=trial)
+        draw = _Draw(masks, counts[-1], seed=seed, trial=trial, dynamics=dynamics)
         reservoir = Reservoir(masks.size, rule=rule, dtype=dtype, device=device)
         taken = True
         for count in counts:
@@ -245,9 +262,22 @@ def curve(
 class _Draw:
     """One draw of patterns, and the damage to their cues."""
 
-    def __init__(self, masks: Ensemble, count: int, *, seed: int, trial: int) -> None:
-        self.generator = generator_of(seed, trial)
+    def __init__(
+        self,
+        masks: Ensemble,
+        count: int,
+        *,
+        seed: int,
+        trial: int,
+        dynamics: Sequence[Dynamics],
+    ) -> None:
+        self.generator, self.dynamics = generator_of(seed, trial), dynamics
         self.patterns = masks.draw(count, self.generator)
+        if self.patterns.shape != (count, masks.size):
+            raise ConfigError(
+                f"{type(masks).__name__}.draw({count}, ...) must give patterns "
+                f"{(count, masks.size)}, got {tuple(self.patterns.shape)}"
+            )
 
     def write(self, reservoir: Reservoir, number: int) -> None:
         """Store one of the patterns."""
@@ -269,7 +299,7 @@ class _Draw:
         """How many patterns, some or all that are stored, come back bit for bit, of how many."""
         numbers = spread(reservoir.count, _ASKED) if numbers is None else numbers
         asked = self.patterns[numbers].to(reservoir.psi)
-        hit = reservoir.recall(damage.of(asked, self.generator))
+        hit = reservoir.recall(damage.of(asked, self.generator), dynamics=self.dynamics)
         return int((hit.spins == asked).all(-1).sum()), len(asked)
 
 
@@ -296,17 +326,13 @@ def _point(rule: str, damage: Damage, count: int, size: int, right: int, asked: 
 
 
 def _most(masks: Ensemble) -> int:
-    """Patterns worth trying: no rule here recalls more than one a spin."""
+    """Patterns to try: all, or one a spin where there is no end of them."""
     return masks.size if masks.most is None else masks.most
 
 
 def _check(masks: Ensemble, trials: int, recalled: float) -> None:
-    if not all(hasattr(masks, name) for name in ("size", "most", "draw")):
-        raise ConfigError(
-            f"masks must be an Ensemble, such as RandomMasks(size=512) or GivenMasks(masks), got "
-            f"{type(masks).__name__}"
-        )
+    check_ensemble(masks)
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 2:
         raise ConfigError(f"an interval takes at least 2 trials, got {trials!r}")
-    if not 0 < recalled <= 1:
+    if not isinstance(recalled, int | float) or not 0 < recalled <= 1:
         raise ConfigError(f"recalled must be a share in (0, 1], got {recalled!r}")

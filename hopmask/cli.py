@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hopmask import capacity
@@ -39,10 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _capacity(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    rules = [rule_named(rule) for rule in options.rule or ["storkey"]]
-    damages = [_damage(text) for text in options.damage or ["flips:0.1", "erasures:0.5"]]
+    rules = [rule_named(rule) for rule in dict.fromkeys(options.rule or ["storkey"])]
+    asked = dict.fromkeys(options.damage or ["flips:0.1", "erasures:0.5"])
+    damages = list(dict.fromkeys(_damage(text) for text in asked))
     masks, what = _masks(options)
+    limits = capacity.limits(masks.size)
     _writable(options.plot, "--plot")
+    if options.plot.suffix.lstrip(".") not in FigureCanvasAgg.get_supported_filetypes():
+        raise ConfigError(f"--plot {options.plot}: no such format; use .png, .svg or .pdf")
     if options.json:
         _writable(options.json, "--json")
     found, points = [], []
@@ -59,12 +64,10 @@ def _capacity(options: argparse.Namespace, console: Console, errors: Console) ->
         with errors.status(f"{rule.name}: curve"):
             points += capacity.curve(rule, masks, sorted(counts), damages=damages, **common)
     known = {rule.name for rule in rules}
-    limits = [limit for limit in capacity.limits(masks.size) if limit.rule in known]
+    limits = [limit for limit in limits if limit.rule in known]
     console.print(_table(found, what, options))
     if limits:
         console.print(_limits(limits))
-    _plot(points, found, what).savefig(options.plot, dpi=110)
-    console.print(f"{options.plot}", markup=False)
     if options.json:
         results = {
             "masks": what,
@@ -77,6 +80,8 @@ def _capacity(options: argparse.Namespace, console: Console, errors: Console) ->
         }
         options.json.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
         console.print(f"{options.json}", markup=False)
+    _plot(points, found, what).savefig(options.plot, dpi=110)
+    console.print(f"{options.plot}", markup=False)
     return 0
 
 
@@ -84,9 +89,12 @@ def _masks(options: argparse.Namespace) -> tuple[Ensemble, str]:
     """Where patterns come from, and how to say so."""
     if options.masks is None:
         size = 512 if options.d is None else options.d
-        random = RandomMasks(size=size, density=options.density, overlap=options.overlap)
-        what = f"random masks of {size} bits, density {options.density:g}"
+        density = 0.5 if options.density is None else options.density
+        random = RandomMasks(size=size, density=density, overlap=options.overlap)
+        what = f"random masks of {size} bits, density {density:g}"
         return random, what + ("" if options.overlap is None else f", overlap {options.overlap:g}")
+    if options.density is not None or options.overlap is not None:
+        raise ConfigError("--density and --overlap are of random masks, and --masks brings its own")
     masks = read_masks(options.masks)
     if options.d not in (None, masks.size):
         raise ConfigError(f"{options.masks} holds {masks.size} bits, --d says {options.d}")
@@ -108,8 +116,8 @@ def _damage(text: str) -> Damage:
 
 
 def _table(found: Sequence[Capacity], what: str, options: argparse.Namespace) -> Table:
-    title = f"Capacity: {what}; {options.recalled:.0%} recalled bit for bit"
-    table = Table(title=title, title_justify="left")
+    title = f"Capacity: {what}; {100 * options.recalled:g}% recalled bit for bit"
+    table = Table(title=escape(title), title_justify="left")
     for column in ("rule", "damage"):
         table.add_column(column)
     for column in ("patterns", "95 % interval", "load"):
@@ -118,8 +126,8 @@ def _table(found: Sequence[Capacity], what: str, options: argparse.Namespace) ->
         table.add_row(
             one.rule,
             str(one.damage),
-            f"≥ {one.patterns:.0f}" if one.whole else f"{one.patterns:.1f}",
-            "all there are" if one.whole else f"{one.low:.1f} – {one.high:.1f}",
+            f"≥ {one.patterns:.1f}" if one.censored else f"{one.patterns:.1f}",
+            "all there are" if one.censored else f"{one.low:.1f} – {one.high:.1f}",
             f"{one.load:.4f}",
         )
     table.caption = f"mean of {options.trials} draws, seed {options.seed}"
@@ -198,7 +206,7 @@ def _add_capacity(command: argparse.ArgumentParser) -> None:
         metavar="KIND:SHARE",
         help=f"of the cues: {', '.join(KINDS)} (default: flips:0.1 and erasures:0.5)",
     )
-    add("--density", type=float, default=0.5, help="share of bits that are set (%(default)s)")
+    add("--density", type=float, help="share of bits that are set (0.5)")
     add("--overlap", type=float, help="of the spins of two masks (default: independent masks)")
     add(
         "--masks",

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hopmask.errors import ConfigError
+from hopmask.errors import ConfigError, MaskError
+from hopmask.spins import check_spins
 
 KINDS = ("flips", "erasures", "block")
 
@@ -37,14 +38,22 @@ class Damage:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"unknown damage {self.kind!r}: known are {', '.join(KINDS)}")
-        if not 0 <= self.share <= 1:
-            raise ConfigError(f"a share of damaged spins lies in [0, 1], got {self.share}")
+        if not isinstance(self.share, int | float) or not 0 <= self.share <= 1:
+            raise ConfigError(f"a share of damaged spins lies in [0, 1], got {self.share!r}")
 
     def __str__(self) -> str:
-        return f"{self.share:.0%} {self.kind}" if self.share else "undamaged"
+        return f"{100 * self.share:.4g}% {self.kind}" if self.share else "undamaged"
 
     def of(self, patterns: Tensor, generator: torch.Generator) -> Tensor:
-        """Cues made of ±1 patterns (k, d), damaged each in places of its own; (k, d)."""
+        """Cues made of ±1 patterns (k, d), damaged each in places of its own; (k, d).
+
+        Raises:
+            MaskError: patterns of another shape or value.
+        """
+        if patterns.numel():
+            check_spins(patterns, name="patterns")
+        if patterns.ndim != 2:
+            raise MaskError(f"patterns must have shape (k, d), got {tuple(patterns.shape)}")
         rows, size = patterns.shape
         number = round(self.share * size)
         if self.kind == "block":

@@ -67,7 +67,7 @@ class RandomMasks:
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
             raise ConfigError(f"size must be a positive number of bits, got {self.size!r}")
-        if not 0 < self.density < 1:
+        if not isinstance(self.density, int | float) or not 0 < self.density < 1:
             raise ConfigError(f"density must lie between 0 and 1, got {self.density}")
         least = (2 * self.density - 1) ** 2
         if self.overlap is not None and not least - _ROUNDING <= self.overlap < 1:
@@ -91,7 +91,7 @@ class RandomMasks:
         return _spins(mean.expand(count, -1), generator)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LeaningMasks:
     """Masks whose bits are independent, each with a probability of its own.
 
@@ -134,10 +134,10 @@ class GivenMasks:
     """A user's own masks, in an order drawn anew each time.
 
     Args:
-        masks: bool or {0, 1}, or ±1, (k, d); no two alike.
+        masks: bool or {0, 1}, or ±1, (k, d); no two alike or opposite.
 
     Raises:
-        MaskError: not such masks, or two that are alike.
+        MaskError: not such masks, or two that are alike or opposite.
 
     Example:
         >>> masks = GivenMasks(torch.eye(3, dtype=torch.bool))
@@ -155,11 +155,11 @@ class GivenMasks:
             self._spins = masks.detach().float().cpu().clone()
         else:
             self._spins = to_spins(masks, name="masks").reshape(masks.shape).cpu()
-        distinct = len(torch.unique(self._spins, dim=0))
+        distinct = len(torch.unique(self._spins * self._spins[:, :1], dim=0))
         if distinct < len(self._spins):
             raise MaskError(
-                f"{len(self._spins) - distinct} of {len(self._spins)} masks repeat another one: "
-                "a memory takes a mask once"
+                f"{len(self._spins) - distinct} of {len(self._spins)} masks repeat another one, or "
+                "its opposite: a memory takes a mask once, and z and −z have one energy"
             )
 
     @property
@@ -177,6 +177,15 @@ class GivenMasks:
         return self._spins[torch.randperm(self.most, generator=generator)[:count]]
 
 
+def check_ensemble(masks: object) -> None:
+    """Raise ConfigError unless masks are drawn from it."""
+    if not all(hasattr(masks, name) for name in ("size", "most", "draw")):
+        raise ConfigError(
+            f"masks must be an Ensemble, such as RandomMasks(size=512) or GivenMasks(masks), got "
+            f"{type(masks).__name__}"
+        )
+
+
 def generator_of(seed: int, draw: int) -> torch.Generator:
     """The generator of one draw of several that a seed stands for; ConfigError if it is none."""
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
@@ -187,4 +196,5 @@ def generator_of(seed: int, draw: int) -> torch.Generator:
 
 def _spins(mean: Tensor, generator: torch.Generator) -> Tensor:
     """Independent ±1 spins of these means."""
-    return torch.where(torch.rand(mean.shape, generator=generator) < (1 + mean) / 2, 1.0, -1.0)
+    coins = torch.rand(mean.shape, generator=generator, device=generator.device)
+    return torch.where(coins < (1 + mean) / 2, 1.0, -1.0)

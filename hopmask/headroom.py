@@ -35,10 +35,8 @@ class Estimate:
 
     def __str__(self) -> str:
         least = "at least " if self.open else ""
-        return (
-            f"{self.tasks} tasks held (mean overlap {self.overlap:.3f}); {least}{self.more} more "
-            "of their kind"
-        )
+        alike = "" if self.tasks < 2 else f" (mean overlap {self.overlap:.3f})"
+        return f"{self.tasks} tasks held{alike}; {least}{self.more} more of their kind"
 
 
 def estimate(
@@ -51,7 +49,8 @@ def estimate(
     q = (k m − 1)/(k − 1) the mean overlap of two of its k masks, which thus follows from μ alone,
     and s = (q − M²)/(m − M²). They are stored on top, and a sample of 32 old and 32 new tasks is
     recalled by number, until fewer than `recalled` of them come back. What it cannot know: whether
-    later masks will be more alike than those before, or alike in pairs of bits.
+    later masks will be more alike than those before, or alike in pairs of bits, which masks of
+    tasks that resemble one another are; and from two or three masks q is a rough guess.
 
     Args:
         memory: not empty. It is not changed; two copies of Ψ are made.
@@ -79,7 +78,7 @@ def estimate(
             f"estimate takes a MaskMemory, got {type(memory).__name__}: it asks tasks by number. "
             "For a Reservoir, measure its rule: measure(reservoir.rule, ...)"
         )
-    if not 0 < recalled <= 1:
+    if not isinstance(recalled, int | float) or not 0 < recalled <= 1:
         raise ConfigError(f"recalled must be a share in (0, 1], got {recalled!r}")
     if isinstance(most, bool) or not isinstance(most, int) or most < 1:
         raise ConfigError(f"most must be a positive number of tasks, got {most!r}")
@@ -115,6 +114,7 @@ def leaning(store: MaskMemory | Reservoir) -> LeaningMasks:
 
     Raises:
         EmptyMemoryError: nothing is stored.
+        ConfigError: it is no memory.
 
     Example:
         >>> reservoir = Reservoir(64)
@@ -122,6 +122,8 @@ def leaning(store: MaskMemory | Reservoir) -> LeaningMasks:
         >>> leaning(reservoir).size
         64
     """
+    if not isinstance(store, MaskMemory | Reservoir):
+        raise ConfigError(f"give a MaskMemory or a Reservoir, got {type(store).__name__}")
     reservoir = store if isinstance(store, Reservoir) else store.reservoir
     where = slice(None) if isinstance(store, Reservoir) else store._code.layout.body
     reservoir._require_patterns()

@@ -26,6 +26,7 @@ def read_masks(path: str | Path) -> Ensemble:
         StoreNotFoundError: there is no such file.
         MaskError: it holds no such arrays.
         StoreFileError: it is a memory's file, but damaged.
+        EmptyMemoryError: it is the file of a memory that holds nothing.
 
     Example:
         >>> import tempfile
@@ -38,8 +39,7 @@ def read_masks(path: str | Path) -> Ensemble:
     if not path.is_file():
         raise StoreNotFoundError(f"there is no file {path}")
     if zipfile.is_zipfile(path):
-        with np.load(path, allow_pickle=False) as arrays:
-            return _joined(path, {name: _array(path, name, arrays) for name in arrays.files})
+        return _joined(path, _archived(path))
     if not h5py.is_hdf5(path):
         raise MaskError(
             f"{path} is neither an .npz nor an HDF5 file: save masks with numpy.savez(path, "
@@ -48,16 +48,42 @@ def read_masks(path: str | Path) -> Ensemble:
     try:
         return leaning(load(path))
     except NotAHopmaskStoreError:  # an HDF5 file of the user's own
-        with h5py.File(path, "r") as file:
-            sets = {name: file[name] for name in file if isinstance(file[name], h5py.Dataset)}
-            return _joined(path, {name: np.asarray(data) for name, data in sets.items()})
+        return _joined(path, _datasets(path))
 
 
-def _array(path: Path, name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def _archived(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; another zip, such as one by torch.save, is refused."""
+    name = ""
     try:
-        return arrays[name]
-    except (ValueError, zipfile.BadZipFile, OSError) as error:
-        raise MaskError(f"{path}: array '{name}' cannot be read ({error})") from error
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {}
+            for name in archive.files:
+                arrays[name] = archive[name]
+    except (ValueError, zipfile.BadZipFile, OSError, EOFError) as error:
+        where = f"array '{name}'" if name else "the archive"
+        raise MaskError(f"{path}: {where} cannot be read ({error})") from error
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise MaskError(
+            f"{path} is a zip file, but no .npz of numpy's: save masks with numpy.savez(path, "
+            "name=masks), one array (masks, *shape) a layer"
+        )
+    return arrays
+
+
+def _datasets(path: Path) -> dict[str, np.ndarray]:
+    """The datasets at the top of an HDF5 file."""
+    try:
+        with h5py.File(path, "r") as file:
+            groups = [name for name in file if not isinstance(file[name], h5py.Dataset)]
+            if groups:
+                raise MaskError(
+                    f"{path} has groups, {groups}: put all layers at the top, as datasets"
+                )
+            return {name: np.asarray(file[name]) for name in file}
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        if isinstance(error, MaskError):
+            raise
+        raise MaskError(f"{path} cannot be read ({error})") from error
 
 
 def _joined(path: Path, arrays: Mapping[str, np.ndarray]) -> GivenMasks:

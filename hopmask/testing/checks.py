@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hopmask.bisection import enough
 from hopmask.damage import Damage
-from hopmask.ensemble import Ensemble, RandomMasks
+from hopmask.ensemble import Ensemble, RandomMasks, check_ensemble, generator_of
 from hopmask.errors import ConfigError, DuplicateError, NumericalError, OverloadWarning
 from hopmask.memory import MaskMemory
 from hopmask.reservoir import Reservoir
@@ -21,7 +21,7 @@ Store = Reservoir | MaskMemory
 def assert_recallable(
     store: Store, patterns: Tensor | Mapping[str, Tensor], *, cues: Any = None
 ) -> None:
-    """Assert that a filled memory gives back patterns bit for bit, all in one batch.
+    """Assert that a filled memory gives back patterns bit for bit.
 
     Args:
         store: a Reservoir, or a MaskMemory.
@@ -64,6 +64,12 @@ def assert_recallable(
     cue = expected if cues is None else _rows(cues)
     for what, given in (("patterns", expected), ("cues", cue)):
         _check_shape(what, given, len(expected), (store.size,))
+    levels = expected.dtype == torch.bool != cue.dtype and not bool((cue < 0).any())
+    if levels and not bool(expected.all()):
+        raise ConfigError(
+            "cues that are nowhere below 0 are levels in [0, 1]: a Reservoir is asked by spins, "
+            "2 * levels - 1"
+        )
     _compare(expected > 0, store.recall(cue).spins > 0, store, "by cue")
 
 
@@ -82,7 +88,7 @@ def assert_capacity(
     Args:
         factory: makes an empty Reservoir or MaskMemory; called once a trial.
         load: α; round(α · d) patterns are stored, at least one, where d counts the key and check
-            bits of a MaskMemory too.
+            bits of a MaskMemory too (`hopmask.capacity.measure` knows bare reservoirs alone).
         noise: share of the spins of a cue that are turned, or a `Damage`. A MaskMemory is asked by
             masks alone, not by number.
         recalled: share of all the patterns that must come back bit for bit.
@@ -110,8 +116,10 @@ def assert_capacity(
             "a check takes a load >= 0, a share recalled in (0, 1] and at least 1 trial, got "
             f"load={load}, recalled={recalled}, trials={trials}"
         )
+    if masks is not None:
+        check_ensemble(masks)
     damage = noise if isinstance(noise, Damage) else Damage(share=noise)
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed, 0)
     back = asked = 0
     for _ in range(trials):
         store = factory()
@@ -119,7 +127,7 @@ def assert_capacity(
             raise ConfigError(f"factory must make an empty Reservoir or MaskMemory, got {store!r}")
         spins = store.reservoir.size if isinstance(store, MaskMemory) else store.size
         bits = store._code.bits if isinstance(store, MaskMemory) else store.size
-        source = masks if masks is not None else RandomMasks(size=bits)
+        source: Ensemble = masks if masks is not None else RandomMasks(size=bits)
         count = max(1, round(load * spins))
         if source.size != bits or (source.most is not None and source.most < count):
             raise ConfigError(
@@ -132,10 +140,10 @@ def assert_capacity(
             found = _stored_and_recalled(store, patterns, damage.of(patterns, generator))
         except (DuplicateError, NumericalError) as error:
             raise AssertionError(f"{what}: a pattern was refused: {error}") from error
-        back += int((found == (patterns > 0)).all(-1).sum())
+        back += int((found == (patterns > 0).cpu()).all(-1).sum())
         asked += count
     assert enough(back, asked, recalled), (
-        f"{what}: {back} of {asked} came back bit for bit from cues with {damage}, fewer than "
+        f"{what}: {back} of {asked} came back bit for bit from cues ({damage}), fewer than "
         f"{recalled:.0%}: lower the load, or use a rule that holds more (hopmask capacity)"
     )
 

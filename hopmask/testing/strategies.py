@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hopmask.damage import Damage
 from hopmask.ensemble import RandomMasks
-from hopmask.errors import DuplicateError, NumericalError, OverloadWarning
+from hopmask.errors import ConfigError, DuplicateError, NumericalError, OverloadWarning
 from hopmask.layout import Size
 from hopmask.memory import MaskMemory
 from hopmask.reservoir import Reservoir
@@ -113,6 +113,8 @@ def mask_sets(
     size: Size = _drawn(draw, shape)
     sides = size if isinstance(size, tuple) else (size,)
     number, bits = _drawn(draw, count), torch.Size(sides).numel()
+    if number < 1:
+        raise ConfigError(f"a set holds at least one mask, got count={number}")
     assume(not distinct or number <= 2 ** (bits - 1))
     if density is None and overlap is None:
         rows = st.integers(0, 2**bits - 1)
@@ -149,8 +151,9 @@ def damaged(
 
     Args:
         draw: given by hypothesis.
-        patterns: ±1 spins or bool masks (..., d), or name -> bool masks; damaged along the last
-            dimension, each row in places of its own.
+        patterns: ±1 spins or bool masks, (d,) or (k, d), each row damaged in places of its own; or
+            name -> bool masks (k, *shape), the layers of k tasks, each task damaged as a whole: a
+            `block` may take a layer and the beginning of the next.
         kind: flips, erasures, block, or a strategy of them.
         share: of the spins, or a strategy of it. Whole numbers of spins shrink to the fewest:
             `st.integers(0, 20).map(lambda spins: spins / size)`.
@@ -167,9 +170,15 @@ def damaged(
     """
     damage = Damage(kind=_drawn(draw, kind), share=_drawn(draw, share))
     generator = torch.Generator().manual_seed(draw(_SEEDS))
-    if isinstance(patterns, Mapping):
-        return {name: _damaged(mask, damage, generator) for name, mask in patterns.items()}
-    return _damaged(patterns, damage, generator)
+    if not isinstance(patterns, Mapping):
+        return _damaged(patterns, damage, generator)
+    flat = torch.cat([mask.flatten(1) for mask in patterns.values()], 1)
+    whole, cues, first = _damaged(flat, damage, generator), {}, 0
+    for name, mask in patterns.items():
+        last = first + mask[0].numel()
+        cues[name] = whole[:, first:last].reshape(mask.shape)
+        first = last
+    return cues
 
 
 @st.composite

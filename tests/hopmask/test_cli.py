@@ -48,7 +48,7 @@ def test_json_holds_what_the_library_measures(run, tmp_path):
         found = capacity.measure(rule, RandomMasks(size=48), damage=damage, trials=2, seed=3)
         assert (row["rule"], row["trials"]) == (rule, list(found.trials))
     assert {point["rule"] for point in result["curve"]} == {"hebbian", "projection"}
-    assert {limit["formula"] for limit in result["limits"]} >= {"0.138 n", "n"}
+    assert {limit["formula"] for limit in result["limits"]} >= {"0.138 n", "n − 1"}
     assert (tmp_path / "mine.png").exists()
     assert not (tmp_path / "capacity.png").exists()
 
@@ -99,6 +99,9 @@ def test_a_rule_without_a_known_limit_shows_none(run):
         (("--plot", "no/such/folder.png"), "--plot"),
         (("--plot", "."), "--plot"),
         (("--json", "no/such/folder.json"), "--json"),
+        (("--plot", "plot.foo"), "no such format"),
+        (("--masks", "masks.npz", "--density", "0.5"), "--masks brings its own"),
+        (("--masks", "masks.npz", "--overlap", "0.5"), "--masks brings its own"),
         (("--device", "cuda:99"), "cuda:99"),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hopmask import ConfigError, Damage, HopmaskError
+from hopmask import ConfigError, Damage, HopmaskError, MaskError
 from hopmask.damage import KINDS
 
 SHARES = (0.0, 0.1, 0.25, 0.5, 1 / 3, 0.99, 1.0)
@@ -165,6 +165,8 @@ def test_a_share_outside_0_to_1_is_refused(share):
 def test_it_says_what_it_is():
     assert str(Damage()) == "10% flips"
     assert str(Damage(kind="block", share=0.5)) == "50% block"
+    assert str(Damage(share=0.004)) == "0.4% flips"
+    assert str(Damage(share=0.125)) == "12.5% flips"
     assert str(Damage(kind="erasures", share=0.0)) == "undamaged"
 
 
@@ -173,3 +175,13 @@ def test_it_is_a_value_that_is_never_changed():
     assert len({Damage(), Damage(), Damage(kind="block")}) == 2
     with pytest.raises(AttributeError):
         Damage().share = 0.5
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [torch.ones(8), torch.ones(2, 2, 8), torch.zeros(2, 8), torch.ones(2, 8) > 0],
+    ids=["one dimension", "three", "zeros", "bool"],
+)
+def test_what_are_no_spins_is_not_damaged(patterns):
+    with pytest.raises(MaskError):
+        Damage().of(patterns, torch.Generator())

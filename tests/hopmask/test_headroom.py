@@ -312,3 +312,9 @@ def test_masks_like_those_of_a_memory_leave_key_and_check_bits_to_chance():
     assert not found.mean[: body.start].any()
     assert found.mean[body].any()
     assert log(found.mean.abs().max()) <= 0
+
+
+@pytest.mark.parametrize("store", ["x", None, RandomMasks(size=8)])
+def test_what_is_no_memory_leans_nowhere(store):
+    with pytest.raises(ConfigError, match="a MaskMemory or a Reservoir, got"):
+        leaning(store)

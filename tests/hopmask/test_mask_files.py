@@ -16,7 +16,7 @@ from hopmask import (
 )
 from hopmask.mask_files import read_masks
 
-FIRST = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]], bool)
+FIRST = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 1], [0, 0, 1]], bool)
 SECOND = np.array([[[1, 0], [0, 1]]] * 4, np.uint8)
 
 
@@ -53,11 +53,35 @@ def test_masks_of_any_number_type_are_read(path, dtype):
     )
 
 
-def test_groups_beside_the_arrays_are_left_alone(tmp_path):
+def test_groups_are_not_passed_over(tmp_path):
     path = written(tmp_path / "masks.h5", a=FIRST)
     with h5py.File(path, "a") as file:
-        file["notes/b"] = SECOND
-    assert read_masks(path).size == 3
+        file["more/b"] = SECOND
+    with pytest.raises(MaskError, match=r"has groups, \['more'\]"):
+        read_masks(path)
+
+
+def test_a_file_of_torch_is_refused_with_the_remedy(tmp_path):
+    torch.save({"a": torch.from_numpy(FIRST)}, tmp_path / "masks.pt")
+    with pytest.raises(MaskError, match=r"numpy\.savez"):
+        read_masks(tmp_path / "masks.pt")
+
+
+def test_an_archive_that_is_cut_is_refused(tmp_path):
+    path = written(tmp_path / "masks.npz", a=np.zeros((64, 64), bool))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(MaskError, match="cannot be read"):
+        read_masks(path)
+
+
+def test_a_link_to_nowhere_is_refused(tmp_path):
+    path = written(tmp_path / "masks.h5", a=FIRST)
+    with h5py.File(path, "a") as file:
+        file["b"] = h5py.SoftLink("/none")
+    with pytest.raises(MaskError, match="cannot be read"):
+        read_masks(path)
 
 
 @pytest.mark.parametrize(

@@ -274,7 +274,7 @@ def test_a_heavy_load_fails_and_says_what_and_how_much():
         assert_capacity(lambda: Reservoir(128, rule="hebbian"), load=0.3, trials=3)
     assert re.fullmatch(
         r"rule 'hebbian', 128 spins, 38 patterns \(load 0\.297\): \d+ of 114 came back bit for bit "
-        r"from cues with 10% flips, fewer than 90%: lower the load, or use a rule that holds more "
+        r"from cues \(10% flips\), fewer than 90%: lower the load, or use a rule that holds more "
         r"\(hopmask capacity\)",
         str(raised.value),
     )
@@ -347,7 +347,7 @@ def test_noise_is_a_share_of_flips_or_any_damage(noise):
     ],
 )
 def test_too_much_noise_fails_and_is_named(noise, said):
-    with pytest.raises(AssertionError, match=f"from cues with {said}"):
+    with pytest.raises(AssertionError, match=rf"from cues \({said}\)"):
         assert_capacity(lambda: Reservoir(128), load=0.1, noise=noise)
 
 
@@ -462,11 +462,30 @@ def test_a_rule_that_refuses_a_pattern_fails_and_says_so():
 
 
 def test_masks_that_are_opposites_are_refused_as_duplicates():
-    one = torch.arange(D) % 3 == 0
+    class Opposites:
+        size, most = D, None
+
+        def draw(self, count, generator):
+            one = torch.where(torch.arange(D) % 3 == 0, 1.0, -1.0)
+            return torch.stack([one, -one])
+
     with pytest.raises(AssertionError, match=r"a pattern was refused: .*stored already"):
-        assert_capacity(
-            lambda: Reservoir(D), load=2 / D, masks=GivenMasks(torch.stack([one, ~one]))
-        )
+        assert_capacity(lambda: Reservoir(D), load=2 / D, masks=Opposites())
+
+
+def test_levels_are_not_taken_for_spins():
+    """What `damaged` gives for masks is for a MaskMemory; a Reservoir would read 0 as unknown."""
+    reservoir, patterns = filled()
+    masks = patterns > 0
+    assert_recallable(reservoir, masks, cues=2 * masks.float() - 1)
+    with pytest.raises(ConfigError, match=r"2 \* levels - 1"):
+        assert_recallable(reservoir, masks, cues=masks.float())
+
+
+@pytest.mark.parametrize("masks", [torch.ones(3, D), "masks", 3])
+def test_what_is_no_ensemble_is_refused(masks):
+    with pytest.raises(ConfigError, match="masks must be an Ensemble"):
+        assert_capacity(lambda: Reservoir(D), load=0.05, masks=masks)
 
 
 def test_a_refusal_of_a_memory_fails_alike():

@@ -104,6 +104,28 @@ class Moving(Sound):
         psi.set_(other)
 
 
+class Counting(Sound):
+    """A mean over all patterns, whose number the rule keeps to itself."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def update(self, psi: Tensor, pattern: Tensor) -> None:
+        self.count += 1
+        psi.mul_((self.count - 1) / self.count)
+        psi.addr_(pattern, pattern, alpha=1 / len(pattern) / self.count).fill_diagonal_(0)
+
+
+class Tiny(Sound):
+    """Couplings that vanish beside 1; a field not linear, nor of the others alone."""
+
+    def update(self, psi: Tensor, pattern: Tensor) -> None:
+        psi.addr_(pattern, pattern, alpha=1e-14)
+
+    def field(self, psi: Tensor, state: Tensor) -> Tensor:
+        return (state @ psi) * (1 + (state @ psi).abs() * 1e11)
+
+
 class Selfish(Sound):
     def update(self, psi: Tensor, pattern: Tensor) -> None:
         psi.addr_(pattern, pattern, alpha=1 / len(pattern))
@@ -218,6 +240,9 @@ BROKEN = [  # rule, promises, what catches it
     (Sound, {"definition": lambda self, z: z.T @ z}, "the_couplings_are_those_of_the_definition"),
     (Lopsided, {}, "the_couplings_are_symmetric_to_the_bit"),
     (Selfish, {}, "a_spin_does_not_feel_itself"),
+    (Tiny, {}, "a_spin_does_not_feel_itself"),
+    (Tiny, {"zero_diagonal": False}, "the_field_is_linear_and_of_the_states_shape"),
+    (Counting, {}, "a_rule_keeps_nothing_of_its_own"),
     (Spoiling, {}, "an_update_is_in_place_and_leaves_the_pattern_alone"),
     (Elsewhere, {}, "an_update_is_in_place_and_leaves_the_pattern_alone"),
     (Moving, {}, "an_update_is_in_place_and_leaves_the_pattern_alone"),
@@ -331,5 +356,5 @@ def test_the_message_says_how_many_couplings_differ(unshrunk):
 
 def test_a_remove_without_a_promise_is_asked_for_one(unshrunk):
     test = unshrunk(contract_of(Unforgetting, {}), "test_removing_undoes_an_update_or_is_refused")
-    with pytest.raises(AssertionError, match="NotForgettableError, or set forgets = True"):
+    with pytest.raises(AssertionError, match="NotForgettableError; or set forgets = True, or None"):
         test()

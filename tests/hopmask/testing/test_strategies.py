@@ -204,10 +204,24 @@ def test_a_single_pattern_gives_a_single_cue(cue):
 
 @FEW
 @given(cues=damaged({"a": PATTERNS, "b": PATTERNS.reshape(3, 5, 8)}, share=0.25))
-def test_layers_are_damaged_each_along_its_last_dimension(cues):
+def test_the_layers_of_a_task_are_damaged_as_a_whole(cues):
     assert list(cues) == ["a", "b"]
-    assert ((cues["a"] != PATTERNS).sum(-1) == 10).all()
-    assert ((cues["b"] != PATTERNS.reshape(3, 5, 8)).sum(-1) == 2).all()
+    a, b = (cues["a"] != PATTERNS), (cues["b"] != PATTERNS.reshape(3, 5, 8))
+    assert (a.sum(-1) + b.sum((-2, -1)) == 20).all()
+
+
+@FEW
+@given(cues=damaged({"a": PATTERNS, "b": PATTERNS.reshape(3, 5, 8)}, kind="block", share=0.5))
+def test_a_block_may_be_a_whole_layer(cues):
+    unknown = torch.cat([cues["a"], cues["b"].flatten(1)], 1) == 0.5
+    first = unknown.float().argmax(-1)
+    assert (unknown.sum(-1) == 40).all()
+    assert all(bool(row[at : at + 40].all()) for row, at in zip(unknown, first, strict=True))
+
+
+def test_a_set_of_no_masks_is_refused():
+    with pytest.raises(ConfigError, match="at least one mask"):
+        smallest(mask_sets(4, count=0))
 
 
 @FEW
