@@ -7,7 +7,7 @@ told with an interval; formulas for d → ∞ stand beside it.
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from operator import index
@@ -129,6 +129,7 @@ def measure(
     dynamics: Sequence[Dynamics] = SETTLE,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
+    progress: Callable[[int, int], None] = lambda trial, patterns: None,
 ) -> Capacity:
     """Measure the capacity of a rule by bisection.
 
@@ -149,6 +150,7 @@ def measure(
         dynamics: parts of each descent, as in `Reservoir.recall`.
         dtype: torch.float32 or torch.float64.
         device: where to work.
+        progress: called with the number of a draw and the patterns stored, before each probe.
 
     Returns:
         Capacity, with its interval.
@@ -171,13 +173,14 @@ def measure(
         al. 1987, section I; the measurement is hopmask's own.
     """
     rule, damage = rule_named(rule), damage or Damage()
-    _check(masks, trials, recalled)
+    _check(masks, [damage], trials, recalled)
     counts = []
     for trial in range(trials):
         empty = Reservoir(masks.size, rule=rule, dtype=dtype, device=device)
         draw = _Draw(masks, _most(masks), seed=seed, trial=trial, dynamics=dynamics)
 
-        def holds(reservoir: Reservoir, draw: _Draw = draw) -> bool:
+        def holds(reservoir: Reservoir, draw: _Draw = draw, trial: int = trial) -> bool:
+            progress(trial, reservoir.count)
             return draw.holds(reservoir, damage, recalled)
 
         first = max(1, masks.size // 32)
@@ -233,7 +236,7 @@ def curve(
         True
     """
     rule, damages = rule_named(rule), list(dict.fromkeys(damages or [Damage()]))
-    _check(masks, trials, 1.0)
+    _check(masks, damages, trials, 1.0)
     if not all(hasattr(count, "__index__") and not isinstance(count, bool) for count in counts):
         raise ConfigError(f"numbers of patterns are whole, got {counts}")
     counts = sorted({index(count) for count in counts if 0 < count <= _most(masks)})
@@ -330,8 +333,13 @@ def _most(masks: Ensemble) -> int:
     return masks.size if masks.most is None else masks.most
 
 
-def _check(masks: Ensemble, trials: int, recalled: float) -> None:
+def _check(masks: Ensemble, damages: Sequence[Damage], trials: int, recalled: float) -> None:
     check_ensemble(masks)
+    for damage in damages:
+        if not isinstance(damage, Damage):
+            raise ConfigError(
+                f"damage must be a Damage, such as Damage(kind='flips', share=0.1), got {damage!r}"
+            )
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 2:
         raise ConfigError(f"an interval takes at least 2 trials, got {trials!r}")
     if not isinstance(recalled, int | float) or not 0 < recalled <= 1:

@@ -4,15 +4,16 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.markup import escape
+from rich.status import Status
 from rich.table import Table
 
-from hopmask import capacity
+from hopmask import __version__, capacity
 from hopmask.capacity import Capacity, Limit, Point
 from hopmask.damage import KINDS, Damage
 from hopmask.ensemble import Ensemble, RandomMasks
@@ -40,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _capacity(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    rules = [rule_named(rule) for rule in dict.fromkeys(options.rule or ["storkey"])]
     asked = dict.fromkeys(options.damage or ["flips:0.1", "erasures:0.5"])
     damages = list(dict.fromkeys(_damage(text) for text in asked))
-    masks, what = _masks(options)
+    masks, what, usual = _masks(options)
+    rules = [rule_named(rule) for rule in dict.fromkeys(options.rule or [usual])]
     limits = capacity.limits(masks.size)
     _writable(options.plot, "--plot")
     if options.plot.suffix.lstrip(".") not in FigureCanvasAgg.get_supported_filetypes():
@@ -54,20 +55,32 @@ def _capacity(options: argparse.Namespace, console: Console, errors: Console) ->
     for rule in rules:
         common = {"trials": options.trials, "seed": options.seed, "device": options.device}
         for damage in damages:
-            with errors.status(f"{rule.name}, {damage}: bisecting"):
+            with errors.status("") as status:
+                told = partial(_tell, status, f"{rule.name}, {damage}", options.trials)
                 one = capacity.measure(
-                    rule, masks, damage=damage, recalled=options.recalled, **common
+                    rule,
+                    masks,
+                    damage=damage,
+                    recalled=options.recalled,
+                    progress=told,
+                    **common,
                 )
+            errors.print(str(one), markup=False)
             found.append(one)
+    console.print(
+        f"Capacity: {what}; {100 * options.recalled:g}% recalled bit for bit", markup=False
+    )
+    console.print(_table(found, options))
+    known = {rule.name for rule in rules}
+    limits = [limit for limit in limits if limit.rule in known]
+    if limits:
+        console.print("In theory, for independent random patterns and many spins, n:")
+        console.print(_limits(limits))
+    for rule in rules:
         most = max(_BEYOND * one.patterns for one in found if one.rule == rule.name)
         counts = {max(1, round(most * (i + 1) / _POINTS)) for i in range(_POINTS)}
         with errors.status(f"{rule.name}: curve"):
             points += capacity.curve(rule, masks, sorted(counts), damages=damages, **common)
-    known = {rule.name for rule in rules}
-    limits = [limit for limit in limits if limit.rule in known]
-    console.print(_table(found, what, options))
-    if limits:
-        console.print(_limits(limits))
     if options.json:
         results = {
             "masks": what,
@@ -79,27 +92,31 @@ def _capacity(options: argparse.Namespace, console: Console, errors: Console) ->
             },
         }
         options.json.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
-        console.print(f"{options.json}", markup=False)
+        console.print(f"figures: {options.json}", markup=False)
     _plot(points, found, what).savefig(options.plot, dpi=110)
-    console.print(f"{options.plot}", markup=False)
+    console.print(f"plot: {options.plot}", markup=False)
     return 0
 
 
-def _masks(options: argparse.Namespace) -> tuple[Ensemble, str]:
-    """Where patterns come from, and how to say so."""
+def _tell(status: Status, name: str, trials: int, trial: int, patterns: int) -> None:
+    status.update(f"{name}: draw {trial + 1} of {trials}, {patterns} patterns")
+
+
+def _masks(options: argparse.Namespace) -> tuple[Ensemble, str, str]:
+    """Where patterns come from, how to say so, and the rule to measure unless another is asked."""
     if options.masks is None:
         size = 512 if options.d is None else options.d
         density = 0.5 if options.density is None else options.density
         random = RandomMasks(size=size, density=density, overlap=options.overlap)
         what = f"random masks of {size} bits, density {density:g}"
-        return random, what + ("" if options.overlap is None else f", overlap {options.overlap:g}")
+        what += "" if options.overlap is None else f", overlap {options.overlap:g}"
+        return random, what, "storkey"
     if options.density is not None or options.overlap is not None:
         raise ConfigError("--density and --overlap are of random masks, and --masks brings its own")
-    masks = read_masks(options.masks)
-    if options.d not in (None, masks.size):
-        raise ConfigError(f"{options.masks} holds {masks.size} bits, --d says {options.d}")
-    number = "masks like those in" if masks.most is None else f"the {masks.most} masks of"
-    return masks, f"{number} {options.masks.name}, {masks.size} bits"
+    file = read_masks(options.masks)
+    if options.d not in (None, file.masks.size):
+        raise ConfigError(f"{options.masks} holds {file.masks.size} bits, --d says {options.d}")
+    return file.masks, f"{options.masks.name}, {file.what}", file.rule or "storkey"
 
 
 def _damage(text: str) -> Damage:
@@ -115,9 +132,8 @@ def _damage(text: str) -> Damage:
         ) from error
 
 
-def _table(found: Sequence[Capacity], what: str, options: argparse.Namespace) -> Table:
-    title = f"Capacity: {what}; {100 * options.recalled:g}% recalled bit for bit"
-    table = Table(title=escape(title), title_justify="left")
+def _table(found: Sequence[Capacity], options: argparse.Namespace) -> Table:
+    table = Table(caption_justify="left")
     for column in ("rule", "damage"):
         table.add_column(column)
     for column in ("patterns", "95 % interval", "load"):
@@ -130,12 +146,12 @@ def _table(found: Sequence[Capacity], what: str, options: argparse.Namespace) ->
             "all there are" if one.censored else f"{one.low:.1f} – {one.high:.1f}",
             f"{one.load:.4f}",
         )
-    table.caption = f"mean of {options.trials} draws, seed {options.seed}"
+    table.caption = f"mean of {options.trials} draws, seed {options.seed}; recall as in hopmask"
     return table
 
 
 def _limits(limits: Sequence[Limit]) -> Table:
-    table = Table(title="In theory, for random patterns and many spins", title_justify="left")
+    table = Table()
     for column in ("rule", "limit"):
         table.add_column(column)
     table.add_column("patterns", justify="right")
@@ -192,14 +208,25 @@ def _parser() -> argparse.ArgumentParser:
         description="Memories of masks in constant space: measure what they hold.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_capacity(commands.add_parser("capacity", help="how many masks a learning rule holds"))
+    parser.add_argument("--version", action="version", version=f"hopmask {__version__}")
+    help_text = "how many masks a learning rule holds"
+    description = (
+        "The largest number of masks that come back from damaged cues, with a 95 %% interval "
+        "(Student's t over the draws), theoretical limits beside it, and a plot of the share "
+        "recalled over the load. --rule and --damage may be repeated."
+    )
+    _add_capacity(commands.add_parser("capacity", help=help_text, description=description))
     return parser
 
 
 def _add_capacity(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--d", type=int, help="bits of a mask (default: 512, or those of --masks)")
-    add("--rule", action="append", help="storkey (default), storkey-matrix, hebbian, projection")
+    add(
+        "--rule",
+        action="append",
+        help="storkey, storkey-matrix, hebbian, projection (default: storkey, or the memory's own)",
+    )
     add(
         "--damage",
         action="append",

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -12,9 +13,26 @@ from hopmask.capacity import leaning
 from hopmask.ensemble import Ensemble, GivenMasks
 from hopmask.errors import MaskError, NotAHopmaskStoreError, StoreNotFoundError
 from hopmask.loading import load
+from hopmask.memory import MaskMemory
+from hopmask.reservoir import Reservoir
 
 
-def read_masks(path: str | Path) -> Ensemble:
+@dataclass(frozen=True, kw_only=True)
+class MaskFile:
+    """What `read_masks` found.
+
+    Attributes:
+        masks: to measure with.
+        what: in words: how many, and which layers.
+        rule: name of the rule of a saved memory; None for masks.
+    """
+
+    masks: Ensemble
+    what: str
+    rule: str | None = None
+
+
+def read_masks(path: str | Path) -> MaskFile:
     """Read masks to measure a capacity on.
 
     Args:
@@ -32,8 +50,8 @@ def read_masks(path: str | Path) -> Ensemble:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     np.savez(folder + "/masks.npz", hidden=np.eye(8, dtype=bool))
-        ...     read_masks(folder + "/masks.npz").most
-        8
+        ...     read_masks(folder + "/masks.npz").what
+        '8 masks of 8 bits (hidden 8)'
     """
     path = Path(path)
     if not path.is_file():
@@ -46,7 +64,7 @@ def read_masks(path: str | Path) -> Ensemble:
             "name=masks), one array (masks, *shape) a layer"
         )
     try:
-        return leaning(load(path))
+        return _remembered(load(path))
     except NotAHopmaskStoreError:  # an HDF5 file of the user's own
         return _joined(path, _datasets(path))
 
@@ -86,7 +104,17 @@ def _datasets(path: Path) -> dict[str, np.ndarray]:
         raise MaskError(f"{path} cannot be read ({error})") from error
 
 
-def _joined(path: Path, arrays: Mapping[str, np.ndarray]) -> GivenMasks:
+def _remembered(store: MaskMemory | Reservoir) -> MaskFile:
+    """The statistics of a saved memory's masks."""
+    inner = store.reservoir if isinstance(store, MaskMemory) else store
+    what = f"masks like the {store.count} of a memory, patterns of {inner.size} spins"
+    if isinstance(store, MaskMemory):
+        bits = store._code.bits
+        what += f": {bits} mask bits, {inner.size - bits} of keys and checks"
+    return MaskFile(masks=leaning(store), what=what, rule=inner.rule.name)
+
+
+def _joined(path: Path, arrays: Mapping[str, np.ndarray]) -> MaskFile:
     """Arrays (masks, *shape), side by side."""
     if not arrays:
         raise MaskError(f"{path} holds no array at its top: give one (masks, *shape) a layer")
@@ -101,4 +129,8 @@ def _joined(path: Path, arrays: Mapping[str, np.ndarray]) -> GivenMasks:
     if len(set(rows.values())) > 1:
         raise MaskError(f"{path}: the layers hold different numbers of masks, {rows}")
     flat = [array.reshape(len(array), -1) == 1 for array in arrays.values()]
-    return GivenMasks(torch.from_numpy(np.concatenate(flat, axis=1)))
+    masks = GivenMasks(torch.from_numpy(np.concatenate(flat, axis=1)))
+    layers = ", ".join(
+        f"{name} {' × '.join(map(str, array.shape[1:]))}" for name, array in arrays.items()
+    )
+    return MaskFile(masks=masks, what=f"{masks.most} masks of {masks.size} bits ({layers})")

@@ -26,7 +26,7 @@ class LearningRule(ABC):
         >>> class Twice(LearningRule):
         ...     name = "twice"
         ...     def update(self, psi, pattern):
-        ...         psi.addr_(pattern, pattern, alpha=2 / pattern.numel())
+        ...         psi.addr_(pattern, pattern, alpha=2 / pattern.numel()).fill_diagonal_(0)
         >>> from hopmask import Reservoir
         >>> reservoir = Reservoir(4, rule=Twice())
         >>> reservoir.store(torch.tensor([1.0, -1.0, 1.0, 1.0]))

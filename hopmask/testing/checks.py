@@ -118,6 +118,10 @@ def assert_capacity(
         )
     if masks is not None:
         check_ensemble(masks)
+    if not callable(factory):
+        raise ConfigError(
+            f"factory must be callable, such as lambda: Reservoir(512), got {factory!r}"
+        )
     damage = noise if isinstance(noise, Damage) else Damage(share=noise)
     generator = generator_of(seed, 0)
     back = asked = 0

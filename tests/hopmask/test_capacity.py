@@ -493,3 +493,21 @@ def test_a_curve_depends_on_the_seed_alone():
     once = curve("hebbian", RandomMasks(size=48), [5, 10], seed=5)
     assert curve("hebbian", RandomMasks(size=48), [5, 10], seed=5) == once
     assert curve("hebbian", RandomMasks(size=48), [5, 10], seed=6) != once
+
+
+def test_progress_is_told_before_each_probe():
+    told = []
+    found = measure(
+        "hebbian", RandomMasks(size=64), trials=2, progress=lambda *what: told.append(what)
+    )
+    assert {trial for trial, _ in told} == {0, 1}
+    for trial, held in enumerate(found.trials):
+        assert {held, held + 1} <= {count for of, count in told if of == trial}
+
+
+@pytest.mark.parametrize("damage", ["flips:0.1", 0.1])
+def test_what_is_no_damage_is_refused(damage):
+    with pytest.raises(ConfigError, match="must be a Damage"):
+        measure("hebbian", RandomMasks(size=32), damage=damage)
+    with pytest.raises(ConfigError, match="must be a Damage"):
+        curve("hebbian", RandomMasks(size=32), [4], damages=[damage])

@@ -25,8 +25,10 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def test_it_prints_a_table_the_limits_and_the_plots_name(run, tmp_path):
-    status, out, _ = run("--d", "48", "--rule", "storkey", "--trials", "2")
+    status, out, err = run("--d", "48", "--rule", "storkey", "--trials", "2")
     assert status == 0
+    assert "plot: capacity.png" in out
+    assert "storkey, 10% flips: " in err  # a line a figure, while the others are measured
     found = capacity.measure("storkey", RandomMasks(size=48), trials=2)
     assert f"{found.patterns:.1f}" in out
     assert f"{found.low:.1f} – {found.high:.1f}" in out
@@ -67,17 +69,19 @@ def test_masks_of_ones_own_are_measured_up_to_their_number(run, tmp_path):
     np.savez(tmp_path / "masks.npz", h=np.random.default_rng(0).random((3, 64)) < 0.5)
     status, out, _ = run("--masks", "masks.npz", "--trials", "2")
     assert status == 0
-    assert "the 3 masks of masks.npz" in out
+    assert "masks.npz, 3 masks of 64 bits (h 64)" in out
     assert "≥ 3" in out
     assert "all there are" in out
 
 
 def test_a_memorys_statistics_are_measured(run, tmp_path):
-    memory = MaskMemory({"h": 64}, key_bits=32, signature_features=0)
+    memory = MaskMemory({"h": 64}, rule="hebbian", key_bits=32, signature_features=0)
     memory.store({"h": torch.arange(64) % 3 == 0})
     memory.save(tmp_path / "memory.h5")
     _, out, _ = run("--masks", "memory.h5", "--trials", "2")
-    assert "masks like those in memory.h5, 160 bits" in out
+    assert "memory.h5, masks like the 1 of a memory, patterns of 160 spins" in out
+    assert "hebbian" in out  # its own rule
+    assert "storkey" not in out
 
 
 def test_a_rule_without_a_known_limit_shows_none(run):
@@ -134,3 +138,10 @@ def test_an_interruption_is_status_130(run, monkeypatch):
     status, _, err = run("--d", "32")
     assert status == 130
     assert "interrupted" in err
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert "hopmask 0." in capsys.readouterr().out

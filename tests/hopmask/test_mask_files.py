@@ -40,7 +40,10 @@ def path(tmp_path, request):
 
 
 def test_layers_stand_side_by_side(path):
-    masks = read_masks(written(path, a=FIRST, b=SECOND))
+    file = read_masks(written(path, a=FIRST, b=SECOND))
+    assert file.what == "4 masks of 7 bits (a 3, b 2 × 2)"
+    assert file.rule is None
+    masks = file.masks
     assert isinstance(masks, GivenMasks)
     expected = np.concatenate([FIRST, SECOND.reshape(4, -1)], axis=1) * 2.0 - 1
     assert rows_of(masks) == sorted(expected.tolist())
@@ -48,7 +51,7 @@ def test_layers_stand_side_by_side(path):
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32, np.float64])
 def test_masks_of_any_number_type_are_read(path, dtype):
-    assert rows_of(read_masks(written(path, a=FIRST.astype(dtype)))) == sorted(
+    assert rows_of(read_masks(written(path, a=FIRST.astype(dtype))).masks) == sorted(
         (FIRST * 2.0 - 1).tolist()
     )
 
@@ -126,12 +129,17 @@ def test_another_file_is_refused_with_the_remedy(tmp_path):
 
 
 def test_of_a_saved_memory_the_statistics_are_taken(tmp_path):
-    memory = MaskMemory({"h": 200}, key_bits=64, signature_features=0)
+    memory = MaskMemory({"h": 200}, rule="projection", key_bits=64, signature_features=0)
     generator = torch.Generator().manual_seed(0)
     for _ in range(4):
         memory.store({"h": torch.rand(200, generator=generator) < 0.8})
     memory.save(tmp_path / "memory.h5")
-    masks = read_masks(tmp_path / "memory.h5")
+    file = read_masks(tmp_path / "memory.h5")
+    assert file.rule == "projection"
+    assert file.what == (
+        "masks like the 4 of a memory, patterns of 328 spins: 200 mask bits, 128 of keys and checks"
+    )
+    masks = file.masks
     assert isinstance(masks, LeaningMasks)
     assert masks.size == memory.reservoir.size
     assert not masks.mean[:128].any()  # key and check bits
@@ -143,7 +151,9 @@ def test_of_a_saved_reservoir_too(tmp_path):
     reservoir = Reservoir(64)
     reservoir.store(torch.arange(64) % 2 == 0)
     reservoir.save(tmp_path / "reservoir.h5")
-    assert read_masks(tmp_path / "reservoir.h5").size == 64
+    file = read_masks(tmp_path / "reservoir.h5")
+    assert file.masks.size == 64
+    assert file.what == "masks like the 1 of a memory, patterns of 64 spins"
 
 
 def test_a_damaged_memory_is_not_taken_for_masks(tmp_path):

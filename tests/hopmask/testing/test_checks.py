@@ -562,3 +562,8 @@ def test_exactly_the_share_asked_for_is_enough():
     assert_capacity(
         lambda: Reservoir(250, rule=First()), load=0.1, noise=0.0, recalled=0.28, trials=1
     )
+
+
+def test_a_memory_in_place_of_its_factory_is_refused():
+    with pytest.raises(ConfigError, match="factory must be callable"):
+        assert_capacity(Reservoir(D), load=0.05)

@@ -358,3 +358,12 @@ def test_a_remove_without_a_promise_is_asked_for_one(unshrunk):
     test = unshrunk(contract_of(Unforgetting, {}), "test_removing_undoes_an_update_or_is_refused")
     with pytest.raises(AssertionError, match="NotForgettableError; or set forgets = True, or None"):
         test()
+
+
+@pytest.mark.parametrize("maker", [None, Hebbian()], ids=["none", "an instance"])
+def test_a_contract_without_a_maker_of_rules_says_what_to_set(maker):
+    class Forgot(LearningRuleContract):
+        make_rule = maker
+
+    with pytest.raises(ConfigError, match="set make_rule to the rule's class"):
+        Forgot().test_a_light_load_is_recalled_from_a_tenth_of_flips()
