@@ -132,7 +132,10 @@ def table(rows: list[dict[str, Any]]) -> str:
         if "trials" not in row:
             continue
         interval = f"{row['patterns']:.1f} [{row['low']:.1f}, {row['high'] or 0:.1f}]"
-        held = f"all {row['patterns']:.0f}" if row["censored"] else interval
+        held = interval
+        if row["censored"]:
+            some = f"{row['censored']} of {len(row['trials'])} draws held all {max(row['trials'])}"
+            held = f"at least {row['patterns']:.1f}: {some}"
         known = theory[row["rule"]] if row["most"] is None else ""
         load = f"{row['patterns'] / row['size']:.3f}"
         cells = (row["masks"], row["size"], row["rule"], held, load, known or "–")

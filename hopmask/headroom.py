@@ -49,8 +49,8 @@ def estimate(
     q = (k m − 1)/(k − 1) the mean overlap of two of its k masks, which thus follows from μ alone,
     and s = (q − M²)/(m − M²). They are stored on top, and a sample of 32 old and 32 new tasks is
     recalled by number, until fewer than `recalled` of them come back. What it cannot know: whether
-    later masks will be more alike than those before, or alike in pairs of bits, which masks of
-    tasks that resemble one another are; and from two or three masks q is a rough guess.
+    later masks will be more alike than those before, or alike in pairs of bits, as learned masks
+    are: where q is large, take it for an upper bound. From two or three masks q is a rough guess.
 
     Args:
         memory: not empty. It is not changed; two copies of Ψ are made.
