@@ -45,7 +45,7 @@ class LearningRuleContract:
         gauge: turning a spin in every pattern turns its couplings, and no more.
         renaming: renaming the spins renames the couplings, and no more.
         held: random patterns of 256 spins that come back from a tenth of flips; 4 by default.
-        tolerance: of couplings, relative to the largest, in float64.
+        tolerance: of couplings, relative to those of one pattern, in float64.
 
     A rule that has a definition to compare with overrides `definition`.
 
