@@ -67,6 +67,9 @@ class Capacity:
         >>> found = measure("projection", RandomMasks(size=32), trials=2)
         >>> found.low <= found.patterns <= found.high
         True
+
+    Source:
+        Interval: Student 1908.
     """
 
     rule: str
@@ -106,6 +109,14 @@ class Point:
         low: 95 % interval of the share (Wilson), as if recalls of one memory were independent.
         high: its upper end.
         asked: patterns asked, of all draws together; those of a draw that was refused are not held.
+
+    Example:
+        >>> from hopmask import RandomMasks
+        >>> curve("storkey", RandomMasks(size=32), [1])[0].asked
+        2
+
+    Source:
+        Interval: Wilson 1927.
     """
 
     rule: str
@@ -234,6 +245,9 @@ def curve(
         >>> few, many = curve("hebbian", RandomMasks(size=64), [2, 40])
         >>> few.recalled > many.recalled
         True
+
+    Source:
+        hopmask's own.
     """
     rule, damages = rule_named(rule), list(dict.fromkeys(damages or [Damage()]))
     _check(masks, damages, trials, 1.0)
@@ -244,8 +258,8 @@ def curve(
         raise ConfigError(f"give numbers of patterns from 1 to {_most(masks)}")
     back = {(count, damage): [0, 0] for count in counts for damage in damages}
     for trial in range(trials):
-        draw = _Draw(masks, counts[-1], seed=seed, trial=trial, dynamics=dynamics)
         reservoir = Reservoir(masks.size, rule=rule, dtype=dtype, device=device)
+        draw = _Draw(masks, counts[-1], seed=seed, trial=trial, dynamics=dynamics)
         taken = True
         for count in counts:
             taken = taken and filled(reservoir, count, draw.write)

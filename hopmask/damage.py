@@ -30,6 +30,10 @@ class Damage:
         >>> cue = Damage(kind="flips", share=0.25).of(torch.ones(1, 8), torch.Generator())
         >>> int((cue == -1).sum())
         2
+
+    Source:
+        Flips and erasures as in a binary symmetric and a binary erasure channel: Shannon 1948;
+        Elias 1955.
     """
 
     kind: str = "flips"
@@ -57,10 +61,13 @@ class Damage:
         rows, size = patterns.shape
         number = round(self.share * size)
         if self.kind == "block":
-            first = torch.randint(size - number + 1, (rows, 1), generator=generator)
-            places = first + torch.arange(number)
+            first = torch.randint(
+                size - number + 1, (rows, 1), generator=generator, device=generator.device
+            )
+            places = first + torch.arange(number, device=generator.device)
         else:
-            places = torch.rand(rows, size, generator=generator).argsort(-1)[:, :number]
+            coins = torch.rand(rows, size, generator=generator, device=generator.device)
+            places = coins.argsort(-1)[:, :number]
         places = places.to(patterns.device)
         if self.kind == "flips":
             return patterns.scatter(-1, places, -patterns.gather(-1, places))

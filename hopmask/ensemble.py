@@ -86,7 +86,7 @@ class RandomMasks:
         lean = 2 * self.density - 1
         overlap = lean**2 if self.overlap is None else self.overlap
         share = max(0.0, (overlap - lean**2) / (1 - lean**2)) ** 0.5  # c
-        parent = _spins(torch.full((1, self.size), lean), generator)
+        parent = _spins(torch.full((1, self.size), lean, device=generator.device), generator)
         mean = share * parent + (1 - share) * lean
         return _spins(mean.expand(count, -1), generator)
 
@@ -105,6 +105,9 @@ class LeaningMasks:
         >>> masks = LeaningMasks(mean=torch.tensor([1.0, -1.0]))
         >>> masks.draw(1, torch.Generator().manual_seed(0))
         tensor([[ 1., -1.]])
+
+    Source:
+        hopmask's own; `hopmask.capacity.leaning` makes it from what a memory holds.
     """
 
     mean: Tensor
@@ -127,7 +130,7 @@ class LeaningMasks:
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """So many masks, ±1 float32 (count, d)."""
-        return _spins(self.mean.float().cpu().expand(count, -1), generator)
+        return _spins(self.mean.float().to(generator.device).expand(count, -1), generator)
 
 
 class GivenMasks:
@@ -143,6 +146,9 @@ class GivenMasks:
         >>> masks = GivenMasks(torch.eye(3, dtype=torch.bool))
         >>> masks.most, masks.size
         (3, 3)
+
+    Source:
+        hopmask's own.
     """
 
     def __init__(self, masks: Tensor) -> None:
@@ -174,7 +180,8 @@ class GivenMasks:
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """So many of the masks, none twice, ±1 float32 (count, d)."""
-        return self._spins[torch.randperm(self.most, generator=generator)[:count]]
+        order = torch.randperm(self.most, generator=generator, device=generator.device)
+        return self._spins[order[:count].cpu()]
 
 
 def check_ensemble(masks: object) -> None:

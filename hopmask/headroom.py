@@ -25,6 +25,10 @@ class Estimate:
         more: tasks that it took on top before too few were recalled.
         open: `more` is where the trial was ended, not where the memory did.
         recalled: share of the asked tasks that had to come back.
+
+    Example:
+        >>> str(Estimate(tasks=3, overlap=0.1, more=8, open=True, recalled=1.0))
+        '3 tasks held (mean overlap 0.100); at least 8 more of their kind'
     """
 
     tasks: int

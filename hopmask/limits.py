@@ -16,6 +16,10 @@ class Limit:
         patterns: its value.
         meaning: what is true up to it.
         source: who found it.
+
+    Example:
+        >>> limits(512)[3].formula
+        'n / √(2 ln n)'
     """
 
     rule: str
@@ -37,6 +41,10 @@ def limits(size: int) -> list[Limit]:
     Example:
         >>> [round(limit.patterns) for limit in limits(512)]
         [71, 41, 21, 145, 511]
+
+    Source:
+        Amit, Gutfreund, Sompolinsky 1985; McEliece et al. 1987; Storkey 1997; Personnaz, Guyon,
+        Dreyfus 1986: each limit names its own.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size < 2:
         raise ConfigError(f"limits are for 2 spins and more, got {size!r}")

@@ -146,10 +146,11 @@ def assert_capacity(
             raise AssertionError(f"{what}: a pattern was refused: {error}") from error
         back += int((found == (patterns > 0).cpu()).all(-1).sum())
         asked += count
-    assert enough(back, asked, recalled), (
-        f"{what}: {back} of {asked} came back bit for bit from cues ({damage}), fewer than "
-        f"{recalled:.0%}: lower the load, or use a rule that holds more (hopmask capacity)"
-    )
+    if not enough(back, asked, recalled):
+        raise AssertionError(
+            f"{what}: {back} of {asked} came back bit for bit from cues ({damage}), fewer than "
+            f"{100 * recalled:g}%: lower the load, or use a rule that holds more (hopmask capacity)"
+        )
 
 
 def _stored_and_recalled(store: Store, patterns: Tensor, cues: Tensor) -> Tensor:

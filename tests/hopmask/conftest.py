@@ -1,10 +1,14 @@
 """Patterns, damage and memories that the tests of `hopmask` share."""
 
+import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+
+from hopmask import LearningRule
 
 RULES = ("storkey", "storkey-matrix", "hebbian", "projection")
 
@@ -53,3 +57,27 @@ def flipped() -> Callable[..., Tensor]:
 def rule(request: pytest.FixtureRequest) -> str:
     """Every rule that hopmask brings, by name."""
     return str(request.param)
+
+
+class _Forgetful(LearningRule):
+    name = "forgetful"
+
+    def update(self, psi: Tensor, pattern: Tensor) -> None:
+        psi.copy_(pattern.outer(pattern) / len(pattern)).fill_diagonal_(0)
+
+
+@pytest.fixture
+def forgetful() -> LearningRule:
+    """A rule that keeps the newest pattern alone, and every pattern while there is one."""
+    return _Forgetful()
+
+
+@pytest.fixture(scope="session")
+def global_generators() -> Callable[[], tuple[object, ...]]:
+    """() -> state of all global generators, to compare with what it was."""
+
+    def state() -> tuple[object, ...]:
+        numpy = np.random.get_state()[1].tolist()  # noqa: NPY002
+        return torch.get_rng_state().tolist(), random.getstate(), numpy
+
+    return state

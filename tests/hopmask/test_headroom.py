@@ -1,7 +1,6 @@
 """What a memory can still take, against really storing more."""
 
 import itertools
-import random
 import warnings
 from math import isnan, log, nan, sqrt
 
@@ -14,7 +13,6 @@ import torch
 from hopmask import (
     ConfigError,
     EmptyMemoryError,
-    LearningRule,
     MaskMemory,
     OverloadWarning,
     RandomMasks,
@@ -22,20 +20,6 @@ from hopmask import (
 )
 from hopmask.bisection import spread
 from hopmask.capacity import estimate, leaning
-
-
-class Forgetful(LearningRule):
-    """Keeps the newest pattern alone, and every pattern while there is one."""
-
-    name = "forgetful"
-
-    def update(self, psi, pattern):
-        psi.copy_(pattern.outer(pattern) / len(pattern)).fill_diagonal_(0)
-
-
-def untouched():
-    """State of all global generators."""
-    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
 
 
 def memory_of(masks, *, rule="hebbian", **options):
@@ -210,9 +194,9 @@ def test_an_estimate_is_open_from_where_the_trial_ends_with_the_memory():
     assert (just.more, just.open) == (n, True)
 
 
-def test_tasks_that_are_held_already_must_stay():
+def test_tasks_that_are_held_already_must_stay(forgetful):
     """Under a rule that keeps the newest pattern alone each new task is recalled, the old not."""
-    memory = memory_of(drawn(1), rule=Forgetful())
+    memory = memory_of(drawn(1), rule=forgetful)
     assert memory.recall(task=0).converged
     assert estimate(memory, recalled=1.0, most=1).more == 0
     assert estimate(memory, recalled=0.5, most=1).more == 1
@@ -225,11 +209,11 @@ def test_an_estimate_asks_for_the_share_it_was_told():
     assert all_of_them.more < half.more
 
 
-def test_an_estimate_depends_on_the_seed_alone():
+def test_an_estimate_depends_on_the_seed_alone(global_generators):
     memory = memory_of(drawn(3))
-    before = untouched()
+    before = global_generators()
     found = [estimate(memory, seed=seed).more for seed in (1, 1, 2, 3, 4)]
-    assert untouched() == before
+    assert global_generators() == before
     assert found[0] == found[1]
     assert len(set(found)) > 1
 
