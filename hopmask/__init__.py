@@ -1,14 +1,18 @@
 """hopmask: a constant-size associative memory of neural-network masks."""
 
+from hopmask import storage
 from hopmask.damage import Damage
 from hopmask.ensemble import Ensemble, GivenMasks, LeaningMasks, RandomMasks
 from hopmask.errors import (
+    CommitFailedError,
+    CommitUncertainError,
     ConfigError,
     CorruptStoreError,
     CueError,
     DuplicateError,
     EmptyMemoryError,
     HopmaskError,
+    LockingUnsupportedError,
     MaskError,
     MissingDependencyError,
     NotAHopmaskStoreError,
@@ -17,13 +21,19 @@ from hopmask.errors import (
     OverloadWarning,
     PenaltyError,
     SchemaTooNewError,
+    StaleStoreError,
     StoreFileError,
+    StoreLockedError,
     StoreNotFoundError,
+    StoreTooLargeError,
+    TruncatedStoreError,
     UnknownTaskError,
+    UnsafeStoreError,
 )
 from hopmask.health import LoadReport
 from hopmask.hit import Hit
 from hopmask.layout import Layout
+from hopmask.live import LiveMemory, open
 from hopmask.loading import load
 from hopmask.memory import MaskMemory
 from hopmask.recall import AnnealedDescent, MeanField, SignPolish, paper_schedule
@@ -36,6 +46,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnnealedDescent",
+    "CommitFailedError",
+    "CommitUncertainError",
     "ConfigError",
     "CorruptStoreError",
     "CueError",
@@ -50,7 +62,9 @@ __all__ = [
     "Layout",
     "LeaningMasks",
     "LearningRule",
+    "LiveMemory",
     "LoadReport",
+    "LockingUnsupportedError",
     "MaskError",
     "MaskMemory",
     "MeanField",
@@ -66,15 +80,22 @@ __all__ = [
     "SchemaTooNewError",
     "SignPolish",
     "SpinHit",
+    "StaleStoreError",
     "StoreFileError",
+    "StoreLockedError",
     "StoreNotFoundError",
+    "StoreTooLargeError",
     "Storkey",
     "StorkeyMatrix",
     "Trace",
+    "TruncatedStoreError",
     "UnknownTaskError",
+    "UnsafeStoreError",
     "load",
+    "open",
     "paper_schedule",
     "rule_named",
+    "storage",
     "to_mask",
     "to_spins",
 ]

@@ -1,4 +1,4 @@
-"""The command `hopmask`: the only place of the package that parses arguments and prints."""
+"""The command `hopmask`; with `cli_files` the only place that parses arguments and prints."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from hopmask import __version__, capacity
+from hopmask import __version__, capacity, cli_files
 from hopmask.capacity import Capacity, Limit, Point
 from hopmask.damage import KINDS, Damage
 from hopmask.ensemble import Ensemble, RandomMasks
@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     errors = Console(stderr=True, highlight=False)
     try:
-        return _capacity(options, Console(highlight=False), errors)
+        options.run(options, Console(highlight=False), errors)
+        return 0
     except KeyboardInterrupt:
         errors.print("interrupted", style="yellow")
         return 130
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, ValueError) else 1
 
 
-def _capacity(options: argparse.Namespace, console: Console, errors: Console) -> int:
+def _capacity(options: argparse.Namespace, console: Console, errors: Console) -> None:
     asked = dict.fromkeys(options.damage or ["flips:0.1", "erasures:0.5"])
     damages = list(dict.fromkeys(_damage(text) for text in asked))
     masks, what, usual = _masks(options)
@@ -95,7 +96,6 @@ def _capacity(options: argparse.Namespace, console: Console, errors: Console) ->
         console.print(f"figures: {options.json}", markup=False)
     _plot(points, found, what).savefig(options.plot, dpi=110)
     console.print(f"plot: {options.plot}", markup=False)
-    return 0
 
 
 def _tell(status: Status, name: str, trials: int, trial: int, patterns: int) -> None:
@@ -205,7 +205,7 @@ def _writable(path: Path, option: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hopmask",
-        description="Memories of masks in constant space: measure what they hold.",
+        description="Memories of masks in constant space: what they hold, and their files.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     parser.add_argument("--version", action="version", version=f"hopmask {__version__}")
@@ -216,10 +216,12 @@ def _parser() -> argparse.ArgumentParser:
         "recalled over the load. --rule and --damage may be repeated."
     )
     _add_capacity(commands.add_parser("capacity", help=help_text, description=description))
+    cli_files.add_commands(commands)
     return parser
 
 
 def _add_capacity(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_capacity)
     add = command.add_argument
     add("--d", type=int, help="bits of a mask (default: 512, or those of --masks)")
     add(

@@ -57,11 +57,43 @@ class NotAHopmaskStoreError(StoreFileError):
 
 
 class CorruptStoreError(StoreFileError):
-    """The file is a hopmask memory, but truncated or altered."""
+    """The file is hopmask's, but altered: it does not match its own SHA-256, or makes no sense."""
+
+
+class TruncatedStoreError(CorruptStoreError):
+    """The file is hopmask's, but its end is missing."""
+
+
+class UnsafeStoreError(StoreFileError):
+    """The file holds what hopmask never writes, such as links or filters. It was not followed."""
+
+
+class StoreTooLargeError(StoreFileError):
+    """The file, or what is to be written, is larger than hopmask reads."""
 
 
 class SchemaTooNewError(StoreFileError):
     """The file was written by a newer version of hopmask."""
+
+
+class StoreLockedError(StoreFileError):
+    """Another writer holds the file's lock and did not let go in time."""
+
+
+class LockingUnsupportedError(StoreFileError):
+    """The file system has no locks that hold: two writers would lose each other's masks."""
+
+
+class StaleStoreError(StoreFileError):
+    """The file is no longer a successor of the state that was read from it."""
+
+
+class CommitFailedError(StoreFileError):
+    """The file could not be written; the one before is intact. `errno` is the system's."""
+
+
+class CommitUncertainError(StoreFileError):
+    """The file is written, but may not outlast a loss of power. `errno` is the system's."""
 
 
 class MissingDependencyError(HopmaskError, ImportError):

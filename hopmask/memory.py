@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from hopmask.recall import SETTLE, Dynamics, check_penalty, descend
 from hopmask.reservoir import Reservoir
 from hopmask.rules import LearningRule
 from hopmask.search import CLEAR, Found
+from hopmask.storage import Document, Stamp
 
 MaskPenalty = Callable[[Masks], Tensor]
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
@@ -79,8 +81,8 @@ class MaskMemory:
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise ConfigError(f"seed must be an integer >= 0, got {seed!r}")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise ConfigError(f"seed must be an integer from 0 to 2^64 - 1, got {seed!r:.40}")
         self.seed, self.key_bits, self.signature_features = seed, key_bits, signature_features
         self._code = Code(sizes, seed=seed, key_bits=key_bits)
         self._next = 0  # number of the next task; ahead of `count` once one was forgotten
@@ -358,14 +360,23 @@ class MaskMemory:
             raise CueError(f"states have {states.shape[-1]} spins, not {self.reservoir.size}")
         return (states[..., self._code.layout.body].to(body) @ body) / body.numel()
 
-    def save(self, path: str | Path) -> None:
-        """Write the memory to an HDF5 file, whole or not at all; the size never depends on `count`.
+    def save(self, path: str | Path) -> Stamp:
+        """Commit the memory to an HDF5 file, durably; its size never depends on `count`.
+
+        A file that stood there stays beside it, as NAME.prev. Where several processes store into
+        one memory, use `hopmask.open`: `save` puts this memory in the place of theirs.
+
+        Returns:
+            The file's generation and SHA-256.
 
         Raises:
-            StoreFileError: the file cannot be written.
+            CommitFailedError, StoreLockedError: the file cannot be written now; it is as it was.
+            StoreFileError: the path names no file, or the memory is larger than any file.
         """
-        meta = {
-            "kind": "masks",
+        return storage.write(path, self._document())
+
+    def _document(self) -> Document:
+        about = {
             "layers": [[name, list(shape)] for name, shape in self.shapes.items()],
             "seed": self.seed,
             "key_bits": self.key_bits,
@@ -373,20 +384,27 @@ class MaskMemory:
         }
         length = self._address.length if self._address else 0
         sums = self._address.sums if self._address else {}
-        storage.write(path, meta, self.reservoir, (self._next, length), sums)
+        return self.reservoir._document("masks", about, (self._next, length), sums)
 
     @classmethod
     def _restored(
         cls,
-        meta: dict[str, Any],
+        meta: Mapping[str, Any],
         reservoir: Reservoir,
         next_task: int,
         signature_length: int,
         sums: dict[str, Tensor],
     ) -> "MaskMemory":
         """A memory around a reservoir read from a file; `hopmask.load` is the public door."""
+        layers = {name: tuple(shape) for name, shape in meta["layers"]}
+        bits = sum(prod(shape) for shape in layers.values())
+        if len(layers) < len(meta["layers"]) or bits + meta["key_bits"] > reservoir.size:
+            raise ConfigError(
+                f"{len(meta['layers'])} layers of {bits} bits, and {meta['key_bits']} of keys, do "
+                f"not make up {reservoir.size} spins"
+            )  # before anything of that size is made
         memory = cls(
-            {name: tuple(shape) for name, shape in meta["layers"]},
+            layers,
             rule=reservoir.rule,
             seed=meta["seed"],
             key_bits=meta["key_bits"],

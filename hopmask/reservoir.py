@@ -1,10 +1,12 @@
 """A reservoir: one coupling matrix Ψ, the running mean μ of what it holds, and their count."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,12 +18,16 @@ from hopmask.errors import (
     EmptyMemoryError,
     NumericalError,
     OverloadWarning,
+    StoreTooLargeError,
 )
 from hopmask.recall import SETTLE, Dynamics, Landscape, Penalty, check_penalty
 from hopmask.rules import LearningRule, rule_named
 from hopmask.search import RESIDUAL_TOLERANCE, Check, Found, Propose, Trace, search
 from hopmask.spins import check_spins, to_spins
+from hopmask.storage import Document, Stamp
 
+LARGEST_SIZE = 16_384  # spins of a reservoir in a file
+MOST_TASKS = 1 << 20  # numbers that a memory in a file gave out: each recall makes all their keys
 _DUPLICATE_RESIDUAL = 0.2  # a fixed point this close to the stored span is a stored pattern
 
 
@@ -355,13 +361,48 @@ class Reservoir:
         near = self.rule.residual(self.psi, state) <= RESIDUAL_TOLERANCE
         return (self.unstable(state) == 0) & near
 
-    def save(self, path: str | Path) -> None:
-        """Write the reservoir to an HDF5 file, whole or not at all; `hopmask.load` reads it.
+    def save(self, path: str | Path) -> Stamp:
+        """Commit the reservoir to an HDF5 file, durably; `hopmask.load` reads it.
+
+        A file that stood there stays beside it, as NAME.prev.
+
+        Returns:
+            The file's generation and SHA-256.
 
         Raises:
-            StoreFileError: the file cannot be written.
+            CommitFailedError, StoreLockedError: the file cannot be written now; it is as it was.
+            StoreFileError: the path names no file, or the reservoir is larger than any file.
         """
-        storage.write(path, {"kind": "reservoir"}, self)
+        return storage.write(path, self._document("reservoir", {}, (0, 0), {}))
+
+    def _document(
+        self,
+        kind: str,
+        about: Mapping[str, Any],
+        counters: tuple[int, int],
+        sums: Mapping[str, Tensor],
+    ) -> Document:
+        """The document of a memory around this reservoir; see `loading.py` for its form."""
+        if self.size > LARGEST_SIZE:
+            raise StoreTooLargeError(
+                f"{self.size} spins are more than the {LARGEST_SIZE} that a file may hold: nothing "
+                "was written. Use fewer, larger memories of fewer bits"
+            )
+        if counters[0] > MOST_TASKS:
+            raise StoreTooLargeError(
+                f"{counters[0]} numbers were given to tasks, more than the {MOST_TASKS} that a "
+                "file may hold: nothing was written. Begin another memory"
+            )
+        arrays = {
+            "psi": self.psi.cpu().numpy(),
+            "mean": self.mean.cpu().numpy(),
+            "counters": np.array([self.count, *counters], np.int64),
+            **{name: value.cpu().numpy() for name, value in sums.items()},
+        }
+        dtype = str(self.dtype).removeprefix("torch.")
+        return Document(
+            kind=kind, about={"rule": self.rule.name, "dtype": dtype, **about}, arrays=arrays
+        )
 
     def _require_patterns(self) -> None:
         """Raise EmptyMemoryError if nothing is stored."""

@@ -1,21 +1,15 @@
 """MaskBank: SupSup's own store, every mask kept explicitly at one bit an entry.
 
-File layout, both datasets at the root: `meta` (uint8, canonical JSON: format, version, layers) and
-`masks` (uint8, (k, ⌈w/8⌉), packed), and `sha256` (uint8, of the bytes of the two in this order).
+A file of it is a document of `hopmask.storage`, of kind "bank": about `layers`, [[name, [side ...]]
+...], with one array `masks` (uint8, (k, ⌈w/8⌉), packed).
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from operator import index
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,18 +20,13 @@ from hopmask import (
     EmptyMemoryError,
     Layout,
     MaskError,
-    NotAHopmaskStoreError,
     NumericalError,
-    SchemaTooNewError,
-    StoreFileError,
-    StoreNotFoundError,
     UnknownTaskError,
+    storage,
 )
 from supsup_bridge.packed import combine, pack, products, unpack
 
-FORMAT = "supsup_bridge.bank"
-VERSION = 1
-_DATASETS = ("meta", "masks")
+KIND = "bank"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,56 +252,54 @@ class MaskBank:
             total += entry * int(counts.sum()) + 4 * self.count * (prod(shape[1:]) + 1)
         return total
 
-    def save(self, path: str | Path) -> None:
-        """Write the bank to an HDF5 file, whole or not at all: a failure leaves the old file.
+    def save(self, path: str | Path) -> storage.Stamp:
+        """Commit the bank to an HDF5 file, durably; a file that stood there becomes NAME.prev.
+
+        Returns:
+            The file's generation and SHA-256.
 
         Raises:
-            StoreFileError: the file cannot be written.
+            CommitFailedError, StoreLockedError: the file cannot be written now; it is as it was.
+            StoreFileError: the path names no file.
         """
-        path = Path(path)
-        if not path.name:
-            raise StoreFileError(f"{str(path)!r} names no file to write to")
         layers = [[name, list(shape)] for name, shape in self.shapes.items()]
-        meta = {"format": FORMAT, "version": VERSION, "layers": layers}
-        text = json.dumps(meta, sort_keys=True, separators=(",", ":")).encode()
-        draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with h5py.File(draft, "w", libver="earliest") as file:
-                file["meta"] = np.frombuffer(text, np.uint8)
-                file["masks"] = self._rows.cpu().numpy()
-                file["sha256"] = _digest(np.frombuffer(text, np.uint8), file["masks"][()])
-            draft.replace(path)
-        except OSError as error:
-            raise StoreFileError(
-                f"cannot write {path}: {error}. A file that stood there before is intact"
-            ) from error
-        finally:
-            with suppress(OSError):  # the folder itself may be what is missing
-                draft.unlink()
+        masks = {"masks": self._rows.cpu().numpy()}
+        document = storage.Document(kind=KIND, about={"layers": layers}, arrays=masks)
+        return storage.write(path, document)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> "MaskBank":
-        """Read a bank that `save` wrote, bit for bit.
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        expect_sha256: str | None = None,
+    ) -> "MaskBank":
+        """Read a bank that `save` wrote, bit for bit; `expect_sha256` is as in `hopmask.load`.
 
         Raises:
             StoreNotFoundError: there is no such file.
             NotAHopmaskStoreError: it is something else.
             SchemaTooNewError: a newer version wrote it.
-            CorruptStoreError: it is truncated or altered.
+            CorruptStoreError, UnsafeStoreError: it is truncated, altered, or none that was written.
         """
-        path = Path(path)
-        meta, rows = _read(path)
+        document = storage.read(path, kinds=(KIND,), sha256=expect_sha256)
         try:
-            bank = cls({name: tuple(shape) for name, shape in meta["layers"]}, device=device)
+            layers = document.about["layers"]
+            bank = cls({name: tuple(shape) for name, shape in layers}, device=device)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise CorruptStoreError(f"{path}: its layers cannot be read ({error})") from error
         width = bank._layout.size
+        rows = document.arrays.get("masks", np.zeros(0))
         fits = rows.ndim == 2 and rows.shape[1] == -(-width // 8) and rows.dtype == np.uint8
-        if not fits or (width % 8 and (rows[:, -1] >> width % 8).any()):
+        if set(document.arrays) != {"masks"} or not fits:
             raise CorruptStoreError(
-                f"{path}: masks {rows.dtype}{rows.shape} are not rows of {width} bits"
+                f"{path}: {sorted(document.arrays)}, {rows.dtype}{rows.shape}, are not masks in "
+                f"rows of {width} bits"
             )
-        bank._reserve = torch.from_numpy(rows).to(device)
+        if width % 8 and (rows[:, -1] >> width % 8).any():
+            raise CorruptStoreError(f"{path}: masks have bits beyond their {width}")
+        bank._reserve = torch.tensor(rows, device=device)
         bank.count = len(rows)
         ones = torch.ones(1, len(rows), device=device)
         bank._counts = combine(bank._reserve, ones, width)[0].int()
@@ -343,56 +330,3 @@ class MaskBank:
     def _require_masks(self) -> None:
         if self.count == 0:
             raise EmptyMemoryError("the bank is empty: store masks before recalling them")
-
-
-def _read(path: Path) -> tuple[dict[str, Any], np.ndarray]:
-    """Description and packed masks of a file, checked against its SHA-256."""
-    if not path.exists():
-        raise StoreNotFoundError(f"there is no file {path}")
-    try:
-        with path.open("rb") as plain:
-            magic = plain.read(8)
-        if magic != b"\x89HDF\r\n\x1a\n":
-            raise NotAHopmaskStoreError(f"{path} is not an HDF5 file: save it with bank.save()")
-        with h5py.File(path, "r") as file:
-            meta = _meta(path, file)
-            if set(file) != {*_DATASETS, "sha256"}:
-                raise CorruptStoreError(f"{path} holds {sorted(file)}, not {sorted(_DATASETS)}")
-            text, rows = np.asarray(file["meta"]), np.asarray(file["masks"])
-            if not np.array_equal(np.asarray(file["sha256"]), _digest(text, rows)):
-                raise CorruptStoreError(
-                    f"{path} was altered: its SHA-256 does not match. Nothing was loaded: restore "
-                    "a copy"
-                )
-    except StoreFileError:
-        raise
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
-        raise CorruptStoreError(
-            f"{path} is truncated or altered ({error}). Nothing was loaded: restore a copy"
-        ) from error
-    return meta, rows
-
-
-def _meta(path: Path, file: h5py.File) -> dict[str, Any]:
-    try:
-        meta = json.loads(np.asarray(file["meta"], np.uint8).tobytes())
-        ours = meta["format"] == FORMAT
-    except (KeyError, ValueError, TypeError):
-        ours = False
-    if not ours:
-        raise NotAHopmaskStoreError(f"{path} is an HDF5 file, but not a bank of masks")
-    if type(meta.get("version")) is not int or meta["version"] < 1:
-        raise CorruptStoreError(f"{path}: version {meta.get('version')!r} does not exist")
-    if meta["version"] > VERSION:
-        raise SchemaTooNewError(
-            f"{path} has version {meta['version']}, this supsup_bridge reads up to {VERSION}: "
-            "install a newer one"
-        )
-    return dict(meta)
-
-
-def _digest(*arrays: np.ndarray) -> np.ndarray:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(array.tobytes())
-    return np.frombuffer(digest.digest(), np.uint8)

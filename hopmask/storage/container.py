@@ -1,0 +1,184 @@
+"""The container of a file: a header of 512 bytes, then a payload, both under SHA-256.
+
+Bytes of the header, little-endian; those not named are zero:
+
+    0    16   magic, b"\\x89HOPMASK\\r\\n\\x1a\\n" and zeros
+    16   4    version of the container, 1
+    20   4    size of the header, 512
+    24   8    generation, 1 for the first commit of a file
+    32   8    length of the payload
+    40   32   SHA-256 of the payload
+    72   32   SHA-256 of the header, with these 32 bytes zero
+    104  16   the store: one and the same in all generations of a file
+    120  32   SHA-256 of the payload of the generation before; zeros for none
+
+HDF5 takes such a header for a user block, so that the file opens in any HDF5 tool.
+"""
+
+import hashlib
+import os
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from hopmask.errors import (
+    CorruptStoreError,
+    NotAHopmaskStoreError,
+    SchemaTooNewError,
+    StoreFileError,
+    StoreNotFoundError,
+    StoreTooLargeError,
+    TruncatedStoreError,
+)
+from hopmask.storage import legacy
+
+HEADER = 512
+LARGEST = 8 << 30  # bytes of a file
+MAGIC = b"\x89HOPMASK\r\n\x1a\n".ljust(16, b"\0")
+_VERSION = 1
+_FIELDS = struct.Struct("<16sIIQQ32s32s16s32s")
+_OWN = slice(72, 104)  # the header's own SHA-256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a header says.
+
+    Attributes:
+        generation: 1 for the first commit.
+        length: bytes of the payload.
+        digest: SHA-256 of the payload.
+        store: 16 bytes that all generations of a file have in common.
+        parent: SHA-256 of the payload of the generation before; zeros for none.
+    """
+
+    generation: int
+    length: int
+    digest: bytes
+    store: bytes
+    parent: bytes = bytes(32)
+
+    def packed(self) -> bytes:
+        """The 512 bytes."""
+        numbers = (MAGIC, _VERSION, HEADER, self.generation, self.length)
+        names = (self.digest, bytes(32), self.store, self.parent)
+        block = bytearray(_FIELDS.pack(*numbers, *names).ljust(HEADER, b"\0"))
+        block[_OWN] = hashlib.sha256(block).digest()
+        return bytes(block)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """Bytes of a file, read once. `header` is None for one from before the container: all bytes."""
+
+    header: Header | None
+    payload: memoryview
+
+
+def read_header(path: Path) -> Header | None:
+    """The header of a file, checked against the file's size; None where it is no container.
+
+    Raises:
+        StoreFileError: the file cannot be read, or its header is not whole.
+    """
+    with _Opened(path) as file:
+        return _header(path, file.read(HEADER), file.size)
+
+
+def read_content(path: Path) -> Content:
+    """Header and payload of a file, both verified; of one of an older schema, all its bytes.
+
+    Raises:
+        StoreNotFoundError, NotAHopmaskStoreError: there is no such file, or it is no plain one.
+        StoreTooLargeError: more bytes than any memory needs.
+        TruncatedStoreError, CorruptStoreError, SchemaTooNewError: as they say; nothing was parsed.
+    """
+    with _Opened(path) as file:
+        if file.size > LARGEST:
+            raise StoreTooLargeError(
+                f"{path} has {file.size} bytes, more than the {LARGEST} that hopmask reads"
+            )
+        block = file.read(HEADER)
+        header = _header(path, block, file.size)
+        if header is None and not legacy.begins(memoryview(block)):
+            raise NotAHopmaskStoreError(
+                f"{path} is no file of hopmask's: it does not begin as one. Save memories with "
+                "memory.save()"
+            )
+        payload = file.read(file.size - len(block))
+        if len(block) + len(payload) != file.size:
+            raise TruncatedStoreError(_cut(path, len(block) + len(payload), file.size))
+    if header is None:
+        return Content(header=None, payload=memoryview(block + payload))
+    if hashlib.sha256(payload).digest() != header.digest:
+        raise CorruptStoreError(
+            f"{path}: payload SHA-256 does not match its header (generation {header.generation})"
+        )
+    return Content(header=header, payload=memoryview(payload))
+
+
+class _Opened:
+    """A plain file, open for reading; nothing else is opened, and nothing can block."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError as error:
+            raise StoreNotFoundError(f"there is no file {path}") from error
+        except (OSError, ValueError) as error:  # ValueError: NUL in the name
+            raise StoreFileError(f"{path} cannot be opened: {error}") from error
+        self.path = path
+        about = os.fstat(self._handle)
+        self.size = about.st_size
+        if not stat.S_ISREG(about.st_mode):
+            os.close(self._handle)
+            raise NotAHopmaskStoreError(f"{path} is no file but a folder or a device")
+
+    def read(self, count: int) -> bytearray:
+        """So many bytes, or fewer at the end of the file."""
+        found = bytearray(count)
+        view, done = memoryview(found), 0
+        try:
+            while done < count and (step := os.readv(self._handle, [view[done:]])):
+                done += step
+        except OSError as error:
+            raise StoreFileError(f"{self.path} cannot be read: {error}") from error
+        return found if done == count else found[:done]
+
+    def __enter__(self) -> "_Opened":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._handle)
+
+
+def _header(path: Path, block: bytearray, size: int) -> Header | None:
+    if block[: len(MAGIC)] != MAGIC:
+        if block and MAGIC.startswith(bytes(block)):
+            raise TruncatedStoreError(_cut(path, size, HEADER))
+        return None
+    if len(block) < HEADER:
+        raise TruncatedStoreError(_cut(path, size, HEADER))
+    blank = bytearray(block)
+    blank[_OWN] = bytes(32)
+    if hashlib.sha256(blank).digest() != block[_OWN]:
+        raise CorruptStoreError(f"{path}: its header does not match the header's own SHA-256")
+    _, version, header, generation, length, digest, _, store, parent = _FIELDS.unpack_from(block)
+    if version > _VERSION:
+        raise SchemaTooNewError(
+            f"{path} is a container of version {version}, this hopmask reads up to {_VERSION}: "
+            "install a newer one"
+        )
+    known = Header(generation=generation, length=length, digest=digest, store=store, parent=parent)
+    if generation < 1 or header != HEADER or known.packed() != block:
+        raise CorruptStoreError(f"{path}: no hopmask writes such a header")
+    if size < HEADER + length:
+        raise TruncatedStoreError(_cut(path, size, HEADER + length))
+    if size > HEADER + length:
+        raise CorruptStoreError(f"{path} has {size - HEADER - length} bytes behind its end")
+    return known
+
+
+def _cut(path: Path, size: int, whole: int) -> str:
+    return f"{path} is cut short: {size} of {whole} bytes"
