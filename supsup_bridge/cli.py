@@ -2,9 +2,12 @@
 
 import argparse
 import os
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from rich.progress import (
 )
 
 from hopmask import ConfigError, HopmaskError
-from supsup_bridge import report
+from supsup_bridge import checkpoint, report
 from supsup_bridge.experiment import Experiment
 from supsup_bridge.inference import INFERENCES
 from supsup_bridge.recall import RECALLS
@@ -43,35 +46,101 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    given = {name: value for name, value in vars(options).items() if name not in ("data", "out")}
-    settings = RunSettings(**given)
-    experiment = Experiment(settings, data=options.data)
-    out = _writable(options.out or Path("runs") / f"{settings.benchmark}-{_now()}")
-    try:
-        with _Bars(console, experiment, out) as bars:
-            experiment.run(bars)
-    except (KeyboardInterrupt, HopmaskError) as stop:
-        _keep(experiment, out, partial=True)
-        why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
-        errors.print(
-            f"{why}. After {len(experiment.names())} of {settings.tasks} tasks: what was done is "
-            f"in {out}/result.partial.json and memory.partial.h5",
-            style="yellow",
-            markup=False,
-        )
-        return 130 if isinstance(stop, KeyboardInterrupt) else 1
-    result = _keep(experiment, out, partial=False)
-    written = ["result.json", "memory.h5", "accuracy.png"]
-    if settings.memory == "hopfield":
-        title = f"{settings.benchmark}, seed {settings.seed}: what each recall did, step by step"
-        records = list(experiment.record())
-        names, masks = experiment.names(), experiment.mask_names()
-        report.recall_plot(records, names, masks, title).savefig(out / "recall.png")
-        written.append("recall.png")
-    report.accuracy_plot(result).savefig(out / "accuracy.png")
+    saved = None
+    if options.resume is not None:
+        _refuse_others(options)
+        saved, out = checkpoint.read(options.resume), options.resume
+        experiment = Experiment(saved.settings, data=options.data)
+        if saved.state is not None and saved.memory is not None:
+            experiment.restore(saved.state, saved.memory)
+        if saved.versions != checkpoint.versions():
+            errors.print(
+                f"note: the run began with {saved.versions} and goes on with "
+                f"{checkpoint.versions()}: its figures may differ from those without a break",
+                style="yellow",
+                markup=False,
+            )
+    else:
+        known = {field.name for field in fields(RunSettings)}
+        settings = RunSettings(**{n: v for n, v in vars(options).items() if n in known})
+        experiment = Experiment(settings, data=options.data)
+        out = _writable(options.out or Path("runs") / f"{settings.benchmark}-{_now()}")
+        if checkpoint.exists(out):
+            raise ConfigError(
+                f"{out} holds a run that was interrupted: go on with supsup run --resume {out}, or "
+                "choose another folder with --out"
+            )
+    return _learn(experiment, out, console, errors)
+
+
+def _learn(experiment: Experiment, out: Path, console: Console, errors: Console) -> int:
+    """Learn what is left, score it, and write the results."""
+    settings, checkpoints = experiment.settings, checkpoint.Checkpoints(out, experiment)
+    with checkpoints.locked():
+        checkpoints.begin()
+        try:
+            with _Bars(console, experiment, out) as bars, _stopping(checkpoints):
+                experiment.run(bars, pause=checkpoints)
+        except (KeyboardInterrupt, HopmaskError) as stop:
+            _keep(experiment, out, partial=True)
+            why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
+            further = f" Go on with: supsup run --resume {out}" if checkpoint.exists(out) else ""
+            errors.print(
+                f"{why}. After {len(experiment.names())} of {settings.tasks} tasks: what was done "
+                f"is in {out}/result.partial.json and memory.partial.h5.{further}",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )
+            return 130 if isinstance(stop, KeyboardInterrupt) else 1
+        result = _keep(experiment, out, partial=False)
+        written = ["result.json", "memory.h5", "accuracy.png"]
+        if settings.memory == "hopfield":
+            title = (
+                f"{settings.benchmark}, seed {settings.seed}: what each recall did, step by step"
+            )
+            records = list(experiment.record())
+            names, masks = experiment.names(), experiment.mask_names()
+            report.recall_plot(records, names, masks, title).savefig(out / "recall.png")
+            written.append("recall.png")
+        report.accuracy_plot(result).savefig(out / "accuracy.png")
+        checkpoints.remove()
     console.print(report.summary_table(result, experiment.names()))
     console.print(f"{out}/{', '.join(written)}", markup=False)
     return 0
+
+
+def _refuse_others(options: argparse.Namespace) -> None:
+    """With --resume the settings are those of the run that goes on."""
+    usual = _parser().parse_args(["run", "--resume", str(options.resume)])
+    free = ("data", "resume", "run")
+    given = [n for n, v in vars(options).items() if n not in free and v != getattr(usual, n)]
+    if given:
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise ConfigError(
+            f"--resume goes on with the run's own settings: leave out {names} (--data may be given)"
+        )
+
+
+@contextmanager
+def _stopping(checkpoints: checkpoint.Checkpoints) -> Iterator[None]:
+    """Let a first Ctrl-C or SIGTERM stop the run at its next step, and a second one at once."""
+    before = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}
+
+    def asked(sign: int, _: object) -> None:
+        checkpoints.stop = True
+        signal.signal(sign, before[signal.Signals(sign)])
+
+    try:
+        for sign in before:
+            signal.signal(sign, asked)
+    except ValueError:  # not in the main thread, where no signal arrives
+        before = {}
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
 
 
 def _keep(experiment: Experiment, out: Path, *, partial: bool) -> dict[str, Any]:
@@ -79,12 +148,21 @@ def _keep(experiment: Experiment, out: Path, *, partial: bool) -> dict[str, Any]
     result = experiment.result()
     mark = ".partial" if partial else ""
     experiment.close()
-    experiment.memory.save(out / f"memory{mark}.h5")
+    memory = out / f"memory{mark}.h5"
+    if not partial:  # the file of a finished run tells nothing of breaks in it
+        _discard(memory)
+    experiment.memory.save(memory)
     report.write_json(result, out / f"result{mark}.json")
     if not partial:
-        for name in ("result.partial.json", "memory.partial.h5"):
-            (out / name).unlink(missing_ok=True)
+        (out / "result.partial.json").unlink(missing_ok=True)
+        _discard(out / "memory.partial.h5")
     return result
+
+
+def _discard(memory: Path) -> None:
+    """Delete a memory's file and what stands beside it."""
+    for mark in ("", ".prev", ".lock"):
+        memory.with_name(memory.name + mark).unlink(missing_ok=True)
 
 
 class _Bars:
@@ -103,7 +181,9 @@ class _Bars:
             TimeRemainingColumn(),
             console=console,
         )
-        self.all = self.progress.add_task("tasks", total=experiment.settings.tasks)
+        self.all = self.progress.add_task(
+            "tasks", total=experiment.settings.tasks, completed=experiment.ledger.count
+        )
         self.steps = self.progress.add_task("training", total=None)
 
     def __enter__(self) -> "_Bars":
@@ -183,6 +263,12 @@ def _add_options(run: argparse.ArgumentParser) -> None:
     add("--budget", type=int, help="NNs: masks at most (default: no limit)")
     add("--evaluate-every", type=int, help="score all tasks whenever so many more were learned")
     add("--data", type=Path, help="folder of the data set's files (default: $HOPMASK_DATA)")
+    add(
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="go on with the run in DIR where it stopped, with its own settings",
+    )
     add("--out", type=Path, help="where results go (default: runs/BENCHMARK-TIME)")
     add("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     add("--quick", action="store_true", help="20 training steps a task: a look, not a result")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +37,9 @@ from supsup_bridge.streams import stream, stream_seed
 from supsup_bridge.task import Task
 from supsup_bridge.tasks import task_stream
 from supsup_bridge.timing import Stopwatch
-from supsup_bridge.training import batches_of, check_labels, train_mask
+from supsup_bridge.training import Batches, Lesson, check_labels
 
-_Progress = Callable[[int, int, float], None]  # step, steps, loss
+_Progress = Callable[[int, float], None]  # step, loss
 _CHECKED = 5  # tasks whose recall part is looked at before a run; the rest when they are scored
 
 
@@ -101,7 +100,7 @@ class Experiment:
         self.learned = learned
         self.preset: Preset = resolved(settings)
         self.settings = settings
-        self.device = _device(settings.device)
+        self.device = device_named(settings.device)
         self.samples = self.preset.infer_samples
         self.stream: Sequence[Task] = (
             tasks
@@ -142,15 +141,25 @@ class Experiment:
         self.watch = _watch()
         self.free = self._learner() if settings.scenario == "NNs" else None
         self.ledger = Ledger(tasks=_tasks(settings))
+        self._lesson: Lesson | None = None  # where tasks are told: the one being learned
+        self._batches: Batches | None = None  # where not: of the task at hand
+        self._used: list[int] = []  # and how many of them went to each mask
+        self._scoring: tuple[int, Scores] | None = None  # an evaluation after so many tasks
+        self._taken_up: dict[str, Any] = {}  # what a checkpoint holds of the task at hand
 
-    def run(self, observer: Observer) -> None:
-        """Learn and score every task; what was done before an interruption stays readable.
+    def run(self, observer: Observer, *, pause: Callable[[], None] = lambda: None) -> None:
+        """Learn and score every task that is left; what was done stays readable throughout.
+
+        Args:
+            observer: told what the run does.
+            pause: called wherever the run's `state` is one to go on from: after each training step,
+                each task that was learned, and each that was scored.
 
         Raises:
             StreamEndedError: there are fewer tasks than the settings say; those are learned.
         """
         total = _tasks(self.settings)
-        for number in range(total):
+        while (number := len(self.ledger.matrix)) < total:
             try:
                 task = self.stream[number]
             except IndexError:
@@ -160,30 +169,46 @@ class Experiment:
                     f"the task stream ended after {number} of {total} tasks: set tasks to "
                     f"{number}, or give a longer stream. What was learned stays readable"
                 ) from None
-            images, labels = task.train_images.to(self.device), task.train_labels.to(self.device)
-            check_labels(images, labels, self.network.outputs)
-            told = partial(observer.training, task, number)
-            if self.free is None:
-                self._learn(number, images, labels, told)
-            else:
-                last = number + 1 == total
-                self._learn_untold(self.free, number, images, labels, told, last=last)
-            del images, labels
+            if self.ledger.count == number:
+                self._learn_task(task, number, observer, pause)
+                pause()
             if self.settings.is_due(number + 1):
-                self.evaluate(observer)
+                self.evaluate(observer, pause=pause)
             else:
                 self._score_newest(observer)
             observer.learned(task, number)
+            pause()
 
-    def _learn(self, number: int, images: Tensor, labels: Tensor, progress: _Progress) -> None:
+    def _learn_task(
+        self, task: Task, number: int, observer: Observer, pause: Callable[[], None]
+    ) -> None:
+        images, labels = task.train_images.to(self.device), task.train_labels.to(self.device)
+        check_labels(images, labels, self.network.outputs)
+        steps = self.preset.training.steps(len(images))
+
+        def told(step: int, loss: float) -> None:
+            observer.training(task, number, step, steps, loss)
+
+        if self.free is None:
+            self._learn(number, images, labels, told, pause)
+        else:
+            self._learn_untold(self.free, number, images, labels, told, pause)
+
+    def _learn(
+        self,
+        number: int,
+        images: Tensor,
+        labels: Tensor,
+        progress: _Progress,
+        pause: Callable[[], None],
+    ) -> None:
         seed, training = self.settings.seed, self.preset.training
-        steps = training.steps(len(images))
         transfer = self.preset.mask_init == "mean" and self.memory.count > 0
         with self.watch("train"):
             if self.learned is not None:
                 masks = self._learned_before(self.learned, number)
             else:
-                masks = train_mask(
+                self._lesson = Lesson(
                     self.network,
                     images,
                     labels,
@@ -191,14 +216,17 @@ class Experiment:
                     scores=self._starts(number),
                     batches=stream(seed, "batches", number),
                     mean=self.memory.mean if transfer else None,
-                    progress=lambda step, loss: progress(step, steps, loss),
                 )
+                if (begun := self._taken_up.pop("lesson", None)) is not None:
+                    self._lesson.restore(begun)
+                masks = self._lesson.run(progress, pause=pause)
         with self.watch("store"):
             hopfield = isinstance(self.memory, MaskMemory)
             addressed = hopfield and self.preset.features > 0
             self.memory.store(masks, signature=self._described(images) if addressed else None)
+        self._lesson = None
         self.ledger.digests.append(mask_digest(masks))
-        self.ledger.learned([0] * number + [steps])
+        self.ledger.learned([0] * number + [training.steps(len(images))])
 
     def _learned_before(self, store: MaskStore, number: int) -> Masks:
         stored = store.recall(task=number)
@@ -216,32 +244,35 @@ class Experiment:
         images: Tensor,
         labels: Tensor,
         progress: _Progress,
-        *,
-        last: bool,
+        pause: Callable[[], None],
     ) -> None:
         """NNs: pass a task's batches to a learner that is not told where one task ends."""
-        training = self.preset.training
-        steps = training.steps(len(images))
         generator = stream(self.settings.seed, "batches", number)
-        used: list[int] = []
+        self._batches, self._used = Batches(len(images), self.preset.training, generator), []
+        if (begun := self._taken_up.pop("untold", None)) is not None:
+            self._batches.restore(begun["batches"])
+            self._used = begun["used"]
+        used = self._used
         with self.watch("train"):
             try:
-                for step, chosen in enumerate(batches_of(len(images), training, generator)):
+                for chosen in self._batches:
                     where = chosen.to(self.device)
                     mask, loss = learner.learn(images[where], labels[where])
                     used += [0] * (mask + 1 - len(used))
                     used[mask] += 1
-                    progress(step + 1, steps, loss)
+                    progress(self._batches.done, loss)
+                    pause()
             except KeyboardInterrupt:
                 learner.commit()
                 raise
         with self.watch("store"):
             learner.commit()
-            if last:
+            if number + 1 == _tasks(self.settings):
                 self.close()
         open_from = 0 if isinstance(self.memory, MaskBank) else self.hopfield.count
         for mask in range(open_from, self.memory.count):
             self._note(mask, self.memory.recall(task=mask).masks)
+        self._batches = None
         self.ledger.learned(used)
 
     def _note(self, mask: int, masks: Masks) -> None:
@@ -253,11 +284,20 @@ class Experiment:
         chosen = torch.linspace(0, len(images) - 1, min(len(images), DESCRIBED)).long()
         return self.signature(images[chosen.to(images.device)])
 
-    def evaluate(self, observer: Observer) -> None:
-        """Score every task learned so far: one more whole row of the accuracy matrix."""
-        scores = Scores(row=[None] * self.ledger.tasks)
-        for number in range(self.ledger.count):
-            self._score(number, scores, observer)
+    def evaluate(self, observer: Observer, *, pause: Callable[[], None] = lambda: None) -> None:
+        """Score every task learned so far: one more whole row of the accuracy matrix.
+
+        An evaluation that was interrupted is gone on with, unless more was learned since.
+        """
+        count = self.ledger.count
+        if self._scoring is None or self._scoring[0] != count:
+            self._scoring = (count, Scores(row=[None] * self.ledger.tasks))
+        _, scores = self._scoring
+        for number in range(count):
+            if scores.row[number] is None:
+                self._score(number, scores, observer)
+                pause()
+        self._scoring = None
         self.ledger.scored(scores, whole=True)
 
     def change_inference(self, settings: RunSettings) -> None:
@@ -282,6 +322,7 @@ class Experiment:
         self.objective = _objective(settings, preset, self.labels)
         self.settings, self.preset, self.samples = settings, preset, preset.infer_samples
         self.ledger.start_anew()
+        self._scoring = None
         self.watch = _watch()
 
     def _score_newest(self, observer: Observer) -> None:
@@ -301,7 +342,8 @@ class Experiment:
             device=self.device,
             watch=self.watch,
         )
-        scores.row[number] = accuracy = scorer.score(
+        found = Scores(row=[])
+        accuracy = scorer.score(
             task,
             told=told,
             accepted=accepted,
@@ -309,8 +351,9 @@ class Experiment:
             inference=self._inference(after, number),
             samples=self.samples,
             generator=stream(self.settings.seed, "evaluation", after, number),
-            scores=scores,
+            scores=found,
         )
+        scores.add(number, accuracy, found)
         observer.evaluated(task, number, after, accuracy)
 
     def _accepted(self, number: int) -> set[int]:
@@ -333,16 +376,64 @@ class Experiment:
             self.memory.close()
 
     @property
+    def kept(self) -> MaskMemory | MaskBank:
+        """What holds the masks, but for one that is still open; its file is the run's."""
+        return self.memory.memory if isinstance(self.memory, OpenMemory) else self.memory
+
+    @property
+    def memory_state(self) -> object:
+        """Something that differs whenever `kept` holds something else."""
+        learner = self.free if isinstance(self.memory, MaskBank) else None
+        return self.kept.count, learner and learner.seen
+
+    def state(self) -> dict[str, Any]:
+        """All that the run depends on from here on, but for `kept` and what the settings say."""
+        untold = None
+        if self._batches is not None:
+            untold = {"batches": self._batches.state(), "used": self._used}
+        return {
+            "ledger": self.ledger.state(),
+            "seconds": self.watch.seconds(),
+            "scoring": asdict(self._scoring[1]) if self._scoring else None,
+            "lesson": self._lesson.state() if self._lesson else None,
+            "untold": untold,
+            "learner": self.free.state() if self.free else None,
+            "open": self.memory.state() if isinstance(self.memory, OpenMemory) else None,
+        }
+
+    def restore(self, state: dict[str, Any], memory: MaskMemory | MaskBank) -> None:
+        """Take up a run of the same settings where its `state` was taken, and go on with `run`.
+
+        On the CPU of one machine, what comes out is the same to the bit as without a break.
+
+        Args:
+            state: of the other run.
+            memory: what it had `kept`, on this run's device.
+        """
+        if isinstance(self.memory, OpenMemory):
+            assert isinstance(memory, MaskMemory)  # a bank has no open memory
+            self.memory.restore(memory, state["open"])
+        else:
+            self.memory = memory
+        if self.free is not None:
+            self.free = self._learner()
+            self.free.restore(state["learner"], device=self.device)
+        self.ledger.restore(state["ledger"])
+        self.watch.restore(state["seconds"])
+        if state["scoring"] is not None:
+            self._scoring = (self.ledger.count, Scores(**state["scoring"]))
+        self._taken_up = {name: state[name] for name in ("lesson", "untold")}
+
+    @property
     def hopfield(self) -> MaskMemory:
         """The Hopfield memory, also where an open mask stands beside it.
 
         Raises:
             ConfigError: the run keeps its masks in a bank.
         """
-        memory = self.memory.memory if isinstance(self.memory, OpenMemory) else self.memory
-        if not isinstance(memory, MaskMemory):
+        if isinstance(self.kept, MaskBank):
             raise ConfigError("a bank is no Hopfield memory: run with --memory hopfield")
-        return memory
+        return self.kept
 
     def _memory(self) -> MaskMemory | MaskBank | OpenMemory:
         if self.settings.memory == "bank":
@@ -475,7 +566,8 @@ def _tasks(settings: RunSettings) -> int:
     return settings.tasks
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The device of a run's settings; "auto" is CUDA where there is one."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device 'cuda' is not available here: use --device cpu or auto")
     if name == "auto":

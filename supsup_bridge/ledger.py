@@ -1,6 +1,6 @@
 """What a run has measured so far: accuracies, digests, and which mask served which task."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -74,6 +74,14 @@ class Ledger:
         self.matrix = [[None] * self.tasks for _ in self.used[:-1]]
         self.curve = []
         self.scores = Scores(row=[])
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as numbers, names and lists."""
+        return asdict(self)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the `state` of a ledger of the same run."""
+        vars(self).update(state | {"scores": Scores(**state["scores"])})
 
     def figures(self) -> dict[str, Any]:
         """The accuracies of `result.json`; those of the last evaluation of all tasks."""

@@ -1,9 +1,9 @@
 """NNs: a learner that is not told which task it sees, and decides by itself when a mask is new."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from hopmask import ConfigError
 from supsup_bridge.bank import MaskBank
 from supsup_bridge.inference import slopes
-from supsup_bridge.networks import FixedNetwork
+from supsup_bridge.networks import FixedNetwork, Masks
 from supsup_bridge.objectives import Objective
 from supsup_bridge.store import GrowingStore
 from supsup_bridge.training import MaskTrainer, TrainingSettings
@@ -53,6 +53,14 @@ class Novelty(Protocol):
 
     def judge(self, images: Tensor) -> Verdict:
         """Judge images (n, ...), all of one task."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What earlier judgements left."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from the `state` of another test over the same store."""
         ...
 
 
@@ -123,6 +131,13 @@ class NoveltyTest:
         new = self.epsilon * strength < 1 and not blind
         return Verdict(mask=mask, strength=strength, new=new, blind=blind)
 
+    def state(self) -> dict[str, Any]:
+        """Nothing: every judgement stands for itself."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing to go on from."""
+
 
 @dataclass(kw_only=True)
 class LearnerLog:
@@ -162,6 +177,9 @@ class FreeLearner:
         noise: number of a mask -> generator of the noise in its training.
         trained: told the images of each batch that trained the newest mask.
 
+    Attributes:
+        seen: batches so far.
+
     Raises:
         ConfigError: ask_every or a budget below 1.
 
@@ -192,7 +210,7 @@ class FreeLearner:
         self._trainer: MaskTrainer | None = None  # of the newest mask, while it is trained
         self._training = -1  # its number
         self._serving = -1  # number of the mask in use
-        self._seen = 0  # batches
+        self.seen = 0
 
     def learn(self, images: Tensor, labels: Tensor) -> tuple[int, float]:
         """Learn from one batch.
@@ -203,9 +221,9 @@ class FreeLearner:
         Raises:
             NumericalError: the loss is not finite.
         """
-        if self._seen % self.ask_every == 0:
+        if self.seen % self.ask_every == 0:
             self._ask(images)
-        self._seen += 1
+        self.seen += 1
         if self._trainer is None or self._serving != self._training:
             self.log.unlearned += 1
             return self._serving, float("nan")
@@ -217,6 +235,27 @@ class FreeLearner:
         """Bring the store up to date with the mask in training."""
         if self._trainer is not None:
             self.test.store.replace(self._training, self._trainer.masks())
+
+    def state(self) -> dict[str, Any]:
+        """All that the next batch depends on, but for the store."""
+        return {
+            "log": asdict(self.log),
+            "seen": self.seen,
+            "serving": self._serving,
+            "training": self._training,
+            "trainer": self._trainer.state() if self._trainer else None,
+            "test": self.test.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any], *, device: torch.device) -> None:
+        """Go on from the `state` of a learner that was made alike, over the store it had."""
+        self.log = LearnerLog(**state["log"])
+        self.seen, self._serving = state["seen"], state["serving"]
+        self._training = state["training"]
+        self.test.restore(state["test"])
+        if state["trainer"] is not None:
+            self._trainer = self._new_trainer(self._training, device)
+            self._trainer.restore(state["trainer"])
 
     def _ask(self, images: Tensor) -> None:
         store = self.test.store
@@ -238,7 +277,7 @@ class FreeLearner:
                 logging.WARNING if self.log.refused == 1 else logging.INFO,
                 "a new task after %d batches, but the budget of %d masks is spent: it is served by "
                 "mask %d and not learned (raise the budget to learn it)",
-                self._seen,
+                self.seen,
                 self.budget,
                 verdict.mask,
             )
@@ -258,13 +297,19 @@ class FreeLearner:
     def _allocate(self, device: torch.device) -> None:
         store = self.test.store
         number = store.count
-        self._trainer = MaskTrainer(
-            self.test.network,
-            self.training,
-            scores=self._scores(number),
-            noise=self._noise(number),
-            mean=store.mean if self.transfer and number else None,
-            device=device,
-        )
+        mean = store.mean if self.transfer and number else None
+        self._trainer = self._new_trainer(number, device, mean)
         self._training = self._serving = store.store(self._trainer.masks())
         self.log.allocated += 1
+
+    def _new_trainer(
+        self, mask: int, device: torch.device, mean: Masks | None = None
+    ) -> MaskTrainer:
+        return MaskTrainer(
+            self.test.network,
+            self.training,
+            scores=self._scores(mask),
+            noise=self._noise(mask),
+            mean=mean,
+            device=device,
+        )

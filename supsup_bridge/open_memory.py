@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hopmask import ConfigError, EmptyMemoryError, MaskMemory, NotForgettableError
+from hopmask import ConfigError, EmptyMemoryError, MaskMemory, NotForgettableError, storage
 from hopmask.layout import Layout
 from supsup_bridge.networks import Masks
 from supsup_bridge.signatures import DESCRIBED, Signature
@@ -180,7 +181,7 @@ class OpenMemory:
             return Opened(masks={name: mask.clone() for name, mask in self.open.items()})
         return self.memory.recall(task=task)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path) -> storage.Stamp:
         """Write the memory to an HDF5 file, which `hopmask.load` reads.
 
         Raises:
@@ -192,7 +193,16 @@ class OpenMemory:
                 f"mask {self.memory.count} is open and would be missing in the file: end its "
                 "learning with close() first"
             )
-        self.memory.save(path)
+        return self.memory.save(path)
+
+    def state(self) -> dict[str, Any]:
+        """What stands beside the memory: the open mask and the images of its task."""
+        return {"open": self.open, "images": self.images if self._images else None}
+
+    def restore(self, memory: MaskMemory, state: Mapping[str, Any]) -> None:
+        """Go on with a memory that was saved and the `state` that stood beside it."""
+        self.memory, self.open = memory, state["open"]
+        self._images = [] if state["images"] is None else [state["images"]]
 
     def _checked(self, masks: Mapping[str, Tensor]) -> Masks:
         """A copy of masks that fit the memory, as bool."""

@@ -1,7 +1,9 @@
 """Task inference and novelty over an `OpenMemory`: recall, or the mask still in training."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import inf, isnan, nan
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -178,6 +180,17 @@ class RecallNovelty:
         return Verdict(
             mask=mask, strength=strength, new=strength < _KNOWN and not blind, blind=blind
         )
+
+    def state(self) -> dict[str, Any]:
+        """What earlier judgements left, as numbers."""
+        usual = None if isnan(self._usual) else self._usual
+        return {"open": [self._number, usual], "closed": [self._closed, self._of]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from the `state` of another test over the same memory."""
+        self._number, usual = state["open"]
+        self._usual = nan if usual is None else usual
+        self._closed, self._of = state["closed"]
 
     def _level(self, images: Tensor, masks: Masks) -> float:
         """Entropy of images (n, ...) under one mask."""

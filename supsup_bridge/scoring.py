@@ -35,6 +35,12 @@ class Scores:
     steps: list[int] = field(default_factory=list)
     converged: list[bool] = field(default_factory=list)
 
+    def add(self, task: int, accuracy: float, found: "Scores") -> None:
+        """Take in what was found for one task."""
+        self.row[task] = accuracy
+        for name in ("given", "inferred", "exact", "steps", "converged"):
+            getattr(self, name).extend(getattr(found, name))
+
     def figures(self) -> dict[str, float | None]:
         """Means over the tasks that were scored; None where there is nothing to average."""
         return {

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from hopmask import storage
 from supsup_bridge.networks import Masks
 
 
@@ -48,8 +49,8 @@ class MaskStore(Protocol):
         """The masks of a number."""
         ...
 
-    def save(self, path: str | Path) -> None:
-        """Write everything to a file."""
+    def save(self, path: str | Path) -> storage.Stamp:
+        """Commit everything to a file."""
         ...
 
 

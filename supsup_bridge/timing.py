@@ -1,7 +1,7 @@
 """Seconds that the parts of a run take."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -18,17 +18,27 @@ class Stopwatch:
 
     def __init__(self, *names: str) -> None:
         self._seconds = dict.fromkeys(names, 0.0)
+        self._running: dict[str, float] = {}  # since when
         self._started = time.perf_counter()
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Count the time inside the `with` block as `name`."""
-        start = time.perf_counter()
+        start = self._running[name] = time.perf_counter()
         try:
             yield
         finally:
+            del self._running[name]
             self._seconds[name] += time.perf_counter() - start
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of each name, and "total" since the watch was made."""
-        return {**self._seconds, "total": time.perf_counter() - self._started}
+        """Seconds of each name so far, and "total" since the watch was made."""
+        now = time.perf_counter()
+        running = {name: now - start for name, start in self._running.items()}
+        parts = {name: value + running.get(name, 0.0) for name, value in self._seconds.items()}
+        return {**parts, "total": now - self._started}
+
+    def restore(self, seconds: Mapping[str, float]) -> None:
+        """Go on from what another watch of these names had counted."""
+        self._seconds = {name: seconds[name] for name in self._seconds}
+        self._started = time.perf_counter() - seconds["total"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -172,6 +173,33 @@ class MaskTrainer:
             scores = self._averages or self.scores
             return {name: mask > 0.5 for name, mask in self.binarise(scores).items()}
 
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on, but for its images: tensors, numbers and names."""
+        return {
+            "done": self.done,
+            "scores": {name: score.detach() for name, score in self.scores.items()},
+            "averages": self._averages,
+            "noise": self._noise.get_state(),
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": {
+                name: value
+                for name, value in self._schedule.state_dict().items()
+                if name != "lr_lambdas"  # a function, the same for all
+            },
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from the `state` of a trainer that was made alike."""
+        self.done = state["done"]
+        with torch.no_grad():
+            for name, score in self.scores.items():
+                score.copy_(state["scores"][name])
+            for name, average in (self._averages or {}).items():
+                average.copy_(state["averages"][name])
+        self._noise.set_state(state["noise"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        vars(self._schedule).update(state["schedule"])
+
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
         masks, settings = self.binarise(self.scores), self.settings
         if settings.diluted_every and (self.done + 1) % settings.diluted_every == 0:
@@ -186,6 +214,135 @@ class MaskTrainer:
             clean, noisy = self.network(images, masks), self.network(images + noise, masks)
         undecided = -F.log_softmax(noisy, -1).mean()
         return F.cross_entropy(clean, labels) + settings.contrast * undecided
+
+
+class Batches:
+    """Indices of the images of each step: shuffled anew every epoch, its last batch may be small.
+
+    Args:
+        images: how many there are.
+        settings: batch size, epochs and how many steps at most.
+        generator: of the order; what else draws from it between two steps does no harm.
+
+    Example:
+        >>> settings = TrainingSettings(epochs=2, batch=2)
+        >>> [len(chosen) for chosen in Batches(3, settings, torch.Generator())]
+        [2, 1, 2, 1]
+    """
+
+    def __init__(self, images: int, settings: TrainingSettings, generator: torch.Generator) -> None:
+        self.images, self.batch, self.steps = images, settings.batch, settings.steps(images)
+        self.done = 0
+        self._generator = generator
+        self._epoch = generator.get_state()  # when the present epoch's order was drawn
+        self._order = torch.empty(0, dtype=torch.long)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        per_epoch = ceil(self.images / self.batch)
+        while self.done < self.steps:
+            if self.done % per_epoch == 0:
+                self._epoch = self._generator.get_state()
+                self._order = torch.randperm(self.images, generator=self._generator)
+            first = self.done % per_epoch * self.batch
+            self.done += 1
+            yield self._order[first : first + self.batch]
+
+    def state(self) -> dict[str, Any]:
+        """How many batches were given, and the generator as it was and is."""
+        return {
+            "done": self.done,
+            "epoch": self._epoch,
+            "generator": self._generator.get_state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from the `state` of batches that were made alike."""
+        self.done, self._epoch = state["done"], state["epoch"]
+        self._generator.set_state(self._epoch)
+        self._order = torch.randperm(self.images, generator=self._generator)
+        self._generator.set_state(state["generator"])
+
+
+class Lesson:
+    """The training of one task's mask from its images, which can be taken up again in between.
+
+    Args:
+        network: the fixed network.
+        images: (n, ...), standardised.
+        labels: class within the task, integer (n,), below `network.outputs`.
+        settings: how.
+        scores: generator of the starting scores.
+        batches: generator of the order of images and of the noise.
+        mean: levels of the masks learned so far, to start from; None for a random start.
+
+    Raises:
+        ConfigError: no images, or labels that do not fit the outputs.
+
+    Example:
+        >>> from supsup_bridge import UnitNetwork
+        >>> g = torch.Generator().manual_seed(0)
+        >>> network = UnitNetwork([2, 16, 2], network=g)
+        >>> images, labels = torch.eye(2), torch.tensor([0, 1])
+        >>> lesson = Lesson(network, images, labels, TrainingSettings(), scores=g, batches=g)
+        >>> masks = lesson.run(lambda step, loss: None)
+        >>> lesson.batches.done
+        6
+    """
+
+    def __init__(
+        self,
+        network: FixedNetwork,
+        images: Tensor,
+        labels: Tensor,
+        settings: TrainingSettings,
+        *,
+        scores: torch.Generator,
+        batches: torch.Generator,
+        mean: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        check_labels(images, labels, network.outputs)
+        self.images, self.labels = images, labels
+        self.batches = Batches(len(images), settings, batches)
+        self.trainer = MaskTrainer(
+            network,
+            settings,
+            scores=scores,
+            noise=batches,
+            steps=self.batches.steps,
+            mean=mean,
+            device=images.device,
+        )
+
+    def run(
+        self, progress: Callable[[int, float], None], *, pause: Callable[[], None] = lambda: None
+    ) -> Masks:
+        """Take all steps that are left.
+
+        Args:
+            progress: told the number of each step and its loss.
+            pause: called after each step, when `state` is one to go on from.
+
+        Returns:
+            The mask, name -> bool (*size).
+
+        Raises:
+            NumericalError: the loss or a score is not finite.
+        """
+        for chosen in self.batches:
+            where = chosen.to(self.images.device)
+            loss = self.trainer.step(self.images[where], self.labels[where])
+            progress(self.batches.done, loss)
+            pause()
+        return self.trainer.masks()
+
+    def state(self) -> dict[str, Any]:
+        """All that the next step depends on, but for the images."""
+        return {"batches": self.batches.state(), "trainer": self.trainer.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from the `state` of a lesson that was made alike."""
+        self.trainer.restore(state["trainer"])
+        self.batches.restore(state["batches"])
 
 
 def train_mask(
@@ -230,39 +387,8 @@ def train_mask(
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), section 3.
     """
-    check_labels(images, labels, network.outputs)
-    total = settings.steps(len(images))
-    trainer = MaskTrainer(
-        network,
-        settings,
-        scores=scores,
-        noise=batches,
-        steps=total,
-        mean=mean,
-        device=images.device,
-    )
-    for step, chosen in enumerate(batches_of(len(images), settings, batches)):
-        where = chosen.to(images.device)
-        progress(step + 1, trainer.step(images[where], labels[where]))
-    return trainer.masks()
-
-
-def batches_of(
-    images: int, settings: TrainingSettings, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """Indices of the images of each step: shuffled anew every epoch, its last batch may be small.
-
-    Example:
-        >>> settings = TrainingSettings(epochs=2, batch=2)
-        >>> [len(chosen) for chosen in batches_of(3, settings, torch.Generator())]
-        [2, 1, 2, 1]
-    """
-    per_epoch = ceil(images / settings.batch)
-    for step in range(settings.steps(images)):
-        if step % per_epoch == 0:
-            order = torch.randperm(images, generator=generator)
-        first = step % per_epoch * settings.batch
-        yield order[first : first + settings.batch]
+    lesson = Lesson(network, images, labels, settings, scores=scores, batches=batches, mean=mean)
+    return lesson.run(progress)
 
 
 def check_labels(images: Tensor, labels: Tensor, outputs: int) -> None:

@@ -1,7 +1,11 @@
 """The explicit store: every mask comes back, scores are those of the bits, files are whole."""
 
-import json
+import errno
+import os
+import resource
+import shutil
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,20 +16,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hopmask import (
+    CommitFailedError,
     ConfigError,
     CorruptStoreError,
     EmptyMemoryError,
     MaskError,
     NotAHopmaskStoreError,
     NumericalError,
+    Reservoir,
     SchemaTooNewError,
     StoreFileError,
     StoreNotFoundError,
     UnknownTaskError,
+    load,
+    storage,
 )
-from supsup_bridge import bank as module
 from supsup_bridge.bank import MaskBank
 
+DATA = Path(__file__).parents[1] / "data"
 SIZES = {"h": 21, "conv": (3, 2, 2), "out": (4, 5)}
 WIDTH = 21 + 12 + 20
 
@@ -347,25 +355,23 @@ def saved(path):
     return path
 
 
-def edit(path, name, values):
-    """Put other values in a file, or none, and seal it anew."""
-    with h5py.File(path, "r+") as file:
-        if name in file:
-            del file[name]
-        if values is not None:
-            file[name] = values
-        if {"meta", "masks"} <= set(file):
-            file["sha256"][...] = module._digest(
-                np.asarray(file["meta"]), np.asarray(file["masks"])
-            )
+def craft(path, *, layers=..., arrays=None, kind="bank"):
+    """Write a whole file whose document is another; None takes an entry out."""
+    document, _ = storage.read_stamped(path)
+    about = dict(document.about) if layers is ... else {"layers": layers}
+    merged = {**document.arrays, **(arrays or {})}
+    storage.write(
+        path,
+        storage.Document(
+            kind=kind,
+            about={n: v for n, v in about.items() if v is not None},
+            arrays={n: v for n, v in merged.items() if v is not None},
+        ),
+    )
 
 
-def rewrite_meta(path, **changes):
-    """Change the description; None takes an entry out."""
-    with h5py.File(path, "r") as file:
-        meta = json.loads(bytes(file["meta"][()])) | changes
-    text = json.dumps({k: v for k, v in meta.items() if v is not None}, sort_keys=True)
-    edit(path, "meta", np.frombuffer(text.encode(), np.uint8))
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
 
 
 @pytest.mark.parametrize("tasks", [0, 1, 20])
@@ -422,25 +428,90 @@ def test_somebody_elses_hdf5_file_is_no_bank(path):
         MaskBank.load(path)
 
 
-@pytest.mark.parametrize("text", [b"", b"{}", b"[1]", b"\xff", b'{"format":"hopmask"}'])
-def test_an_hdf5_file_with_another_description_is_no_bank(saved, text):
-    edit(saved, "meta", np.frombuffer(text, np.uint8))
+@pytest.mark.parametrize("kind", ["masks", "reservoir", "", "Bank"])
+def test_a_document_of_another_kind_is_no_bank(saved, kind):
+    craft(saved, kind=kind)
+    with pytest.raises(NotAHopmaskStoreError, match="expected was bank"):
+        MaskBank.load(saved)
+
+
+def test_a_memory_is_no_bank_and_a_bank_no_memory(saved, tmp_path):
+    Reservoir(8).save(tmp_path / "reservoir.h5")
     with pytest.raises(NotAHopmaskStoreError):
+        MaskBank.load(tmp_path / "reservoir.h5")
+    with pytest.raises(NotAHopmaskStoreError):
+        load(saved)
+
+
+@pytest.mark.parametrize("schema", [4, 99])
+def test_a_file_of_a_newer_schema_says_so(saved, schema, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.document, "SCHEMA", schema)
+        built().save(saved)
+    with pytest.raises(SchemaTooNewError, match=f"schema {schema}"):
         MaskBank.load(saved)
 
 
-@pytest.mark.parametrize("version", [2, 99])
-def test_a_file_of_a_newer_version_says_so(saved, version):
-    rewrite_meta(saved, version=version)
-    with pytest.raises(SchemaTooNewError, match=str(version)):
-        MaskBank.load(saved)
+# Golden files: three tasks, saved by the version of that schema
 
 
-@pytest.mark.parametrize("version", [None, "1", 0, -1, True, 1.5])
-def test_a_version_that_never_was_is_refused(saved, version):
-    rewrite_meta(saved, version=version)
-    with pytest.raises(CorruptStoreError):
-        MaskBank.load(saved)
+def golden(task):
+    i, j = torch.arange(24), torch.arange(9)
+    return {
+        "hidden": (i * i * (task + 2) + 3 * task) % 7 < 3,
+        "café/2": ((j * (task + 3) + task) % 5 < 2).reshape(3, 3),
+    }
+
+
+@pytest.fixture(params=[2, 3], ids=["schema 2", "schema 3"])
+def old(request, path):
+    return Path(shutil.copy(DATA / f"bank_schema{request.param}.h5", path))
+
+
+def is_golden(path):
+    bank, expected = MaskBank.load(path), MaskBank({"hidden": 24, "café/2": (3, 3)})
+    for task in range(3):
+        expected.store(golden(task))
+    return (
+        bank.shapes == expected.shapes
+        and bank.count == 3
+        and torch.equal(bank._rows, expected._rows)
+        and torch.equal(bank._counts, expected._counts)
+    )
+
+
+def test_a_golden_file_is_the_bank_that_was_saved(old):
+    assert is_golden(old)
+
+
+def test_a_golden_file_is_migrated(old):
+    storage.migrate(old)
+    assert is_golden(old)
+    assert storage.read_stamped(old)[1].schema == 3
+
+
+def test_a_golden_file_with_a_bit_turned_is_refused(old):
+    content = bytearray(old.read_bytes())
+    rows = MaskBank.load(old)._rows.numpy().tobytes()
+    content[content.index(rows) + 3] ^= 1
+    old.write_bytes(content)
+    with pytest.raises(CorruptStoreError, match="SHA-256"):
+        MaskBank.load(old)
+
+
+def test_a_bank_is_saved_as_the_golden_file_of_this_schema(path):
+    bank = MaskBank({"hidden": 24, "café/2": (3, 3)})
+    for task in range(3):
+        bank.store(golden(task))
+    bank.save(path)
+    found, expected = (
+        storage.read(file, kinds=("bank",)) for file in (path, DATA / "bank_schema3.h5")
+    )
+    assert found.about == expected.about
+    assert found.arrays["masks"].tobytes() == expected.arrays["masks"].tobytes()
+
+
+# What is refused of a file
 
 
 @pytest.mark.parametrize("share", [0.001, 0.02, 0.1, 0.3, 0.5, 0.9, 0.99])
@@ -451,24 +522,23 @@ def test_a_truncated_file_is_refused(saved, share):
         MaskBank.load(saved)
 
 
-@pytest.mark.parametrize("position", [(0, 0), (1, 3), (2, 6)])
-def test_a_bit_that_was_turned_is_noticed(saved, position):
-    with h5py.File(saved, "r+") as file:
-        file["masks"][position] ^= 1
+@pytest.mark.parametrize("place", [0, 10, 20])
+def test_a_bit_that_was_turned_is_noticed(saved, place):
+    content = bytearray(saved.read_bytes())
+    content[content.index(built()._rows.numpy().tobytes()) + place] ^= 1
+    saved.write_bytes(content)
     with pytest.raises(CorruptStoreError, match="SHA-256"):
         MaskBank.load(saved)
 
 
-@pytest.mark.parametrize("name", ["masks", "sha256"])
-def test_a_missing_dataset_is_noticed(saved, name):
-    with h5py.File(saved, "r+") as file:
-        del file[name]
+def test_missing_masks_are_noticed(saved):
+    craft(saved, arrays={"masks": None})
     with pytest.raises(CorruptStoreError):
         MaskBank.load(saved)
 
 
-def test_an_extra_dataset_is_noticed(saved):
-    edit(saved, "more", np.zeros(3))
+def test_an_extra_array_is_noticed(saved):
+    craft(saved, arrays={"more": np.zeros(3)})
     with pytest.raises(CorruptStoreError, match="more"):
         MaskBank.load(saved)
 
@@ -479,15 +549,14 @@ def test_an_extra_dataset_is_noticed(saved):
         np.zeros((3, 6), np.uint8),
         np.zeros((3, 8), np.uint8),
         np.zeros(7, np.uint8),
-        np.zeros((3, 7), np.int8),
+        np.zeros((3, 7), np.int64),
         np.zeros((3, 7), np.float32),
         np.full((3, 7), 255, np.uint8),
-        np.uint8(0),
     ],
-    ids=["narrow", "wide", "flat", "int8", "float", "bits beyond the width", "number"],
+    ids=["narrow", "wide", "flat", "int64", "float", "bits beyond the width"],
 )
 def test_masks_that_do_not_fit_the_description_are_noticed(saved, values):
-    edit(saved, "masks", values)
+    craft(saved, arrays={"masks": values})
     with pytest.raises(CorruptStoreError):
         MaskBank.load(saved)
 
@@ -503,35 +572,49 @@ def test_masks_that_do_not_fit_the_description_are_noticed(saved, values):
         [["h", [52]], ["h", [53]], 3],
         [["h", [-53]]],
         [["h", [99]]],
+        [["h", ["53"]]],
+        [["h", [53.0]]],
+        {"h": [53]},
+        "h",
     ],
     ids=str,
 )
 def test_layers_that_cannot_be_are_noticed(saved, layers):
-    rewrite_meta(saved, layers=layers)
+    craft(saved, layers=layers)
     with pytest.raises(CorruptStoreError):
         MaskBank.load(saved)
+
+
+@pytest.mark.parametrize("shape", [[2**40], [2**62], [2**40, 2**40], [2**28]])
+def test_layers_that_declare_more_than_there_is_take_no_memory(saved, shape):
+    craft(saved, layers=[["h", shape]])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CorruptStoreError):
+        MaskBank.load(saved)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
 def test_a_failed_save_leaves_the_old_file_and_no_other(saved, monkeypatch):
     before = saved.read_bytes()
 
-    class Full(h5py.File):
-        def __setitem__(self, name, values):
-            if name == "masks":
-                raise OSError(28, "No space left on device")
-            super().__setitem__(name, values)
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(h5py, "File", Full)
-    with pytest.raises(StoreFileError, match="No space left"):
-        built(1).save(saved)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(CommitFailedError, match="No space left") as caught:
+            built(1).save(saved)
+    assert caught.value.errno == errno.ENOSPC
     assert saved.read_bytes() == before
-    assert list(saved.parent.iterdir()) == [saved]
+    assert names(saved.parent) == ["bank.h5", "bank.h5.lock"]
 
 
-def test_a_save_replaces_what_stood_there(saved):
+def test_a_save_replaces_what_stood_there_and_keeps_it_as_prev(saved):
     built(1).save(saved)
     assert MaskBank.load(saved).count == 1
-    assert list(saved.parent.iterdir()) == [saved]
+    assert MaskBank.load(saved.with_name("bank.h5.prev")).count == 3
+    assert names(saved.parent) == ["bank.h5", "bank.h5.lock", "bank.h5.prev"]
 
 
 def test_a_folder_that_is_not_there_is_not_written_to(tmp_path):

@@ -19,12 +19,14 @@ import torch
 
 import hopmask
 from hopmask import NumericalError
-from supsup_bridge import Experiment, FreeLearner, MaskBank, cli, split_digits
+from supsup_bridge import Experiment, FreeLearner, MaskBank, checkpoint, cli, split_digits
 from supsup_bridge import experiment as module
+from supsup_bridge.training import Lesson
 
 SHORT = ["--quick", "--tasks", "2", "--device", "cpu"]
 QUICK = [*SHORT, "--bits", "256"]
 BANK = [*SHORT, "--memory", "bank"]
+PARTIAL = {"result.partial.json", "memory.partial.h5", "checkpoint"}
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +50,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         pytest.fail("a task was trained")
 
-    monkeypatch.setattr(module, "train_mask", refuse)
+    monkeypatch.setattr(Lesson, "run", refuse)
     monkeypatch.setattr(FreeLearner, "learn", refuse)
 
 
@@ -63,7 +65,8 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    """Of the files, but for the locks that stay beside those that were written."""
+    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
 
 
 # --- a run
@@ -396,7 +399,7 @@ def test_a_failure_of_the_numbers_ends_with_1(tmp_path: Path, capsys, monkeypatc
     def broken(*_: Any, **__: Any) -> None:
         raise NumericalError("the loss became nan at step 1 of 20")
 
-    monkeypatch.setattr(module, "train_mask", broken)
+    monkeypatch.setattr(Lesson, "run", broken)
     assert run([*QUICK, "--out", str(tmp_path / "out")]) == 1
     assert "error: the loss became nan" in capsys.readouterr().err
     assert "result.json" not in names(tmp_path / "out")
@@ -426,7 +429,7 @@ def test_help_names_every_option(capsys) -> None:
         "--scenario", "--memory", "--masks", "--bits", "--recall", "--tasks", "--seed",
         "--infer-samples", "--data", "--out", "--device", "--quick", "--inference", "--objective",
         "--output-size", "--sparsity", "--mask-init", "--batches", "--network", "--epsilon",
-        "--ask-every", "--budget", "--evaluate-every",
+        "--ask-every", "--budget", "--evaluate-every", "--resume",
     ):  # fmt: skip
         assert f"{option} " in text
     for benchmark in ("split-digits", "split-mnist", "permuted-mnist", "rotated-mnist"):
@@ -450,10 +453,10 @@ def test_the_command_is_installed() -> None:
 def interrupt_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate = Experiment.evaluate
 
-    def interrupted(self: Experiment, observer: Any) -> None:
+    def interrupted(self: Experiment, observer: Any, **options: Any) -> None:
         if self.memory.count - 1 == number:
             raise KeyboardInterrupt
-        evaluate(self, observer)
+        evaluate(self, observer, **options)
 
     monkeypatch.setattr(Experiment, "evaluate", interrupted)
 
@@ -463,7 +466,7 @@ def test_ctrl_c_at_the_second_task_leaves_what_was_done(
 ) -> None:
     interrupt_at(1, monkeypatch)
     assert run([*QUICK, "--out", str(tmp_path / "out")]) == 130
-    assert names(tmp_path / "out") == {"result.partial.json", "memory.partial.h5"}
+    assert names(tmp_path / "out") == PARTIAL
     result = json.loads((tmp_path / "out" / "result.partial.json").read_text())
     assert len(result["accuracy_matrix"]) == 1
     assert 0 <= result["accuracy"] <= 1
@@ -475,7 +478,7 @@ def test_ctrl_c_at_the_second_task_leaves_what_was_done(
 def test_ctrl_c_keeps_a_bank_too(tmp_path: Path, monkeypatch) -> None:
     interrupt_at(1, monkeypatch)
     assert run([*BANK, "--out", str(tmp_path / "out")]) == 130
-    assert names(tmp_path / "out") == {"result.partial.json", "memory.partial.h5"}
+    assert names(tmp_path / "out") == PARTIAL
     assert MaskBank.load(tmp_path / "out" / "memory.partial.h5").count == 2
 
 
@@ -502,7 +505,7 @@ def test_ctrl_c_within_a_task_of_a_free_learner_leaves_strict_json(
 def test_results_so_far_are_written_after_each_task_and_removed_at_the_end(
     tmp_path: Path, monkeypatch
 ) -> None:
-    out, train = tmp_path / "out", module.train_mask
+    out, train = tmp_path / "out", Lesson.run
     seen: list[int | None] = []
 
     def watched(*args: Any, **options: Any) -> Any:
@@ -510,7 +513,7 @@ def test_results_so_far_are_written_after_each_task_and_removed_at_the_end(
         seen.append(json.loads(path.read_text())["masks_allocated"] if path.exists() else None)
         return train(*args, **options)
 
-    monkeypatch.setattr(module, "train_mask", watched)
+    monkeypatch.setattr(Lesson, "run", watched)
     assert run([*BANK, "--tasks", "3", "--out", str(out)]) == 0
     assert seen == [None, 1, 2]
     assert names(out) == {"result.json", "memory.h5", "accuracy.png"}
@@ -521,15 +524,52 @@ def test_a_finished_run_removes_what_an_interrupted_one_left(tmp_path: Path) -> 
     with pytest.MonkeyPatch.context() as monkeypatch:
         interrupt_at(1, monkeypatch)
         assert run([*BANK, "--out", str(out)]) == 130
-    assert names(out) == {"result.partial.json", "memory.partial.h5"}
-    assert run([*BANK, "--out", str(out)]) == 0
+    assert names(out) == PARTIAL
+    assert run(["--resume", str(out)]) == 0
     assert names(out) == {"result.json", "memory.h5", "accuracy.png"}
+    assert not list(out.glob("*.partial.*"))
+
+
+def test_a_new_run_does_not_begin_in_the_folder_of_an_interrupted_one(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
+    out = tmp_path / "out"
+    interrupt_at(1, monkeypatch)
+    assert run([*BANK, "--out", str(out)]) == 130
+    assert f"Go on with: supsup run --resume {out}" in capsys.readouterr().err
+    assert run([*BANK, "--out", str(out)]) == 2
+    assert f"go on with supsup run --resume {out}" in capsys.readouterr().err
+    assert names(out) == PARTIAL
+
+
+def test_a_run_that_goes_on_takes_no_settings(tmp_path: Path, capsys, untrained) -> None:
+    assert run(["--resume", str(tmp_path), "--seed", "1", "--quick", "--data", "x"]) == 2
+    assert "leave out --seed, --quick (--data may be given)" in capsys.readouterr().err
+
+
+def test_a_finished_run_cannot_be_gone_on_with(done: tuple[int, Path], capsys) -> None:
+    assert run(["--resume", str(done[1])]) == 2
+    assert "holds no checkpoint: its run is finished" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_run_cannot_be_gone_on_with(tmp_path: Path, capsys) -> None:
+    assert run(["--resume", str(tmp_path / "nothing")]) == 2
+    assert "holds no checkpoint: no run was interrupted there" in capsys.readouterr().err
+
+
+def test_two_processes_do_not_go_on_with_one_run(tmp_path: Path, capsys, monkeypatch) -> None:
+    out = tmp_path / "out"
+    interrupt_at(1, monkeypatch)
+    assert run([*BANK, "--out", str(out)]) == 130
+    with hopmask.storage.writing(out / "checkpoint" / "run"):
+        assert run(["--resume", str(out)]) == 1
+    assert f"by process {os.getpid()}" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_failure_in_a_later_task_leaves_the_results_so_far(
     tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    train, calls = module.train_mask, []
+    train, calls = Lesson.run, []
 
     def broken(*args: Any, **options: Any) -> Any:
         calls.append(None)
@@ -537,7 +577,7 @@ def test_a_failure_in_a_later_task_leaves_the_results_so_far(
             raise NumericalError("the loss became nan at step 1")
         return train(*args, **options)
 
-    monkeypatch.setattr(module, "train_mask", broken)
+    monkeypatch.setattr(Lesson, "run", broken)
     assert run([*BANK, "--out", str(tmp_path / "out")]) == 1
     assert "error: the loss became nan" in capsys.readouterr().err
     result = json.loads((tmp_path / "out" / "result.partial.json").read_text())
@@ -552,7 +592,7 @@ def test_a_stream_that_ends_early_ends_with_1_and_keeps_what_was_learned(
     monkeypatch.setattr(module, "task_stream", lambda *_, **__: split_digits(tasks=1))
     masks = ["--memory", memory, "--masks", "unit", "--bits", "128"]
     assert run([*SHORT, *masks, "--out", str(tmp_path / "out")]) == 1
-    assert names(tmp_path / "out") == {"result.partial.json", "memory.partial.h5"}
+    assert names(tmp_path / "out") == PARTIAL
     result = json.loads((tmp_path / "out" / "result.partial.json").read_text())
     assert result["masks_allocated"] == 1
     assert result["accuracy"] > 0.5
@@ -575,7 +615,7 @@ def test_ctrl_c_before_the_first_task_is_done_leaves_an_empty_result(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "train_mask", interrupted)
+    monkeypatch.setattr(Lesson, "run", interrupted)
     assert run([*QUICK, "--out", str(tmp_path / "out")]) == 130
     result = json.loads((tmp_path / "out" / "result.partial.json").read_text())
     assert result["accuracy"] is None
@@ -606,28 +646,30 @@ CHILD = """
     import signal, sys, time
     from pathlib import Path
 
-    from supsup_bridge import cli, experiment
+    from supsup_bridge import cli
+    from supsup_bridge.training import MaskTrainer
 
-    train, calls = experiment.train_mask, []
+    step, calls = MaskTrainer.step, []
 
-    def slow(*args, **options):
+    def slow(*args):
         calls.append(None)
-        if len(calls) == 2:
+        if len(calls) == 25:
             Path(sys.argv[1]).touch()
-            time.sleep(300)
-        return train(*args, **options)
+        if len(calls) >= 25:
+            time.sleep(float(sys.argv[2]))
+        return step(*args)
 
-    experiment.train_mask = slow
+    MaskTrainer.step = slow
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
-    sys.exit(cli.main(sys.argv[2:]))
+    sys.exit(cli.main(sys.argv[3:]))
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX")
-def test_a_real_interrupt_ends_with_130_and_leaves_what_was_done(tmp_path: Path) -> None:
-    out, mark = tmp_path / "out", tmp_path / "second-task"
+def interrupted(mark: Path, out: Path, seconds: float, signals: Sequence[int]) -> tuple[int, str]:
+    """Status and messages of a run whose steps take so long from the 25th on, when signals come."""
+    command = ["run", *QUICK, "--out", str(out)]
     child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(CHILD), str(mark), "run", *QUICK, "--out", str(out)],
+        [sys.executable, "-c", textwrap.dedent(CHILD), str(mark), str(seconds), *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -639,12 +681,43 @@ def test_a_real_interrupt_ends_with_130_and_leaves_what_was_done(tmp_path: Path)
                 break
             time.sleep(0.05)
         assert mark.exists(), child.communicate()[1] if child.poll() is not None else "too slow"
-        child.send_signal(signal.SIGINT)
+        for number in signals:
+            child.send_signal(number)
+            time.sleep(0.2)
         _, message = child.communicate(timeout=120)
     finally:
         child.kill()
         child.wait()
-    assert child.returncode == 130, message
-    assert "interrupted. After 1 of 2 tasks" in message
     assert "Traceback" not in message
-    assert names(out) == {"result.partial.json", "memory.partial.h5"}
+    return child.returncode, message
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_real_interrupt_stops_at_the_next_step_from_which_the_run_goes_on(
+    tmp_path: Path, number: int
+) -> None:
+    out = tmp_path / "out"
+    status, message = interrupted(tmp_path / "mark", out, 0.05, [number])
+    assert status == 130, message
+    assert "interrupted. After 1 of 2 tasks" in message
+    assert names(out) == PARTIAL
+    saved = checkpoint.read(out)
+    assert saved.state is not None
+    assert 5 <= saved.state["lesson"]["batches"]["done"] < 20
+    assert run(["--resume", str(out)]) == 0
+    whole = tmp_path / "whole"
+    assert run([*QUICK, "--out", str(whole)]) == 0
+    assert (out / "memory.h5").read_bytes() == (whole / "memory.h5").read_bytes()
+    results = [json.loads((folder / "result.json").read_text()) for folder in (out, whole)]
+    assert results[0].pop("seconds").keys() == results[1].pop("seconds").keys()
+    assert results[0] == results[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX")
+def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    status, message = interrupted(tmp_path / "mark", out, 300, [signal.SIGINT, signal.SIGINT])
+    assert status == 130, message
+    assert "interrupted. After 1 of 2 tasks" in message
+    assert names(out) == PARTIAL

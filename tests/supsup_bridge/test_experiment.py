@@ -40,6 +40,7 @@ from supsup_bridge import experiment as module
 from supsup_bridge.datasets import load_digits
 from supsup_bridge.metrics import mask_digest
 from supsup_bridge.settings import SCENARIOS
+from supsup_bridge.training import Lesson
 
 CONTRACT = {
     "format", "benchmark", "scenario", "memory", "masks", "tasks", "seed", "infer_samples",
@@ -63,14 +64,14 @@ INFERENCES = ["one-shot", "binary", "descent", "try-all", "argmax"]
 def learned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Digests of the masks as training returns them, task by task."""
     digests: list[str] = []
-    train = module.train_mask
+    train = Lesson.run
 
     def watched(*args: Any, **options: Any) -> dict[str, Tensor]:
         masks = train(*args, **options)
         digests.append(mask_digest(masks))
         return masks
 
-    monkeypatch.setattr(module, "train_mask", watched)
+    monkeypatch.setattr(Lesson, "run", watched)
     return digests
 
 
@@ -101,7 +102,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         pytest.fail("a task was trained")
 
-    monkeypatch.setattr(module, "train_mask", refuse)
+    monkeypatch.setattr(Lesson, "run", refuse)
     monkeypatch.setattr(FreeLearner, "learn", refuse)
 
 
@@ -342,19 +343,19 @@ def test_a_run_leaves_the_global_generators_alone(small, quiet) -> None:
 def test_no_two_parts_of_a_run_draw_from_the_same_stream(small, quiet, monkeypatch) -> None:
     made: list[int] = []
     given: list[int] = []
-    stream, train = module.stream, module.train_mask
+    stream, lesson = module.stream, module.Lesson
 
     def watched_stream(*key: Any) -> torch.Generator:
         generator = stream(*key)
         made.append(generator.initial_seed())
         return generator
 
-    def watched_train(*args: Any, **options: Any) -> dict[str, Tensor]:
+    def watched_lesson(*args: Any, **options: Any) -> Lesson:
         given.extend(options[name].initial_seed() for name in ("scores", "batches"))
-        return train(*args, **options)
+        return lesson(*args, **options)
 
     monkeypatch.setattr(module, "stream", watched_stream)
-    monkeypatch.setattr(module, "train_mask", watched_train)
+    monkeypatch.setattr(module, "Lesson", watched_lesson)
     Experiment(small(tasks=2)).run(quiet)
     assert len(given) == 4
     assert set(given) <= set(made)
@@ -430,7 +431,7 @@ def test_a_run_holds_nothing_that_grows_with_the_tasks_but_their_data(kind, smal
 
 def test_masks_are_gone_once_they_are_stored(small, quiet, monkeypatch) -> None:
     alive: list[Any] = []
-    train = module.train_mask
+    train = Lesson.run
 
     def watched(*args: Any, **options: Any) -> dict[str, Tensor]:
         gc.collect()
@@ -439,7 +440,7 @@ def test_masks_are_gone_once_they_are_stored(small, quiet, monkeypatch) -> None:
         alive.extend(weakref.ref(mask) for mask in masks.values())
         return masks
 
-    monkeypatch.setattr(module, "train_mask", watched)
+    monkeypatch.setattr(Lesson, "run", watched)
     Experiment(small(tasks=3)).run(quiet)
     gc.collect()
     assert len(alive) == 3
@@ -1145,8 +1146,8 @@ def test_an_evaluation_in_between_closes_no_mask(small, quiet) -> None:
     experiment = Experiment(small(tasks=3, **UNTOLD), tasks=permuted_digits(3))
     opened: list[bool] = []
     evaluate = experiment.evaluate
-    experiment.evaluate = lambda observer: (
-        opened.append(experiment.memory.open is not None) or evaluate(observer)
+    experiment.evaluate = lambda observer, **options: (
+        opened.append(experiment.memory.open is not None) or evaluate(observer, **options)
     )
     experiment.run(quiet)
     assert opened == [True, True, False]

@@ -129,4 +129,4 @@ def test_a_store_is_written_to_a_file(kind: str, make, tmp_path: Path) -> None:
     learn(store, 2)
     path = tmp_path / "store.h5"
     store.save(path)
-    assert path.read_bytes()[:4] == b"\x89HDF"
+    assert path.read_bytes()[:8] == b"\x89HOPMASK"

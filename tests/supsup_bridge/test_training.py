@@ -21,7 +21,7 @@ from supsup_bridge import (
     mlp,
     train_mask,
 )
-from supsup_bridge.training import batches_of
+from supsup_bridge.training import Batches
 
 INPUTS = 10
 
@@ -260,7 +260,7 @@ def test_training_step_by_step_equals_training_at_once(kind: str, changes, netwo
     )
     batches = torch.Generator().manual_seed(1)
     learner = trainer(networks[kind], settings=settings, noise=batches, steps=settings.steps(100))
-    losses = [learner.step(images[i], labels[i]) for i in batches_of(100, settings, batches)]
+    losses = [learner.step(images[i], labels[i]) for i in Batches(100, settings, batches)]
     assert losses == told
     for name, mask in learner.masks().items():
         assert torch.equal(mask, at_once[name])
@@ -392,7 +392,7 @@ def test_the_mask_of_an_unknown_end_is_of_scores_averaged_over_the_last_steps() 
 
 def test_batches_cover_all_images_once_an_epoch() -> None:
     settings = TrainingSettings(epochs=3, batch=4)
-    batches = list(batches_of(10, settings, torch.Generator().manual_seed(0)))
+    batches = list(Batches(10, settings, torch.Generator().manual_seed(0)))
     assert [len(chosen) for chosen in batches] == [4, 4, 2] * 3
     for epoch in range(3):
         assert sorted(torch.cat(batches[3 * epoch : 3 * epoch + 3]).tolist()) == list(range(10))
@@ -400,13 +400,13 @@ def test_batches_cover_all_images_once_an_epoch() -> None:
 
 def test_every_epoch_has_an_order_of_its_own() -> None:
     settings = TrainingSettings(epochs=2, batch=50)
-    first, second = batches_of(50, settings, torch.Generator().manual_seed(0))
+    first, second = Batches(50, settings, torch.Generator().manual_seed(0))
     assert not torch.equal(first, second)
 
 
 def test_batches_stop_where_they_are_told_to() -> None:
     settings = TrainingSettings(epochs=3, batch=4, max_batches=5)
-    assert len(list(batches_of(10, settings, torch.Generator()))) == 5
+    assert len(list(Batches(10, settings, torch.Generator()))) == 5
 
 
 # --- steps and progress
