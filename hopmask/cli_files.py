@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hopmask import storage
@@ -40,12 +41,12 @@ def inspect(options: argparse.Namespace, console: Console, errors: Console) -> N
     if options.json:
         console.print_json(json.dumps(facts))
         return
-    table = Table(show_header=False, title=str(options.file), title_justify="left")
+    table = Table(show_header=False, title=escape(str(options.file)), title_justify="left")
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in facts.items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        table.add_row(name.replace("_", " "), shown)
+        table.add_row(name.replace("_", " "), escape(shown))
     console.print(table)
 
 

@@ -11,10 +11,16 @@ import torch
 
 from hopmask.capacity import leaning
 from hopmask.ensemble import Ensemble, GivenMasks
-from hopmask.errors import MaskError, NotAHopmaskStoreError, StoreNotFoundError
+from hopmask.errors import (
+    MaskError,
+    NotAHopmaskStoreError,
+    StoreNotFoundError,
+    UnsafeStoreError,
+)
 from hopmask.loading import load
 from hopmask.memory import MaskMemory
 from hopmask.reservoir import Reservoir
+from hopmask.storage.commit import header_or_none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +71,9 @@ def read_masks(path: str | Path) -> MaskFile:
         )
     try:
         return _remembered(load(path))
-    except NotAHopmaskStoreError:  # an HDF5 file of the user's own
+    except (NotAHopmaskStoreError, UnsafeStoreError):
+        if header_or_none(path) is not None:
+            raise  # else an HDF5 file of the user's own
         return _joined(path, _datasets(path))
 
 

@@ -285,14 +285,17 @@ class MaskBank:
         """
         document = storage.read(path, kinds=(KIND,), sha256=expect_sha256)
         try:
-            layers = document.about["layers"]
-            bank = cls({name: tuple(shape) for name, shape in layers}, device=device)
+            layers = [(name, tuple(shape)) for name, shape in document.about["layers"]]
+            bits = sum(prod(shape) for _, shape in layers)
+            if document.arrays["masks"].shape[1:] != (-(-bits // 8),):
+                raise ConfigError(f"{bits} bits in all do not make up its rows")
+            bank = cls(dict(layers), device=device)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise CorruptStoreError(f"{path}: its layers cannot be read ({error})") from error
         width = bank._layout.size
         rows = document.arrays.get("masks", np.zeros(0))
         fits = rows.ndim == 2 and rows.shape[1] == -(-width // 8) and rows.dtype == np.uint8
-        if set(document.arrays) != {"masks"} or not fits:
+        if set(document.arrays) != {"masks"} or not fits or len(bank.shapes) < len(layers):
             raise CorruptStoreError(
                 f"{path}: {sorted(document.arrays)}, {rows.dtype}{rows.shape}, are not masks in "
                 f"rows of {width} bits"

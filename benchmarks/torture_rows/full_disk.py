@@ -123,6 +123,7 @@ def faults() -> dict[str, AbstractContextManager[object]]:
         "open": {"open": eio},
         "allocate": {"posix_fallocate": eio},
         "write": {"pwrite": eio},
+        "fdatasync": {"fdatasync": eio},
         "fsync of the file": {"fsync": partial(fsync, stat.S_ISREG)},
         "link": {"link": eio},
         "fsync of the folder": {"fsync": partial(fsync, stat.S_ISDIR)},

@@ -13,6 +13,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,11 +25,11 @@ from hopmask.errors import (
     StaleStoreError,
     StoreFileError,
 )
-from hopmask.storage import legacy
-from hopmask.storage.container import HEADER, Header, read_header
+from hopmask.storage.container import HEADER, Header, read_content, read_header
 
 _log = logging.getLogger(__name__)
 _PART = 4 << 20  # bytes written at once
+_left: dict[Path, tuple[int, int, int]] = {}  # files as this process left them: inode, size, time
 _NO_ROOM_AHEAD = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
@@ -67,7 +68,7 @@ def commit(
                 f"{path} was changed while it was written, by a program that does not heed its "
                 "lock. Nothing was changed: open it again"
             )
-        if before is not None or _is_old(path):
+        if _is_whole(path):
             _keep(path)
         draft.replace(path)
     except StaleStoreError:
@@ -81,6 +82,7 @@ def commit(
         sync_folder(path.parent)
     except OSError as error:
         raise uncertain(path, error) from error
+    _left[path] = _state(path)
     return header
 
 
@@ -127,16 +129,18 @@ def _written(
             os.fchmod(handle, path.stat().st_mode & 0o777)
         _allocate(handle, HEADER + length)
         hashing = threading.Thread(target=deque, args=(map(digest.update, payload), 0))
-        hashing.start()  # beside the writing: either lets go of the interpreter
+        hashing.start()  # while the payload goes to the disk
         try:
             at = HEADER
             for piece in payload:
                 _write(handle, piece, at)
                 at += len(piece)
+            getattr(os, "fdatasync", os.fsync)(handle)  # macOS has none
         finally:
             hashing.join()
         header = _successor(path, before, store, length, digest.digest())
         _write(handle, memoryview(header.packed()), 0)
+        os.utime(handle, ns=(time.time_ns(),) * 2)  # finer than the clock that a write goes by
         os.fsync(handle)
     finally:
         os.close(handle)
@@ -160,11 +164,19 @@ def _successor(
     )
 
 
-def _is_old(path: Path) -> bool:
-    """Whether a file of an older schema stands there."""
-    with suppress(OSError), path.open("rb") as file:
-        return legacy.begins(memoryview(file.read(16)))
+def _is_whole(path: Path) -> bool:
+    """Whether the file that stands there may become NAME.prev: a good one is not lost to a bad.
+
+    It is read for that, unless it is as this process left it.
+    """
+    with suppress(OSError):
+        return _left.get(path) == _state(path) or bool(read_content(path))
     return False
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    about = path.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _allocate(handle: int, size: int) -> None:
@@ -194,8 +206,10 @@ def _keep(path: Path) -> None:
             raise
         _log.warning("%s: its file system has no hard links (%s): no .prev is kept", path, error)
         return
-    spare.replace(previous_of(path))
-    spare.unlink(missing_ok=True)  # stays where both names were links to one file already
+    try:
+        spare.replace(previous_of(path))
+    finally:  # it stays as well where both names were links to one file already
+        spare.unlink(missing_ok=True)
 
 
 def _failed(path: Path, error: Exception) -> CommitFailedError:

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from hopmask.errors import (
+    ConfigError,
     CorruptStoreError,
     NotAHopmaskStoreError,
     SchemaTooNewError,
@@ -46,12 +47,31 @@ class Document:
     Attributes:
         kind: what it is of, such as "masks".
         about: its description, JSON.
-        arrays: name -> float32, float64, int64 or uint8, of one or two dimensions.
+        arrays: name -> float32, float64, int64 or uint8, of one or two dimensions; at most 63, with
+            names of at most 64 bytes, not "meta".
+
+    Raises:
+        ConfigError: other arrays than these.
     """
 
     kind: str
     about: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        if len(self.arrays) >= image.MOST:
+            raise ConfigError(f"a document takes {image.MOST - 1} arrays, got {len(self.arrays)}")
+        for name, array in self.arrays.items():
+            if name == _META or "/" in name or not 1 <= len(name.encode()) <= image.NAME:
+                raise ConfigError(
+                    f"an array cannot be named {name!r:.80}: names have 1 to {image.NAME} bytes, "
+                    f"no '/', and '{_META}' is the description's"
+                )
+            if array.ndim not in (1, 2) or array.dtype.newbyteorder("<") not in image.TYPES:
+                raise ConfigError(
+                    f"array '{name}' is {array.dtype} {array.shape}: a document takes float32, "
+                    "float64, int64 and uint8 of one or two dimensions. Convert it"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

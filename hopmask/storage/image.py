@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 from math import prod
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import h5py
@@ -21,15 +22,15 @@ from h5py._objects import phil
 
 from hopmask.errors import CorruptStoreError, UnsafeStoreError
 
-_TYPES: dict["np.dtype[Any]", Any] = {
+TYPES: dict["np.dtype[Any]", Any] = {
     np.dtype("<f4"): h5t.IEEE_F32LE,
     np.dtype("<f8"): h5t.IEEE_F64LE,
     np.dtype("<i8"): h5t.STD_I64LE,
     np.dtype("u1"): h5t.STD_U8LE,
 }
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_MOST = 64  # datasets
-_NAME = 64  # bytes of a dataset's name
+MOST = 64  # datasets
+NAME = 64  # bytes of a dataset's name
 _Shape = tuple[tuple[str, str, tuple[int, ...]], ...]  # name, type and shape of each dataset
 
 
@@ -57,7 +58,8 @@ def _frame(shape: _Shape) -> tuple[dict[int, bytes], list[tuple[int, str]]]:
 
     With them the offsets, in order, and whose they are.
     """
-    with h5py.File("image", "w", driver="core", backing_store=False, libver="earliest") as file:
+    core = {"driver": "core", "backing_store": False, "libver": "earliest"}
+    with h5py.File(_name(), "w", **core) as file:
         found = {}
         for name, dtype, sides in shape:
             how = h5p.create(h5p.DATASET_CREATE)
@@ -65,7 +67,7 @@ def _frame(shape: _Shape) -> tuple[dict[int, bytes], list[tuple[int, str]]]:
             how.set_alloc_time(h5d.ALLOC_TIME_EARLY)
             how.set_fill_time(h5d.FILL_TIME_NEVER)
             how.set_obj_track_times(False)
-            kind, space = _TYPES[np.dtype(dtype)], h5s.create_simple(sides)
+            kind, space = TYPES[np.dtype(dtype)], h5s.create_simple(sides)
             data = h5d.create(file.id, name.encode(), kind, space, dcpl=how)
             found[name] = (data.get_offset(), np.dtype(dtype).itemsize * prod(sides))
             del data
@@ -91,10 +93,11 @@ def parse(path: Path, image: memoryview) -> dict[str, np.ndarray]:
         raise UnsafeStoreError(f"{path}: its payload does not begin as HDF5. Nothing was loaded")
     access = h5p.create(h5p.FILE_ACCESS)
     access.set_fapl_core(backing_store=False)
+    access.set_fclose_degree(h5f.CLOSE_STRONG)  # also where a traceback still holds parts of it
     try:
         with _no_plugins():
             access.set_file_image(image)
-            file = h5f.open(b"image", h5f.ACC_RDONLY, fapl=access)
+            file = h5f.open(_name().encode(), h5f.ACC_RDONLY, fapl=access)
             try:
                 return _arrays(path, h5g.open(file, b"/"), image)
             finally:
@@ -103,6 +106,11 @@ def parse(path: Path, image: memoryview) -> dict[str, np.ndarray]:
         raise
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise CorruptStoreError(f"{path}: HDF5 cannot read its payload ({error})") from error
+
+
+def _name() -> str:
+    """Of an image in memory: HDF5 takes two of one name, open at once, for one file."""
+    return f"image of thread {get_ident()}"
 
 
 @contextmanager
@@ -121,17 +129,17 @@ def _no_plugins() -> Iterator[None]:
 
 
 def _arrays(path: Path, root: h5g.GroupID, image: memoryview) -> dict[str, np.ndarray]:
-    if root.get_num_objs() > _MOST:
-        raise _unsafe(path, f"more than {_MOST} objects")
+    if root.get_num_objs() > MOST:
+        raise _unsafe(path, f"more than {MOST} objects")
     if h5a.get_num_attrs(root):
         raise _unsafe(path, "an attribute")
     found, ranges = {}, [(0, 0)]
     for name in [root.get_objname_by_idx(i) for i in range(root.get_num_objs())]:
         if root.links.get_info(name).type != h5l.TYPE_HARD:
-            raise _unsafe(path, f"a link that is not hard, {name[:_NAME]!r}")
+            raise _unsafe(path, f"a link that is not hard, {name[:NAME]!r}")
         about = h5o.get_info(root, name)
-        if len(name) > _NAME or about.type != h5o.TYPE_DATASET or about.rc != 1:
-            raise _unsafe(path, f"{name[:_NAME]!r}, which is no plain dataset")
+        if len(name) > NAME or about.type != h5o.TYPE_DATASET or about.rc != 1:
+            raise _unsafe(path, f"{name[:NAME]!r}, which is no plain dataset")
         dtype, shape, offset = _where(path, h5d.open(root, name), name)
         size = dtype.itemsize * prod(shape)
         if offset + size > len(image):
@@ -150,13 +158,14 @@ def _where(
 ) -> tuple["np.dtype[Any]", tuple[int, ...], int]:
     """Type, shape and place of a dataset of the one form that there is."""
     how, space, kind = data.get_create_plist(), data.get_space(), data.get_type()
-    known = [dtype for dtype, stored in _TYPES.items() if kind == stored]
+    known = [dtype for dtype, stored in TYPES.items() if kind == stored]
     shape = space.get_simple_extent_dims() if space.get_simple_extent_type() == h5s.SIMPLE else ()
     plain = (
         how.get_layout() == h5d.CONTIGUOUS
         and how.get_nfilters() == 0
         and how.get_external_count() == 0
         and h5a.get_num_attrs(data) == 0
+        and not kind.committed()
     )
     if not plain or len(known) != 1 or not 1 <= len(shape) <= 2:
         raise _unsafe(path, f"dataset {name!r} in another form than a plain array's")

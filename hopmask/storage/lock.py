@@ -48,7 +48,7 @@ def locked(path: Path, clear: Callable[[int], object], *, wait: float = WAIT) ->
     handle = _acquired(path, sidecar, wait)
     _held.add(handle)
     try:
-        clear(_signature(handle))
+        clear(_signature(path, handle))
         _sign(path, handle)  # after that, so that whoever is killed in between leaves it to do
         yield
     finally:
@@ -70,13 +70,14 @@ def _acquired(path: Path, sidecar: Path, wait: float) -> int:
                 path, f"its lock {sidecar.name} cannot be made: {error}", error
             ) from error
         try:
-            if _lock(path, handle) and _is(sidecar, handle):
-                _tried(path, sidecar)
-                return handle
+            with suppress(FileNotFoundError):  # somebody deleted the sidecar: make another
+                if _lock(path, handle) and _is(sidecar, handle):
+                    _tried(path, sidecar)
+                    return handle
+            holder = _signature(path, handle)
         except BaseException:
             os.close(handle)
             raise
-        holder = _signature(handle)
         os.close(handle)
         if time.monotonic() >= until:
             raise StoreLockedError(
@@ -106,9 +107,7 @@ def _lock(path: Path, handle: int) -> bool:
 
 def _is(sidecar: Path, handle: int) -> bool:
     """Whether the sidecar is still the one that was opened, not one put in its place."""
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(handle), sidecar.stat())
-    return False
+    return os.path.samestat(os.fstat(handle), sidecar.stat())
 
 
 def _tried(path: Path, sidecar: Path) -> None:
@@ -132,9 +131,12 @@ def _sign(path: Path, handle: int) -> None:
         raise _failed(path, f"its lock cannot be written: {error}", error) from error
 
 
-def _signature(handle: int) -> int:
+def _signature(path: Path, handle: int) -> int:
     """The number of the process that holds the lock, or held it last; 0 for none."""
-    text = os.pread(handle, 21, 0).strip()
+    try:
+        text = os.pread(handle, 21, 0).strip()
+    except OSError as error:
+        raise _failed(path, f"its lock cannot be read: {error}", error) from error
     return int(text) if text.isdigit() else 0
 
 

@@ -55,8 +55,8 @@ def writing(path: str | Path, *, wait: float = WAIT) -> Iterator[Writer]:
     if not path.name or "\0" in path.name:
         raise StoreFileError(f"{str(path)!r} names no file to write to")
     path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise StoreFileError(f"cannot write {path}: it is a folder")
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 (no errors)
+        raise StoreFileError(f"cannot write {path}: it is a folder or a device")
 
     def clear(process: int) -> None:
         for left in (draft_of(path, process), draft_of(previous_of(path), process)):

@@ -1,0 +1,431 @@
+"""Commits: the file is one generation or the other, whole, whatever fails or dies in between."""
+
+import errno
+import os
+import signal
+import stat
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from hopmask import CommitFailedError, CommitUncertainError, StaleStoreError
+from hopmask.storage import commit, container, read_stamped, write, writing
+from hopmask.storage.commit import previous_of
+from hopmask.storage.container import HEADER, read_header
+
+LARGE = 5000  # numbers: ten steps of 4 KiB
+
+
+@pytest.fixture
+def committed(path, counts):
+    """A file of two generations."""
+    for number in range(2):
+        write(path, counts(number))
+    return path
+
+
+def number_of(path):
+    """The number in a file, which is whole."""
+    document, _ = read_stamped(path)
+    number = document.about["number"]
+    assert document.arrays["counts"][0] == number
+    return number
+
+
+def raising(code, *, at=None, name=None):
+    """before(name) that fails at the call of that number or name; `seen` are all calls."""
+    seen = []
+
+    def before(called):
+        seen.append(called)
+        if called == name or len(seen) - 1 == at:
+            raise OSError(code, os.strerror(code))
+
+    before.seen = seen
+    return before
+
+
+@pytest.fixture
+def steps(watched, counts, tmp_path):
+    """The system calls of one commit that replaces a file."""
+    path = tmp_path / "rehearsal" / "store.h5"
+    path.parent.mkdir()
+    for number in range(2):
+        write(path, counts(number))
+    before = raising(0)
+    with watched(before):
+        write(path, counts(2))
+    return before.seen
+
+
+# Generations
+
+
+def test_generations_are_counted_and_chained(path, counts):
+    stamps = [write(path, counts(number)) for number in range(4)]
+    assert [stamp.generation for stamp in stamps] == [1, 2, 3, 4]
+    assert len({stamp.store for stamp in stamps}) == 1
+    assert read_header(path).parent.hex() == stamps[2].sha256
+    assert read_header(previous_of(path)).parent.hex() == stamps[1].sha256
+
+
+def test_the_first_generation_has_no_parent_and_no_prev(path, counts, names):
+    write(path, counts())
+    assert read_header(path).parent == bytes(32)
+    assert names(path.parent) == ["store.h5", "store.h5.lock"]
+
+
+def test_the_generation_before_is_prev(committed, counts, names):
+    before = committed.read_bytes()
+    write(committed, counts(2))
+    assert previous_of(committed).read_bytes() == before
+    assert names(committed.parent) == ["store.h5", "store.h5.lock", "store.h5.prev"]
+
+
+def test_the_same_document_again_is_a_generation_of_its_own(path, counts):
+    first, second = write(path, counts()), write(path, counts())
+    assert (first.sha256, second.generation) == (second.sha256, 2)
+
+
+def test_a_store_may_be_given_a_name(path, counts):
+    with writing(path) as writer:
+        assert writer.write(counts(), store=b"n" * 16).store == (b"n" * 16).hex()
+        assert writer.write(counts(1)).store == (b"n" * 16).hex()
+
+
+def test_a_file_that_was_lost_goes_on_after_its_prev(committed, counts):
+    committed.unlink()
+    assert write(committed, counts(2)).generation == 3
+    assert number_of(committed) == 2
+
+
+# What stays
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o444, 0o666])
+def test_mode_bits_are_kept(committed, counts, mode):
+    committed.chmod(mode)
+    write(committed, counts(2))
+    assert stat.S_IMODE(committed.stat().st_mode) == mode
+    assert stat.S_IMODE(previous_of(committed).stat().st_mode) == mode
+
+
+def test_special_mode_bits_are_dropped(committed, counts):
+    committed.chmod(0o4755)
+    write(committed, counts(2))
+    assert stat.S_IMODE(committed.stat().st_mode) == 0o755
+
+
+def test_a_new_file_has_the_mode_of_the_mask(path, counts):
+    before = os.umask(0o027)
+    try:
+        write(path, counts())
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_link_is_followed_to_its_file(committed, counts, tmp_path, names):
+    folder = tmp_path / "links"
+    folder.mkdir()
+    (folder / "link.h5").symlink_to(committed)
+    stamp = write(folder / "link.h5", counts(2))
+    assert stamp.generation == 3
+    assert names(folder) == ["link.h5"]
+    assert (folder / "link.h5").is_symlink()
+    assert number_of(committed) == 2
+
+
+def test_a_link_to_no_file_makes_the_file(tmp_path, counts):
+    (tmp_path / "link.h5").symlink_to(tmp_path / "target.h5")
+    write(tmp_path / "link.h5", counts())
+    assert (tmp_path / "link.h5").is_symlink()
+    assert number_of(tmp_path / "target.h5") == 0
+
+
+def test_a_foreign_file_is_replaced_and_not_made_prev(path, counts, names):
+    path.write_text("mine")
+    assert write(path, counts()).generation == 1
+    assert names(path.parent) == ["store.h5", "store.h5.lock"]
+
+
+@pytest.mark.parametrize("at", [24, 80, HEADER, -1])
+def test_a_damaged_file_is_never_made_prev(committed, counts, at):
+    content = bytearray(committed.read_bytes())
+    content[at] ^= 1
+    committed.write_bytes(content)
+    write(committed, counts(2))
+    assert number_of(committed) == 2
+    assert number_of(previous_of(committed)) == 0
+
+
+def test_a_file_cut_short_is_never_made_prev(committed, counts):
+    os.truncate(committed, 700)
+    write(committed, counts(2))
+    assert number_of(previous_of(committed)) == 0
+
+
+@pytest.mark.parametrize("at", [24, -1])
+def test_generations_go_on_over_a_damaged_file(committed, counts, at):
+    content = bytearray(committed.read_bytes())
+    content[at] ^= 1
+    committed.write_bytes(content)
+    assert write(committed, counts(2)).generation >= 2
+
+
+def test_a_reader_with_the_old_file_open_reads_it_to_its_end(committed, counts):
+    with committed.open("rb") as handle:
+        begin = handle.read(100)
+        whole = committed.read_bytes()
+        write(committed, counts(2))
+        assert begin + handle.read() == whole
+
+
+# Failures
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_any_system_call_may_fail(committed, counts, steps, watched, names, code):
+    assert len(steps) > 8
+    assert {"open", "pwrite", "fsync", "close", "link", "replace", "unlink"} <= set(steps)
+    present, caught = 1, None
+    for at in range(len(steps)):
+        before, caught = raising(code, at=at), None
+        try:
+            with watched(before):
+                write(committed, counts(present + 1))
+        except (CommitFailedError, CommitUncertainError) as error:
+            caught = error
+        failed = isinstance(caught, CommitFailedError)
+        harmless = before.seen[at] in ("unlink", "posix_fallocate", "link")
+        assert caught is not None or harmless, (at, steps[at])
+        assert caught is None or caught.errno == code
+        assert not failed or "intact" in str(caught)
+        present += not failed
+        assert number_of(committed) == present, (at, steps[at])
+        assert number_of(previous_of(committed)) in (present - 1, present)
+        drafts = [name for name in names(committed.parent) if name.endswith(".tmp")]
+        assert drafts == [], (at, steps[at])
+    write(committed, counts(present + 1))
+    assert names(committed.parent) == ["rehearsal", "store.h5", "store.h5.lock", "store.h5.prev"]
+
+
+@pytest.mark.parametrize("ahead", [True, False], ids=["found ahead", "found while writing"])
+def test_a_disk_may_be_full_after_any_step(committed, counts, monkeypatch, names, ahead):
+    before, begin = committed.read_bytes(), names(committed.parent)
+    real, room = os.pwrite, [0]
+
+    def allocate(handle, offset, size):
+        raise OSError(errno.ENOSPC if ahead else errno.EOPNOTSUPP, "No space left on device")
+
+    def limited(handle, piece, at):
+        piece = piece[: max(0, room[0] - at)]
+        if not piece:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle, piece, at)
+
+    class Full:
+        posix_fallocate, pwrite = staticmethod(allocate), staticmethod(limited)
+
+        def __getattr__(self, name):
+            return getattr(os, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, "os", Full())
+        for room[0] in range(0, 8 * LARGE, 4096):
+            with pytest.raises(CommitFailedError, match="No space left") as caught:
+                write(committed, counts(2, LARGE))
+            assert caught.value.errno == errno.ENOSPC
+            assert committed.read_bytes() == before
+            assert names(committed.parent) == begin
+    write(committed, counts(2, LARGE))
+    assert number_of(committed) == 2
+
+
+def test_a_file_system_without_allocation_is_written_to(path, counts, watched):
+    with watched(raising(errno.EOPNOTSUPP, name="posix_fallocate")):
+        write(path, counts(7))
+    assert number_of(path) == 7
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+def test_a_file_system_without_hard_links_has_no_prev(path, counts, watched, names, caplog, code):
+    write(path, counts(0))
+    with watched(raising(code, name="link")):
+        assert write(path, counts(1)).generation == 2
+    assert names(path.parent) == ["store.h5", "store.h5.lock"]
+    assert "no hard links" in caplog.text
+
+
+def test_writes_that_take_less_than_they_are_given_go_on(path, counts, monkeypatch):
+    class Slow:
+        @staticmethod
+        def pwrite(handle, piece, at):
+            return os.pwrite(handle, piece[:100], at)
+
+        def __getattr__(self, name):
+            return getattr(os, name)
+
+    monkeypatch.setattr(commit, "os", Slow())
+    write(path, counts(3, LARGE))
+    assert number_of(path) == 3
+
+
+def test_a_file_that_is_written_in_parts_is_whole(path, counts, monkeypatch):
+    monkeypatch.setattr(commit, "_PART", 64)
+    write(path, counts(3, LARGE))
+    assert number_of(path) == 3
+
+
+def test_a_failed_fsync_is_not_tried_again(committed, counts, watched):
+    before = raising(errno.EIO, name="fsync")
+    with watched(before), pytest.raises(CommitFailedError) as caught:
+        write(committed, counts(2))
+    assert before.seen.count("fsync") == 1
+    assert caught.value.errno == errno.EIO
+    assert number_of(committed) == 1
+
+
+def test_a_folder_that_cannot_be_synced_makes_the_commit_uncertain(committed, counts, monkeypatch):
+    def broken(folder):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(commit, "sync_folder", broken)
+    with pytest.raises(CommitUncertainError, match="loss of power") as caught:
+        write(committed, counts(2))
+    assert caught.value.errno == errno.EIO
+    assert number_of(committed) == 2
+    assert read_header(committed).generation == 3
+
+
+def test_the_file_and_its_folder_are_synced_in_that_order(committed, counts, monkeypatch):
+    calls, real = [], Path.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: calls.append(stat.S_IFMT(os.fstat(handle).st_mode))
+    )
+
+    def replace(source, target):
+        calls.append(Path(target).name)
+        return real(source, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    write(committed, counts(2))
+    assert calls == [stat.S_IFREG, "store.h5.prev", "store.h5", stat.S_IFDIR]
+
+
+def test_a_file_changed_behind_the_lock_is_stale(committed, counts, watched, tmp_path, names):
+    write(tmp_path / "other.h5", counts(5))
+    other, done = (tmp_path / "other.h5").read_bytes(), []
+
+    def meddle(name):
+        if name == "fsync" and not done:
+            done.append(name)
+            committed.write_bytes(other)
+
+    with watched(meddle), pytest.raises(StaleStoreError, match="does not heed its lock"):
+        write(committed, counts(2))
+    assert committed.read_bytes() == other
+    assert not [name for name in names(tmp_path) if name.endswith(".tmp")]
+
+
+def test_a_file_made_behind_the_lock_is_not_replaced(path, counts, watched, tmp_path):
+    write(tmp_path / "other.h5", counts(5))
+    other = (tmp_path / "other.h5").read_bytes()
+
+    def meddle(name):
+        if name == "fsync":
+            path.write_bytes(other)
+
+    with watched(meddle), pytest.raises(StaleStoreError):
+        write(path, counts(2))
+    assert path.read_bytes() == other
+
+
+def test_a_file_lost_behind_the_lock_is_stale(committed, counts, watched):
+    def meddle(name):
+        if name == "fsync":
+            committed.unlink(missing_ok=True)
+
+    with watched(meddle), pytest.raises(StaleStoreError):
+        write(committed, counts(2))
+    assert number_of(previous_of(committed)) == 0
+
+
+def test_a_failed_commit_leaves_no_descriptor_and_no_thread(committed, counts, steps, watched):
+    before = len([*Path("/proc/self/fd").iterdir()]), threading.active_count()
+    for at in range(len(steps)):
+        with (
+            suppress(CommitFailedError, CommitUncertainError),
+            watched(raising(errno.EIO, at=at)),
+        ):
+            write(committed, counts(2))
+    assert (len([*Path("/proc/self/fd").iterdir()]), threading.active_count()) == before
+
+
+# Death
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_writer_may_be_killed_before_any_system_call(committed, counts, steps, watched, names):
+    present = 1
+    for at in range(len(steps)):
+        left, step = at, iter(range(len(steps)))
+
+        def kill(_, step=step, left=left):
+            if next(step) == left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        child = os.fork()
+        if not child:
+            with watched(kill):
+                write(committed, counts(present + 1))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, at
+        assert number_of(committed) in (present, present + 1), at
+        assert number_of(previous_of(committed)) in (present - 1, present)
+        present = number_of(committed) + 1
+        write(committed, counts(present))
+        assert names(committed.parent) == [
+            "rehearsal",
+            "store.h5",
+            "store.h5.lock",
+            "store.h5.prev",
+        ]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_first_writer_may_be_killed_before_any_system_call(tmp_path, counts, steps, watched):
+    for at in range(len(steps) - 4):
+        path, step = tmp_path / f"{at}.h5", iter(range(99))
+
+        def kill(_, step=step, at=at):
+            if next(step) == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        child = os.fork()
+        if not child:
+            with watched(kill):
+                write(path, counts(1))
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert not path.exists() or number_of(path) == 1
+        assert write(path, counts(2)).generation in (1, 2)
+        assert not [entry for entry in tmp_path.iterdir() if entry.suffix == ".tmp"]
+
+
+def test_a_draft_without_its_header_is_nothing_that_can_be_read(path, counts, watched):
+    """The header comes last: a draft that somebody opens is no file of hopmask's until then."""
+    drafts = []
+
+    def look(name):
+        draft = commit.draft_of(path, os.getpid())
+        if name == "pwrite" and draft.exists():
+            drafts.append(container.read_header(draft))
+
+    with watched(look):
+        write(path, counts())
+    assert drafts
+    assert set(drafts) == {None}

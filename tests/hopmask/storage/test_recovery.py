@@ -1,0 +1,301 @@
+"""Recovery and migration: the previous generation comes back, and nothing is thrown away."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hopmask import (
+    CommitFailedError,
+    CommitUncertainError,
+    CorruptStoreError,
+    NotAHopmaskStoreError,
+    SchemaTooNewError,
+    StoreFileError,
+    StoreLockedError,
+    StoreNotFoundError,
+    TruncatedStoreError,
+)
+from hopmask.storage import document, migrate, read_stamped, recover, recovery, write, writing
+from hopmask.storage.commit import draft_of, previous_of
+from hopmask.storage.container import read_header
+
+OLD = Path(__file__).parents[2] / "data" / "masks_schema2.h5"
+
+
+@pytest.fixture
+def committed(path, counts):
+    """A file of three generations."""
+    for number in range(3):
+        write(path, counts(number))
+    return path
+
+
+@pytest.fixture
+def old(path):
+    """A copy of a file of the older schema."""
+    shutil.copy(OLD, path)
+    return path
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    return bytes(content)
+
+
+def number_of(path):
+    return read_stamped(path)[0].about["number"]
+
+
+# Recovery
+
+
+def test_a_whole_file_is_left_as_it_is(committed, names):
+    before, begin = committed.read_bytes(), names(committed.parent)
+    done = recover(committed)
+    assert (done.damaged, done.cleared, done.restored) == (None, (), False)
+    assert done.stamp == read_stamped(committed)[1]
+    assert committed.read_bytes() == before
+    assert names(committed.parent) == begin
+
+
+def test_the_previous_generation_comes_back_and_the_damaged_one_is_kept(committed, names):
+    content = damage(committed)
+    before = previous_of(committed).read_bytes()
+    done = recover(committed)
+    assert done.restored
+    assert done.stamp == read_stamped(committed)[1]
+    assert done.stamp.generation == 2
+    assert number_of(committed) == 1
+    assert committed.read_bytes() == before
+    assert done.damaged == committed.with_name("store.h5.damaged")
+    assert done.damaged.read_bytes() == content
+    assert names(committed.parent) == ["store.h5", "store.h5.damaged", "store.h5.lock"]
+
+
+@pytest.mark.parametrize("length", [0, 5, 100, 600])
+def test_a_file_cut_short_is_recovered(committed, length):
+    os.truncate(committed, length)
+    assert recover(committed).restored
+    assert number_of(committed) == 1
+
+
+def test_a_file_overwritten_by_zeros_is_recovered(committed):
+    committed.write_bytes(bytes(committed.stat().st_size))
+    assert recover(committed).restored
+    assert number_of(committed) == 1
+
+
+def test_a_missing_file_is_recovered(committed, names):
+    committed.unlink()
+    done = recover(committed)
+    assert (done.restored, done.damaged) == (True, None)
+    assert number_of(committed) == 1
+    assert names(committed.parent) == ["store.h5", "store.h5.lock"]
+
+
+def test_a_link_is_followed(committed, tmp_path):
+    (tmp_path / "link.h5").symlink_to(committed)
+    damage(committed)
+    assert recover(tmp_path / "link.h5").restored
+    assert (tmp_path / "link.h5").is_symlink()
+    assert number_of(committed) == 1
+
+
+def test_a_recovered_file_is_written_on(committed, counts):
+    damage(committed)
+    done = recover(committed)
+    stamp = write(committed, counts(7))
+    assert stamp.store == done.stamp.store
+    assert stamp.generation > done.stamp.generation
+    assert number_of(previous_of(committed)) == 1
+
+
+def test_recovering_twice_is_recovering_once(committed):
+    damage(committed)
+    first, second = recover(committed), recover(committed)
+    assert (first.restored, second.restored) == (True, False)
+    assert first.stamp == second.stamp
+
+
+def test_nothing_to_recover_from_is_not_found(path, names):
+    with pytest.raises(StoreNotFoundError, match=r"no previous generation .*\.prev either"):
+        recover(path)
+    assert names(path.parent) == ["store.h5.lock"]
+
+
+def test_a_damaged_first_generation_cannot_be_recovered(path, counts):
+    write(path, counts())
+    content = damage(path)
+    with pytest.raises(CorruptStoreError, match=r"no previous generation .* Nothing was changed"):
+        recover(path)
+    assert path.read_bytes() == content
+
+
+def test_a_truncated_first_generation_is_called_truncated(path, counts):
+    write(path, counts())
+    os.truncate(path, 600)
+    with pytest.raises(TruncatedStoreError, match="no previous generation"):
+        recover(path)
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["damaged", "missing"])
+def test_a_damaged_previous_generation_is_not_put_in_place(committed, names, gone):
+    contents = [damage(committed), damage(previous_of(committed))]
+    if gone:
+        committed.unlink()
+    begin = names(committed.parent)
+    with pytest.raises(CorruptStoreError, match="previous generation cannot be read either"):
+        recover(committed)
+    assert names(committed.parent) == begin
+    assert previous_of(committed).read_bytes() == contents[1]
+    assert gone or committed.read_bytes() == contents[0]
+
+
+def test_a_file_of_a_newer_schema_is_not_taken_for_damaged(committed, counts, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(document, "SCHEMA", 9)
+        write(committed, counts(9))
+    before = committed.read_bytes()
+    with pytest.raises(SchemaTooNewError):
+        recover(committed)
+    assert committed.read_bytes() == before
+
+
+def test_drafts_of_killed_writers_are_cleared_away(committed, names):
+    drafts = [draft_of(committed, 1), draft_of(committed, 99), draft_of(previous_of(committed), 7)]
+    others = [".store.h5.x.tmp", ".other.h5.1.tmp", "store.h5.tmp"]
+    for draft in [*drafts, *(committed.parent / other for other in others)]:
+        draft.write_bytes(b"half")
+    assert sorted(recover(committed).cleared) == sorted(drafts)
+    assert set(others) < set(names(committed.parent))
+    assert not any(draft.exists() for draft in drafts)
+
+
+def test_a_file_that_is_being_written_is_not_recovered(committed, monkeypatch):
+    content = damage(committed)
+    monkeypatch.setattr(recovery, "writing", lambda path: writing(path, wait=0))
+    with writing(committed), pytest.raises(StoreLockedError):
+        recover(committed)
+    assert committed.read_bytes() == content
+
+
+def test_a_recovery_whose_folder_cannot_be_synced_is_uncertain(committed, monkeypatch):
+    def broken(folder):
+        raise OSError(errno.EIO, "Input/output error")
+
+    damage(committed)
+    monkeypatch.setattr(recovery, "sync_folder", broken)
+    with pytest.raises(CommitUncertainError) as caught:
+        recover(committed)
+    assert caught.value.errno == errno.EIO
+    assert number_of(committed) == 1
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_recovery_that_fails_throws_nothing_away(committed, monkeypatch, at):
+    content, real, calls = damage(committed), Path.replace, []
+    before = previous_of(committed).read_bytes()
+
+    def replace(source, target):
+        calls.append(source)
+        if len(calls) == at + 1:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        with pytest.raises(StoreFileError, match="Input/output error"):
+            recover(committed)
+    found = [entry.read_bytes() for entry in committed.parent.iterdir()]
+    assert content in found
+    assert before in found
+    assert recover(committed).restored
+    assert number_of(committed) == 1
+
+
+# Migration
+
+
+def test_an_old_file_is_migrated_and_kept_as_prev(old, names):
+    document_before, _ = read_stamped(old)
+    before, after = migrate(old)
+    assert (before.schema, before.generation, before.store) == (2, 0, "")
+    assert (after.schema, after.generation) == (3, 1)
+    found, stamp = read_stamped(old)
+    assert stamp == after
+    assert (found.kind, found.about) == (document_before.kind, document_before.about)
+    for name, array in document_before.arrays.items():
+        assert found.arrays[name].tobytes() == array.tobytes()
+    assert previous_of(old).read_bytes() == OLD.read_bytes()
+    assert names(old.parent) == ["store.h5", "store.h5.lock", "store.h5.prev"]
+
+
+def test_a_file_of_the_newest_schema_is_left_as_it_is(committed, names):
+    content, begin = committed.read_bytes(), names(committed.parent)
+    before, after = migrate(committed)
+    assert before == after == read_stamped(committed)[1]
+    assert committed.read_bytes() == content
+    assert names(committed.parent) == begin
+
+
+def test_migrating_twice_is_migrating_once(old):
+    _, first = migrate(old)
+    assert migrate(old) == (first, first)
+    assert previous_of(old).read_bytes() == OLD.read_bytes()
+
+
+def test_a_migrated_file_that_is_damaged_goes_back_to_the_old_one(old):
+    migrate(old)
+    damage(old)
+    with pytest.raises(CorruptStoreError, match="A file of an older schema verifies"):
+        read_stamped(old)
+    assert recover(old).stamp.schema == 2
+    assert old.read_bytes() == OLD.read_bytes()
+
+
+def test_an_old_file_is_replaced_by_a_write_and_kept_as_prev(old, counts):
+    assert write(old, counts()).generation == 1
+    assert previous_of(old).read_bytes() == OLD.read_bytes()
+
+
+def test_a_migration_that_fails_leaves_the_old_file(old, watched, names):
+    def full(name):
+        if name == "pwrite":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with watched(full), pytest.raises(CommitFailedError) as caught:
+        migrate(old)
+    assert caught.value.errno == errno.ENOSPC
+    assert old.read_bytes() == OLD.read_bytes()
+    assert names(old.parent) == ["store.h5", "store.h5.lock"]
+
+
+def test_a_missing_file_is_not_migrated(path):
+    with pytest.raises(StoreNotFoundError):
+        migrate(path)
+
+
+def test_a_foreign_file_is_not_migrated(path):
+    path.write_text("mine")
+    with pytest.raises(NotAHopmaskStoreError):
+        migrate(path)
+    assert path.read_text() == "mine"
+
+
+def test_a_damaged_old_file_is_not_migrated(old):
+    content = bytearray(old.read_bytes())
+    content[len(content) // 2] ^= 1
+    old.write_bytes(content)
+    with pytest.raises(StoreFileError):
+        migrate(old)
+    assert old.read_bytes() == content
+
+
+def test_a_migrated_file_is_the_begin_of_a_store(old):
+    migrate(old)
+    assert read_header(old).parent == bytes(32)
