@@ -28,32 +28,40 @@ LONGEST = 120.0  # seconds that a run may take
 def resume(options: argparse.Namespace, generator: np.random.Generator) -> Row:
     """Kill a run at a random moment, go on with it, and compare with one that was not killed."""
     tally = Tally()
-    kinds = ["hashed"] if options.quick else [*RUNS]
+    runs = {"quick": ("--quick", "--bits", "128", "--tasks", "3")} if options.quick else RUNS
+    kinds = [*runs]
     with scratch(options) as folder:
         wanted, seconds = {}, {}
         for kind in kinds:
             start = time.perf_counter()
-            run(folder / kind, *RUNS[kind])
+            run(folder / kind, *runs[kind])
             seconds[kind] = round(time.perf_counter() - start, 1)
             wanted[kind] = hashes(folder / kind)
-        for trial in range(3 if options.quick else 100):
+        for trial in range(2 if options.quick else 100):
             kind = kinds[trial % len(kinds)]
             out = folder / f"{trial}"
             with tally.trial(f"trial {trial}, {kind}"):
-                killed_until_done(tally, out, kind, generator.uniform(0, seconds[kind]), generator)
+                moment = generator.uniform(0, seconds[kind])
+                killed_until_done(tally, out, runs[kind], moment, generator)
                 right = hashes(out) == wanted[kind]
                 tally.expect(right, f"trial {trial}, {kind}: another memory, mask or result")
                 tally.add(f"same to the bit, {kind}", right)
-    return tally.row(runs={kind: " ".join(RUNS[kind]) for kind in kinds}, seconds_of_a_run=seconds)
+    return tally.row(
+        runs={kind: " ".join(run) for kind, run in runs.items()}, seconds_of_a_run=seconds
+    )
 
 
 def killed_until_done(
-    tally: Tally, out: Path, kind: str, moment: float, generator: np.random.Generator
+    tally: Tally,
+    out: Path,
+    settings: tuple[str, ...],
+    moment: float,
+    generator: np.random.Generator,
 ) -> None:
     """Kill a run after so long, go on with it, and every second time kill that one too."""
     for attempt in itertools.count():
         begun = (out / "checkpoint" / "run.h5").exists()
-        command = ("--resume", str(out)) if begun else (*RUNS[kind], "--out", str(out))
+        command = ("--resume", str(out)) if begun else (*settings, "--out", str(out))
         child = forked(lambda tell: learned(tell, command), longest=int(LONGEST))  # noqa: B023
         if attempt == 0 or (attempt == 1 and generator.random() < 0.5):
             time.sleep(moment * (1 if attempt == 0 else generator.random()))
