@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from rich.table import Table
 
 from hopmask import storage
 from hopmask.errors import ConfigError, StoreFileError, StoreNotFoundError
-from hopmask.loading import KINDS, check, restored
+from hopmask.loading import check, restored
+from hopmask.schema import KINDS
 from hopmask.storage import Document, Stamp
 from hopmask.storage.commit import previous_of
 
@@ -45,8 +47,7 @@ def inspect(options: argparse.Namespace, console: Console, errors: Console) -> N
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        table.add_row(name.replace("_", " "), escape(shown))
+        table.add_row(name.replace("_", " "), escape(_shown(value)))
     console.print(table)
 
 
@@ -59,7 +60,7 @@ def verify(options: argparse.Namespace, console: Console, errors: Console) -> No
         except ConfigError as error:  # a rule of the user's own: nothing else can be wrong
             console.print(f"not tried out: {error}", markup=False, soft_wrap=True)
     console.print(f"{options.file}: whole, {_said(stamp)}", markup=False, soft_wrap=True)
-    previous = previous_of(options.file)
+    previous = previous_of(Path(os.path.realpath(options.file)))
     try:
         _, before = storage.read_stamped(previous)
         console.print(f"{previous}: whole, {_said(before)}", markup=False, soft_wrap=True)
@@ -76,14 +77,16 @@ def recover(options: argparse.Namespace, console: Console, errors: Console) -> N
         console.print(
             f"{draft}: left half-written by a killed writer, removed", markup=False, soft_wrap=True
         )
-    if not done.restored:
+    if done.source is None:
         console.print(
             f"{options.file}: whole, {_said(done.stamp)}: left as it is",
             markup=False,
             soft_wrap=True,
         )
         return
-    console.print(f"{options.file}: recovered, {_said(done.stamp)}", markup=False, soft_wrap=True)
+    console.print(
+        f"{options.file}: recovered from {_said(done.source)}", markup=False, soft_wrap=True
+    )
     if done.damaged:
         console.print(f"the damaged file is now {done.damaged}", markup=False, soft_wrap=True)
 
@@ -138,6 +141,12 @@ def facts_of(document: Document, stamp: Stamp) -> dict[str, Any]:
         "store": stamp.store or None,
         "sha256": stamp.sha256,
     }
+
+
+def _shown(value: object) -> str:
+    """A value as text without what a terminal would take for a command."""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def _said(stamp: Stamp) -> str:

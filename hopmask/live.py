@@ -17,7 +17,7 @@ from hopmask.loading import restored
 from hopmask.memory import MaskMemory
 from hopmask.rules import LearningRule
 from hopmask.storage import Stamp
-from hopmask.storage.commit import header_or_none
+from hopmask.storage.commit import header_or_none, previous_of
 from hopmask.storage.document import stamp_of
 from hopmask.storage.lock import WAIT
 
@@ -86,10 +86,16 @@ def _begin(path: Path, new: MaskMemory | None, *, exclusive: bool, wait: float) 
     if not exclusive and path.exists():
         return
     with storage.writing(path, wait=wait) as writer:
-        if not writer.path.exists():
+        if writer.path.exists():
+            if exclusive:
+                raise FileExistsError(f"{path} is there already: open it with mode 'r+' or 'a'")
+        elif previous_of(writer.path).exists():
+            raise StoreNotFoundError(
+                f"{path} is lost, but not {previous_of(writer.path)}, the generation before it: "
+                f"run `hopmask recover {path}`, or delete that file to begin anew"
+            )
+        else:
             writer.write(new._document())
-        elif exclusive:
-            raise FileExistsError(f"{path} is there already: open it with mode 'r+' or 'a'")
 
 
 class LiveMemory:
@@ -98,7 +104,7 @@ class LiveMemory:
     Every reading takes the newest generation of the file, whole, without waiting for anybody.
     Every change is made to the newest state under the lock of all writers, and returns only when it
     is on the disk for good. If it raises, the file is as it was (after CommitUncertainError: as it
-    should be), and the next call reads it anew.
+    should be; after an interruption from outside: one of them), and the next call reads it anew.
 
     It may be used in a process forked later, and by one thread at a time.
 
@@ -115,7 +121,7 @@ class LiveMemory:
         device: str | torch.device,
         wait: float,
     ) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         self._writable, self._rule, self._device, self._wait = writable, rule, device, wait
         self._memory: MaskMemory | None = None
         self._stamp: Stamp | None = None
@@ -204,7 +210,7 @@ class LiveMemory:
             memory = self._newest()
             self._memory = None  # if anything goes wrong from here on, the file is what counts
             answer = change(memory)
-            self._stamp = writer.write(memory._document())
+            self._stamp = writer.write(memory._document(), after=self._stamp)
             self._memory = memory
         return answer
 

@@ -1,34 +1,17 @@
-"""`load`: from a file back to the memory that was saved.
-
-What the kinds of document hold, "masks" and "reservoir" (see `storage/document.py`):
-
-    about    rule, dtype ("float32" or "float64"); of masks also layers ([[name, [side ...]] ...]),
-             seed, key_bits and signature_features
-    psi      Ψ, (d, d), of that dtype
-    mean     μ, (d,), of that dtype
-    counters int64 (3,): patterns held; number of the next task; length of a signature, or 0
-    within, link, keys, scalars: the sums of a content address of F features, if F > 0: (F, F),
-             (F, key bits + 1), (key bits + 1, key bits + 1) of that dtype, float64 (4,)
-"""
+"""`load`: from a file back to the memory that was saved."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from hopmask import storage
+from hopmask import schema, storage
 from hopmask.errors import ConfigError, CorruptStoreError, StoreTooLargeError
 from hopmask.memory import MaskMemory
-from hopmask.reservoir import LARGEST_SIZE, MOST_TASKS, Reservoir
+from hopmask.reservoir import Reservoir
 from hopmask.rules import LearningRule, rule_named
+from hopmask.schema import KINDS
 from hopmask.storage import Document
-
-KINDS = ("masks", "reservoir")
-_STATE = ("psi", "mean", "counters")
-_SUMS = ("within", "link", "keys", "scalars")
-_DTYPES = ("float32", "float64")
-_MOST_LAYERS = 4096
-_MOST_FEATURES = 16_384
 
 
 def load(
@@ -118,37 +101,11 @@ def check(path: Path, document: Document) -> None:
 
     Raises:
         CorruptStoreError: they do not. (What only a MaskMemory can tell, `restored` finds out.)
-        StoreTooLargeError: more spins, layers or features than hopmask writes.
+        StoreTooLargeError: more spins, layers, features or tasks than hopmask writes.
     """
-    kind, about, arrays = document.kind, document.about, document.arrays
-    known = about.get("dtype") in _DTYPES and isinstance(about.get("rule"), str)
-    layers, features = about.get("layers"), about.get("signature_features", 0)
-    if not known or (kind == "masks" and not isinstance(layers, list)):
-        raise _corrupt(path, "its description lacks a known dtype, rule or list of layers")
-    if kind == "masks" and len(layers or []) > _MOST_LAYERS:
-        raise StoreTooLargeError(f"{path} has {len(layers or [])} layers, more than {_MOST_LAYERS}")
-    if isinstance(features, int) and features > _MOST_FEATURES:
-        raise StoreTooLargeError(
-            f"{path} has {features} features of signatures, more than {_MOST_FEATURES}"
-        )
-    wanted = {*_STATE, *(_SUMS if features and kind == "masks" else ())}
-    if set(arrays) != wanted:
-        raise _corrupt(path, f"it holds {sorted(arrays)}, not {sorted(wanted)}")
-    psi, mean, counters = (arrays[name] for name in _STATE)
-    if mean.size > LARGEST_SIZE:
-        raise StoreTooLargeError(f"{path} has {mean.size} spins, more than {LARGEST_SIZE}")
-    square = psi.ndim == 2 and psi.size > 0 and psi.shape == (mean.size, mean.size)
-    typed = psi.dtype == mean.dtype == about["dtype"] and counters.dtype == np.int64
-    if not square or mean.ndim != 1 or not typed or counters.shape != (3,):
-        raise _corrupt(path, f"psi {psi.dtype}{psi.shape} and mean {mean.shape} disagree")
-    floats = [array for name, array in arrays.items() if name != "counters"]
-    if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in floats):
-        raise _corrupt(path, "it holds NaN or infinity")
-    if counters.min() < 0:
-        raise _corrupt(path, "it holds a negative counter")
-    if counters[1] > MOST_TASKS:
-        raise StoreTooLargeError(f"{path} gave out {counters[1]} numbers, more than {MOST_TASKS}")
-
-
-def _corrupt(path: Path, why: str) -> CorruptStoreError:
-    return CorruptStoreError(f"{path}: {why}. Nothing was loaded: restore a copy")
+    mean, counters = (document.arrays.get(name, np.zeros(3)) for name in ("mean", "counters"))
+    numbers = int(counters[1]) if counters.dtype.kind == "i" and counters.shape == (3,) else 0
+    if large := schema.too_large(document.about, mean.size, numbers):
+        raise StoreTooLargeError(f"{path} has {large}. Nothing was loaded")
+    if wrong := schema.misfit(document) or schema.not_finite(document):
+        raise CorruptStoreError(f"{path}: {wrong}. Nothing was loaded: restore a copy")

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -363,8 +362,9 @@ class MaskMemory:
     def save(self, path: str | Path) -> Stamp:
         """Commit the memory to an HDF5 file, durably; its size never depends on `count`.
 
-        A file that stood there stays beside it, as NAME.prev. Where several processes store into
-        one memory, use `hopmask.open`: `save` puts this memory in the place of theirs.
+        A file that stood there and is whole stays beside it, as NAME.prev; any other is replaced.
+        Where several processes store into one memory, use `hopmask.open`: `save` puts this memory
+        in the place of theirs. No other thread may store meanwhile.
 
         Returns:
             The file's generation and SHA-256.
@@ -372,6 +372,7 @@ class MaskMemory:
         Raises:
             CommitFailedError, StoreLockedError: the file cannot be written now; it is as it was.
             StoreFileError: the path names no file, or the memory is larger than any file.
+            NumericalError: it holds NaN or infinity; nothing was written.
         """
         return storage.write(path, self._document())
 
@@ -396,15 +397,8 @@ class MaskMemory:
         sums: dict[str, Tensor],
     ) -> "MaskMemory":
         """A memory around a reservoir read from a file; `hopmask.load` is the public door."""
-        layers = {name: tuple(shape) for name, shape in meta["layers"]}
-        bits = sum(prod(shape) for shape in layers.values())
-        if len(layers) < len(meta["layers"]) or bits + meta["key_bits"] > reservoir.size:
-            raise ConfigError(
-                f"{len(meta['layers'])} layers of {bits} bits, and {meta['key_bits']} of keys, do "
-                f"not make up {reservoir.size} spins"
-            )  # before anything of that size is made
         memory = cls(
-            layers,
+            {name: tuple(shape) for name, shape in meta["layers"]},
             rule=reservoir.rule,
             seed=meta["seed"],
             key_bits=meta["key_bits"],

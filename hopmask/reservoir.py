@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hopmask import storage
+from hopmask import schema, storage
 from hopmask.errors import (
     ConfigError,
     CueError,
@@ -26,8 +26,6 @@ from hopmask.search import RESIDUAL_TOLERANCE, Check, Found, Propose, Trace, sea
 from hopmask.spins import check_spins, to_spins
 from hopmask.storage import Document, Stamp
 
-LARGEST_SIZE = 16_384  # spins of a reservoir in a file
-MOST_TASKS = 1 << 20  # numbers that a memory in a file gave out: each recall makes all their keys
 _DUPLICATE_RESIDUAL = 0.2  # a fixed point this close to the stored span is a stored pattern
 
 
@@ -364,7 +362,8 @@ class Reservoir:
     def save(self, path: str | Path) -> Stamp:
         """Commit the reservoir to an HDF5 file, durably; `hopmask.load` reads it.
 
-        A file that stood there stays beside it, as NAME.prev.
+        A file that stood there and is whole stays beside it, as NAME.prev; any other is replaced.
+        No other thread may store meanwhile.
 
         Returns:
             The file's generation and SHA-256.
@@ -372,6 +371,7 @@ class Reservoir:
         Raises:
             CommitFailedError, StoreLockedError: the file cannot be written now; it is as it was.
             StoreFileError: the path names no file, or the reservoir is larger than any file.
+            NumericalError: it holds NaN or infinity; nothing was written.
         """
         return storage.write(path, self._document("reservoir", {}, (0, 0), {}))
 
@@ -382,16 +382,16 @@ class Reservoir:
         counters: tuple[int, int],
         sums: Mapping[str, Tensor],
     ) -> Document:
-        """The document of a memory around this reservoir; see `loading.py` for its form."""
-        if self.size > LARGEST_SIZE:
+        """The document of a memory around this reservoir; see `schema.py` for its form."""
+        about = {
+            "rule": self.rule.name,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            **about,
+        }
+        if large := schema.too_large(about, self.size, counters[0]):
             raise StoreTooLargeError(
-                f"{self.size} spins are more than the {LARGEST_SIZE} that a file may hold: nothing "
-                "was written. Use fewer, larger memories of fewer bits"
-            )
-        if counters[0] > MOST_TASKS:
-            raise StoreTooLargeError(
-                f"{counters[0]} numbers were given to tasks, more than the {MOST_TASKS} that a "
-                "file may hold: nothing was written. Begin another memory"
+                f"the memory has {large}, which no file may hold: nothing was written. Use several "
+                "smaller memories"
             )
         arrays = {
             "psi": self.psi.cpu().numpy(),
@@ -399,10 +399,10 @@ class Reservoir:
             "counters": np.array([self.count, *counters], np.int64),
             **{name: value.cpu().numpy() for name, value in sums.items()},
         }
-        dtype = str(self.dtype).removeprefix("torch.")
-        return Document(
-            kind=kind, about={"rule": self.rule.name, "dtype": dtype, **about}, arrays=arrays
-        )
+        document = Document(kind=kind, about=about, arrays=arrays)
+        if wrong := schema.not_finite(document):
+            raise NumericalError(f"{wrong}: nothing was written. Load a saved memory")
+        return document
 
     def _require_patterns(self) -> None:
         """Raise EmptyMemoryError if nothing is stored."""

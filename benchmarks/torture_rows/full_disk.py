@@ -21,7 +21,7 @@ from hopmask import (
     CommitUncertainError,
     StoreFileError,
 )
-from hopmask.storage import commit
+from hopmask.storage import commit, descriptor
 from torture_rows.memories import begun, drafts, mask, same
 from torture_rows.tally import Row, Tally, scratch
 
@@ -120,7 +120,6 @@ def faults() -> dict[str, AbstractContextManager[object]]:
         return eio() if (".prev." in draft.name) == kept else replace(draft, to)
 
     calls = {
-        "open": {"open": eio},
         "allocate": {"posix_fallocate": eio},
         "write": {"pwrite": eio},
         "fdatasync": {"fdatasync": eio},
@@ -128,7 +127,10 @@ def faults() -> dict[str, AbstractContextManager[object]]:
         "link": {"link": eio},
         "fsync of the folder": {"fsync": partial(fsync, stat.S_ISDIR)},
     }
-    found = {n: mock.patch.object(commit, "os", System(**call)) for n, call in calls.items()}
+    found: dict[str, AbstractContextManager[object]] = {
+        "open": mock.patch.object(descriptor, "os", System(open=eio)),
+        **{n: mock.patch.object(commit, "os", System(**call)) for n, call in calls.items()},
+    }
     for name, kept in (("rename to NAME.prev", True), ("rename to NAME", False)):
         renamed = partialmethod(lambda draft, kept, to: renaming(kept, draft, to), kept)
         found[name] = mock.patch.object(Path, "replace", renamed)

@@ -12,20 +12,22 @@ import errno
 import hashlib
 import logging
 import os
-import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from hopmask.errors import (
     CommitFailedError,
     CommitUncertainError,
+    SchemaTooNewError,
     StaleStoreError,
-    StoreFileError,
+    StoreNotFoundError,
 )
-from hopmask.storage.container import HEADER, Header, read_content, read_header
+from hopmask.storage.container import DAMAGE, HEADER, Header, read_content, read_header
+from hopmask.storage.descriptor import Descriptor
 
 _log = logging.getLogger(__name__)
 _PART = 4 << 20  # bytes written at once
@@ -45,7 +47,12 @@ def previous_of(path: Path) -> Path:
 
 
 def commit(
-    path: Path, payload: Sequence[memoryview], *, before: Header | None, store: bytes | None = None
+    path: Path,
+    payload: Sequence[memoryview],
+    *,
+    before: Header | None,
+    store: bytes | None = None,
+    generation: int | None = None,
 ) -> Header:
     """Write the next generation; returns once it is on the disk for good. The caller has the lock.
 
@@ -54,6 +61,7 @@ def commit(
         payload: its bytes, in order.
         before: the header of the file that stands there; None where it is none of this form.
         store: of a file that begins a store; by default the beginning of its SHA-256.
+        generation: its number; by default one more than that of the file before.
 
     Raises:
         CommitFailedError: nothing was changed. Its errno is the system's.
@@ -61,8 +69,11 @@ def commit(
         CommitUncertainError: the file is the new generation, but may not outlast a loss of power.
     """
     draft = draft_of(path, os.getpid())
+    _refuse_read_only(path)
     try:
-        header = _written(draft, path, payload, before, store)
+        header = _written(
+            draft, path, payload, partial(_successor, path, before, store, generation)
+        )
         if header_or_none(path) != before:
             raise StaleStoreError(
                 f"{path} was changed while it was written, by a program that does not heed its "
@@ -71,10 +82,10 @@ def commit(
         if _is_whole(path):
             _keep(path)
         draft.replace(path)
-    except StaleStoreError:
+    except (StaleStoreError, SchemaTooNewError):
         raise
     except (OSError, ValueError) as error:  # ValueError: NUL in the name
-        raise _failed(path, error) from error
+        raise failed(path, error) from error
     finally:
         with suppress(OSError, ValueError):  # the folder itself may be what is missing
             draft.unlink(missing_ok=True)
@@ -82,24 +93,27 @@ def commit(
         sync_folder(path.parent)
     except OSError as error:
         raise uncertain(path, error) from error
-    _left[path] = _state(path)
+    with suppress(OSError):
+        _left[path] = _state(path)
     return header
 
 
 def header_or_none(path: Path) -> Header | None:
-    """The header of a file; None where there is no file, or none with a sound header."""
-    with suppress(StoreFileError):
+    """The header of a file; None where there is no file, or none with a sound header.
+
+    Raises:
+        StoreFileError: that cannot be told now.
+        SchemaTooNewError: a newer hopmask wrote the file.
+    """
+    with suppress(StoreNotFoundError, *DAMAGE):
         return read_header(path)
     return None
 
 
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with Descriptor(folder, os.O_RDONLY | os.O_DIRECTORY) as handle:
         os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def uncertain(path: Path, error: OSError) -> CommitUncertainError:
@@ -116,52 +130,61 @@ def _written(
     draft: Path,
     path: Path,
     payload: Sequence[memoryview],
-    before: Header | None,
-    store: bytes | None,
+    header_of: Callable[[int, bytes], Header],
 ) -> Header:
     """Write the draft and bring it to the disk; its header comes last."""
     length = sum(map(len, payload))
     digest = hashlib.sha256()
     draft.unlink(missing_ok=True)
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
+    with (
+        Descriptor(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as handle,
+        ThreadPoolExecutor(max_workers=1) as hashing,
+    ):
         with suppress(FileNotFoundError):
             os.fchmod(handle, path.stat().st_mode & 0o777)
         _allocate(handle, HEADER + length)
-        hashing = threading.Thread(target=deque, args=(map(digest.update, payload), 0))
-        hashing.start()  # while the payload goes to the disk
-        try:
-            at = HEADER
-            for piece in payload:
-                _write(handle, piece, at)
-                at += len(piece)
-            getattr(os, "fdatasync", os.fsync)(handle)  # macOS has none
-        finally:
-            hashing.join()
-        header = _successor(path, before, store, length, digest.digest())
-        _write(handle, memoryview(header.packed()), 0)
+        at, done = HEADER, []
+        for part in _parts(payload):  # hashed while it goes to the disk, and in one state
+            done.append(hashing.submit(digest.update, part))
+            _write(handle, part, at)
+            at += len(part)
+        getattr(os, "fdatasync", os.fsync)(handle)  # macOS has none
+        for hashed in done:
+            hashed.result()
+        header = header_of(length, digest.digest())
+        _write(handle, header.packed(), 0)
         os.utime(handle, ns=(time.time_ns(),) * 2)  # finer than the clock that a write goes by
         os.fsync(handle)
-    finally:
-        os.close(handle)
     return header
 
 
 def _successor(
-    path: Path, before: Header | None, store: bytes | None, length: int, digest: bytes
+    path: Path,
+    before: Header | None,
+    store: bytes | None,
+    generation: int | None,
+    length: int,
+    digest: bytes,
 ) -> Header:
-    if before is not None:
-        number, store, parent = before.generation, store or before.store, before.digest
-    else:  # a file that is damaged or lost had the number after that of its .prev
-        older = header_or_none(previous_of(path))
-        number, parent = (older.generation + 1 if older else 0), bytes(32)
+    """The header of what comes after a file, or in the place of one that is damaged or lost."""
+    older = before or header_or_none(previous_of(path))
+    number = (older.generation + (1 if before else 2)) if older else 1
     return Header(
-        generation=number + 1,
+        generation=generation or number,
         length=length,
         digest=digest,
-        store=store or digest[:16],
-        parent=parent,
+        store=store or (before.store if before else digest[:16]),
+        parent=before.digest if before else bytes(32),
     )
+
+
+def _refuse_read_only(path: Path) -> None:
+    try:
+        writable = path.stat().st_mode & 0o222
+    except (OSError, ValueError):
+        return
+    if not writable:
+        raise failed(path, PermissionError(errno.EACCES, "the file is read-only"))
 
 
 def _is_whole(path: Path) -> bool:
@@ -169,7 +192,7 @@ def _is_whole(path: Path) -> bool:
 
     It is read for that, unless it is as this process left it.
     """
-    with suppress(OSError):
+    with suppress(FileNotFoundError, *DAMAGE):
         return _left.get(path) == _state(path) or bool(read_content(path))
     return False
 
@@ -189,10 +212,17 @@ def _allocate(handle: int, size: int) -> None:
             raise
 
 
-def _write(handle: int, piece: memoryview, at: int) -> None:
+def _parts(payload: Sequence[memoryview]) -> Iterator[bytes]:
+    """Copies of a payload's bytes, part by part."""
+    for piece in payload:
+        for at in range(0, len(piece), _PART):
+            yield bytes(piece[at : at + _PART])
+
+
+def _write(handle: int, part: bytes, at: int) -> None:
     done = 0
-    while done < len(piece):
-        done += os.pwrite(handle, piece[done : done + _PART], at + done)
+    while done < len(part):
+        done += os.pwrite(handle, memoryview(part)[done:], at + done)
 
 
 def _keep(path: Path) -> None:
@@ -212,10 +242,11 @@ def _keep(path: Path) -> None:
         spare.unlink(missing_ok=True)
 
 
-def _failed(path: Path, error: Exception) -> CommitFailedError:
-    failed = CommitFailedError(
+def failed(path: Path, error: Exception) -> CommitFailedError:
+    """The error for a commit that has not happened."""
+    found = CommitFailedError(
         f"cannot write {path}: {error}. A file that stood there before is intact, and what you "
         "have in memory too: make room or choose another place, and try again"
     )
-    failed.errno = getattr(error, "errno", None)
-    return failed
+    found.errno = getattr(error, "errno", None)
+    return found

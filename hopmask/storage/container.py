@@ -32,12 +32,15 @@ from hopmask.errors import (
     TruncatedStoreError,
 )
 from hopmask.storage import legacy
+from hopmask.storage.descriptor import Descriptor
 
 HEADER = 512
 LARGEST = 8 << 30  # bytes of a file
 MAGIC = b"\x89HOPMASK\r\n\x1a\n".ljust(16, b"\0")
 _VERSION = 1
 _FIELDS = struct.Struct("<16sIIQQ32s32s16s32s")
+DAMAGE = (CorruptStoreError, NotAHopmaskStoreError)  # what a file that was whole may have become
+_LAST = 1 << 63  # no generation comes so far
 _OWN = slice(72, 104)  # the header's own SHA-256
 
 
@@ -123,16 +126,15 @@ class _Opened:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            self._open = Descriptor(path, os.O_RDONLY | os.O_NONBLOCK)
         except FileNotFoundError as error:
             raise StoreNotFoundError(f"there is no file {path}") from error
         except (OSError, ValueError) as error:  # ValueError: NUL in the name
-            raise StoreFileError(f"{path} cannot be opened: {error}") from error
-        self.path = path
+            raise _unreadable(path, "opened", error) from error
+        self.path, self._handle = path, self._open.number
         about = os.fstat(self._handle)
         self.size = about.st_size
         if not stat.S_ISREG(about.st_mode):
-            os.close(self._handle)
             raise NotAHopmaskStoreError(f"{path} is no file but a folder or a device")
 
     def read(self, count: int) -> bytearray:
@@ -143,14 +145,14 @@ class _Opened:
             while done < count and (step := os.readv(self._handle, [view[done:]])):
                 done += step
         except OSError as error:
-            raise StoreFileError(f"{self.path} cannot be read: {error}") from error
+            raise _unreadable(self.path, "read", error) from error
         return found if done == count else found[:done]
 
     def __enter__(self) -> "_Opened":
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._handle)
+        self._open.close()
 
 
 def _header(path: Path, block: bytearray, size: int) -> Header | None:
@@ -171,13 +173,19 @@ def _header(path: Path, block: bytearray, size: int) -> Header | None:
             "install a newer one"
         )
     known = Header(generation=generation, length=length, digest=digest, store=store, parent=parent)
-    if generation < 1 or header != HEADER or known.packed() != block:
+    if not 1 <= generation < _LAST or header != HEADER or known.packed() != block:
         raise CorruptStoreError(f"{path}: no hopmask writes such a header")
     if size < HEADER + length:
         raise TruncatedStoreError(_cut(path, size, HEADER + length))
     if size > HEADER + length:
         raise CorruptStoreError(f"{path} has {size - HEADER - length} bytes behind its end")
     return known
+
+
+def _unreadable(path: Path, what: str, error: Exception) -> StoreFileError:
+    found = StoreFileError(f"{path} cannot be {what}: {error}")
+    found.errno = getattr(error, "errno", None)
+    return found
 
 
 def _cut(path: Path, size: int, whole: int) -> str:

@@ -13,6 +13,7 @@ The payload is a function of the document alone: two files of one state have the
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,11 @@ def read_stamped(
     path = Path(path)
     try:
         return _read(path, kinds, sha256)
+    except _UnexpectedError as error:
+        raise CorruptStoreError(
+            f"{path} is whole, but not the file that was expected: its SHA-256 is {error}, not "
+            f"{sha256}. Nothing was loaded: get the file from where the SHA-256 is from"
+        ) from None
     except CorruptStoreError as error:
         raise type(error)(
             f"{error}. Nothing was loaded. {_way_out(path) or 'Restore a copy.'}"
@@ -160,6 +166,10 @@ def payload_of(document: Document) -> list[memoryview]:
     return payload
 
 
+class _UnexpectedError(Exception):
+    """The SHA-256 of a file that is not the one expected."""
+
+
 def _read(path: Path, kinds: tuple[str, ...] | None, sha256: str | None) -> tuple[Document, Stamp]:
     content = read_content(path)
     if content.header is None:
@@ -167,10 +177,7 @@ def _read(path: Path, kinds: tuple[str, ...] | None, sha256: str | None) -> tupl
     else:
         digest = content.header.digest.hex()
     if sha256 is not None and digest != sha256.lower():
-        raise CorruptStoreError(
-            f"{path} is whole, but not the file that was expected: its SHA-256 is {digest}, not "
-            f"{sha256}"
-        )
+        raise _UnexpectedError(digest)
     arrays = image.parse(path, content.payload)
     size = len(content.payload)
     if content.header is None:
@@ -228,7 +235,7 @@ def _no_constant(name: str) -> NoReturn:
 
 def _way_out(path: Path) -> str:
     """What can be done about a file that is damaged or lost, where something can."""
-    previous = previous_of(path)
+    previous = previous_of(Path(os.path.realpath(path)))
     try:
         _, stamp = _read(previous, None, None)
     except StoreFileError:

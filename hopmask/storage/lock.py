@@ -13,18 +13,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hopmask.errors import CommitFailedError, LockingUnsupportedError, StoreLockedError
+from hopmask.storage.descriptor import Descriptor
 
 WAIT = 60.0  # seconds
 _PAUSES = (0.001, 0.02)  # seconds between two attempts: at first, at most
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-_held: set[int] = set()  # descriptors of locks that this process holds
+_held: set[Descriptor] = set()  # of locks that this process holds
 
 
 def _let_go() -> None:
     """In a forked child: the parent's locks are not the child's, and end with the parent."""
     while _held:
-        with suppress(OSError):
-            os.close(_held.pop())
+        _held.pop().close()
 
 
 os.register_at_fork(after_in_child=_let_go)
@@ -44,41 +44,31 @@ def locked(path: Path, clear: Callable[[int], object], *, wait: float = WAIT) ->
         LockingUnsupportedError: the file system has no locks, or none that hold.
         CommitFailedError: the sidecar cannot be made.
     """
-    sidecar = path.with_name(path.name + ".lock")
-    handle = _acquired(path, sidecar, wait)
-    _held.add(handle)
+    lock = _acquired(path, path.with_name(path.name + ".lock"), wait)
+    _held.add(lock)
     try:
-        clear(_signature(path, handle))
-        _sign(path, handle)  # after that, so that whoever is killed in between leaves it to do
+        clear(_signature(path, lock.number))
+        _sign(path, lock.number)  # after that: whoever is killed in between leaves it to do
         yield
     finally:
-        if handle in _held:  # not in a child forked meanwhile
-            _held.discard(handle)
-            fcntl.flock(handle, fcntl.LOCK_UN)  # also where a child has the descriptor still
-            os.close(handle)
+        _held.discard(lock)
+        if lock.number >= 0:  # not in a child forked meanwhile
+            fcntl.flock(lock.number, fcntl.LOCK_UN)  # also where a child has the descriptor still
+            lock.close()
 
 
-def _acquired(path: Path, sidecar: Path, wait: float) -> int:
-    """A descriptor of the sidecar, under lock."""
+def _acquired(path: Path, sidecar: Path, wait: float) -> Descriptor:
+    """The sidecar, opened and locked."""
     until = time.monotonic() + wait
     pause, longest = _PAUSES
     while True:
-        try:
-            handle = os.open(sidecar, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-        except (OSError, ValueError) as error:
-            raise _failed(
-                path, f"its lock {sidecar.name} cannot be made: {error}", error
-            ) from error
-        try:
-            with suppress(FileNotFoundError):  # somebody deleted the sidecar: make another
-                if _lock(path, handle) and _is(sidecar, handle):
-                    _tried(path, sidecar)
-                    return handle
-            holder = _signature(path, handle)
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
+        lock = _opened(path, sidecar)
+        with suppress(FileNotFoundError):  # somebody deleted the sidecar: make another
+            if _lock(path, lock.number) and _is(sidecar, lock.number):
+                _tried(path, sidecar)
+                return lock
+        holder = _signature(path, lock.number)
+        lock.close()
         if time.monotonic() >= until:
             raise StoreLockedError(
                 f"{path} is being written by process {holder or 'unknown'}, and was for "
@@ -87,6 +77,16 @@ def _acquired(path: Path, sidecar: Path, wait: float) -> int:
             )
         time.sleep(pause)
         pause = min(2 * pause, longest)
+
+
+def _opened(path: Path, sidecar: Path, make: int = os.O_CREAT) -> Descriptor:
+    try:
+        return Descriptor(sidecar, os.O_RDWR | make | os.O_NOFOLLOW)
+    except (OSError, ValueError) as error:
+        if not make and isinstance(error, FileNotFoundError):
+            raise
+        why = f"its lock {sidecar.name} cannot be made: {error}"
+        raise _failed(path, why, error) from error
 
 
 def _lock(path: Path, handle: int) -> bool:
@@ -112,15 +112,12 @@ def _is(sidecar: Path, handle: int) -> bool:
 
 def _tried(path: Path, sidecar: Path) -> None:
     """Raise LockingUnsupportedError where a second lock is granted beside the first."""
-    second = os.open(sidecar, os.O_RDWR | os.O_CLOEXEC)
-    try:
+    with _opened(path, sidecar, make=0) as second:
         if _lock(path, second):
             raise LockingUnsupportedError(
                 f"{path} lies on a file system whose locks do not hold: two writers could lose "
                 "each other's masks. Nothing was changed: keep it on a local disk"
             )
-    finally:
-        os.close(second)
 
 
 def _sign(path: Path, handle: int) -> None:

@@ -1,18 +1,23 @@
 """Recovery and migration: the previous generation back in place, old forms to the newest."""
 
 import os
+import shutil
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from hopmask.errors import (
     CorruptStoreError,
-    SchemaTooNewError,
     StoreFileError,
     StoreNotFoundError,
+    UnsafeStoreError,
 )
-from hopmask.storage.commit import previous_of, sync_folder, uncertain
+from hopmask.storage.commit import previous_of
+from hopmask.storage.container import DAMAGE
 from hopmask.storage.document import SCHEMA, Stamp, read_stamped
 from hopmask.storage.writer import writing
+
+_DAMAGE = (*DAMAGE, StoreNotFoundError, UnsafeStoreError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,40 +26,45 @@ class Recovered:
 
     Attributes:
         stamp: of the file that stands there now.
+        source: of the previous generation that it was made from; None where the file was whole.
         damaged: where the damaged file was put aside; None where there was none.
         cleared: what killed writers had left half-written, and is gone now.
-        restored: whether the previous generation was put in place; False where the file was whole.
     """
 
     stamp: Stamp
+    source: Stamp | None
     damaged: Path | None
     cleared: tuple[Path, ...]
-    restored: bool
+
+    @property
+    def restored(self) -> bool:
+        """Whether there was anything to recover."""
+        return self.source is not None
 
 
 def recover(path: str | Path) -> Recovered:
     """Put the previous generation in the place of a file that is damaged or lost.
 
-    Nothing is thrown away: the damaged file becomes NAME.damaged. A file that is whole is left as
-    it is. Drafts of killed writers are cleared away.
+    It keeps its number, but in a new store, so that nobody takes what is stored from now on for
+    successors of what was lost. Nothing is thrown away: NAME.prev stays, and the damaged file
+    becomes NAME.damaged (.1, .2 ...). A file that is whole is left as it is. Drafts of killed
+    writers are cleared away.
 
     Raises:
         StoreNotFoundError: there is neither the file nor NAME.prev.
         CorruptStoreError: the previous generation is damaged too; nothing was changed.
-        StoreFileError: the file cannot be written or locked.
+        StoreFileError: the file cannot be read, written or locked.
     """
     with writing(path) as writer:
         cleared = _cleared(writer.path)
         try:
             _, stamp = read_stamped(writer.path)
-            return Recovered(stamp=stamp, damaged=None, cleared=cleared, restored=False)
-        except SchemaTooNewError:
-            raise
-        except StoreFileError as error:  # also a file that is empty, or zeros, as after a power cut
+            return Recovered(stamp=stamp, source=None, damaged=None, cleared=cleared)
+        except _DAMAGE as error:
             damage = error
         previous = previous_of(writer.path)
         try:
-            _, stamp = read_stamped(previous)
+            document, source = read_stamped(previous)
         except StoreNotFoundError:
             raise type(damage)(
                 f"{damage}. There is no previous generation {previous} either. Nothing was changed"
@@ -64,21 +74,10 @@ def recover(path: str | Path) -> Recovered:
                 f"{damage}. The previous generation cannot be read either ({error}). Nothing was "
                 "changed"
             ) from damage
-        damaged = None
-        try:
-            if writer.path.exists():
-                damaged = writer.path.with_name(writer.path.name + ".damaged")
-                writer.path.replace(damaged)
-            previous.replace(writer.path)
-        except OSError as error:
-            raise StoreFileError(
-                f"cannot put {previous} in the place of {writer.path}: {error}. Rename it yourself"
-            ) from error
-        try:
-            sync_folder(writer.path.parent)
-        except OSError as error:
-            raise uncertain(writer.path, error) from error
-        return Recovered(stamp=stamp, damaged=damaged, cleared=cleared, restored=True)
+        damaged = _put_aside(writer.path) if writer.path.exists() else None
+        number = max(1, source.generation)
+        stamp = writer.write(document, store=os.urandom(16), generation=number)
+        return Recovered(stamp=stamp, source=source, damaged=damaged, cleared=cleared)
 
 
 def migrate(path: str | Path) -> tuple[Stamp, Stamp]:
@@ -93,6 +92,21 @@ def migrate(path: str | Path) -> tuple[Stamp, Stamp]:
     with writing(path) as writer:
         document, before = read_stamped(writer.path)
         return before, before if before.schema >= SCHEMA else writer.write(document)
+
+
+def _put_aside(path: Path) -> Path:
+    """Make a damaged file NAME.damaged as well, or the first such name that is free."""
+    for number in count():
+        aside = path.with_name(f"{path.name}.damaged" + (f".{number}" if number else ""))
+        try:
+            os.link(path, aside)
+            return aside
+        except FileExistsError:
+            continue
+        except OSError:  # no hard links: a copy does as well
+            shutil.copy2(path, aside)
+            return aside
+    raise AssertionError("numbers do not end")
 
 
 def _cleared(path: Path) -> tuple[Path, ...]:

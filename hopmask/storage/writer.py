@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hopmask.errors import StoreFileError
-from hopmask.storage.commit import commit, draft_of, header_or_none, previous_of
+from hopmask.errors import SchemaTooNewError, StaleStoreError, StoreFileError
+from hopmask.storage.commit import commit, draft_of, failed, header_or_none, previous_of
 from hopmask.storage.container import Header
 from hopmask.storage.document import Document, Stamp, payload_of, stamp_of
 from hopmask.storage.lock import WAIT, locked
@@ -23,20 +23,42 @@ class Writer:
         """Of the file that stands there; None where there is none of this form that is sound."""
         return header_or_none(self.path)
 
-    def write(self, document: Document, *, store: bytes | None = None) -> Stamp:
+    def write(
+        self,
+        document: Document,
+        *,
+        after: Stamp | None = None,
+        store: bytes | None = None,
+        generation: int | None = None,
+    ) -> Stamp:
         """Commit a document as the file's next generation; returns once it is durable.
 
         Args:
             document: what to write.
+            after: of the state that it was made from; None where it does not matter.
             store: 16 bytes that name the store which begins with this file; by default the name of
                 the file that stands there, or one that follows from the document.
+            generation: its number; by default one more than that of the file that stands there.
 
         Raises:
             CommitFailedError, CommitUncertainError, StaleStoreError: see `commit`.
+            SchemaTooNewError: a newer hopmask wrote the file that stands there; it is left alone.
             StoreTooLargeError: nobody would read it.
         """
+        try:
+            before = self.header
+        except SchemaTooNewError:
+            raise
+        except StoreFileError as error:
+            raise failed(self.path, error) from error
+        if after is not None and after.generation and (before is None or stamp_of(before) != after):
+            raise StaleStoreError(
+                f"{self.path} is no longer generation {after.generation} that was read from it: a "
+                "program that does not heed its lock changed it. Nothing was changed: open it again"
+            )
         payload = payload_of(document)
-        return stamp_of(commit(self.path, payload, before=self.header, store=store))
+        header = commit(self.path, payload, before=before, store=store, generation=generation)
+        return stamp_of(header)
 
 
 @contextmanager

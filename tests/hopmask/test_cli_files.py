@@ -222,7 +222,7 @@ def test_recover_puts_the_previous_generation_in_place(run, saved):
     damage(saved)
     status, out, _ = run("recover", "memory.h5")
     assert status == 0
-    assert "memory.h5: recovered, generation 1" in out
+    assert "memory.h5: recovered from generation 1" in out
     assert f"the damaged file is now {saved}.damaged" in out
     assert load(saved).count == 1
 
@@ -231,7 +231,7 @@ def test_recover_takes_a_file_that_is_gone(run, saved):
     saved.unlink()
     status, out, _ = run("recover", "memory.h5")
     assert status == 0
-    assert "recovered, generation 1" in out
+    assert "recovered from generation 1" in out
     assert "damaged" not in out
 
 

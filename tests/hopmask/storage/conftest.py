@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hopmask.storage import Document, commit, document
+from hopmask.storage import Document, commit, descriptor, document
 from hopmask.storage.container import Header
 
 
@@ -104,6 +104,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], None]]
 
         with monkeypatch.context() as patch:
             patch.setattr(commit, "os", Watched())
+            patch.setattr(descriptor, "os", Watched())
             for name in ("unlink", "replace"):
                 patch.setattr(Path, name, wrapped(name, getattr(Path, name)))
             yield

@@ -61,7 +61,7 @@ def test_a_header_comes_back(file):
     assert content.payload == PAYLOAD
 
 
-@pytest.mark.parametrize("generation", [1, 2, 2**32, 2**64 - 1])
+@pytest.mark.parametrize("generation", [1, 2, 2**32, 2**63 - 1])
 def test_a_generation_may_be_any_number_from_one(path, contained, generation):
     path.write_bytes(contained(PAYLOAD, generation=generation))
     assert read_header(path).generation == generation
@@ -82,6 +82,7 @@ def test_a_payload_may_be_empty(path, contained):
         (20, "<I", 511, CorruptStoreError),
         (20, "<I", 1024, CorruptStoreError),
         (24, "<Q", 0, CorruptStoreError),
+        (24, "<Q", 2**64 - 1, CorruptStoreError),
         (32, "<Q", 0, CorruptStoreError),
         (32, "<Q", 199, CorruptStoreError),
         (32, "<Q", 201, TruncatedStoreError),

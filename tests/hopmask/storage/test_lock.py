@@ -402,5 +402,5 @@ def test_an_attempt_that_fails_leaves_no_descriptor(path, monkeypatch, name):
     monkeypatch.setattr(fcntl if name == "flock" else os, name, broken)
     with pytest.raises(CommitFailedError), locked(path):
         pass
-    assert len([*Path("/proc/self/fd").iterdir()]) == before
+    assert len([*Path("/proc/self/fd").iterdir()]) <= before
     assert not lock._held

@@ -18,7 +18,17 @@ from hopmask import (
     StoreNotFoundError,
     TruncatedStoreError,
 )
-from hopmask.storage import document, migrate, read_stamped, recover, recovery, write, writing
+from hopmask.storage import (
+    commit,
+    container,
+    document,
+    migrate,
+    read_stamped,
+    recover,
+    recovery,
+    write,
+    writing,
+)
 from hopmask.storage.commit import draft_of, previous_of
 from hopmask.storage.container import read_header
 
@@ -65,16 +75,46 @@ def test_a_whole_file_is_left_as_it_is(committed, names):
 
 def test_the_previous_generation_comes_back_and_the_damaged_one_is_kept(committed, names):
     content = damage(committed)
-    before = previous_of(committed).read_bytes()
+    before, lost = read_stamped(previous_of(committed))[1], read_header(committed)
     done = recover(committed)
     assert done.restored
+    assert done.source == before
     assert done.stamp == read_stamped(committed)[1]
-    assert done.stamp.generation == 2
+    assert (done.stamp.generation, done.stamp.sha256) == (2, before.sha256)
+    assert lost is not None
+    assert done.stamp.store not in (before.store, lost.store.hex())
     assert number_of(committed) == 1
-    assert committed.read_bytes() == before
     assert done.damaged == committed.with_name("store.h5.damaged")
     assert done.damaged.read_bytes() == content
-    assert names(committed.parent) == ["store.h5", "store.h5.damaged", "store.h5.lock"]
+    found = ["store.h5", "store.h5.damaged", "store.h5.lock", "store.h5.prev"]
+    assert names(committed.parent) == found
+
+
+def test_one_damaged_file_after_the_other_is_kept(committed, counts):
+    contents = []
+    for _ in range(3):
+        contents.append(damage(committed))
+        recover(committed)
+    ends = ("", ".1", ".2")
+    asides = [committed.with_name(f"store.h5.damaged{end}") for end in ends]
+    assert [aside.read_bytes() for aside in asides] == contents
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
+def test_a_file_that_cannot_be_read_now_is_not_taken_for_damaged(
+    committed, names, monkeypatch, number
+):
+    begin, before = names(committed.parent), committed.read_bytes()
+
+    def broken(*_):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(container.os, "readv", broken)
+        with pytest.raises(StoreFileError, match="cannot be read"):
+            recover(committed)
+    assert names(committed.parent) == begin
+    assert committed.read_bytes() == before
 
 
 @pytest.mark.parametrize("length", [0, 5, 100, 600])
@@ -95,7 +135,7 @@ def test_a_missing_file_is_recovered(committed, names):
     done = recover(committed)
     assert (done.restored, done.damaged) == (True, None)
     assert number_of(committed) == 1
-    assert names(committed.parent) == ["store.h5", "store.h5.lock"]
+    assert names(committed.parent) == ["store.h5", "store.h5.lock", "store.h5.prev"]
 
 
 def test_a_link_is_followed(committed, tmp_path):
@@ -189,31 +229,26 @@ def test_a_recovery_whose_folder_cannot_be_synced_is_uncertain(committed, monkey
         raise OSError(errno.EIO, "Input/output error")
 
     damage(committed)
-    monkeypatch.setattr(recovery, "sync_folder", broken)
+    monkeypatch.setattr(commit, "sync_folder", broken)
     with pytest.raises(CommitUncertainError) as caught:
         recover(committed)
     assert caught.value.errno == errno.EIO
     assert number_of(committed) == 1
 
 
-@pytest.mark.parametrize("at", [0, 1])
-def test_a_recovery_that_fails_throws_nothing_away(committed, monkeypatch, at):
-    content, real, calls = damage(committed), Path.replace, []
+def test_a_recovery_that_fails_throws_nothing_away(committed, monkeypatch):
+    content = damage(committed)
     before = previous_of(committed).read_bytes()
 
-    def replace(source, target):
-        calls.append(source)
-        if len(calls) == at + 1:
-            raise OSError(errno.EIO, "Input/output error")
-        return real(source, target)
+    def broken(source, target):
+        raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", replace)
+        patch.setattr(Path, "replace", broken)
         with pytest.raises(StoreFileError, match="Input/output error"):
             recover(committed)
-    found = [entry.read_bytes() for entry in committed.parent.iterdir()]
-    assert content in found
-    assert before in found
+    assert committed.read_bytes() == content
+    assert previous_of(committed).read_bytes() == before
     assert recover(committed).restored
     assert number_of(committed) == 1
 
@@ -254,8 +289,13 @@ def test_a_migrated_file_that_is_damaged_goes_back_to_the_old_one(old):
     damage(old)
     with pytest.raises(CorruptStoreError, match="A file of an older schema verifies"):
         read_stamped(old)
-    assert recover(old).stamp.schema == 2
-    assert old.read_bytes() == OLD.read_bytes()
+    before, _ = read_stamped(OLD)
+    assert recover(old).stamp.schema == 3
+    found, _ = read_stamped(old)
+    assert {n: a.tobytes() for n, a in found.arrays.items()} == {
+        n: a.tobytes() for n, a in before.arrays.items()
+    }
+    assert previous_of(old).read_bytes() == OLD.read_bytes()
 
 
 def test_an_old_file_is_replaced_by_a_write_and_kept_as_prev(old, counts):

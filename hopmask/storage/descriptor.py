@@ -1,0 +1,39 @@
+"""A file descriptor that closes with the last reference to it, wherever an interruption strikes."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+class Descriptor:
+    """An open file or folder, by its number.
+
+    Args:
+        path: what to open.
+        flags: of `os.open`; it is never passed on to programs that are started.
+        mode: of a file that is made.
+
+    Raises:
+        OSError, ValueError: it cannot be opened.
+    """
+
+    number = -1
+
+    def __init__(self, path: Path, flags: int, mode: int = 0o666) -> None:
+        self.number = os.open(path, flags | os.O_CLOEXEC, mode)
+
+    def close(self) -> None:
+        """Close it, if it is open. An error then tells nothing that fsync has not told before."""
+        number, self.number = self.number, -1
+        if number >= 0:
+            with suppress(OSError):
+                os.close(number)
+
+    def __enter__(self) -> int:
+        return self.number
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
