@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import time
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 from rich.console import Console
@@ -33,109 +35,142 @@ from supsup_bridge.tasks import BENCHMARKS
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (0 done, 1 failed, 2 bad input, 130 Ctrl-C)."""
-    options = _parser().parse_args(arguments)
+    options, given = _parsed(arguments)
     errors = Console(stderr=True, highlight=False)
     try:
-        return _run(options, Console(highlight=False), errors)
+        return _run(options, given, Console(highlight=False), errors)
     except KeyboardInterrupt:
         errors.print("interrupted", style="yellow")
         return 130
     except HopmaskError as error:
         errors.print(f"error: {error}", style="red", markup=False)
         return 2 if isinstance(error, ValueError) else 1
+    except OSError as error:
+        errors.print(f"error: {error}", style="red", markup=False)
+        return 1
 
 
-def _run(options: argparse.Namespace, console: Console, errors: Console) -> int:
-    saved = None
+def _parsed(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, set[str]]:
+    """The options, and the names of those that were given."""
+    options, bare = _parser().parse_args(arguments), argparse.ArgumentParser(add_help=False)
+    run = bare.add_subparsers().add_parser("run", argument_default=argparse.SUPPRESS)
+    _add_options(run)
+    for action in run._actions:
+        action.default = argparse.SUPPRESS
+    return options, {*vars(bare.parse_args(arguments))}
+
+
+def _run(options: argparse.Namespace, given: set[str], console: Console, errors: Console) -> int:
     if options.resume is not None:
-        _refuse_others(options)
-        saved, out = checkpoint.read(options.resume), options.resume
-        experiment = Experiment(saved.settings, data=options.data)
-        if saved.state is not None and saved.memory is not None:
-            experiment.restore(saved.state, saved.memory)
-        if saved.versions != checkpoint.versions():
-            errors.print(
-                f"note: the run began with {saved.versions} and goes on with "
-                f"{checkpoint.versions()}: its figures may differ from those without a break",
-                style="yellow",
-                markup=False,
-            )
-    else:
-        known = {field.name for field in fields(RunSettings)}
-        settings = RunSettings(**{n: v for n, v in vars(options).items() if n in known})
-        experiment = Experiment(settings, data=options.data)
-        out = _writable(options.out or Path("runs") / f"{settings.benchmark}-{_now()}")
+        return _resume(options, given, console, errors)
+    known = {field.name for field in fields(RunSettings)}
+    settings = RunSettings(**{n: v for n, v in vars(options).items() if n in known})
+    experiment = Experiment(settings, data=options.data)
+    out = _writable(options.out or Path("runs") / f"{settings.benchmark}-{_now()}")
+    with checkpoint.locked(out):
         if checkpoint.exists(out):
             raise ConfigError(
                 f"{out} holds a run that was interrupted: go on with supsup run --resume {out}, or "
                 "choose another folder with --out"
             )
-    return _learn(experiment, out, console, errors)
-
-
-def _learn(experiment: Experiment, out: Path, console: Console, errors: Console) -> int:
-    """Learn what is left, score it, and write the results."""
-    settings, checkpoints = experiment.settings, checkpoint.Checkpoints(out, experiment)
-    with checkpoints.locked():
+        checkpoints = checkpoint.Checkpoints(out, experiment)
         checkpoints.begin()
-        try:
-            with _Bars(console, experiment, out) as bars, _stopping(checkpoints):
-                experiment.run(bars, pause=checkpoints)
-        except (KeyboardInterrupt, HopmaskError) as stop:
-            _keep(experiment, out, partial=True)
-            why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
-            further = f" Go on with: supsup run --resume {out}" if checkpoint.exists(out) else ""
+        return _learn(experiment, checkpoints, options, console, errors)
+
+
+def _resume(options: argparse.Namespace, given: set[str], console: Console, errors: Console) -> int:
+    """Go on with the run in a folder, with its own settings."""
+    out = options.resume
+    others = given - {"data", "resume", "network", "signature"}
+    if others:
+        names = ", ".join("--" + name.replace("_", "-") for name in sorted(others))
+        raise ConfigError(
+            f"--resume goes on with the run's own settings: leave out {names} (--data may be given)"
+        )
+    checkpoint.read(_there(out))  # before anything is made there
+    with checkpoint.locked(out):
+        saved = checkpoint.read(out)
+        for name in ("network", "signature"):
+            own = getattr(saved.settings, name)
+            if name in given and getattr(options, name) != own:
+                raise ConfigError(f"the run has --{name} {own}: leave it out")
+            if ":" in str(own) and name not in given:
+                raise ConfigError(
+                    f"the run calls code of yours, --{name} {own}: name it beside --resume, so "
+                    "that nothing is run that only a file names"
+                )
+        experiment = checkpoint.resumed(out, saved, data=options.data)
+        now = checkpoint.surroundings(experiment.device)
+        changed = [name for name, value in now.items() if saved.surroundings.get(name) != value]
+        if changed:
             errors.print(
-                f"{why}. After {len(experiment.names())} of {settings.tasks} tasks: what was done "
-                f"is in {out}/result.partial.json and memory.partial.h5.{further}",
+                f"note: {', '.join(changed)} changed since the run began ({saved.surroundings}, "
+                f"now {now}): figures may differ from those without a break",
                 style="yellow",
                 markup=False,
-                soft_wrap=True,
             )
-            return 130 if isinstance(stop, KeyboardInterrupt) else 1
-        result = _keep(experiment, out, partial=False)
-        written = ["result.json", "memory.h5", "accuracy.png"]
-        if settings.memory == "hopfield":
-            title = (
-                f"{settings.benchmark}, seed {settings.seed}: what each recall did, step by step"
-            )
-            records = list(experiment.record())
-            names, masks = experiment.names(), experiment.mask_names()
-            report.recall_plot(records, names, masks, title).savefig(out / "recall.png")
-            written.append("recall.png")
-        report.accuracy_plot(result).savefig(out / "accuracy.png")
-        checkpoints.remove()
+        checkpoints = checkpoint.Checkpoints(out, experiment, slot=saved.slot)
+        return _learn(experiment, checkpoints, options, console, errors)
+
+
+def _there(out: Path) -> Path:
+    if not out.is_dir():
+        raise ConfigError(f"there is no folder {out}: --resume takes that of an interrupted run")
+    return out
+
+
+def _learn(
+    experiment: Experiment,
+    checkpoints: checkpoint.Checkpoints,
+    options: argparse.Namespace,
+    console: Console,
+    errors: Console,
+) -> int:
+    """Learn what is left, score it, and write the results."""
+    settings, out = experiment.settings, checkpoints.folder.parent
+    try:
+        with _Bars(console, experiment, out) as bars, _stopping(checkpoints):
+            experiment.run(bars, pause=checkpoints)
+    except (KeyboardInterrupt, HopmaskError) as stop:
+        why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
+        done = f"After {len(experiment.names())} of {settings.tasks} tasks: "
+        try:
+            _keep(experiment, out, partial=True)
+            done += f"what was done is in {out}/result.partial.json and memory.partial.h5"
+        except (HopmaskError, OSError) as error:
+            done += f"what was done could not be written ({error})"
+        data = f" --data {shlex.quote(str(options.data))}" if options.data else ""
+        further = f"Go on with: supsup run --resume {shlex.quote(str(out))}{data}"
+        errors.print(f"{why}. {done}. {further}", style="yellow", markup=False, soft_wrap=True)
+        return 130 if isinstance(stop, KeyboardInterrupt) else 1
+    result = _keep(experiment, out, partial=False)
+    written = ["result.json", "memory.h5", "accuracy.png"]
+    if settings.memory == "hopfield":
+        title = f"{settings.benchmark}, seed {settings.seed}: what each recall did, step by step"
+        records = list(experiment.record())
+        names, masks = experiment.names(), experiment.mask_names()
+        report.recall_plot(records, names, masks, title).savefig(out / "recall.png")
+        written.append("recall.png")
+    report.accuracy_plot(result).savefig(out / "accuracy.png")
+    checkpoints.remove()
     console.print(report.summary_table(result, experiment.names()))
     console.print(f"{out}/{', '.join(written)}", markup=False)
     return 0
 
 
-def _refuse_others(options: argparse.Namespace) -> None:
-    """With --resume the settings are those of the run that goes on."""
-    usual = _parser().parse_args(["run", "--resume", str(options.resume)])
-    free = ("data", "resume", "run")
-    given = [n for n, v in vars(options).items() if n not in free and v != getattr(usual, n)]
-    if given:
-        names = ", ".join("--" + name.replace("_", "-") for name in given)
-        raise ConfigError(
-            f"--resume goes on with the run's own settings: leave out {names} (--data may be given)"
-        )
-
-
 @contextmanager
 def _stopping(checkpoints: checkpoint.Checkpoints) -> Iterator[None]:
     """Let a first Ctrl-C or SIGTERM stop the run at its next step, and a second one at once."""
-    before = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}
+    signs = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
+    before = {sign: signal.getsignal(sign) for sign in signs}
+    before = {s: handler for s, handler in before.items() if handler not in (signal.SIG_IGN, None)}
 
     def asked(sign: int, _: object) -> None:
         checkpoints.stop = True
         signal.signal(sign, before[signal.Signals(sign)])
 
-    try:
-        for sign in before:
-            signal.signal(sign, asked)
-    except ValueError:  # not in the main thread, where no signal arrives
-        before = {}
+    for sign in before:
+        signal.signal(sign, asked)
     try:
         yield
     finally:
@@ -151,8 +186,8 @@ def _keep(experiment: Experiment, out: Path, *, partial: bool) -> dict[str, Any]
     memory = out / f"memory{mark}.h5"
     if not partial:  # the file of a finished run tells nothing of breaks in it
         _discard(memory)
-    experiment.memory.save(memory)
     report.write_json(result, out / f"result{mark}.json")
+    experiment.memory.save(memory)
     if not partial:
         (out / "result.partial.json").unlink(missing_ok=True)
         _discard(out / "memory.partial.h5")
@@ -207,7 +242,12 @@ class _Bars:
         )
 
     def learned(self, task: Task, number: int) -> None:
-        report.write_json(self.experiment.result(), self.out / "result.partial.json")
+        try:
+            report.write_json(self.experiment.result(), self.out / "result.partial.json")
+        except OSError as error:
+            self.progress.console.print(
+                f"result.partial.json: {error}", style="yellow", markup=False
+            )
         self.progress.update(self.all, completed=number + 1)
 
 

@@ -76,12 +76,22 @@ class Ledger:
         self.scores = Scores(row=[])
 
     def state(self) -> dict[str, Any]:
-        """Everything, as numbers, names and lists."""
-        return asdict(self)
+        """Everything, as numbers, names and lists; rows that are mostly empty without what is."""
+        return {
+            **asdict(self),
+            "used": [[[m, n] for m, n in enumerate(row) if n] for row in self.used],
+            "matrix": [[[j, r] for j, r in enumerate(row) if r is not None] for row in self.matrix],
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from the `state` of a ledger of the same run."""
-        vars(self).update(state | {"scores": Scores(**state["scores"])})
+        self.tasks, self.digests, self.curve = state["tasks"], state["digests"], state["curve"]
+        self.scores = Scores(**state["scores"])
+        self.matrix = [[dict(row).get(j) for j in range(self.tasks)] for row in state["matrix"]]
+        self.used = []
+        for row in state["used"]:
+            counts = dict(row)
+            self.used.append([counts.get(mask, 0) for mask in range(max(counts) + 1)])
 
     def figures(self) -> dict[str, Any]:
         """The accuracies of `result.json`; those of the last evaluation of all tasks."""

@@ -201,8 +201,11 @@ class OpenMemory:
 
     def restore(self, memory: MaskMemory, state: Mapping[str, Any]) -> None:
         """Go on with a memory that was saved and the `state` that stood beside it."""
-        self.memory, self.open = memory, state["open"]
-        self._images = [] if state["images"] is None else [state["images"]]
+        device = memory.reservoir.device
+        opened, images = state["open"], state["images"]
+        self.memory = memory
+        self.open = None if opened is None else {n: m.to(device) for n, m in opened.items()}
+        self._images = [] if images is None else [images.to(device)]
 
     def _checked(self, masks: Mapping[str, Tensor]) -> Masks:
         """A copy of masks that fit the memory, as bool."""

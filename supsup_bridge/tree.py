@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hopmask import CorruptStoreError
+from hopmask import CorruptStoreError, StoreTooLargeError
 
 _TYPES = {
     torch.bool: np.uint8,
@@ -21,7 +21,7 @@ _TYPES = {
     torch.float64: np.float64,
 }
 _NAMES = {str(dtype).removeprefix("torch."): dtype for dtype in _TYPES}
-_MOST = 1 << 28  # bytes of the tree's text
+_MOST = 1 << 26  # bytes of the tree's text
 
 
 def packed(tree: object) -> dict[str, np.ndarray]:
@@ -31,12 +31,17 @@ def packed(tree: object) -> dict[str, np.ndarray]:
         tree: of dicts, lists and tuples; tensors (bool, integers, float32 or float64, of any
             device), numbers, strings, booleans and None are its leaves.
 
+    Raises:
+        StoreTooLargeError: more than `unpacked` would take.
+
     Example:
         >>> unpacked(packed({"scores": torch.ones(2), 3: [None, 0.5]}))
         {'scores': tensor([1., 1.]), 3: [None, 0.5]}
     """
     parts: dict[str, list[np.ndarray]] = {}
     text = json.dumps(_plain(tree, parts), separators=(",", ":"), allow_nan=False).encode()
+    if len(text) > _MOST:
+        raise StoreTooLargeError(f"a state of {len(text)} bytes of text is more than {_MOST}")
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     return {"tree": np.frombuffer(zlib.compress(text), np.uint8), **arrays}
 

@@ -67,7 +67,7 @@ def killed_until_done(
             time.sleep(moment * (1 if attempt == 0 else generator.random()))
             _, status = ended(child, signal.SIGKILL)
             tally.add("killed" if status == -signal.SIGKILL else "done before the kill")
-            tally.add("killed with a checkpoint", (out / "checkpoint" / "memory.h5").exists())
+            tally.add("killed with a checkpoint", (out / "checkpoint" / "memory.0.h5").exists())
         else:
             lines, status = ended(child)
             assert status == 0, f"exit status {status}: {lines}"

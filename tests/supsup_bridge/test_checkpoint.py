@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Callable
-from itertools import count, pairwise
+from contextlib import AbstractContextManager
+from functools import partial
+from itertools import count, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hopmask import ConfigError, CorruptStoreError, StoreFileError, storage
 from supsup_bridge import Experiment, RunSettings, checkpoint
-from supsup_bridge.checkpoint import Checkpoints
+from supsup_bridge.checkpoint import Checkpoints, Slot
 from supsup_bridge.training import Lesson
+from supsup_bridge.tree import packed
 
 KINDS: dict[str, dict[str, Any]] = {
     "hashed": {},
@@ -51,12 +55,17 @@ def files(run: Experiment, folder: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def resumed(folder: Path, **data: Path) -> Experiment:
-    saved = checkpoint.read(folder)
-    run = Experiment(saved.settings, **data)
-    if saved.state is not None:
-        assert saved.memory is not None
-        run.restore(saved.state, saved.memory)
-    return run
+    return checkpoint.resumed(folder, checkpoint.read(folder), **data)
+
+
+def locked(keeper: Checkpoints) -> AbstractContextManager[None]:
+    return checkpoint.locked(keeper.folder.parent)
+
+
+def memories(keeper: Checkpoints) -> list[str]:
+    return sorted(
+        path.name for path in keeper.folder.glob("memory*.h5*") if ".lock" not in path.name
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -82,7 +91,7 @@ def check_that_it_goes_on(settings: RunSettings, quiet: Any, folder: Path, **dat
     run = Experiment(settings, **data)
     for number, at in enumerate((5, total // 2, 1, total // 4)):
         keeper = Checkpoints(folder / str(number), run)
-        with keeper.locked(), pytest.raises(Stopped):
+        with locked(keeper), pytest.raises(Stopped):
             run.run(quiet, pause=stop_at(at, keeper.write))
         run = resumed(folder / str(number), **data)
     run.run(quiet)
@@ -94,7 +103,7 @@ def check_that_it_goes_on(settings: RunSettings, quiet: Any, folder: Path, **dat
 def test_a_checkpoint_is_small_beside_the_memory(kind: str, small, quiet, tmp_path: Path) -> None:
     run = Experiment(small(**KINDS[kind]))
     keeper = Checkpoints(tmp_path, run)
-    with keeper.locked(), pytest.raises(Stopped):
+    with locked(keeper), pytest.raises(Stopped):
         run.run(quiet, pause=stop_at(30, keeper.write))
     beside = (keeper.folder / "run.h5").stat().st_size
     images = 0 if kind == "hashed" else 20 * 128 * 64 * 4  # those kept for the open mask's address
@@ -107,7 +116,7 @@ def test_a_checkpoint_holds_no_mask_that_was_stored(small, quiet, tmp_path: Path
         run = Experiment(small(tasks=tasks))
         run.run(quiet)
         keeper = Checkpoints(tmp_path / str(tasks), run)
-        with keeper.locked():
+        with locked(keeper):
             keeper.write()
         sizes.append((keeper.folder / "run.h5").stat().st_size)
     assert sizes[1] - sizes[0] < 4 * 256  # a mask has 256 bits, its digest 64 digits
@@ -117,54 +126,77 @@ def test_the_memory_is_written_again_only_where_it_changed(small, quiet, tmp_pat
     run = Experiment(small())
     keeper = Checkpoints(tmp_path, run)
 
-    def stamp() -> storage.Stamp:
+    slots: list[Slot | None] = []
+
+    def note() -> None:
         keeper.write()
-        return storage.read_stamped(keeper.folder / "memory.h5")[1]
+        slots.append(checkpoint.read(tmp_path).slot)
 
-    stamps: list[storage.Stamp] = []
-    with keeper.locked():
-        run.run(quiet, pause=lambda: stamps.append(stamp()))
-    assert stamps[0] == stamps[19]
-    assert len({stamp.generation for stamp in stamps}) == 3
+    with locked(keeper):
+        run.run(quiet, pause=note)
+    assert slots[0] == slots[19]
+    assert [slot.number for slot, _ in groupby(slots) if slot] == [0, 1, 0]
+    assert len({slot.sha256 for slot in slots if slot}) == 3
+    assert memories(keeper) == ["memory.0.h5", "memory.1.h5"]
 
 
-def test_a_kill_between_the_two_files_goes_back_to_the_last_checkpoint(
-    small, quiet, tmp_path: Path, monkeypatch
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_failures_between_the_two_files_leave_the_last_checkpoint(
+    failures: int, small, quiet, tmp_path: Path, monkeypatch
 ) -> None:
-    """The memory is one state ahead of what names it."""
+    """The memory is written, what names it is not, again and again, with a break or without."""
+    run = Experiment(small(tasks=5))
+    keeper = Checkpoints(tmp_path, run)
+    with locked(keeper), pytest.raises(Stopped):
+        run.run(quiet, pause=stop_at(30, keeper.write))
+    first = checkpoint.read(tmp_path)
+    assert first.slot is not None
+
+    def full(keeper: Checkpoints, *_: object) -> None:
+        raise StoreFileError("the disk is full")
+
+    def fail(keeper: Checkpoints) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "_commit", full)
+            with pytest.raises(StoreFileError):
+                keeper.write()
+
+    for number in range(failures):
+        pause = stop_at(30, partial(fail, keeper))
+        with locked(keeper), pytest.raises(Stopped):
+            run.run(quiet, pause=pause)
+        again = checkpoint.read(tmp_path)
+        assert repr(again) == repr(first)
+        if number:
+            run = checkpoint.resumed(tmp_path, again)
+            keeper = Checkpoints(tmp_path, run, slot=again.slot)
+            assert run.kept.count == 1
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_no_run(
+    small, quiet, tmp_path: Path, monkeypatch, caplog
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreFileError("the disk is full")
+
     run = Experiment(small())
     keeper = Checkpoints(tmp_path, run)
-    with keeper.locked(), pytest.raises(Stopped):
-        run.run(quiet, pause=stop_at(10, keeper.write))
-    first = checkpoint.read(tmp_path)
-    with keeper.locked():
-        run.run(quiet)
-        monkeypatch.setattr(Checkpoints, "_commit", lambda *_: None)
-        keeper.write()
-    again = checkpoint.read(tmp_path)
-    assert again.memory is not None
-    assert again.memory.count == 0
-    assert repr(again.state) == repr(first.state)
+    monkeypatch.setattr(checkpoint, "_SHARE", 1e9)
+    monkeypatch.setattr(Checkpoints, "_commit", full)
+    with locked(keeper):
+        run.run(quiet, pause=keeper)
+    assert len(run.ledger.matrix) == 2
+    assert "no checkpoint could be written, and the run goes on: the disk is full" in caplog.text
 
 
 def test_a_run_that_has_only_begun_can_be_gone_on_with(small, tmp_path: Path) -> None:
     run = Experiment(small(seed=4))
     keeper = Checkpoints(tmp_path, run)
-    with keeper.locked():
+    with locked(keeper):
         keeper.begin()
     saved = checkpoint.read(tmp_path)
-    assert (saved.settings, saved.state, saved.memory) == (run.settings, None, None)
-
-
-def test_beginning_leaves_a_checkpoint_as_it_is(small, quiet, tmp_path: Path) -> None:
-    run = Experiment(small())
-    keeper = Checkpoints(tmp_path, run)
-    with keeper.locked(), pytest.raises(Stopped):
-        run.run(quiet, pause=stop_at(10, keeper.write))
-    before = (keeper.folder / "run.h5").read_bytes()
-    with Checkpoints(tmp_path, run).locked():
-        Checkpoints(tmp_path, run).begin()
-    assert (keeper.folder / "run.h5").read_bytes() == before
+    assert (saved.settings, saved.state, saved.slot) == (run.settings, None, None)
+    assert resumed(tmp_path).ledger.count == 0
 
 
 def test_checkpoints_are_written_so_seldom_that_they_take_two_percent(
@@ -180,7 +212,7 @@ def test_checkpoints_are_written_so_seldom_that_they_take_two_percent(
 
     keeper = Checkpoints(tmp_path, Experiment(small()))
     monkeypatch.setattr(Checkpoints, "_commit", slow)
-    with keeper.locked():
+    with locked(keeper):
         for _ in range(100_000):
             now[0] += 0.01
             keeper()
@@ -195,7 +227,7 @@ def test_a_run_that_is_asked_to_stop_writes_a_checkpoint_first(
     run = Experiment(small())
     keeper = Checkpoints(tmp_path, run)
     keeper.stop = True
-    with keeper.locked(), pytest.raises(KeyboardInterrupt):
+    with locked(keeper), pytest.raises(KeyboardInterrupt):
         run.run(quiet, pause=keeper)
     saved = checkpoint.read(tmp_path)
     assert saved.state is not None
@@ -204,7 +236,7 @@ def test_a_run_that_is_asked_to_stop_writes_a_checkpoint_first(
 
 def test_a_checkpoint_that_is_removed_leaves_nothing(small, tmp_path: Path) -> None:
     keeper = Checkpoints(tmp_path, Experiment(small()))
-    with keeper.locked():
+    with locked(keeper):
         keeper.write()
         keeper.remove()
     assert list(tmp_path.iterdir()) == []
@@ -214,7 +246,7 @@ def test_a_checkpoint_that_is_removed_leaves_nothing(small, tmp_path: Path) -> N
 
 def test_a_damaged_checkpoint_is_not_gone_on_with(small, quiet, tmp_path: Path) -> None:
     keeper = Checkpoints(tmp_path, Experiment(small()))
-    with keeper.locked():
+    with locked(keeper):
         keeper.write()
     path = keeper.folder / "run.h5"
     content = bytearray(path.read_bytes())
@@ -227,17 +259,17 @@ def test_a_damaged_checkpoint_is_not_gone_on_with(small, quiet, tmp_path: Path) 
 def test_a_memory_that_is_not_the_checkpoints_is_not_taken(small, tmp_path: Path) -> None:
     run = Experiment(small())
     keeper = Checkpoints(tmp_path, run)
-    with keeper.locked():
+    with locked(keeper):
         keeper.write()
     Experiment(small(bits=128)).memory.save(tmp_path / "other.h5")
-    (tmp_path / "other.h5").replace(keeper.folder / "memory.h5")
-    with pytest.raises(StoreFileError, match="not the file that was expected"):
-        checkpoint.read(tmp_path)
+    (tmp_path / "other.h5").replace(keeper.folder / "memory.0.h5")
+    with pytest.raises(CorruptStoreError, match="not the file that was expected"):
+        resumed(tmp_path)
 
 
 def test_settings_of_another_version_are_refused(small, tmp_path: Path) -> None:
     keeper = Checkpoints(tmp_path, Experiment(small()))
-    with keeper.locked():
+    with locked(keeper):
         keeper.write()
     path = keeper.folder / "run.h5"
     document = storage.read(path, kinds=(checkpoint.KIND,))
@@ -245,6 +277,29 @@ def test_settings_of_another_version_are_refused(small, tmp_path: Path) -> None:
     storage.write(path, storage.Document(kind=checkpoint.KIND, about=about, arrays=document.arrays))
     with pytest.raises(CorruptStoreError, match="unheard"):
         checkpoint.read(tmp_path)
+
+
+@pytest.mark.parametrize("state", [{}, [1], {"ledger": None}, {"ledger": {}}], ids=str)
+def test_a_state_of_another_version_is_refused(state: Any, small, tmp_path: Path) -> None:
+    keeper = Checkpoints(tmp_path, Experiment(small()))
+    with locked(keeper):
+        keeper.write()
+    path = keeper.folder / "run.h5"
+    about = storage.read(path, kinds=(checkpoint.KIND,)).about
+    arrays = packed(state)
+    storage.write(path, storage.Document(kind=checkpoint.KIND, about=about, arrays=arrays))
+    with pytest.raises(CorruptStoreError, match="this version does not know"):
+        resumed(tmp_path)
+
+
+def test_what_figures_depend_on_is_kept(small, tmp_path: Path) -> None:
+    keeper = Checkpoints(tmp_path, Experiment(small()))
+    with locked(keeper):
+        keeper.begin()
+    found = checkpoint.read(tmp_path).surroundings
+    assert found["threads"] == str(torch.get_num_threads())
+    assert found["device"] == "cpu"
+    assert found["torch"] == str(torch.__version__)
 
 
 def test_a_lesson_goes_on_in_the_middle_of_an_epoch(small, tmp_path: Path) -> None:

@@ -544,7 +544,7 @@ def test_a_new_run_does_not_begin_in_the_folder_of_an_interrupted_one(
 
 def test_a_run_that_goes_on_takes_no_settings(tmp_path: Path, capsys, untrained) -> None:
     assert run(["--resume", str(tmp_path), "--seed", "1", "--quick", "--data", "x"]) == 2
-    assert "leave out --seed, --quick (--data may be given)" in capsys.readouterr().err
+    assert "leave out --quick, --seed (--data may be given)" in capsys.readouterr().err
 
 
 def test_a_finished_run_cannot_be_gone_on_with(done: tuple[int, Path], capsys) -> None:
@@ -554,16 +554,60 @@ def test_a_finished_run_cannot_be_gone_on_with(done: tuple[int, Path], capsys) -
 
 def test_a_folder_without_a_run_cannot_be_gone_on_with(tmp_path: Path, capsys) -> None:
     assert run(["--resume", str(tmp_path / "nothing")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    assert run(["--resume", str(tmp_path)]) == 2
     assert "holds no checkpoint: no run was interrupted there" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_are_noticed_even_if_they_are_the_defaults(
+    tmp_path: Path, capsys, untrained
+) -> None:
+    assert run(["split-digits", "--scenario", "GNu", "--resume", str(tmp_path)]) == 2
+    assert "leave out --benchmark, --scenario" in capsys.readouterr().err
+
+
+def test_code_that_only_a_file_names_is_not_run(tmp_path: Path, capsys, monkeypatch) -> None:
+    """Whoever hands on a folder must not decide what runs here."""
+    (tmp_path / "mine.py").write_text(
+        "from supsup_bridge import mlp\n"
+        "def module(inputs, outputs):\n    return mlp([inputs, 16, outputs])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    out = tmp_path / "out"
+    interrupt_at(1, monkeypatch)
+    assert run([*BANK, "--network", "mine:module", "--out", str(out)]) == 130
+    sys.modules.pop("mine")
+    assert run(["--resume", str(out)]) == 2
+    assert "the run calls code of yours, --network mine:module" in capsys.readouterr().err
+    assert "mine" not in sys.modules
+    assert run(["--resume", str(out), "--network", "other:module"]) == 2
+    assert run(["--resume", str(out), "--network", "mine:module"]) == 130
+
+
+def test_a_full_disk_leaves_a_message_of_what_was_not_written(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    interrupt_at(1, monkeypatch)
+    monkeypatch.setattr(cli.report, "write_json", full)
+    assert run([*BANK, "--out", str(tmp_path / "out")]) == 130
+    message = capsys.readouterr().err
+    assert "interrupted. After 2 of 2 tasks: what was done could not be written" in message
+    assert "Go on with: supsup run --resume" in message
 
 
 def test_two_processes_do_not_go_on_with_one_run(tmp_path: Path, capsys, monkeypatch) -> None:
     out = tmp_path / "out"
     interrupt_at(1, monkeypatch)
     assert run([*BANK, "--out", str(out)]) == 130
-    with hopmask.storage.writing(out / "checkpoint" / "run"):
-        assert run(["--resume", str(out)]) == 1
-    assert f"by process {os.getpid()}" in capsys.readouterr().err.replace("\n", " ")
+    with checkpoint.locked(out):
+        assert run(["--resume", str(out)]) == 2
+    message = capsys.readouterr().err
+    assert f"another process is at work on the run in {out}" in message
+    assert f"by process {os.getpid()}" in message
 
 
 def test_a_failure_in_a_later_task_leaves_the_results_so_far(

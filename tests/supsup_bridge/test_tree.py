@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopmask import CorruptStoreError
+from hopmask import CorruptStoreError, StoreTooLargeError
 from supsup_bridge.tree import packed, unpacked
 
 LEAVES = (
@@ -122,6 +122,9 @@ def test_arrays_that_make_no_sense_are_refused(arrays: dict[str, np.ndarray]) ->
 
 
 def test_a_text_that_swells_beyond_bounds_is_refused(monkeypatch) -> None:
+    arrays = packed("a" * 2000)
     monkeypatch.setattr("supsup_bridge.tree._MOST", 1000)
     with pytest.raises(CorruptStoreError, match="too long"):
-        unpacked(packed("a" * 2000))
+        unpacked(arrays)
+    with pytest.raises(StoreTooLargeError, match="2002 bytes"):
+        packed("a" * 2000)
