@@ -10,24 +10,16 @@ from torch import Tensor
 
 from hopmask import ConfigError, Hit, HopmaskError, MaskMemory, Trace
 from supsup_bridge import architectures
+from supsup_bridge.asking import Asking
 from supsup_bridge.bank import MaskBank
 from supsup_bridge.binarise import binariser
-from supsup_bridge.inference import (
-    TaskInference,
-    check_objective,
-    follows_gradient,
-    inference_named,
-)
 from supsup_bridge.ledger import Ledger
 from supsup_bridge.metrics import mask_digest
 from supsup_bridge.networks import Masks
-from supsup_bridge.novelty import EPSILON, FreeLearner, Novelty, NoveltyTest
-from supsup_bridge.objectives import Objective, entropy, objective_named
+from supsup_bridge.novelty import FreeLearner
 from supsup_bridge.observer import Observer
 from supsup_bridge.open_memory import OpenMemory
-from supsup_bridge.open_recall import OpenInference, RecallNovelty
 from supsup_bridge.presets import Preset, resolved
-from supsup_bridge.recall import PaperInference, RecallInference
 from supsup_bridge.result import result_of
 from supsup_bridge.scoring import Scorer, Scores
 from supsup_bridge.settings import RunSettings
@@ -133,8 +125,8 @@ class Experiment:
             spread=stream(settings.seed, "map"),
         ).to(self.device)
         binariser(self.network, settings.sparsity)  # refuses now what training would refuse
-        self.objective = _objective(settings, self.preset, self.labels)
         self.signature = signature_named(settings.signature or "input", self.network)
+        self.asking = self._asking(settings, self.preset)
         self.memory = self._memory()
         seen = first.recall_images[: self.samples].to(self.device)
         architectures.check_fits(self.network, seen, name=self.preset.network)
@@ -319,7 +311,7 @@ class Experiment:
             raise ConfigError(f"a run cannot change its {', '.join(fixed)}: start another one")
         preset = resolved(settings)
         self._check_samples(preset.infer_samples)
-        self.objective = _objective(settings, preset, self.labels)
+        self.asking = self._asking(settings, preset)
         self.settings, self.preset, self.samples = settings, preset, preset.infer_samples
         self.ledger.start_anew()
         self._scoring = None
@@ -348,7 +340,7 @@ class Experiment:
             told=told,
             accepted=accepted,
             digest=self.ledger.digests[told] if told in accepted else "",
-            inference=self._inference(after, number),
+            inference=self.asking.inference(self.memory, after, number),
             samples=self.samples,
             generator=stream(self.settings.seed, "evaluation", after, number),
             scores=found,
@@ -454,11 +446,16 @@ class Experiment:
             closed=self._note,
         )
 
+    def _asking(self, settings: RunSettings, preset: Preset) -> Asking:
+        labels, signature = self.labels, self.signature
+        return Asking(settings, preset, self.network, labels=labels, signature=signature)
+
     def _learner(self) -> FreeLearner:
         seed = self.settings.seed
         memory = self.memory
+        assert isinstance(memory, MaskBank | OpenMemory)  # what can replace its newest mask
         return FreeLearner(
-            self._novelty(),
+            self.asking.novelty(memory),
             self.preset.training,
             ask_every=self.settings.ask_every,
             budget=self.settings.budget,
@@ -468,47 +465,10 @@ class Experiment:
             trained=memory.observe if isinstance(memory, OpenMemory) else lambda images: None,
         )
 
-    def _novelty(self) -> Novelty:
-        if isinstance(self.memory, OpenMemory):
-            return RecallNovelty(OpenInference(self._recall(), self.memory))
-        assert isinstance(self.memory, MaskBank)
-        epsilon = EPSILON if self.settings.epsilon is None else self.settings.epsilon
-        return NoveltyTest(
-            network=self.network, bank=self.memory, objective=entropy, epsilon=epsilon
-        )
-
     def _starts(self, mask: int) -> torch.Generator:
         """Of a mask's starting scores."""
         shared = self.preset.mask_init == "shared"
         return stream(self.settings.seed, "scores", 0 if shared else mask)
-
-    def _inference(self, *purpose: int) -> TaskInference:
-        if isinstance(self.memory, MaskBank):
-            return inference_named(
-                self.preset.inference,
-                network=self.network,
-                bank=self.memory,
-                objective=self.objective,
-                labels=self.labels,
-            )
-        recall = self._recall(*purpose)
-        if isinstance(self.memory, OpenMemory):
-            return OpenInference(recall, self.memory)
-        return recall
-
-    def _recall(self, *purpose: int) -> RecallInference:
-        if self.settings.network == "paper":
-            return PaperInference(
-                network=self.network,
-                memory=self.hopfield,
-                generator=stream(self.settings.seed, "paper-recall", *purpose),
-            )
-        return RecallInference(
-            network=self.network,
-            memory=self.hopfield,
-            signature=self.signature,
-            recall=self.settings.recall or "both",
-        )
 
     def record(self, *, most: int = 10) -> Iterator[Recorded]:
         """Recall the first tasks once more from their recall images, step by step, for a plot.
@@ -520,7 +480,7 @@ class Experiment:
         learned = [memory.recall(task=i).masks for i in range(min(most, memory.count))]
         for number in range(min(most, self.ledger.count)):
             generator = stream(self.settings.seed, "record", number)
-            inference = self._recall(memory.count, number)
+            inference = self.asking.recall(memory, memory.count, number)
             pool = self.stream[number].recall_images.to(self.device)
             sets = inference.sets(pool, sets=1, samples=self.samples, generator=generator)
             hit, trace = inference.trace(sets[0])
@@ -546,15 +506,6 @@ class Experiment:
     def result(self) -> dict[str, Any]:
         """The figures of `result.json`, of the tasks evaluated so far."""
         return result_of(self)
-
-
-def _objective(settings: RunSettings, preset: Preset, labels: int) -> Objective:
-    """What a bank's inference follows the gradient of; H where it follows none."""
-    check_objective(preset.inference, settings.objective)
-    if settings.scenario == "GG" or not follows_gradient(preset.inference):
-        return entropy
-    name = settings.objective or preset.objective
-    return objective_named(name, labels=labels, outputs=preset.outputs)
 
 
 def _watch() -> Stopwatch:

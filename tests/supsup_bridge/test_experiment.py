@@ -620,7 +620,7 @@ def test_a_prediction_with_weight_masks_does_not_depend_on_its_batch_mates(finis
 @pytest.mark.parametrize("kind", [BANK, {"memory": "bank", "scenario": "NNs"}], ids=str)
 def test_an_answer_of_a_bank_does_not_depend_on_the_other_sets(kind, finished) -> None:
     experiment = finished(tasks=3, **kind)
-    inference = experiment._inference(0, 0)
+    inference = experiment.asking.inference(experiment.memory, 0, 0)
     sets = torch.stack([task.recall_images[:4] for task in experiment.stream])
     together = inference.infer(sets)
     for row in range(3):
