@@ -10,6 +10,9 @@ sets of images whose guessed key is nearest to the right one, over
 - how it is read: random features and the linear guess of least mean squared error
   (`hopmask.address`), or the signs of a fixed random projection of a task's mean signature, centred
   on all tasks, as many bits as the key has (a list of the means, for comparison only).
+
+The gradient takes a backward pass an image: its tasks are learned from fewer images and asked with
+fewer sets, which stand in its rows.
 """
 
 import argparse
@@ -31,6 +34,7 @@ from supsup_bridge.transformed import rotated
 
 SEED, LEARNED, BITS = 1234, 50_000, 512
 ASKED = (1, 8, 64)  # images
+FEWER = {"gradient": (256, 100)}  # images a task is learned from, sets asked
 
 
 def tasks_of(benchmark: str, mnist: LabelledImages, tasks: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -123,20 +127,21 @@ def main() -> None:
     )
     rows: list[dict[str, Any]] = []
     for benchmark, tasks in (("permuted-mnist", 100), ("rotated-mnist", 36), ("split-mnist", 5)):
-        worlds = [
+        whole = [
             (drawn(learn, options.samples, number), drawn(ask, 512, number, 1))
             for number, (learn, ask) in enumerate(tasks_of(benchmark, mnist, tasks))
         ]
         for name in ("input", "outputs", "gradient"):
+            samples, sets = FEWER.get(name, (options.samples, options.sets))
+            worlds = [(learn[:samples], ask) for learn, ask in whole]
             ways: dict[str, Signs | ReadOut] = {"signs": Signs(), "read-out, 2048": ReadOut(2048)}
             if name == "input":
                 ways |= {f"read-out, {n}": ReadOut(n) for n in (512, 1024, 4096)}
             for way, reader in ways.items():
                 signature = signature_named(name, network)
-                found = shares(reader, signature, worlds, -(-options.sets // tasks))
-                rows.append(
-                    {"benchmark": benchmark, "tasks": tasks, "signature": name, "way": way, **found}
-                )
+                found = shares(reader, signature, worlds, -(-sets // tasks))
+                about = {"benchmark": benchmark, "tasks": tasks, "samples": samples, "sets": sets}
+                rows.append({**about, "signature": name, "way": way, **found})
                 print(rows[-1], flush=True)
                 options.out.write_text(json.dumps(rows, indent=1) + "\n")
 
