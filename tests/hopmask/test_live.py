@@ -708,9 +708,9 @@ class Life(RuleBasedStateMachine):
         cut.replace(self.path)
         with pytest.raises(StoreFileError):
             hopmask.open(self.path)
-        assert storage.recover(self.path).restored
+        done = storage.recover(self.path)
         self.live = hopmask.open(self.path, "r+")
-        tasks, number = self.history[self.live.stamp.sha256]
+        tasks, number = self.history[done.source.sha256]
         self.changed(tasks, number)
 
     @invariant()
@@ -731,3 +731,68 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=15, stateful_step_count=12)
+
+
+def test_a_file_copied_over_during_a_store_is_not_written_over(live, path, tmp_path, monkeypatch):
+    other = tmp_path / "other.h5"
+    backup = blank()
+    for seed in range(5):
+        backup.store(made(10 + seed))
+    backup.save(other)
+    store = MaskMemory.store
+
+    def meanwhile(self, *arguments, **options):
+        shutil.copy(other, path)  # by somebody who does not know of the lock
+        return store(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskMemory, "store", meanwhile)
+        with pytest.raises(StaleStoreError, match="does not heed its lock"):
+            live.store(made(31))
+    assert load(path).count == 5
+
+
+def test_what_was_stored_after_a_recovery_is_no_successor_of_what_was_lost(live, path):
+    for seed in range(31, 34):
+        live.store(made(seed))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    storage.recover(path)
+    with hopmask.open(path, "r+") as other:
+        for seed in range(40, 44):
+            other.store(made(seed))
+        assert other.stamp.generation > 5
+    with pytest.raises(StaleStoreError, match="recovered or replaced"):
+        live.recall(task=1)
+
+
+def test_a_lost_file_is_not_begun_anew_over_its_previous_generation(live, path):
+    live.store(made(31))
+    path.unlink()
+    for mode in ("a", "x"):
+        with pytest.raises(StoreNotFoundError, match="hopmask recover"):
+            hopmask.open(path, mode, new=blank())
+    storage.recover(path)
+    assert hopmask.open(path, "a", new=blank()).count >= 0
+
+
+def test_a_relative_path_stays_the_same_file(live, path, tmp_path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    with hopmask.open(path.name, "r+") as relative:
+        monkeypatch.chdir(tmp_path.parent)
+        relative.store(made(5))
+    assert live.count == load(path).count
+
+
+def test_an_interrupted_store_lets_go_of_the_lock(live, path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, "_written", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            live.store(made(31))
+    before = live.count
+    live.store(made(31))
+    assert load(path).count == before + 1

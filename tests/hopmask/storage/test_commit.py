@@ -207,6 +207,21 @@ def test_a_reader_with_the_old_file_open_reads_it_to_its_end(committed, counts):
         assert begin + handle.read() == whole
 
 
+def test_an_array_that_changes_while_it_is_written_leaves_a_file_that_is_whole(
+    path, counts, monkeypatch
+):
+    """Which of the numbers it holds nobody knows; but never a digest of others."""
+    numbers, write_part = counts(1, 3_000_000), commit._write
+
+    def changing(handle, part, at):
+        numbers.arrays["counts"][:] += 1
+        write_part(handle, part, at)
+
+    monkeypatch.setattr(commit, "_write", changing)
+    write(path, numbers)
+    assert read_stamped(path)[0].about["number"] == 1
+
+
 # Failures
 
 
