@@ -96,17 +96,13 @@ def migrate(path: str | Path) -> tuple[Stamp, Stamp]:
 
 def _put_aside(path: Path) -> Path:
     """Make a damaged file NAME.damaged as well, or the first such name that is free."""
-    for number in count():
-        aside = path.with_name(f"{path.name}.damaged" + (f".{number}" if number else ""))
-        try:
-            os.link(path, aside)
-            return aside
-        except FileExistsError:
-            continue
-        except OSError:  # no hard links: a copy does as well
-            shutil.copy2(path, aside)
-            return aside
-    raise AssertionError("numbers do not end")
+    names = (f"{path.name}.damaged" + (f".{number}" if number else "") for number in count())
+    aside = next(a for a in map(path.with_name, names) if not a.exists())
+    try:
+        os.link(path, aside)
+    except OSError:  # no hard links: a copy does as well
+        shutil.copy2(path, aside)
+    return aside
 
 
 def _cleared(path: Path) -> tuple[Path, ...]:

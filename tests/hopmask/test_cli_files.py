@@ -329,3 +329,13 @@ def test_reading_leaves_no_lock(run, saved, command):
     saved.with_name("memory.h5.lock").unlink()
     run(command, "memory.h5")
     assert not saved.with_name("memory.h5.lock").exists()
+
+
+def test_documents_of_other_kinds_are_verified_and_inspected(run, tmp_path):
+    counts = Document(kind="counts", about={}, arrays={"counts": torch.arange(3).numpy()})
+    storage.write(tmp_path / "counts.h5", counts)
+    status, out, _ = run("verify", "counts.h5")
+    assert (status, "counts.h5: whole, generation 1" in out) == (0, True)
+    status, out, _ = run("inspect", "counts.h5")
+    assert status == 0
+    assert "int64 (3,)" in out

@@ -796,3 +796,18 @@ def test_an_interrupted_store_lets_go_of_the_lock(live, path, monkeypatch):
     before = live.count
     live.store(made(31))
     assert load(path).count == before + 1
+
+
+def test_a_file_that_another_makes_first_is_taken_as_it_is(path, monkeypatch):
+    writing = storage.writing
+
+    @contextmanager
+    def late(*arguments, **options):
+        blank().save(path)
+        with writing(*arguments, **options) as writer:
+            yield writer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hopmask.live.storage, "writing", late)
+        live = hopmask.open(path, "a", new=blank())
+    assert live.stamp.generation == 1

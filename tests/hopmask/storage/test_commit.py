@@ -468,3 +468,15 @@ def test_a_draft_without_its_header_is_nothing_that_can_be_read(path, counts, wa
         write(path, counts())
     assert drafts
     assert set(drafts) == {None}
+
+
+def test_a_system_that_cannot_reserve_room_writes_all_the_same(committed, counts, monkeypatch):
+    class Bare:
+        def __getattr__(self, name):
+            if name in ("posix_fallocate", "fdatasync"):
+                raise AttributeError(name)
+            return getattr(os, name)
+
+    monkeypatch.setattr(commit, "os", Bare())
+    write(committed, counts(2))
+    assert number_of(committed) == 2

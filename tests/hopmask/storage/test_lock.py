@@ -404,3 +404,12 @@ def test_an_attempt_that_fails_leaves_no_descriptor(path, monkeypatch, name):
         pass
     assert len([*Path("/proc/self/fd").iterdir()]) <= before
     assert not lock._held
+
+
+def test_a_child_that_was_forked_has_nothing_to_let_go(path):
+    """What runs in a child at once, run here."""
+    with locked(path):
+        lock._let_go()
+        assert not lock._held
+        with locked(path):  # the lock was closed, and with it let go
+            pass

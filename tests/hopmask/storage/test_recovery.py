@@ -339,3 +339,16 @@ def test_a_damaged_old_file_is_not_migrated(old):
 def test_a_migrated_file_is_the_begin_of_a_store(old):
     migrate(old)
     assert read_header(old).parent == bytes(32)
+
+
+def test_without_hard_links_the_damaged_file_is_copied(committed, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    content = damage(committed)
+    with monkeypatch.context() as patch:
+        patch.setattr(recovery.os, "link", unsupported)
+        done = recover(committed)
+    assert done.damaged is not None
+    assert done.damaged.read_bytes() == content
+    assert number_of(committed) == 1
