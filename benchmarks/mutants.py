@@ -245,6 +245,100 @@ FAULTS = (
         "number = round(self.share * size)",
         "number = max(0, round(self.share * size) - 1)",
     ),
+    # Files
+    Fault(
+        "file-not-synced",
+        "hopmask/storage/commit.py",
+        "        os.fsync(handle)\n    return header",
+        "    return header",
+    ),
+    Fault(
+        "folder-not-synced",
+        "hopmask/storage/commit.py",
+        "        sync_folder(path.parent)",
+        "        pass",
+    ),
+    Fault(
+        "changed-behind-the-lock",
+        "hopmask/storage/commit.py",
+        "if header_or_none(path) != before:",
+        "if False:",
+    ),
+    Fault("damaged-kept", "hopmask/storage/commit.py", "if _is_whole(path):", "if path.exists():"),
+    Fault(
+        "two-states-hashed",  # one goes to the disk, another one into the digest
+        "hopmask/storage/commit.py",
+        "yield bytes(piece[at : at + _PART])",
+        "yield piece[at : at + _PART]",
+    ),
+    Fault("lock-shared", "hopmask/storage/lock.py", "fcntl.LOCK_EX |", "fcntl.LOCK_SH |"),
+    Fault(
+        "lock-of-another-file",
+        "hopmask/storage/lock.py",
+        "if _lock(path, lock.number) and _is(sidecar, lock.number):",
+        "if _lock(path, lock.number):",
+    ),
+    Fault(
+        "payload-unverified",
+        "hopmask/storage/container.py",
+        "if hashlib.sha256(payload).digest() != header.digest:",
+        "if False:",
+    ),
+    Fault(
+        "header-unverified",
+        "hopmask/storage/container.py",
+        "if hashlib.sha256(blank).digest() != block[_OWN]:",
+        "if False:",
+    ),
+    Fault(
+        "tail-allowed", "hopmask/storage/container.py", "if size > HEADER + length:", "if False:"
+    ),
+    Fault(
+        "external-storage-allowed",
+        "hopmask/storage/image.py",
+        "        and how.get_external_count() == 0\n",
+        "",
+    ),
+    Fault(
+        "overlap-allowed", "hopmask/storage/image.py", "if any(end > begin for", "if any(False for"
+    ),
+    Fault(
+        "plugins-searched",
+        "hopmask/storage/image.py",
+        "        with _no_plugins():",
+        "        if True:",
+    ),
+    Fault(
+        "drafts-left",
+        "hopmask/storage/writer.py",
+        "    with locked(path, clear, wait=wait):",
+        "    with locked(path, lambda process: None, wait=wait):",
+    ),
+    Fault(
+        "recovered-as-successor",
+        "hopmask/storage/recovery.py",
+        "store=os.urandom(16), ",
+        "store=bytes.fromhex(source.store), ",
+        also=("live",),
+    ),
+    Fault(
+        "memory-ahead-of-file",
+        "hopmask/live.py",
+        "            self._memory = None  # if anything",
+        "            # if anything",
+    ),
+    Fault(
+        "written-over-another-state",
+        "hopmask/live.py",
+        "memory._document(), after=self._stamp)",
+        "memory._document())",
+    ),
+    Fault(
+        "back-unnoticed",
+        "hopmask/live.py",
+        "if not same or stamp.generation <= before.generation:",
+        "if not same:",
+    ),
 )
 
 
@@ -325,8 +419,9 @@ def whole() -> float:
 
 def measured(fault: Fault) -> dict[str, Any]:
     """Plant one fault and run the tests."""
-    modules = (Path(fault.file).stem, *fault.also)
-    mirrors = [f"tests/hopmask/test_{module}.py" for module in modules]
+    mirror = Path("tests", fault.file)
+    mirrors = [str(mirror.with_name(f"test_{mirror.name}"))]
+    mirrors += [f"tests/hopmask/test_{module}.py" for module in fault.also]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         copied(folder)
