@@ -294,9 +294,9 @@ FAULTS = (
         "tail-allowed", "hopmask/storage/container.py", "if size > HEADER + length:", "if False:"
     ),
     Fault(
-        "external-storage-allowed",
+        "attributes-allowed",
         "hopmask/storage/image.py",
-        "        and how.get_external_count() == 0\n",
+        "        and h5a.get_num_attrs(data) == 0\n",
         "",
     ),
     Fault(

@@ -25,7 +25,7 @@ from hopmask import (
     StoreFileError,
     storage,
 )
-from hopmask.storage import commit
+from hopmask.storage import commit, descriptor
 from hopmask.storage.container import MAGIC
 from torture_rows.full_disk import System
 from torture_rows.hostile import OLD
@@ -86,7 +86,7 @@ class Life(stateful.RuleBasedStateMachine):
         self.remember()
 
     @stateful.precondition(lambda self: len(self.tasks) < (4 if self.model.key_bits < KEY else 8))
-    @stateful.rule(call=st.integers(0, 21), half=st.booleans())
+    @stateful.rule(call=st.integers(0, 40), half=st.booleans())
     def crash(self, call: int, half: bool) -> None:
         """A process dies at a call of its commit: the file is as before, or as after."""
         masks = self.new()
@@ -141,11 +141,12 @@ class Life(stateful.RuleBasedStateMachine):
             self.path.write_bytes(whole)  # there is nothing to recover from
             return
         found = storage.recover(self.path)
-        assert found.restored
-        assert found.stamp.sha256 == known
+        assert found.source is not None
+        assert found.source.sha256 == known
         model, tasks = self.states[known]
         self.model, self.tasks = copy.deepcopy(model), dict(tasks)
         self.reopen()
+        self.remember()
         self.tally.add("recoveries")
 
     @stateful.precondition(lambda self: len(self.tasks) > 2)
@@ -183,12 +184,12 @@ def crashing(tell: Tell, path: Path, masks: dict[str, torch.Tensor], at: int, ha
             os._exit(9)
         return function(*arguments)
 
-    names = ("open", "fchmod", "posix_fallocate", "pwrite", "fsync", "close", "link")
+    names = ("open", "fchmod", "posix_fallocate", "pwrite", "fdatasync", "fsync", "close", "link")
     others = {name: partial(counted, getattr(os, name)) for name in names}
     replace = Path.replace
     renamed = partialmethod(lambda draft, to: counted(replace, draft, to))
-    system = mock.patch.object(commit, "os", System(**others))
-    with system, mock.patch.object(Path, "replace", renamed):
+    systems = [mock.patch.object(module, "os", System(**others)) for module in (commit, descriptor)]
+    with systems[0], systems[1], mock.patch.object(Path, "replace", renamed):
         hopmask.open(path, "r+").store(masks)
 
 

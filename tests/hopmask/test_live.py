@@ -811,3 +811,13 @@ def test_a_file_that_another_makes_first_is_taken_as_it_is(path, monkeypatch):
         patch.setattr(hopmask.live.storage, "writing", late)
         live = hopmask.open(path, "a", new=blank())
     assert live.stamp.generation == 1
+
+
+def test_an_older_copy_of_the_file_that_is_put_back_is_noticed(live, path, tmp_path):
+    copy = tmp_path / "copy.h5"
+    shutil.copy(path, copy)
+    live.store(made(31))
+    shutil.copy(copy, path)
+    for use in (lambda: live.recall(task=0), lambda: live.store(made(32))):
+        with pytest.raises(StaleStoreError, match="recovered or replaced"):
+            use()
