@@ -106,7 +106,9 @@ class LiveMemory:
     is on the disk for good. If it raises, the file is as it was (after CommitUncertainError: as it
     should be; after an interruption from outside: one of them), and the next call reads it anew.
 
-    It may be used in a process forked later, and by one thread at a time.
+    It may be used in a process forked later, and by one thread at a time. (torch itself hangs in a
+    forked child whose parent has used more threads than one: call torch.set_num_threads(1) before,
+    or spawn.)
 
     Attributes:
         path: of the file.
