@@ -11,8 +11,10 @@ from hopmask import (
     LeaningMasks,
     MaskError,
     MaskMemory,
+    NotAHopmaskStoreError,
     Reservoir,
     StoreNotFoundError,
+    storage,
 )
 from hopmask.mask_files import read_masks
 
@@ -163,3 +165,10 @@ def test_a_damaged_memory_is_not_taken_for_masks(tmp_path):
         file["psi"][3, 4] = 1
     with pytest.raises(CorruptStoreError):
         read_masks(path)
+
+
+def test_a_document_of_another_kind_is_no_file_of_masks(tmp_path):
+    counts = storage.Document(kind="counts", about={}, arrays={"a": np.zeros((2, 3))})
+    storage.write(tmp_path / "counts.h5", counts)
+    with pytest.raises(NotAHopmaskStoreError, match="holds 'counts'"):
+        read_masks(tmp_path / "counts.h5")

@@ -699,3 +699,14 @@ def test_a_mixture_of_three_stored_patterns_is_no_duplicate(random_spins):
         warnings.simplefilter("ignore", OverloadWarning)
         reservoir.store(mixture)
     assert reservoir.count == 4
+
+
+def test_a_reservoir_that_is_not_finite_is_not_saved(tmp_path, random_spins):
+    reservoir = Reservoir(32)
+    reservoir.store(random_spins(2, 32))
+    reservoir.save(tmp_path / "memory.h5")
+    before = (tmp_path / "memory.h5").read_bytes()
+    reservoir.psi[3, 4] = torch.nan
+    with pytest.raises(NumericalError, match="'psi' holds NaN or infinity: nothing was written"):
+        reservoir.save(tmp_path / "memory.h5")
+    assert (tmp_path / "memory.h5").read_bytes() == before
