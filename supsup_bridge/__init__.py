@@ -14,6 +14,7 @@ from supsup_bridge.inference import (
     TaskInference,
     TryAll,
 )
+from supsup_bridge.lesson import train_mask
 from supsup_bridge.masking import MaskedNetwork
 from supsup_bridge.metrics import average_accuracy, backward_transfer, forgetting
 from supsup_bridge.networks import FixedNetwork, UnitNetwork, fix_weights, mlp
@@ -26,7 +27,7 @@ from supsup_bridge.settings import RunSettings
 from supsup_bridge.store import MaskStore
 from supsup_bridge.task import Task
 from supsup_bridge.tasks import split_digits, split_mnist
-from supsup_bridge.training import MaskTrainer, TrainingSettings, train_mask
+from supsup_bridge.training import MaskTrainer, TrainingSettings
 from supsup_bridge.transformed import permuted_mnist, rotated_mnist
 
 __all__ = [

@@ -11,7 +11,7 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -172,11 +172,14 @@ def locked(out: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreFileError(f"cannot write to {folder}: {error}") from error
-    try:
-        with storage.writing(folder / "run", wait=0):
-            yield
-    except StoreLockedError as error:
-        raise ConfigError(f"another process is at work on the run in {out} ({error})") from error
+    with ExitStack() as held:
+        try:
+            held.enter_context(storage.writing(folder / "run", wait=0))
+        except StoreLockedError as error:
+            raise ConfigError(
+                f"another process is at work on the run in {out} ({error}): wait for its end"
+            ) from error
+        yield
 
 
 def exists(out: Path) -> bool:

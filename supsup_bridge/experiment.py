@@ -14,6 +14,7 @@ from supsup_bridge.asking import Asking
 from supsup_bridge.bank import MaskBank
 from supsup_bridge.binarise import binariser
 from supsup_bridge.ledger import Ledger
+from supsup_bridge.lesson import Batches, Lesson
 from supsup_bridge.metrics import mask_digest
 from supsup_bridge.networks import Masks
 from supsup_bridge.novelty import FreeLearner
@@ -29,7 +30,7 @@ from supsup_bridge.streams import stream, stream_seed
 from supsup_bridge.task import Task
 from supsup_bridge.tasks import task_stream
 from supsup_bridge.timing import Stopwatch
-from supsup_bridge.training import Batches, Lesson, check_labels
+from supsup_bridge.training import check_labels
 
 _Progress = Callable[[int, float], None]  # step, loss
 _CHECKED = 5  # tasks whose recall part is looked at before a run; the rest when they are scored

@@ -32,6 +32,7 @@ from hopmask.storage.descriptor import Descriptor
 _log = logging.getLogger(__name__)
 _PART = 4 << 20  # bytes written at once
 _left: dict[Path, tuple[int, int, int]] = {}  # files as this process left them: inode, size, time
+_MOST_LEFT = 256
 _NO_ROOM_AHEAD = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
@@ -93,6 +94,8 @@ def commit(
         sync_folder(path.parent)
     except OSError as error:
         raise uncertain(path, error) from error
+    if len(_left) >= _MOST_LEFT:
+        _left.clear()
     with suppress(OSError):
         _left[path] = _state(path)
     return header

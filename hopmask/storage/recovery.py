@@ -54,6 +54,16 @@ def recover(path: str | Path) -> Recovered:
         StoreNotFoundError: there is neither the file nor NAME.prev.
         CorruptStoreError: the previous generation is damaged too; nothing was changed.
         StoreFileError: the file cannot be read, written or locked.
+
+    Example:
+        >>> import tempfile
+        >>> from hopmask import Reservoir
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "memory.h5"
+        ...     stamps = [Reservoir(16).save(path) for _ in range(2)]
+        ...     os.truncate(path, 600)
+        ...     recover(path).stamp.generation
+        1
     """
     with writing(path) as writer:
         cleared = _cleared(writer.path)
@@ -88,6 +98,14 @@ def migrate(path: str | Path) -> tuple[Stamp, Stamp]:
 
     Raises:
         StoreFileError: it cannot be read or written; it is as it was.
+
+    Example:
+        >>> import tempfile
+        >>> from hopmask import Reservoir
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     stamp = Reservoir(16).save(folder + "/memory.h5")
+        ...     migrate(folder + "/memory.h5") == (stamp, stamp)
+        True
     """
     with writing(path) as writer:
         document, before = read_stamped(writer.path)

@@ -72,6 +72,13 @@ def writing(path: str | Path, *, wait: float = WAIT) -> Iterator[Writer]:
     Raises:
         StoreLockedError, LockingUnsupportedError, CommitFailedError: see `locked`.
         StoreFileError: the path names no file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with writing(folder + "/counts.h5") as writer:
+        ...         writer.write(Document(kind="counts", about={}, arrays={})).generation
+        1
     """
     path = Path(path)
     if not path.name or "\0" in path.name:

@@ -14,7 +14,7 @@ import torch
 from hopmask import ConfigError, CorruptStoreError, StoreFileError, storage
 from supsup_bridge import Experiment, RunSettings, checkpoint
 from supsup_bridge.checkpoint import Checkpoints, Slot
-from supsup_bridge.training import Lesson
+from supsup_bridge.lesson import Lesson
 from supsup_bridge.tree import packed
 
 KINDS: dict[str, dict[str, Any]] = {

@@ -21,7 +21,7 @@ import hopmask
 from hopmask import NumericalError
 from supsup_bridge import Experiment, FreeLearner, MaskBank, checkpoint, cli, split_digits
 from supsup_bridge import experiment as module
-from supsup_bridge.training import Lesson
+from supsup_bridge.lesson import Lesson
 
 SHORT = ["--quick", "--tasks", "2", "--device", "cpu"]
 QUICK = [*SHORT, "--bits", "256"]

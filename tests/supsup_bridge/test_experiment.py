@@ -38,9 +38,9 @@ from supsup_bridge import (
 )
 from supsup_bridge import experiment as module
 from supsup_bridge.datasets import load_digits
+from supsup_bridge.lesson import Lesson
 from supsup_bridge.metrics import mask_digest
 from supsup_bridge.settings import SCENARIOS
-from supsup_bridge.training import Lesson
 
 CONTRACT = {
     "format", "benchmark", "scenario", "memory", "masks", "tasks", "seed", "infer_samples",

@@ -21,7 +21,7 @@ from supsup_bridge import (
     mlp,
     train_mask,
 )
-from supsup_bridge.training import Batches
+from supsup_bridge.lesson import Batches
 
 INPUTS = 10
 
