@@ -24,13 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hopmask.address import ContentAddress
-from hopmask.keys import Keys
-from supsup_bridge import architectures
-from supsup_bridge.datasets import LabelledImages, load_mnist
-from supsup_bridge.signatures import Signature, signature_named
-from supsup_bridge.streams import stream
-from supsup_bridge.transformed import rotated
+from hopmask.memory.address import ContentAddress
+from hopmask.patterns.keys import Keys
+from supsup_bridge.data.datasets import LabelledImages, load_mnist
+from supsup_bridge.data.mnist_variants import rotated
+from supsup_bridge.inference.signatures import Signature, signature_named
+from supsup_bridge.networks import registry as architectures
+from supsup_bridge.rng import stream
 
 SEED, LEARNED, BITS = 1234, 50_000, 512
 ASKED = (1, 8, 64)  # images

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from hopmask import Ensemble, GivenMasks, MaskMemory, OverloadWarning, RandomMasks, capacity
-from hopmask.health import recalled_by_key
+from hopmask.memory.health import recalled_by_key
 from supsup_bridge import MaskBank
 
 RULES = ("hebbian", "storkey-matrix", "storkey", "projection")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hopmask import MaskMemory, OverloadWarning
 from supsup_bridge import Experiment, MaskBank, RunSettings
-from supsup_bridge.streams import stream
+from supsup_bridge.rng import stream
 
 
 def measured(run: Experiment, bank: MaskBank, layers: list[list[str]], key: int) -> dict[str, Any]:

@@ -48,94 +48,97 @@ FAULTS = (
     # Learning rules
     Fault(
         "storkey-sign",  # + h hᵀ
-        "hopmask/rules.py",
+        "hopmask/couplings/rules.py",
         "_add_square(psi, h / sqrt(pattern.numel()), -1)",
         "_add_square(psi, h / sqrt(pattern.numel()), 1)",
     ),
-    Fault("storkey-scale", "hopmask/rules.py", "scale=1 + 2 / d)", "scale=1 - 2 / d)"),
+    Fault("storkey-scale", "hopmask/couplings/rules.py", "scale=1 + 2 / d)", "scale=1 - 2 / d)"),
     Fault(
         "storkey-diagonal",  # left in
-        "hopmask/rules.py",
+        "hopmask/couplings/rules.py",
         "_rank_two(psi, pattern, scale=1 + 2 / d)\n        psi.fill_diagonal_(0)",
         "_rank_two(psi, pattern, scale=1 + 2 / d)",
     ),
     Fault(
         "storkey-transposed",  # z hᵀ twice, in place of z hᵀ and h zᵀ
-        "hopmask/rules.py",
+        "hopmask/couplings/rules.py",
         "_add_square(psi, u / sqrt(pattern.numel()), 1)\n"
         "    _add_square(psi, h / sqrt(pattern.numel()), -1)",
         "psi.addr_(pattern, u - h, alpha=1 / pattern.numel())",
     ),
     Fault(
         "matrix-identity",  # no − I
-        "hopmask/rules.py",
+        "hopmask/couplings/rules.py",
         "scale=1.0)\n        psi.diagonal().sub_(1 / pattern.numel())",
         "scale=1.0)",
     ),
     Fault(
         "residual-not-squared",
-        "hopmask/rules.py",
+        "hopmask/couplings/rules.py",
         "along * along.abs() / _square(state).mul(_square(answer)).clamp_min(1e-30)",
         "along / _square(state).mul(_square(answer)).clamp_min(1e-30).sqrt()",
     ),
     Fault(
         "projection-diagonal",  # felt
-        "hopmask/rules.py",
+        "hopmask/couplings/rules.py",
         "return state @ psi - state * psi.diagonal()",
         "return state @ psi",
     ),
     Fault(
         "projection-rounding",  # not orthogonalised again
-        "hopmask/rules.py",
+        "hopmask/couplings/rules.py",
         "rest = pattern - pattern @ psi\n        rest = rest - rest @ psi",
         "rest = pattern - pattern @ psi",
     ),
     # Reservoir
     Fault(
         "mean-off-by-one",
-        "hopmask/reservoir.py",
+        "hopmask/memory/reservoir.py",
         "self.mean += (pattern - self.mean) / self.count",
         "self.mean += (pattern - self.mean) / (self.count + 1)",
     ),
     Fault(
         "forget-mean",  # not divided
-        "hopmask/reservoir.py",
+        "hopmask/memory/reservoir.py",
         "self.mean += (self.mean - pattern) / self.count",
         "self.mean += self.mean - pattern",
     ),
     Fault(
         "duplicate-threshold",  # beyond the 1/4 of a mixture of three patterns
-        "hopmask/reservoir.py",
+        "hopmask/memory/reservoir.py",
         "_DUPLICATE_RESIDUAL = 0.2",
         "_DUPLICATE_RESIDUAL = 0.3",
     ),
     # Descent
     Fault(
         "ties-turn",
-        "hopmask/spins.py",
+        "hopmask/patterns/spins.py",
         "torch.where(field == 0, state, field)",
         "torch.where(field == 0, -state, field)",
         also=("recall",),
     ),
     Fault(
         "annealing-heats",
-        "hopmask/recall.py",
+        "hopmask/recall/descent.py",
         "self.hot * (self.cold / self.hot) **",
         "self.cold * (self.hot / self.cold) **",
     ),
     Fault(
-        "paper-late", "hopmask/recall.py", "share = (t + 1) / self.steps", "share = t / self.steps"
+        "paper-late",
+        "hopmask/recall/descent.py",
+        "share = (t + 1) / self.steps",
+        "share = t / self.steps",
     ),
     Fault(
         "deflation-raw",  # states as they are, no orthonormal basis
-        "hopmask/recall.py",
+        "hopmask/recall/descent.py",
         "rest = self.outside(self.outside(state))",
         "rest = state",
         also=("search",),
     ),
     Fault(
         "penalty-rows",  # of the first rows, not of those still searching
-        "hopmask/recall.py",
+        "hopmask/recall/descent.py",
         "return penalty(whole)[rows]",
         "return penalty(whole)[: len(rows)]",
         also=("search",),
@@ -143,105 +146,105 @@ FAULTS = (
     # Search
     Fault(
         "highest-value",
-        "hopmask/search.py",
+        "hopmask/recall/search.py",
         "taken = (value < lowest) |",
         "taken = (value > lowest) |",
     ),
     Fault(
         "next-lowest",  # the lowest itself, where the last basin is the best
-        "hopmask/search.py",
+        "hopmask/recall/search.py",
         "torch.minimum(self.next[rows], torch.maximum(lowest, value))",
         "torch.minimum(self.next[rows], value)",
         also=("memory",),
     ),
     Fault(
         "one-basin-more",
-        "hopmask/search.py",
+        "hopmask/recall/search.py",
         "range(max(1, min(attempts, count)))",
         "range(max(1, min(attempts, count)) + 1)",
     ),
     # Memory
     Fault(
         "another-task",  # is an answer to the number of one
-        "hopmask/memory.py",
+        "hopmask/memory/mask_memory.py",
         "verified if task is None else verified & (tasks == task)",
         "verified",
     ),
     Fault(
         "tried-rows",  # of the first rows, not of those still searching
-        "hopmask/memory.py",
+        "hopmask/memory/mask_memory.py",
         "tried[rows], -torch.inf",
         "tried[: len(rows)], -torch.inf",
     ),
     # Keys and check bits
     Fault(
         "check-bits-skipped",
-        "hopmask/code.py",
+        "hopmask/patterns/joint_code.py",
         "self._parity.holds(state) & (agreement == 1)",
         "agreement == 1",
         also=("memory",),
     ),
     Fault(
         "mended-unsolved",  # spins turned although the equations have no solution
-        "hopmask/parity.py",
+        "hopmask/patterns/check_bits.py",
         "torch.where(turned & solved[:, None], -1, 1)",
         "torch.where(turned, -1, 1)",
     ),
     Fault(
         "key-signed",
-        "hopmask/keys.py",
+        "hopmask/patterns/keys.py",
         "nearest = overlaps.abs().argmax(-1)",
         "nearest = overlaps.argmax(-1)",
     ),
     # Content address
     Fault(
         "address-not-centred",
-        "hopmask/address.py",
+        "hopmask/memory/address.py",
         "solved.prior + (means - solved.centre) @ solved.readout",
         "solved.prior + means @ solved.readout",
     ),
     Fault(
         "address-fades",  # later tasks weigh more: sums depend on the order
-        "hopmask/address.py",
+        "hopmask/memory/address.py",
         'self.sums["link"].addr_(mean, key, alpha=sign)',
         'self.sums["link"].addr_(mean, key, beta=0.99, alpha=sign)',
     ),
     Fault(
         "address-one-first",  # [1 κ], read as [κ 1]
-        "hopmask/address.py",
+        "hopmask/memory/address.py",
         "torch.cat([key, key.new_ones(1)])",
         "torch.cat([key.new_ones(1), key])",
     ),
     # Capacity
     Fault(
         "bisection-short",  # ends one too early
-        "hopmask/bisection.py",
+        "hopmask/capacity/bisection.py",
         "while bad - good > 1:",
         "while bad - good > 2:",
         also=("capacity", "headroom"),
     ),
     Fault(
         "student-tail",  # 5 % of it on one side, not on both
-        "hopmask/capacity.py",
+        "hopmask/capacity/measurement.py",
         "student.ppf(0.5 + _CONFIDENCE / 2, ",
         "student.ppf(_CONFIDENCE, ",
     ),
     Fault(
         "lean-not-rooted",
-        "hopmask/headroom.py",
+        "hopmask/capacity/headroom.py",
         "(mean - middle) * sqrt(share)",
         "(mean - middle) * share",
         also=("capacity",),
     ),
     Fault(
         "parent-not-rooted",
-        "hopmask/ensemble.py",
+        "hopmask/capacity/mask_sources.py",
         "max(0.0, (overlap - lean**2) / (1 - lean**2)) ** 0.5",
         "max(0.0, (overlap - lean**2) / (1 - lean**2))",
     ),
     Fault(
         "damage-short",
-        "hopmask/damage.py",
+        "hopmask/capacity/damage.py",
         "number = round(self.share * size)",
         "number = max(0, round(self.share * size) - 1)",
     ),
@@ -323,19 +326,19 @@ FAULTS = (
     ),
     Fault(
         "memory-ahead-of-file",
-        "hopmask/live.py",
+        "hopmask/memory/live.py",
         "            self._memory = None  # if anything",
         "            # if anything",
     ),
     Fault(
         "written-over-another-state",
-        "hopmask/live.py",
+        "hopmask/memory/live.py",
         "memory._document(), after=self._stamp)",
         "memory._document())",
     ),
     Fault(
         "back-unnoticed",
-        "hopmask/live.py",
+        "hopmask/memory/live.py",
         "if not same or stamp.generation <= before.generation:",
         "if not same:",
     ),

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from supsup_bridge import Experiment, MaskBank, RunSettings, entropy
-from supsup_bridge.recall import CLEAR
-from supsup_bridge.streams import stream
+from supsup_bridge.inference.recall import CLEAR
+from supsup_bridge.rng import stream
 
 _TOGETHER = 128  # recalls in one call
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from hopmask import OverloadWarning
 from supsup_bridge import Experiment, MaskBank, RunSettings
-from supsup_bridge.observer import Observer
-from supsup_bridge.scoring import Scores
-from supsup_bridge.task import Task
+from supsup_bridge.data.task import Task
+from supsup_bridge.runs.evaluation import Scores
+from supsup_bridge.runs.observer import Observer
 
 COLUMNS = (
     *("benchmark", "masks", "rule", "tasks", "seed", "scenario", "recall", "images"),

@@ -27,10 +27,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from hopmask import MaskMemory, OverloadWarning
-from hopmask.health import recalled_by_key
+from hopmask.memory.health import recalled_by_key
 from supsup_bridge import Experiment, MaskBank, RunSettings, TaskInference
-from supsup_bridge.recall import PAPER_STEPS, PaperInference, RecallInference
-from supsup_bridge.streams import stream
+from supsup_bridge.inference.paper import PAPER_STEPS, PaperInference
+from supsup_bridge.inference.recall import RecallInference
+from supsup_bridge.rng import stream
 
 POINTS = (5, 10, 20, 50, 100, 175, 250)
 WAYS = ("entropy", "address", "both", "paper")

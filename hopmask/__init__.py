@@ -1,8 +1,16 @@
 """hopmask: a constant-size associative memory of neural-network masks."""
 
 from hopmask import storage
-from hopmask.damage import Damage
-from hopmask.ensemble import Ensemble, GivenMasks, LeaningMasks, RandomMasks
+from hopmask.capacity.damage import Damage
+from hopmask.capacity.mask_sources import Ensemble, GivenMasks, LeaningMasks, RandomMasks
+from hopmask.couplings.rules import (
+    Hebbian,
+    LearningRule,
+    Projection,
+    Storkey,
+    StorkeyMatrix,
+    rule_named,
+)
 from hopmask.errors import (
     CommitFailedError,
     CommitUncertainError,
@@ -30,17 +38,15 @@ from hopmask.errors import (
     UnknownTaskError,
     UnsafeStoreError,
 )
-from hopmask.health import LoadReport
-from hopmask.hit import Hit
-from hopmask.layout import Layout
-from hopmask.live import LiveMemory, open
-from hopmask.loading import load
-from hopmask.memory import MaskMemory
-from hopmask.recall import AnnealedDescent, MeanField, SignPolish, paper_schedule
-from hopmask.reservoir import Reservoir, SpinHit
-from hopmask.rules import Hebbian, LearningRule, Projection, Storkey, StorkeyMatrix, rule_named
-from hopmask.search import Trace
-from hopmask.spins import to_mask, to_spins
+from hopmask.memory.health import LoadReport
+from hopmask.memory.live import LiveMemory, open
+from hopmask.memory.loading import load
+from hopmask.memory.mask_memory import MaskMemory
+from hopmask.memory.reservoir import Reservoir
+from hopmask.patterns.layout import Layout
+from hopmask.patterns.spins import to_mask, to_spins
+from hopmask.recall.dynamics import AnnealedDescent, MeanField, SignPolish, paper_schedule
+from hopmask.recall.result import Hit, SpinHit, Trace
 
 __version__ = "0.1.0"
 

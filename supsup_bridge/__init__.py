@@ -1,34 +1,30 @@
 """supsup_bridge: supermasks in superposition, with every mask kept or on hopmask's memory."""
 
-from supsup_bridge.bank import MaskBank, Stored
-from supsup_bridge.binarise import Threshold, TopK, erdos_renyi
-from supsup_bridge.datasets import DataError
-from supsup_bridge.experiment import Experiment, StreamEndedError
-from supsup_bridge.inference import (
-    ArgmaxLogits,
-    BankInference,
-    Binary,
-    Descent,
-    Inferred,
-    OneShot,
-    TaskInference,
-    TryAll,
-)
-from supsup_bridge.lesson import train_mask
-from supsup_bridge.masking import MaskedNetwork
-from supsup_bridge.metrics import average_accuracy, backward_transfer, forgetting
-from supsup_bridge.networks import FixedNetwork, UnitNetwork, fix_weights, mlp
-from supsup_bridge.novelty import FreeLearner, NoveltyTest
-from supsup_bridge.objectives import entropy, superfluous
-from supsup_bridge.open_memory import OpenMemory
-from supsup_bridge.open_recall import OpenInference, RecallNovelty
-from supsup_bridge.recall import PaperInference, RecallInference
-from supsup_bridge.settings import RunSettings
-from supsup_bridge.store import MaskStore
-from supsup_bridge.task import Task
-from supsup_bridge.tasks import split_digits, split_mnist
-from supsup_bridge.training import MaskTrainer, TrainingSettings
-from supsup_bridge.transformed import permuted_mnist, rotated_mnist
+from supsup_bridge.continual.task_agnostic.learner import FreeLearner
+from supsup_bridge.continual.task_agnostic.novelty import NoveltyTest
+from supsup_bridge.continual.task_agnostic.staged_inference import OpenInference, RecallNovelty
+from supsup_bridge.continual.task_agnostic.staged_memory import OpenMemory
+from supsup_bridge.data.benchmarks import split_digits, split_mnist
+from supsup_bridge.data.datasets import DataError
+from supsup_bridge.data.mnist_variants import permuted_mnist, rotated_mnist
+from supsup_bridge.data.task import Task
+from supsup_bridge.inference.base import BankInference, Inferred, TaskInference
+from supsup_bridge.inference.exhaustive import ArgmaxLogits, TryAll
+from supsup_bridge.inference.gradient import Binary, Descent, OneShot
+from supsup_bridge.inference.objectives import entropy, superfluous
+from supsup_bridge.inference.paper import PaperInference
+from supsup_bridge.inference.recall import RecallInference
+from supsup_bridge.networks.fixed import FixedNetwork, fix_weights, mlp
+from supsup_bridge.networks.masked import MaskedNetwork
+from supsup_bridge.networks.unit import UnitNetwork
+from supsup_bridge.runs.experiment import Experiment, StreamEndedError
+from supsup_bridge.runs.metrics import average_accuracy, backward_transfer, forgetting
+from supsup_bridge.runs.settings import RunSettings
+from supsup_bridge.stores.bank import MaskBank, Stored
+from supsup_bridge.stores.protocols import MaskStore
+from supsup_bridge.training.fit import train_mask
+from supsup_bridge.training.scores import Threshold, TopK, erdos_renyi
+from supsup_bridge.training.trainer import MaskTrainer, TrainingSettings
 
 __all__ = [
     "ArgmaxLogits",

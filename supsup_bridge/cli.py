@@ -24,13 +24,13 @@ from rich.progress import (
 )
 
 from hopmask import ConfigError, HopmaskError
-from supsup_bridge import checkpoint, report
-from supsup_bridge.experiment import Experiment
-from supsup_bridge.inference import INFERENCES
-from supsup_bridge.recall import RECALLS
-from supsup_bridge.settings import SCENARIOS, RunSettings
-from supsup_bridge.task import Task
-from supsup_bridge.tasks import BENCHMARKS
+from supsup_bridge.data.benchmarks import BENCHMARKS
+from supsup_bridge.data.task import Task
+from supsup_bridge.inference.named import INFERENCES
+from supsup_bridge.inference.recall import RECALLS
+from supsup_bridge.runs import checkpoint, report
+from supsup_bridge.runs.experiment import Experiment
+from supsup_bridge.runs.settings import SCENARIOS, RunSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

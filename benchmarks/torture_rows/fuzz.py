@@ -20,7 +20,7 @@ from hopmask import (
     MaskMemory,
     storage,
 )
-from hopmask import loading as loading_module
+from hopmask.memory import loading as loading_module
 from hopmask.storage import container, document, image
 from hopmask.storage.container import HEADER, MAGIC
 from torture_rows.hostile import canonical, sealed

@@ -17,7 +17,7 @@ from hopmask import (
     MaskMemory,
     storage,
 )
-from hopmask.keys import key_bits
+from hopmask.patterns.keys import key_bits
 from torture_rows.memories import (
     CHECK,
     KEY,

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hopmask.bisection import enough
-from hopmask.damage import Damage
-from hopmask.ensemble import Ensemble, RandomMasks, check_ensemble, generator_of
+from hopmask.capacity.bisection import enough
+from hopmask.capacity.damage import Damage
+from hopmask.capacity.mask_sources import Ensemble, RandomMasks, check_ensemble, generator_of
 from hopmask.errors import ConfigError, DuplicateError, NumericalError, OverloadWarning
-from hopmask.memory import MaskMemory
-from hopmask.reservoir import Reservoir
+from hopmask.memory.mask_memory import MaskMemory
+from hopmask.memory.reservoir import Reservoir
 
 Store = Reservoir | MaskMemory
 

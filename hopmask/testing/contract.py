@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hopmask.damage import Damage
+from hopmask.capacity.damage import Damage
+from hopmask.couplings.rules import LearningRule
 from hopmask.errors import ConfigError, NotForgettableError
-from hopmask.loading import load
-from hopmask.memory import MaskMemory
-from hopmask.reservoir import Reservoir
-from hopmask.rules import LearningRule
+from hopmask.memory.loading import load
+from hopmask.memory.mask_memory import MaskMemory
+from hopmask.memory.reservoir import Reservoir
 from hopmask.testing.strategies import mask_sets
 
 _SIZE = 48

@@ -12,13 +12,13 @@ from hypothesis import assume, reject
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hopmask.damage import Damage
-from hopmask.ensemble import RandomMasks
+from hopmask.capacity.damage import Damage
+from hopmask.capacity.mask_sources import RandomMasks
+from hopmask.couplings.rules import LearningRule
 from hopmask.errors import ConfigError, DuplicateError, NumericalError, OverloadWarning
-from hopmask.layout import Size
-from hopmask.memory import MaskMemory
-from hopmask.reservoir import Reservoir
-from hopmask.rules import LearningRule
+from hopmask.memory.mask_memory import MaskMemory
+from hopmask.memory.reservoir import Reservoir
+from hopmask.patterns.layout import Size
 
 Rule = str | LearningRule
 _SEEDS = st.integers(0, 2**32 - 1)

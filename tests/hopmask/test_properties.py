@@ -23,7 +23,7 @@ from hopmask import (
     load,
     rule_named,
 )
-from hopmask.headroom import estimate, leaning
+from hopmask.capacity.headroom import estimate, leaning
 from hopmask.testing import damaged, mask_sets, memories, reservoirs, spins
 
 RULES = st.sampled_from(["storkey", "storkey-matrix", "hebbian", "projection"])

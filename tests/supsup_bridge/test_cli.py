@@ -19,9 +19,10 @@ import torch
 
 import hopmask
 from hopmask import NumericalError
-from supsup_bridge import Experiment, FreeLearner, MaskBank, checkpoint, cli, split_digits
-from supsup_bridge import experiment as module
-from supsup_bridge.lesson import Lesson
+from supsup_bridge import Experiment, FreeLearner, MaskBank, cli, split_digits
+from supsup_bridge.runs import checkpoint
+from supsup_bridge.runs import experiment as module
+from supsup_bridge.training.fit import Lesson
 
 SHORT = ["--quick", "--tasks", "2", "--device", "cpu"]
 QUICK = [*SHORT, "--bits", "256"]
@@ -691,7 +692,7 @@ CHILD = """
     from pathlib import Path
 
     from supsup_bridge import cli
-    from supsup_bridge.training import MaskTrainer
+    from supsup_bridge.training.trainer import MaskTrainer
 
     step, calls = MaskTrainer.step, []
 

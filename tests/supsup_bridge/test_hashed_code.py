@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hopmask import ConfigError
 from supsup_bridge import MaskedNetwork, fix_weights, mlp
-from supsup_bridge.codes import HashedCode
+from supsup_bridge.networks.mask_codes import HashedCode
 
 SIZES = [6, 20, 10, 4]  # 360 weights
 

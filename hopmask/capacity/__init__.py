@@ -1,0 +1,19 @@
+"""Capacity: how many masks a learning rule holds, measured, and what a given memory still takes."""
+
+from hopmask.capacity.damage import Damage
+from hopmask.capacity.headroom import Estimate, estimate, leaning
+from hopmask.capacity.measurement import Capacity, Point, curve, measure
+from hopmask.capacity.theory import Limit, limits
+
+__all__ = [
+    "Capacity",
+    "Damage",
+    "Estimate",
+    "Limit",
+    "Point",
+    "curve",
+    "estimate",
+    "leaning",
+    "limits",
+    "measure",
+]

@@ -1,0 +1,1 @@
+"""Couplings: how patterns are written into them, and how they answer."""

@@ -1,0 +1,295 @@
+"""The content address: what a task's data look like -> its key, learned in constant space."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hopmask.errors import ConfigError, CueError, NumericalError
+from hopmask.patterns.keys import Keys, random_words
+
+STRANGE = 4.0  # strangeness from which on data are of no task that was learned
+_RIDGE = 1e-2  # of the mean variance of a feature
+_KEPT = 4  # read-outs, for so many numbers of samples
+_SCALE, _SPREAD, _INVERSE, _SQUARES = range(4)  # scalars: unit, tasks of more than one sample,
+# Σ 1/s_t over them, Σ ‖m_t‖² over all
+_CHUNK = 1 << 23  # numbers that features take at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """Features of one task's samples: mean (F,) and covariance (F, F), in units of `scale`."""
+
+    mean: Tensor
+    covariance: Tensor
+    samples: int
+    scale: float
+    length: int
+
+
+class _Solved(NamedTuple):
+    """For sets of so many samples: the read-out (F, key bits), m̄ (F,), κ̄ (key bits,), what turns a
+    guess with 1 beside it into Σ p m (key bits + 1, F), and what chance leaves unexplained."""
+
+    readout: Tensor
+    centre: Tensor
+    prior: Tensor
+    decode: Tensor
+    spread: Tensor
+
+
+class ContentAddress:
+    """The best linear guess of a task's key from its data.
+
+    A sample x of a task's data (an image, or whatever vector describes it) has the features
+    φ(x) = max(0, x R), with R (n, F) uniform in [-1, 1] from the seed. For each task t the address
+    adds up, and then forgets, the mean m_t of its features, their covariance C_t and its key κ_t:
+
+        within = Σ_t C_t,   link = Σ_t m_t [κ_t 1]ᵀ,   keys = Σ_t [κ_t 1] [κ_t 1]ᵀ,
+
+    and four scalars.
+    From the mean c of the features of s samples it guesses
+
+        κ̂ = κ̄ + Cov(κ, m) (Cov(m) + C̄/s + λ)⁻¹ (c − m̄),
+
+    the linear map of least mean squared error for a task drawn at random and s of its samples:
+    centred on all tasks, deaf to what varies within tasks, and equal to Σ_t p_t κ_t where Σ p_t = 1
+    and p_t is its estimate of the chance of task t. Cov(m) needs no list of the m_t, since
+    Σ m mᵀ = link · keys⁺ · linkᵀ, exactly so up to as many tasks as key bits. All sums are free of
+    order. λ is 1 % of the mean variance of a feature in c; where no task gave more than one sample,
+    C̄ is taken as isotropic and a quarter of Cov(m).
+
+    Args:
+        keys: the memory's keys.
+        features: F.
+        dtype: of the sums.
+        device: where the sums live.
+
+    Raises:
+        ConfigError: a number of features that nothing can be built from.
+
+    Example:
+        >>> address = ContentAddress(Keys(seed=0, bits=64), features=128)
+        >>> g = torch.Generator().manual_seed(0)
+        >>> data = torch.randn(3, 50, 8, generator=g) + 2 * torch.randn(3, 1, 8, generator=g)
+        >>> for task in range(3):
+        ...     address.learn(task, address.describe(data[task, 1:]))
+        >>> guess, _ = address.guess(data[:, :1])
+        >>> (guess @ address.keys.of(torch.arange(3)).T).argmax(1)
+        tensor([0, 1, 2])
+
+    Source:
+        Optimal linear associative memory: Kohonen, Ruohonen 1973; random features of a fixed
+        network read out by a pooled linear discriminant: McDonnell et al. 2023 (RanPAC,
+        arXiv 2307.02251).
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        *,
+        features: int,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if isinstance(features, bool) or not isinstance(features, int) or features < 1:
+            raise ConfigError(f"signature_features must be a whole number >= 0, got {features!r}")
+        self.keys, self.features = keys, features
+        self.length = 0  # of a sample; 0 until there is one
+        width = keys.bits + 1
+        try:
+            self.sums = {
+                "within": torch.zeros(features, features, dtype=dtype, device=device),
+                "link": torch.zeros(features, width, dtype=dtype, device=device),
+                "keys": torch.zeros(width, width, dtype=dtype, device=device),
+                "scalars": torch.zeros(4, dtype=torch.float64, device=device),
+            }
+        except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+            raise ConfigError(
+                f"no room or device for {features} signature features on '{device}': {error}"
+            ) from error
+        self._map = torch.zeros(0, features)  # R, made anew when a sample of another length comes
+        self._ready: dict[int, _Solved] = {}  # by number of samples
+
+    @property
+    def count(self) -> int:
+        """Number of tasks learned."""
+        return int(self.sums["keys"][-1, -1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sums; independent of `count`. R and the read-out follow from them."""
+        return sum(value.numel() * value.element_size() for value in self.sums.values())
+
+    def describe(self, samples: Tensor) -> Description:
+        """What `learn` needs of one task's samples (s, n); nothing is changed.
+
+        Raises:
+            CueError: not finite samples of the length of all others, or all zero.
+        """
+        samples = self._checked(samples)
+        if samples.ndim != 2:
+            raise CueError(
+                f"store takes a signature (n,) or samples (s, n), got {tuple(samples.shape)}"
+            )
+        scale = float(self.sums["scalars"][_SCALE]) or 1 / float(samples.abs().max())
+        width = max(1, _CHUNK // self.features)
+        parts = torch.split(samples, width)
+        mean = torch.stack([self._project(p, scale).sum(0) for p in parts]).sum(0) / len(samples)
+        covariance = torch.zeros_like(self.sums["within"])
+        for part in parts:
+            rest = self._project(part, scale) - mean
+            covariance.addmm_(rest.T, rest, alpha=1 / max(1, len(samples) - 1))
+        self._in_range(mean[None], covariance)
+        return Description(
+            mean=mean,
+            covariance=covariance,
+            samples=len(samples),
+            scale=scale,
+            length=samples.shape[-1],
+        )
+
+    def learn(self, task: int, described: Description) -> None:
+        """Add a task."""
+        samples = described.samples
+        own = [1.0, 1 / samples] if samples > 1 else [0.0, 0.0]
+        self._add(task, described.mean, described.covariance, own, 1)
+        self.sums["scalars"][_SCALE] = described.scale
+        self.length = described.length
+
+    def can_forget(self) -> bool:
+        """Whether a task's share of the sums can be told from the others': see `forget`."""
+        return self.count <= self.keys.bits
+
+    def forget(self, task: int) -> None:
+        """Take a task out: its mean, up to rounding, and an equal share of the covariances.
+
+        The mean is link · keys⁺ · [κ 1], exactly so while there are no more tasks than key bits
+        (`can_forget`). A task that was never learned changes nothing.
+        """
+        if self.count == 0:
+            return
+        decode = torch.linalg.pinv(self.sums["keys"].double(), hermitian=True)
+        key = self._with_one(task).double()
+        if float(key @ decode @ key) < 1 - 1e-6:  # outside the span of the keys learned
+            return
+        mean = (self.sums["link"].double() @ (decode @ key)).to(self.sums["link"])
+        share = 1 / self.count
+        own = (self.sums["scalars"][[_SPREAD, _INVERSE]] * share).tolist()
+        self._add(task, mean, self.sums["within"] * share, own, -1)
+        if self.count == 0:
+            self.length = 0
+            for value in self.sums.values():
+                value.zero_()
+
+    def guess(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """κ̂ for sets of samples (b, s, n): (b, key bits), and how strange the sets are: (b,).
+
+        Strangeness is ‖c − Σ_t p_t m_t‖², what no mix of the tasks learned explains, over what
+        chance leaves unexplained: tr C̄ (1/s + mean 1/s_t), with s_t the samples that task t was
+        learned from, and, beyond as many tasks as key bits, what Σ_t p_t m_t itself misses. It is
+        about 1 for data of a task that was learned.
+
+        Raises:
+            CueError: not finite samples of the length of all others, or nothing to compare with.
+            NumericalError: the sums are not finite.
+        """
+        samples = self._checked(samples)
+        if self.count == 0:
+            raise CueError("no task was stored with a signature: give one to store(...)")
+        scale = float(self.sums["scalars"][_SCALE])
+        chunk = max(1, _CHUNK // (self.features * samples.shape[1]))
+        means = torch.cat([self._project(p, scale).mean(1) for p in torch.split(samples, chunk)])
+        solved = self._solved(samples.shape[1])
+        guess = solved.prior + (means - solved.centre) @ solved.readout
+        rest = means - torch.cat([guess, guess.new_ones(len(guess), 1)], -1) @ solved.decode
+        strange = rest.square().sum(-1) / solved.spread
+        self._in_range(means, strange)
+        return guess, strange
+
+    def _solved(self, samples: int) -> "_Solved":
+        """What a guess from so many samples needs; kept until something is learned."""
+        if samples in self._ready:
+            return self._ready[samples]
+        within, link, keys = (self.sums[name].double() for name in ("within", "link", "keys"))
+        if not bool(torch.isfinite(within.sum() + link.sum() + keys.sum())):
+            raise NumericalError("the content address holds NaN or infinity: load a saved memory")
+        count = self.count
+        _, spreads, inverse, squares = self.sums["scalars"].tolist()
+        centre, prior = link[:, -1] / count, keys[-1, :-1] / count
+        decode = torch.linalg.pinv(keys, hermitian=True) @ link.T  # (key bits + 1, F)
+        decoded = link @ decode / count
+        missed = max(0.0, squares / count - float(decoded.trace()))  # 0 up to count = key bits
+        between = decoded - torch.outer(centre, centre)
+        cross = link[:, :-1] / count - torch.outer(centre, prior)
+        noise = within / (max(spreads, 1) * samples)
+        level = noise.diagonal().mean()
+        if level > 0:
+            noise.diagonal().add_(_RIDGE * level)
+            level = level * (1 + samples * inverse / spreads)
+        else:  # a quarter of what tells tasks apart, or of the only task's mean
+            level = (between.diagonal().mean() if count > 1 else centre.square().mean()) / STRANGE
+            noise.diagonal().add_(level.clamp_min(1e-30))
+        if count == 1:
+            between.zero_()  # but for rounding
+        factor = torch.linalg.cholesky(between + noise)
+        spread = level * self.features + missed
+        parts = (torch.cholesky_solve(cross, factor), centre, prior, decode, spread)
+        if len(self._ready) == _KEPT:
+            self._ready.pop(next(iter(self._ready)))
+        self._ready[samples] = _Solved(*(part.to(self.sums["link"]) for part in parts))
+        return self._ready[samples]
+
+    def _add(
+        self, task: int, mean: Tensor, covariance: Tensor, own: list[float], sign: int
+    ) -> None:
+        key = self._with_one(task)
+        self.sums["within"].add_(covariance, alpha=sign)
+        self.sums["link"].addr_(mean, key, alpha=sign)
+        self.sums["keys"].addr_(key, key, alpha=sign)
+        scalars = self.sums["scalars"]
+        scalars[[_SPREAD, _INVERSE]] += sign * scalars.new_tensor(own)
+        scalars[_SQUARES] += sign * mean.double().square().sum()
+        self._ready.clear()
+
+    def _in_range(self, means: Tensor, other: Tensor) -> None:
+        """Raise CueError for features that overflowed, or vanished, in units of the first task."""
+        if not bool(torch.isfinite(other).all()) or not bool((means != 0).any(-1).all()):
+            raise CueError(
+                "the signature is too large or too small beside those stored before: compute them "
+                "in the same way for every store and recall"
+            )
+
+    def _with_one(self, task: int) -> Tensor:
+        key = self.keys.of(torch.tensor([task]))[0].to(self.sums["link"])
+        return torch.cat([key, key.new_ones(1)])
+
+    def _checked(self, samples: Tensor) -> Tensor:
+        """Samples (..., n) on the sums' device; CueError for what are none."""
+        real = isinstance(samples, Tensor) and samples.is_floating_point() and samples.ndim > 0
+        if not real:
+            raise CueError(
+                "a signature must be a floating tensor: one vector (n,), or more samples of it"
+            )
+        if samples.numel() == 0 or not bool(torch.isfinite(samples).all()):
+            raise CueError("the signature is empty or holds NaN or infinity")
+        if not bool((samples != 0).flatten(-min(2, samples.ndim)).any(-1).all()):
+            raise CueError("the signature is all zeros: it tells no task from another")
+        if self.length not in (0, samples.shape[-1]):
+            raise CueError(
+                f"the memory's signatures have length {self.length}, got {samples.shape[-1]}: "
+                "compute them in the same way for every store and recall"
+            )
+        return samples.detach().to(self.sums["link"].device)
+
+    def _project(self, samples: Tensor, scale: float) -> Tensor:
+        """φ of samples (..., n), in units of scale: (..., F)."""
+        length = samples.shape[-1]
+        if len(self._map) != length:
+            words = random_words(self.keys.seed, np.arange(length), self.features, domain=2)
+            uniform = (words >> np.uint64(40)).astype(np.float32) / 2**23 - 1
+            self._map = torch.from_numpy(uniform).to(self.sums["link"])
+        scaled = (samples.double() * (scale / length**0.5)).to(self._map)
+        return torch.relu(scaled @ self._map)

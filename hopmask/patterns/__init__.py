@@ -1,0 +1,1 @@
+"""Patterns: spins, the layout of a joint vector, keys and check bits."""

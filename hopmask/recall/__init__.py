@@ -1,0 +1,1 @@
+"""Recall: the landscape, the dynamics that descend on it, and the search over basins."""

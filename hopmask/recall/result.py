@@ -1,0 +1,120 @@
+"""Hit: what a recall answers, and how far to trust it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from hopmask.patterns.layout import Masks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What a recall did: every step of every basin visited, in order; row 0 is the first start.
+
+    Attributes:
+        attempt: which basin a row belongs to, 0, 1, 2 ..., (rows,).
+        energy: E of the state, (rows, batch).
+        penalty: penalty of the state, (rows, batch); None without a penalty.
+        overlap: (1/d) Σ z z' of the state with the answer, in [-1, 1], (rows, batch).
+        states: the state, in [-1, 1], (rows, batch, d).
+
+    Example:
+        >>> from hopmask import Reservoir
+        >>> reservoir = Reservoir(16)
+        >>> reservoir.store(torch.ones(16))
+        >>> trace = reservoir.recall(torch.ones(16), trace=True).trace
+        >>> float(trace.overlap[-1, 0])
+        1.0
+
+    Source:
+        Overlap and energy as in Amit, Gutfreund, Sompolinsky 1985.
+    """
+
+    attempt: Tensor
+    energy: Tensor
+    penalty: Tensor | None
+    overlap: Tensor
+    states: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """Answer of `MaskMemory.recall`; batch dimensions (...) are those of the cue.
+
+    Attributes:
+        masks: bool, name -> (..., *shape). Always there; `converged` says whether to trust them.
+        task: number of the task whose key is nearest to the recalled one; int, or long (batch,).
+        residual: ρ of the answer, 0 for a memory, 1/4 for a 3-mixture, about 1 for noise.
+        energy: E = −½ zᵀΨz of the joint state.
+        steps: updates until the state stopped changing, over all basins visited.
+        converged: a key that is exactly a task's, and check bits that prove every bit of the answer
+            right.
+        margin: recall by data: F(next) − F(answer), F = penalty − w · agreement with the cue, which
+            includes the key that the content address guesses (see `search.py`), next the best of
+            the other basins visited, and no more than its penalty lies below a random state's; −∞
+            where no basin was a memory; NaN for one attempt, and for recall by number or damaged
+            mask.
+        known: converged, and by data: the margin is at least 2 (nats of entropy; a penalty in other
+            units asks for a rule of your own on `margin`) and the signature, where there is one, is
+            no stranger to the content address; by damaged mask: it agrees with the answer by 5
+            standard deviations of chance or more. False says "none of mine", or "I cannot tell".
+        unstable: spins of the answer that the energy alone would flip; the check bits mended them.
+        trace: step by step record, if asked for.
+
+    `converged` says that the answer is a memory, not that it is the right one: with a weak cue and
+    more memories than `attempts`, another may fit better.
+
+    Example:
+        >>> from hopmask import MaskMemory
+        >>> memory = MaskMemory({"h": 64})
+        >>> import torch
+        >>> memory.store({"h": torch.arange(64) % 3 == 0})
+        0
+        >>> memory.recall(task=0).converged
+        True
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5; the checks are hopmask's own.
+    """
+
+    masks: Masks
+    task: Any
+    residual: Any
+    energy: Any
+    steps: Any
+    converged: Any
+    margin: Any
+    known: Any
+    unstable: Any
+    trace: Trace | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpinHit:
+    """Answer of `Reservoir.recall`; batch dimensions are those of the cue.
+
+    Attributes:
+        spins: ±1, (..., d).
+        residual: ρ of the answer, 0 for a memory, 1/4 for a 3-mixture, about 1 for noise; (...).
+        energy: E = −½ zᵀΨz of the answer; (...).
+        steps: updates until the state stopped changing, over all basins visited; (...).
+        converged: the answer is a fixed point and its residual is that of a memory; (...).
+        trace: step by step record, if asked for.
+
+    Example:
+        >>> reservoir = Reservoir(16)
+        >>> reservoir.store(torch.ones(16))
+        >>> float(reservoir.recall(torch.ones(2, 16)).residual.max()) < 0.1
+        True
+
+    Source:
+        Residual as a test of recall: hopmask's own; see `LearningRule.residual`.
+    """
+
+    spins: Tensor
+    residual: Tensor
+    energy: Tensor
+    steps: Tensor
+    converged: Tensor
+    trace: Trace | None

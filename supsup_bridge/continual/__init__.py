@@ -1,0 +1,1 @@
+"""Continual learning, task by task or without task boundaries."""

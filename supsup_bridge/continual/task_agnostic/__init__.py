@@ -1,0 +1,1 @@
+"""Learning from a stream whose task boundaries nobody names (NNs)."""

@@ -1,0 +1,194 @@
+"""A learner that decides by itself when a mask is new."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hopmask import ConfigError
+from supsup_bridge.continual.task_agnostic.novelty import (
+    Novelty,
+)
+from supsup_bridge.networks.fixed import Masks
+from supsup_bridge.training.trainer import MaskTrainer, TrainingSettings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class LearnerLog:
+    """What a `FreeLearner` decided.
+
+    Attributes:
+        asked: how often it asked which task it sees.
+        allocated: masks it allocated.
+        refused: how often it wanted one more than its budget.
+        undecided: how often the images said nothing and it went on with the mask in use.
+        unlearned: batches that went to a mask learned earlier, or were over budget, and trained
+            nothing.
+    """
+
+    asked: int = 0
+    allocated: int = 0
+    refused: int = 0
+    undecided: int = 0
+    unlearned: int = 0
+
+
+class FreeLearner:
+    """Learns from a stream of labelled batches without being told which task they are of.
+
+    Every `ask_every` batches it asks a novelty test about the batch at hand. A new task gets a
+    new mask, which is trained from then on. A task of an earlier mask is served by that mask, which
+    stays as it is. Where the budget is spent, a new task is served by the mask that suits it best,
+    nothing is trained, and both the log and the logger say so (a warning the first time).
+
+    Args:
+        test: novelty test, and with it the network and the store.
+        training: how masks are trained; the rate decays without a known end.
+        ask_every: batches between two questions.
+        budget: masks at most; None for no limit.
+        transfer: whether scores start from the mean of the masks so far.
+        scores: number of a mask -> generator of its starting scores.
+        noise: number of a mask -> generator of the noise in its training.
+        trained: told the images of each batch that trained the newest mask.
+
+    Attributes:
+        seen: batches so far.
+
+    Raises:
+        ConfigError: ask_every or a budget below 1.
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.6 (NNs).
+    """
+
+    def __init__(
+        self,
+        test: Novelty,
+        training: TrainingSettings,
+        *,
+        ask_every: int,
+        budget: int | None,
+        transfer: bool,
+        scores: Callable[[int], torch.Generator],
+        noise: Callable[[int], torch.Generator],
+        trained: Callable[[Tensor], None] = lambda images: None,
+    ) -> None:
+        if ask_every < 1 or (budget is not None and budget < 1):
+            raise ConfigError(
+                f"ask_every and budget must be at least 1, got {ask_every} and {budget}"
+            )
+        self.test, self.training = test, training
+        self.ask_every, self.budget, self.transfer = ask_every, budget, transfer
+        self.log = LearnerLog()
+        self._scores, self._noise, self._trained = scores, noise, trained
+        self._trainer: MaskTrainer | None = None  # of the newest mask, while it is trained
+        self._training = -1  # its number
+        self._serving = -1  # number of the mask in use
+        self.seen = 0
+
+    def learn(self, images: Tensor, labels: Tensor) -> tuple[int, float]:
+        """Learn from one batch.
+
+        Returns:
+            Number of the mask that served it, and the loss; NaN where nothing was trained.
+
+        Raises:
+            NumericalError: the loss is not finite.
+        """
+        if self.seen % self.ask_every == 0:
+            self._ask(images)
+        self.seen += 1
+        if self._trainer is None or self._serving != self._training:
+            self.log.unlearned += 1
+            return self._serving, float("nan")
+        loss = self._trainer.step(images, labels)
+        self._trained(images)
+        return self._serving, loss
+
+    def commit(self) -> None:
+        """Bring the store up to date with the mask in training."""
+        if self._trainer is not None:
+            self.test.store.replace(self._training, self._trainer.masks())
+
+    def state(self) -> dict[str, Any]:
+        """All that the next batch depends on, but for the store."""
+        return {
+            "log": asdict(self.log),
+            "seen": self.seen,
+            "serving": self._serving,
+            "training": self._training,
+            "trainer": self._trainer.state() if self._trainer else None,
+            "test": self.test.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any], *, device: torch.device) -> None:
+        """Go on from the `state` of a learner that was made alike, over the store it had."""
+        self.log = LearnerLog(**state["log"])
+        self.seen, self._serving = state["seen"], state["serving"]
+        self._training = state["training"]
+        self.test.restore(state["test"])
+        if state["trainer"] is not None:
+            self._trainer = self._new_trainer(self._training, device)
+            self._trainer.restore(state["trainer"])
+
+    def _ask(self, images: Tensor) -> None:
+        store = self.test.store
+        if store.count == 0:
+            self._allocate(images.device)
+            return
+        self.commit()
+        verdict = self.test.judge(images)
+        self.log.asked += 1
+        if verdict.blind:
+            self.log.undecided += 1
+        elif not verdict.new:
+            self._serve(verdict.mask)
+        elif self.budget is None or store.count < self.budget:
+            self._allocate(images.device)
+        else:
+            self.log.refused += 1
+            _log.log(
+                logging.WARNING if self.log.refused == 1 else logging.INFO,
+                "a new task after %d batches, but the budget of %d masks is spent: it is served by "
+                "mask %d and not learned (raise the budget to learn it)",
+                self.seen,
+                self.budget,
+                verdict.mask,
+            )
+            self._serve(verdict.mask)
+            self._freeze()
+
+    def _serve(self, mask: int) -> None:
+        self._serving = mask
+        if mask != self._training:
+            self._freeze()
+
+    def _freeze(self) -> None:
+        """Train no mask on; the one that was trained is in the store."""
+        self._trainer = None
+        self._training = -1
+
+    def _allocate(self, device: torch.device) -> None:
+        store = self.test.store
+        number = store.count
+        mean = store.mean if self.transfer and number else None
+        self._trainer = self._new_trainer(number, device, mean)
+        self._training = self._serving = store.store(self._trainer.masks())
+        self.log.allocated += 1
+
+    def _new_trainer(
+        self, mask: int, device: torch.device, mean: Masks | None = None
+    ) -> MaskTrainer:
+        return MaskTrainer(
+            self.test.network,
+            self.training,
+            scores=self._scores(mask),
+            noise=self._noise(mask),
+            mean=mean,
+            device=device,
+        )

@@ -1,0 +1,1 @@
+"""Task inference: which task unlabelled images are of."""

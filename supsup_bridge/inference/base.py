@@ -1,0 +1,149 @@
+"""Which task is this? Task inference over an explicit bank of masks, from unlabelled images."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hopmask import ConfigError, EmptyMemoryError, NumericalError
+from supsup_bridge.inference.objectives import Objective, entropy
+from supsup_bridge.inference.slopes import slopes
+from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.stores.bank import MaskBank
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inferred:
+    """The masks to use for b sets of images.
+
+    Attributes:
+        task: number of the task (b,).
+        masks: name -> bool (b, *size).
+        steps: updates or backward passes that it took (b,).
+        converged: whether there is an answer at all (b,): a recall that verified as a memory, or
+            an inference over a bank that preferred one mask to another. Where all logits are 0 at
+            the superposition, for example, no mask has any support.
+    """
+
+    task: Tensor
+    masks: Masks
+    steps: Tensor
+    converged: Tensor
+
+
+class TaskInference(ABC):
+    """Infers the task of sets of unlabelled images; each set comes from one task."""
+
+    @abstractmethod
+    def infer(self, images: Tensor) -> Inferred:
+        """The masks to use for images (b, n, ...): b sets of n images.
+
+        Raises:
+            EmptyMemoryError: no task was learned.
+        """
+
+    def sets(self, pool: Tensor, *, sets: int, samples: int, generator: torch.Generator) -> Tensor:
+        """Draw (sets, samples, ...) from a pool (n, ...), without repeats within a set.
+
+        Raises:
+            ConfigError: more samples than the pool has.
+        """
+        if not 1 <= samples <= len(pool):
+            raise ConfigError(
+                f"task inference can see 1 to {len(pool)} images of this benchmark's recall part, "
+                f"got {samples}: lower --infer-samples"
+            )
+        draws = [torch.randperm(len(pool), generator=generator)[:samples] for _ in range(sets)]
+        return pool[torch.stack(draws).to(pool.device)]
+
+
+class BankInference(TaskInference):
+    """Task inference by a rule over all masks of a `MaskBank`.
+
+    Args:
+        network: the fixed network.
+        bank: the masks.
+        objective: of logits (..., outputs): `entropy`, or, for the ways that follow a gradient,
+            `superfluous` with its `labels` bound.
+        chunk: sets, or masks, that pass through the network at once.
+
+    Example:
+        >>> from supsup_bridge import MaskBank, UnitNetwork
+        >>> network = UnitNetwork([4, 8, 3], network=torch.Generator().manual_seed(0))
+        >>> bank = MaskBank(network.mask_sizes)
+        >>> for mask in torch.eye(8)[:4] > 0:
+        ...     task = bank.store({"hidden1": mask})
+        >>> OneShot(network=network, bank=bank).infer(torch.ones(2, 1, 4)).task.shape
+        torch.Size([2])
+    """
+
+    def __init__(
+        self,
+        *,
+        network: FixedNetwork,
+        bank: MaskBank,
+        objective: Objective = entropy,
+        chunk: int = 16,
+    ) -> None:
+        self.network, self.bank, self.objective, self.chunk = network, bank, objective, chunk
+
+    def infer(self, images: Tensor) -> Inferred:
+        if self.bank.count == 0:
+            raise EmptyMemoryError("the bank holds no mask: store a task before asking for one")
+        answers = [self.decide(part) for part in torch.split(images, self.chunk)]
+        tasks = torch.cat([task for task, _, _ in answers])
+        distinct, place = torch.unique(tasks, return_inverse=True)
+        stored = [self.bank.recall(task=int(task)).masks for task in distinct]
+        return Inferred(
+            task=tasks,
+            masks={n: torch.stack([m[n] for m in stored])[place] for n in stored[0]},
+            steps=torch.cat([torch.full_like(task, steps) for task, _, steps in answers]),
+            converged=torch.cat([sure for _, sure, _ in answers]),
+        )
+
+    @abstractmethod
+    def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
+        """For sets (b, n, ...): task of each, whether it was preferred, and the steps it took."""
+
+    def support(self, images: Tensor, levels: Masks) -> Tensor:
+        """−∂H/∂α_i of each mask at the superposition `levels`, for each set.
+
+        H is the objective's mean over a set's images. With p(α) = f(x, W ⊙ Σ α_i M_i) the chain
+        rule gives ∂H/∂α_i = ⟨∂H/∂M, M_i⟩: one backward pass, and one product with all masks.
+
+        Args:
+            images: (b, n, ...).
+            levels: Σ α_i M_i, name -> (*size), or (b, *size).
+
+        Returns:
+            (b, k).
+        """
+        return -self.bank.scores(slopes(self.network, self.objective, images, levels))
+
+    def logits(self, images: Tensor) -> Iterator[Tensor]:
+        """Logits of images (b, n, ...) through the masks, (masks at once, b, n, outputs).
+
+        Raises:
+            NumericalError: the images hold NaN or infinity.
+        """
+        if not bool(torch.isfinite(images).all()):
+            raise NumericalError("the images are not finite: they hold NaN or infinity")
+        for first in range(0, self.bank.count, self.chunk):
+            tasks = range(first, min(first + self.chunk, self.bank.count))
+            stored = [self.bank.recall(task=task).masks for task in tasks]
+            masks = {name: torch.stack([m[name] for m in stored]).float() for name in stored[0]}
+            with torch.no_grad():
+                if self.network.pointwise:  # every image for itself: all sets in one pass
+                    flat = images.flatten(0, 1)
+                    logits = self.network(flat.expand(len(tasks), *flat.shape), masks)
+                    yield logits.unflatten(1, images.shape[:2])
+                else:
+                    passes = [self.network(s.expand(len(tasks), *s.shape), masks) for s in images]
+                    yield torch.stack(passes, 1)
+
+
+def differ(values: Tensor) -> Tensor:
+    """Whether the k values of each row are not all the same; one mask alone is always preferred."""
+    return (values.amax(-1) > values.amin(-1)) | (values.shape[-1] == 1)

@@ -1,0 +1,70 @@
+"""The paper's recall: annealed descent on energy and entropy, a fresh batch per step."""
+
+import torch
+from torch import Tensor
+
+from hopmask import Hit, MaskMemory, paper_schedule
+from supsup_bridge.inference.objectives import entropy
+from supsup_bridge.inference.recall import RecallInference
+from supsup_bridge.networks.fixed import FixedNetwork
+
+PAPER_STEPS = 30  # T of the paper's schedule: so many batches a recall sees
+
+
+class PaperInference(RecallInference):
+    """The paper's recall: from μ, annealed descent on energy + entropy, a fresh batch each step.
+
+    Args:
+        network: the fixed network.
+        memory: what holds the masks.
+        steps: T.
+        generator: draws each step's images from those given.
+        batch: images a step.
+
+    Example:
+        >>> from hopmask import MaskMemory
+        >>> from supsup_bridge import UnitNetwork
+        >>> g = torch.Generator().manual_seed(0)
+        >>> network = UnitNetwork([4, 64, 8], network=g, normalisation="batch")
+        >>> memory = MaskMemory(network.mask_sizes)
+        >>> memory.store({"hidden1": torch.arange(64) % 2 == 0})
+        0
+        >>> paper = PaperInference(network=network, memory=memory, generator=g)
+        >>> paper.infer(torch.randn(1, 10, 4, generator=g)).task
+        tensor([0])
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5 and the appendix on HopSupSup.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: FixedNetwork,
+        memory: MaskMemory,
+        generator: torch.Generator,
+        steps: int = PAPER_STEPS,
+        batch: int = 64,
+    ) -> None:
+        super().__init__(network=network, memory=memory, recall="entropy")
+        self.generator, self.steps, self.batch = generator, steps, batch
+
+    def sets(self, pool: Tensor, *, sets: int, samples: int, generator: torch.Generator) -> Tensor:
+        """The pool itself for each set: every step draws `samples` fresh images from it."""
+        self.batch = samples
+        return pool.expand(sets, -1, -1)
+
+    def _recall(self, images: Tensor, *, trace: bool) -> Hit:
+        def fresh_entropy(masks: dict[str, Tensor]) -> Tensor:
+            sets, pool = images.shape[:2]
+            draw = torch.randint(pool, (sets, self.batch), generator=self.generator)
+            fresh = images[torch.arange(sets)[:, None], draw.to(images.device)]
+            return entropy(self.network(fresh, masks)).mean(-1)
+
+        return self.memory.recall(
+            penalty=fresh_entropy,
+            dynamics=paper_schedule(steps=self.steps),
+            attempts=1,
+            batch=len(images),
+            trace=trace,
+        )

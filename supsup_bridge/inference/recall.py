@@ -1,0 +1,102 @@
+"""Task inference by recall: unlabelled images of an unknown task in, the mask to use out."""
+
+from math import inf
+
+import torch
+from torch import Tensor
+
+from hopmask import ConfigError, Hit, MaskMemory, Trace
+from supsup_bridge.inference.base import Inferred, TaskInference
+from supsup_bridge.inference.objectives import entropy
+from supsup_bridge.inference.signatures import Signature, pixels
+from supsup_bridge.networks.fixed import FixedNetwork
+
+RECALLS = ("both", "entropy", "address")
+CLEAR = 2.0  # nats
+
+
+class RecallInference(TaskInference):
+    """Infers the task of unlabelled images from a `MaskMemory`, without any list of masks.
+
+    Args:
+        network: the fixed network.
+        memory: what holds the masks.
+        signature: of images, one vector each; the same as was used when the masks were stored.
+        recall: "entropy" (energy and the network's entropy alone, the paper's idea), "address"
+            (the content address alone), or "both".
+        attempts: basins that a recall visits at most.
+        clear: margin, in nats, from which on it visits no more (see `MaskMemory.recall`), where
+            there are more memories than attempts; else it visits them all.
+
+    Raises:
+        ConfigError: an unknown way of recall.
+
+    Example:
+        >>> from hopmask import MaskMemory
+        >>> from supsup_bridge import UnitNetwork
+        >>> g = torch.Generator().manual_seed(0)
+        >>> network = UnitNetwork([4, 64, 8], network=g)
+        >>> memory = MaskMemory(network.mask_sizes)
+        >>> images = torch.randn(10, 4, generator=g)
+        >>> memory.store({"hidden1": torch.arange(64) % 2 == 0}, signature=images)
+        0
+        >>> inference = RecallInference(network=network, memory=memory)
+        >>> inference.infer(images[None]).task
+        tensor([0])
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5; the content address is ours.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: FixedNetwork,
+        memory: MaskMemory,
+        signature: Signature = pixels,
+        recall: str = "both",
+        attempts: int = 8,
+        clear: float = CLEAR,
+    ) -> None:
+        if recall not in RECALLS:
+            raise ConfigError(f"recall must be one of {', '.join(RECALLS)}, got {recall!r}")
+        self.network, self.memory, self.signature = network, memory, signature
+        self.recall, self.attempts, self.clear = recall, attempts, clear
+
+    def infer(self, images: Tensor, *, chunk: int = 128) -> Inferred:
+        """Recall the masks for sets of images, many sets in one call.
+
+        Args:
+            images: (b, n, inputs): b sets of n images, each set from one task.
+            chunk: sets at a time; bounds the memory of the masked forward passes.
+
+        Raises:
+            EmptyMemoryError: no task was learned.
+        """
+        hits = [self._recall(part, trace=False) for part in torch.split(images, chunk)]
+        return Inferred(
+            masks={name: torch.cat([h.masks[name] for h in hits]) for name in hits[0].masks},
+            task=torch.cat([h.task for h in hits]),
+            steps=torch.cat([h.steps for h in hits]),
+            converged=torch.cat([h.converged for h in hits]),
+        )
+
+    def trace(self, images: Tensor) -> tuple[Hit, Trace]:
+        """One recall with its step by step record; images (n, inputs)."""
+        hit = self._recall(images[None], trace=True)
+        assert hit.trace is not None
+        return hit, hit.trace
+
+    def _recall(self, images: Tensor, *, trace: bool) -> Hit:
+        def mean_entropy(masks: dict[str, Tensor]) -> Tensor:
+            return entropy(self.network(images, masks)).mean(-1)
+
+        address = self.signature(images) if self.recall != "entropy" else None
+        return self.memory.recall(
+            signature=address,
+            penalty=mean_entropy if self.recall != "address" else None,
+            attempts=self.attempts,
+            clear=self.clear if self.memory.count > self.attempts else inf,
+            batch=len(images) if address is None else None,
+            trace=trace,
+        )

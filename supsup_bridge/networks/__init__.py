@@ -1,0 +1,1 @@
+"""Fixed random networks seen through masks."""

@@ -1,0 +1,246 @@
+"""Any module seen through masks: its weights stay as they are, the masks come with each call."""
+
+import logging
+from collections.abc import Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from hopmask import ConfigError, MaskError
+from supsup_bridge.networks.fixed import FixedNetwork, Predictor, Size, refuse_lazy
+from supsup_bridge.networks.mask_codes import HashedCode, MaskCode, UnitCode, WeightCode
+
+_log = logging.getLogger(__name__)
+MASKS = ("weight", "unit", "hashed")
+_SHARE = 32  # weights of one hashed bit, unless `bits` is given
+
+
+class MaskedNetwork(FixedNetwork):
+    """A module f(x, W) as f(x, W ⊙ M): it owns a frozen copy of W and is given M.
+
+    Masks are of its Linear and Conv2d layers, by the layers' names in the module. Everything else
+    (biases of weight-masked layers, normalisation) stays as it is. The module that was given is
+    never changed, nor are the buffers of the copy: no statistic of one task reaches another.
+
+    Batch normalisation follows the module's mode. In training mode its statistics are those of the
+    images given, and a predictor's are those of its reference images, never of scored ones; in
+    evaluation mode they are the module's own. Dropout is off: a mask is trained and used on one and
+    the same function.
+
+    Args:
+        module: takes images (n, ...) and returns logits (n, outputs).
+        masks: "weight" (one bit a weight), "unit" (one a unit or channel of each layer but the
+            last; useless in front of a batch norm, which divides it out again), or "hashed"
+            (`bits` shared by all weights).
+        bits: length of a hashed mask; default one bit for 32 weights.
+        spread: generator of the hashed map; default one of seed 0.
+
+    Attributes:
+        mask_sizes: name of each mask -> number of bits, or shape.
+        outputs: units of the last masked layer, in the order in which the module registers them.
+
+    Raises:
+        ConfigError: a module without maskable layers, or options that do not fit.
+
+    Example:
+        >>> module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> network = MaskedNetwork(module)
+        >>> network.mask_sizes
+        {'0': (3, 4), '2': (2, 3)}
+        >>> masks = {name: torch.ones(size) for name, size in network.mask_sizes.items()}
+        >>> images = torch.randn(5, 4)
+        >>> torch.equal(network(images, masks), module(images))
+        True
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), eqs. 1 and 5.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        masks: str = "weight",
+        *,
+        bits: int | None = None,
+        spread: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if masks not in MASKS:
+            raise ConfigError(f"masks must be one of {', '.join(MASKS)}, got {masks!r}")
+        if masks != "hashed" and (bits is not None or spread is not None):
+            raise ConfigError(f"bits and spread are of hashed masks, not of {masks} masks")
+        refuse_lazy(module)
+        copy = deepcopy(module).requires_grad_(False)
+        bare = isinstance(module, nn.Linear | nn.Conv2d)  # a layer alone has no name in itself
+        self.module = nn.Sequential(copy) if bare else copy
+        self.training = module.training
+        self._norms = [m for m in self.module.modules() if isinstance(m, _BatchNorm)]
+        self._layers = _maskable(self.module)
+        like = next(iter(self._layers.values())).weight
+        for norm in self._norms:
+            _track(norm, like)
+        self._still()
+        if masks == "unit" and any(isinstance(m, _NormBase) for m in self.module.modules()):
+            _log.warning(
+                "unit masks scale a layer's outputs, and batch or instance normalisation right "
+                "after it divides that out again: such masks learn little; use weight or hashed "
+                "masks, or another normalisation"
+            )
+        self.code: MaskCode
+        if masks == "weight":
+            self.code = WeightCode(self._layers)
+        elif masks == "unit":
+            self.code = UnitCode(self._layers)
+        else:
+            weights = sum(layer.weight.numel() for layer in self._layers.values())
+            spread = spread or torch.Generator().manual_seed(0)
+            bits = -(-weights // _SHARE) if bits is None else bits
+            self.code = HashedCode(self._layers, bits=bits, spread=spread)
+        self.mask_sizes: dict[str, Size] = self.code.sizes
+        self.outputs = len(list(self._layers.values())[-1].weight)
+
+    @property
+    def score_bounds(self) -> dict[str, float]:
+        return self.code.bounds
+
+    @property
+    def pointwise(self) -> bool:
+        return not any(norm.training for norm in self._norms)
+
+    def train(self, mode: bool = True) -> "MaskedNetwork":
+        """Training or evaluation mode of the normalisations; dropout stays off."""
+        super().train(mode)
+        self._still()
+        return self
+
+    def _still(self) -> None:
+        """Evaluation mode for whatever is no normalisation, so that nothing is drawn at random."""
+        for part in self.module.modules():
+            if not isinstance(part, _NormBase):
+                part.training = False
+
+    def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
+        """Logits f(x, W ⊙ M).
+
+        Args:
+            images: (n, ...), or (b, n, ...) for b masks at once.
+            masks: name -> bool, or levels in [0, 1], (*size) or (b, *size); every name, no other.
+
+        Returns:
+            (n, outputs) or (b, n, outputs).
+
+        Raises:
+            MaskError: a name that is missing or unknown, or a mask of another shape.
+        """
+        batched = self._check(masks)
+        values = self.code.masked(self._layers, masks)
+        return self._call(images, values, self._statistics(), batched)
+
+    def predictor(self, masks: Mapping[str, Tensor], reference: Tensor) -> Predictor:
+        self._check(masks)
+        values = self.code.masked(self._layers, masks)
+        statistics = self._statistics()
+        if not self.pointwise:
+            with torch.no_grad():  # leaves those of the reference images in `statistics`
+                self._call(reference, values, statistics, batched=False)
+        return lambda images: self._predict(images, values, statistics)
+
+    def _predict(
+        self, images: Tensor, values: dict[str, Tensor], statistics: dict[str, Tensor]
+    ) -> Tensor:
+        """Logits with given statistics of the batch norms; their modes are put back."""
+        modes = [norm.training for norm in self._norms]
+        for norm in self._norms:
+            norm.training = False
+        try:
+            return self._call(images, values, statistics, batched=False)
+        finally:
+            for norm, mode in zip(self._norms, modes, strict=True):
+                norm.training = mode
+
+    def _call(
+        self,
+        images: Tensor,
+        values: dict[str, Tensor],
+        statistics: dict[str, Tensor],
+        batched: bool,
+    ) -> Tensor:
+        def run(images: Tensor, values: dict[str, Tensor], statistics: dict[str, Tensor]) -> Tensor:
+            swapped = {**values, **statistics}
+            logits: Tensor = functional_call(self.module, swapped, (images,), tie_weights=False)
+            return logits
+
+        if not batched:
+            return run(images, values, statistics)
+        rows = len(next(iter(values.values())))
+        each = {n: s.expand(rows, *s.shape).clone() for n, s in statistics.items()}
+        answer: Tensor = vmap(run, randomness="different")(images, values, each)
+        return answer
+
+    def _statistics(self) -> dict[str, Tensor]:
+        """Copies of the module's buffers, so that a call leaves nothing behind."""
+        return {name: buffer.clone() for name, buffer in self.module.named_buffers()}
+
+    def _check(self, masks: Mapping[str, Tensor]) -> bool:
+        """Whether the masks come in a batch; MaskError unless they are this network's."""
+        for name in masks:
+            if name not in self.mask_sizes:
+                near = get_close_matches(str(name), self.mask_sizes, n=1, cutoff=0.0)[0]
+                raise MaskError(
+                    f"unknown mask {name!r}: did you mean '{near}'? The network has "
+                    f"{list(self.mask_sizes)}"
+                )
+        batches = set()
+        for name, size in self.mask_sizes.items():
+            if name not in masks:
+                raise MaskError(f"mask '{name}' is missing: give {list(self.mask_sizes)}")
+            shape = (size,) if isinstance(size, int) else size
+            came = tuple(masks[name].shape)
+            if came[len(came) - len(shape) :] != shape or len(came) > len(shape) + 1:
+                raise MaskError(
+                    f"mask '{name}' must have shape {shape} or (batch, ...), got {came}"
+                )
+            batches.add(came[: len(came) - len(shape)])
+        if len(batches) > 1:
+            raise MaskError(f"the masks must have one batch size, got {sorted(batches)}")
+        return batches != {()}
+
+
+def _track(norm: _BatchNorm, like: Tensor) -> None:
+    """Let a norm leave the statistics of the images it saw last in its buffers."""
+    norm.momentum = 1.0
+    if norm.running_mean is not None:
+        return
+    if not norm.training:
+        raise ConfigError(
+            "a batch norm without running statistics, in evaluation mode, predicts each image from "
+            "its batch: build it with track_running_stats=True, or call module.train()"
+        )
+    norm.track_running_stats = True
+    norm.running_mean = torch.zeros(norm.num_features).to(like)
+    norm.running_var = torch.ones(norm.num_features).to(like)
+    norm.num_batches_tracked = torch.tensor(0, device=like.device)
+
+
+def _maskable(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """Name -> layer of every Linear and Conv2d."""
+    layers = {
+        name: layer
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+    }
+    if not layers:
+        raise ConfigError(
+            f"{type(module).__name__} has no Linear or Conv2d layer: there is nothing to mask"
+        )
+    for name, layer in layers.items():
+        if "weight" not in layer._parameters:
+            raise ConfigError(
+                f"the weight of layer '{name}' is computed from others (weight norm or another "
+                "parametrisation): remove the parametrisation before masking the module"
+            )
+    return layers

@@ -1,0 +1,1 @@
+"""Runs: settings, experiment, evaluation, checkpoints and results."""

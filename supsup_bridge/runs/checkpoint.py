@@ -1,0 +1,257 @@
+"""Checkpoints: what a run needs to go on where it stopped, in DIR/checkpoint, without pickle.
+
+`memory.0.h5` or `memory.1.h5` holds the masks so far. `run.h5` holds everything else (the settings,
+what was measured, the mask in training with its optimiser and generators, the position in the data)
+and names the memory that it goes with, by slot and SHA-256. A memory is written to the slot that
+`run.h5` does not name, so that whatever fails in whatever order, what it names is there.
+"""
+
+import logging
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import hopmask
+from hopmask import (
+    ConfigError,
+    CorruptStoreError,
+    MaskMemory,
+    StoreFileError,
+    StoreLockedError,
+    storage,
+)
+from supsup_bridge.runs.experiment import Experiment
+from supsup_bridge.runs.settings import RunSettings
+from supsup_bridge.runs.state_tree import packed, unpacked
+from supsup_bridge.stores.bank import MaskBank
+
+_log = logging.getLogger(__name__)
+FOLDER = "checkpoint"
+KIND = "checkpoint"
+_SHARE = 0.02  # of a run's time that its checkpoints may take
+_FIRST = (0.01, 5e8)  # seconds, and bytes of memory a second, that one is first expected to take
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """Where the memory of a checkpoint lies: 0 or 1, and its SHA-256."""
+
+    number: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A checkpoint that was read.
+
+    Attributes:
+        settings: of the run.
+        state: what `Experiment.restore` takes; None of a run that has only just begun.
+        slot: where the masks lie that go with it; None as well.
+        surroundings: what of programs and machine its figures may depend on, by name.
+    """
+
+    settings: RunSettings
+    state: dict[str, Any] | None
+    slot: Slot | None
+    surroundings: dict[str, str]
+
+
+class Checkpoints:
+    """Writes an experiment's state so seldom that it takes 2 % of the time, and when asked to.
+
+    Args:
+        out: folder of the run's results.
+        experiment: the run.
+        slot: where its memory lies, of a run that goes on.
+
+    Example:
+        >>> import tempfile
+        >>> run = Experiment(RunSettings(bits=256, quick=True))
+        >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder)):
+        ...     Checkpoints(Path(folder), run).write()
+        ...     read(Path(folder)).settings == run.settings
+        True
+
+    Source:
+        Checkpoint interval from cost: Young 1974, "A first order approximation to the optimum
+        checkpoint interval"; here a bound on the cost decides.
+    """
+
+    def __init__(self, out: Path, experiment: Experiment, *, slot: Slot | None = None) -> None:
+        self.folder, self.experiment = out / FOLDER, experiment
+        self.seconds = 0.0  # spent on checkpoints
+        self.stop = False  # asked to write one and to interrupt the run
+        self._slot, self._of = slot, experiment.memory_state  # what run.h5 names, and what it holds
+        self._last = time.monotonic()
+        least, rate = _FIRST
+        self._cost = {False: least, True: least + experiment.memory.nbytes / rate}
+
+    def __call__(self) -> None:
+        """Write a checkpoint if it is time to; called wherever the run's state is consistent.
+
+        A checkpoint that cannot be written is logged, and tried again when the next one is due.
+
+        Raises:
+            KeyboardInterrupt: `stop` is set; a checkpoint was written, if it could be.
+        """
+        due = (time.monotonic() - self._last) * _SHARE >= self._cost[self._is_changed()]
+        if due or self.stop:
+            try:
+                self.write()
+            except StoreFileError as error:
+                self._last = time.monotonic()
+                _log.warning("no checkpoint could be written, and the run goes on: %s", error)
+        if self.stop:
+            raise KeyboardInterrupt
+
+    def begin(self) -> None:
+        """Write the settings, so that a run can be gone on with from its first step on.
+
+        Raises:
+            StoreFileError: they cannot be written.
+        """
+        self._commit(None, None)
+
+    def write(self) -> None:
+        """Write a checkpoint; it is on the disk for good.
+
+        Raises:
+            StoreFileError: it cannot be written; the one before is intact.
+        """
+        start, slot, state = time.monotonic(), self._slot, self.experiment.memory_state
+        changed = self._is_changed()
+        if slot is None or changed:
+            number = 0 if slot is None else 1 - slot.number
+            memory = slot_file(self.folder, number)
+            memory.unlink(missing_ok=True)  # no checkpoint's
+            slot = Slot(number=number, sha256=self.experiment.kept.save(memory).sha256)
+        self._commit(slot, self.experiment.state())
+        self._slot, self._of = slot, state
+        self._last = time.monotonic()
+        self._cost[changed] = self._last - start
+        self.seconds += self._last - start
+
+    def remove(self) -> None:
+        """Delete the checkpoint of a run that is finished."""
+        (self.folder / "run.h5").unlink(missing_ok=True)  # first: without it there is nothing
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _is_changed(self) -> bool:
+        """Whether the memory holds something else than the file that run.h5 names."""
+        return self._slot is None or self._of != self.experiment.memory_state
+
+    def _commit(self, slot: Slot | None, state: dict[str, Any] | None) -> None:
+        about = {
+            "memory": None if slot is None else asdict(slot),
+            "settings": asdict(self.experiment.settings),
+            "surroundings": surroundings(self.experiment.device),
+        }
+        document = storage.Document(kind=KIND, about=about, arrays=packed(state))
+        storage.write(self.folder / "run.h5", document)
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the checkpoint of a folder of results, so that no other process has the same run.
+
+    Raises:
+        ConfigError: another one has it.
+        StoreFileError: the folder cannot be written to.
+    """
+    folder = out / FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreFileError(f"cannot write to {folder}: {error}") from error
+    with ExitStack() as held:
+        try:
+            held.enter_context(storage.writing(folder / "run", wait=0))
+        except StoreLockedError as error:
+            raise ConfigError(
+                f"another process is at work on the run in {out} ({error}): wait for its end"
+            ) from error
+        yield
+
+
+def exists(out: Path) -> bool:
+    """Whether a folder of results holds a checkpoint."""
+    return (out / FOLDER / "run.h5").exists()
+
+
+def read(out: Path) -> Saved:
+    """The last checkpoint of the run in a folder of results.
+
+    Raises:
+        ConfigError: there is none.
+        StoreFileError: it is damaged.
+    """
+    if not exists(out):
+        done = (out / "result.json").exists()
+        why = "its run is finished" if done else "no run was interrupted there after its start"
+        raise ConfigError(f"{out} holds no checkpoint: {why}. Start a run with supsup run")
+    path = out / FOLDER / "run.h5"
+    document = storage.read(path, kinds=(KIND,))
+    about = document.about
+    try:
+        return Saved(
+            settings=RunSettings(**about["settings"]),
+            state=unpacked(document.arrays),
+            slot=None if about["memory"] is None else Slot(**about["memory"]),
+            surroundings=dict(about["surroundings"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptStoreError(
+            f"{path} is whole, but of a run that this version does not know ({error})"
+        ) from error
+
+
+def resumed(out: Path, saved: Saved, *, data: Path | None = None) -> Experiment:
+    """The run of a checkpoint, where it stopped.
+
+    Raises:
+        ConfigError, DataError: as for `Experiment`.
+        StoreFileError: its memory is damaged, or its state none that this version knows.
+    """
+    run = Experiment(saved.settings, data=data)
+    if saved.state is None or saved.slot is None:
+        return run
+    path = slot_file(out / FOLDER, saved.slot.number)
+    memory: object
+    if saved.settings.memory == "bank":
+        memory = MaskBank.load(path, device=run.device, expect_sha256=saved.slot.sha256)
+    else:
+        memory = hopmask.load(path, device=run.device, expect_sha256=saved.slot.sha256)
+    try:
+        assert isinstance(memory, MaskMemory | MaskBank)
+        run.restore(saved.state, memory)
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CorruptStoreError(
+            f"{out / FOLDER} is whole, but of a run that this version does not know ({error!r})"
+        ) from error
+    return run
+
+
+def slot_file(folder: Path, number: int) -> Path:
+    """Of a checkpoint's memory."""
+    return folder / f"memory.{number}.h5"
+
+
+def surroundings(device: torch.device) -> dict[str, str]:
+    """What of programs and machine a run's figures may depend on."""
+    return {
+        "hopmask": hopmask.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "threads": str(torch.get_num_threads()),
+        "device": str(device),
+    }

@@ -1,0 +1,179 @@
+"""Figures of a run, from the accuracy matrix and the recalls."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from math import prod
+
+from torch import Tensor
+
+from hopmask import ConfigError
+from supsup_bridge.networks.fixed import Size
+
+Matrix = Sequence[Sequence[float | None]]
+"""R: row i after learning task i, column j for task j; None where nothing was measured."""
+
+
+def average_accuracy(matrix: Matrix) -> float:
+    """Mean accuracy over the tasks learned so far: A = (1/k) Σ_j R_kj, the matrix's last row.
+
+    Not the "average incremental accuracy" (Rebuffi et al. 2017), which is the mean of A over all
+    rows and is also called average accuracy.
+
+    Args:
+        matrix: R, its last row measured whole.
+
+    Raises:
+        ConfigError: no row, or a last row without one of the learned tasks.
+
+    Example:
+        >>> average_accuracy([[1.0, None], [0.5, 1.0]])
+        0.75
+
+    Source:
+        Lopez-Paz, Ranzato 2017 (arXiv 1706.08840), "average accuracy".
+    """
+    last = _last_row(matrix)
+    return sum(last) / len(last)
+
+
+def accuracy_curve(matrix: Matrix) -> list[tuple[int, float]]:
+    """Number of tasks learned, and A (see `average_accuracy`), wherever a row was measured whole.
+
+    Args:
+        matrix: R; rows may be sparse.
+
+    Example:
+        >>> accuracy_curve([[1.0, None, None], [None, 1.0, None], [0.25, 0.75, 0.5]])
+        [(1, 1.0), (3, 0.5)]
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), accuracy over the number of tasks learned.
+    """
+    learned = range(1, len(matrix) + 1)
+    return [(k, average_accuracy(matrix[:k])) for k in learned if not _missing(matrix[:k])]
+
+
+def forgetting(matrix: Matrix) -> float | None:
+    """How far tasks fell below their best: F = (1/(k−1)) Σ_{j<k} (max_{i<k} R_ij − R_kj).
+
+    The maximum is over the rows, but for the last, in which task j was measured. Positive where
+    accuracy was lost. Not `-backward_transfer`, which starts from R_jj instead of the maximum and
+    is also called forgetting; nor the one whose maximum includes the last row, so never negative.
+
+    Args:
+        matrix: R; rows may be sparse, the last one must be whole.
+
+    Returns:
+        F; None with fewer than two tasks.
+
+    Raises:
+        ConfigError: a last row without one of the learned tasks, or a task not measured before it.
+
+    Example:
+        >>> forgetting([[0.5, None, None], [0.75, 1.0, None], [0.25, 0.75, 1.0]])
+        0.375
+
+    Source:
+        Chaudhry et al. 2018 (arXiv 1801.10112), "average forgetting".
+    """
+    if len(matrix) < 2:
+        return None
+    *old, _ = _last_row(matrix)
+    lost = [_best_before(matrix, task) - now for task, now in enumerate(old)]
+    return sum(lost) / len(lost)
+
+
+def backward_transfer(matrix: Matrix) -> float | None:
+    """Change of tasks since they were learned: BWT = (1/(k−1)) Σ_{j<k} (R_kj − R_jj).
+
+    Negative where accuracy was lost. Not the one of Díaz-Rodríguez et al. 2018 (arXiv 1810.13166),
+    which is the mean of R_ij − R_jj over all rows i > j and has the same name.
+
+    Args:
+        matrix: R; rows may be sparse, the diagonal and the last row must be whole.
+
+    Returns:
+        BWT; None with fewer than two tasks.
+
+    Raises:
+        ConfigError: a last row without one of the learned tasks, or a gap in the diagonal.
+
+    Example:
+        >>> backward_transfer([[0.5, None, None], [0.75, 1.0, None], [0.25, 0.75, 1.0]])
+        -0.25
+
+    Source:
+        Lopez-Paz, Ranzato 2017 (arXiv 1706.08840), "backward transfer".
+    """
+    if len(matrix) < 2:
+        return None
+    *old, _ = _last_row(matrix)
+    change = [now - _when_learned(matrix, task) for task, now in enumerate(old)]
+    return sum(change) / len(change)
+
+
+def _missing(matrix: Matrix) -> list[int]:
+    """The learned tasks that the last row lacks."""
+    last, learned = matrix[-1], len(matrix)
+    return [task for task in range(learned) if task >= len(last) or last[task] is None]
+
+
+def _last_row(matrix: Matrix) -> list[float]:
+    """The last row, of the tasks learned so far."""
+    if not matrix:
+        raise ConfigError("the accuracy matrix is empty: score the tasks after learning one")
+    if missing := _missing(matrix):
+        raise ConfigError(
+            f"the last row of the accuracy matrix lacks task {missing[0]} of the {len(matrix)} "
+            "learned: score every learned task after the last one"
+        )
+    return [value for value in matrix[-1][: len(matrix)] if value is not None]
+
+
+def _best_before(matrix: Matrix, task: int) -> float:
+    column = [row[task] for row in matrix[:-1] if task < len(row)]
+    measured = [value for value in column if value is not None]
+    if not measured:
+        raise ConfigError(
+            f"the accuracy matrix has task {task} in its last row alone: score a task at least "
+            "once before the last one is learned"
+        )
+    return max(measured)
+
+
+def _when_learned(matrix: Matrix, task: int) -> float:
+    row = matrix[task]
+    value = row[task] if task < len(row) else None
+    if value is None:
+        raise ConfigError(
+            f"the diagonal of the accuracy matrix lacks task {task}: score each task right after "
+            "it was learned"
+        )
+    return value
+
+
+def mask_digest(masks: Mapping[str, Tensor]) -> str:
+    """SHA-256 of binary masks, by which a recalled mask is compared with the learned one.
+
+    Example:
+        >>> import torch
+        >>> a = {"bits": torch.tensor([True, False])}
+        >>> mask_digest(a) == mask_digest({"bits": torch.tensor([1.0, 0.0])})
+        True
+    """
+    digest = hashlib.sha256()
+    for name in sorted(masks):
+        digest.update(name.encode() + b"\0")
+        digest.update((masks[name] > 0.5).cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def packed_bytes(mask_sizes: Mapping[str, Size], tasks: int) -> int:
+    """Bytes of a plain list of the masks, one bit a mask bit, each mask padded to whole bytes.
+
+    Example:
+        >>> packed_bytes({"bits": 12}, tasks=3)
+        6
+    """
+    bits = sum(prod(s) if isinstance(s, tuple) else s for s in mask_sizes.values())
+    return tasks * -(-bits // 8)

@@ -1,0 +1,170 @@
+"""What a run leaves behind: result.json, a table for people, and a plot of its recalls."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from supsup_bridge.runs.experiment import Recorded
+
+_MOST_ROWS = 20  # of the table; a run of more tasks shows its evaluations instead
+
+
+def write_json(result: dict[str, Any], path: Path) -> None:
+    """Write a result as JSON, whole or not at all."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def summary_table(result: dict[str, Any], names: Sequence[str]) -> Table:
+    """The one table that a run prints: a row a task, or for many tasks a row an evaluation."""
+    many = len(names) > _MOST_ROWS
+    table = Table(title=_title(result), title_justify="left", show_footer=True)
+    table.add_column("tasks learned" if many else "task", footer="all")
+    for column, key in (
+        ("accuracy", "accuracy"),
+        ("recalled", "exact_recall_rate"),
+        ("task told", "accuracy_given_task"),
+        ("task right", "task_inference_accuracy"),
+    ):
+        table.add_column(column, justify="right", footer=_number(result[key]))
+    if many:
+        for point in result["curve"]:
+            figures = [point[k] for k in ("accuracy", "exact_recall_rate", "accuracy_given_task")]
+            figures.append(point["task_inference_accuracy"])
+            table.add_row(str(point["tasks"]), *(_number(figure) for figure in figures))
+    else:
+        for name, accuracy in zip(names, result["accuracy_per_task"], strict=False):
+            table.add_row(name, _number(accuracy), "", "", "")
+    table.caption = f"{_sizes(result)}; {result['seconds']['total']:.0f} s"
+    return table
+
+
+def accuracy_plot(result: dict[str, Any]) -> Figure:
+    """Average accuracy over the number of tasks learned: task inferred, and task told."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    tasks = [point["tasks"] for point in result["curve"]]
+    for key, label, style in (
+        ("accuracy_given_task", "task told", "--"),
+        ("accuracy", f"{result['scenario']}: average accuracy", "-"),
+        ("task_inference_accuracy", "task right", ":"),
+    ):
+        values = [point[key] for point in result["curve"]]
+        if None not in values:
+            axis.plot(tasks, values, style, marker="o", markersize=3, label=label)
+    axis.set_xlabel("tasks learned")
+    axis.set_ylabel("share of scored images, of inferences")
+    axis.set_title(_title(result), fontsize=9, wrap=True)
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return figure
+
+
+def recall_plot(
+    records: Sequence[Recorded], names: Sequence[str], masks: Sequence[str], title: str
+) -> Figure:
+    """Each task's recall, a column a task; names of the tasks, and of the masks learned.
+
+    Above: overlap of the state with every learned mask over the steps, the right one drawn bold.
+    Below: energy and, where the recall used it, entropy. A grey band is the basin that was chosen;
+    where several were visited they follow one another.
+    """
+    figure = Figure(figsize=(3.4 * len(records) + 0.8, 5.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, len(records), sharex="col", squeeze=False)
+    for column, record in enumerate(records):
+        _overlaps(axes[0][column], record, names, masks)
+        _energies(axes[1][column], record, first=column == 0, last=column == len(records) - 1)
+        for axis in axes[:, column]:
+            _basins(axis, record)
+    axes[0][0].set_ylabel("overlap with each learned mask")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
+    figure.suptitle(title)
+    return figure
+
+
+def _overlaps(axis: Any, record: Recorded, names: Sequence[str], masks: Sequence[str]) -> None:
+    for other in range(record.overlaps.shape[1]):
+        right = other in record.right
+        axis.plot(
+            record.overlaps[:, other].cpu(),
+            label=masks[other],
+            color=f"C{other % 10}",
+            linewidth=3 if right else 1.2,
+            alpha=1 if right else 0.8,
+            zorder=3 if right else 2,
+        )
+    found = int(record.hit.task[0])
+    correct = found in record.right and bool(record.hit.converged[0])
+    axis.set_title(
+        f"data: {names[record.number]}\n"
+        + (f"recalled: {masks[found]}, every bit" if correct else f"recalled: {masks[found]} ✗"),
+        color="black" if correct else "crimson",
+        fontsize=10,
+    )
+    axis.set_ylim(-1.08, 1.08)
+    axis.grid(alpha=0.3)
+
+
+def _basins(axis: Any, record: Recorded) -> None:
+    """Shade the chosen basin and separate those visited."""
+    attempt, overlap = record.trace.attempt, record.trace.overlap[:, 0]
+    last = torch.stack([overlap[attempt == a][-1] for a in range(int(attempt[-1]) + 1)])
+    for number in range(len(last)):
+        (rows,) = torch.nonzero(attempt == number, as_tuple=True)
+        if number:
+            axis.axvline(int(rows[0]) - 0.5, color="grey", linewidth=0.6)
+        if number == int(last.argmax()) and len(last) > 1:
+            axis.axvspan(int(rows[0]) - 0.5, int(rows[-1]) + 0.5, color="grey", alpha=0.2)
+
+
+def _energies(axis: Any, record: Recorded, *, first: bool, last: bool) -> None:
+    axis.plot(record.trace.energy[:, 0].cpu(), color="black")
+    axis.set_xlabel("step")
+    axis.grid(alpha=0.3)
+    if first:
+        axis.set_ylabel("energy E (black)")
+    if record.trace.penalty is not None:
+        twin = axis.twinx()
+        twin.plot(record.trace.penalty[:, 0].cpu(), color="tab:red", linestyle="--")
+        twin.tick_params(axis="y", colors="tab:red")
+        if last:
+            twin.set_ylabel("entropy H, nats (red)", color="tab:red")
+
+
+def _title(result: dict[str, Any]) -> str:
+    config = result["config"]
+    how = config["recall"] or config["inference"]
+    inferred = f", task by {how}, images a decision: {result['infer_samples']}" if how else ""
+    return (
+        f"{result['benchmark']}, {result['scenario']}, {result['masks']} masks in a "
+        f"{result['memory']} memory{inferred}"
+    )
+
+
+def _sizes(result: dict[str, Any]) -> str:
+    sizes, count = result["bytes"], result["masks_allocated"]
+    memory, packed = sizes["memory"] / 1e6, sizes["packed_masks"] / 1e6
+    if result["memory"] == "bank":
+        refused = (result["novelty"] or {}).get("refused", 0)
+        spent = f"; budget spent, a new mask refused {refused} times" if refused else ""
+        return (
+            f"{count} masks{spent}, packed {packed:.4f} MB, with their running mean {memory:.4f} MB"
+        )
+    return (
+        f"memory {memory:.1f} MB, the same for any number of tasks; a plain list of these {count} "
+        f"masks {packed:.4f} MB"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

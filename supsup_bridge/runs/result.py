@@ -1,0 +1,89 @@
+"""result.json: what a run reports."""
+
+import platform
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import torch
+
+import hopmask
+from supsup_bridge.continual.task_agnostic.novelty import NoveltyTest
+from supsup_bridge.inference.named import follows_gradient
+from supsup_bridge.inference.paper import PAPER_STEPS
+from supsup_bridge.runs import metrics
+from supsup_bridge.runs.evaluation import mean
+from supsup_bridge.stores.bank import MaskBank
+
+if TYPE_CHECKING:
+    from supsup_bridge.runs.experiment import Experiment
+
+
+def result_of(run: "Experiment") -> dict[str, Any]:
+    """The figures of `result.json`, of the tasks evaluated so far."""
+    scores, settings = run.ledger.scores, run.settings
+    return {
+        "format": 1,
+        "benchmark": settings.benchmark,
+        "scenario": settings.scenario,
+        "memory": settings.memory,
+        "masks": settings.masks,
+        "tasks": settings.tasks,
+        "seed": settings.seed,
+        "infer_samples": run.samples,
+        "network": run.preset.network,
+        **run.ledger.figures(),
+        "masks_allocated": run.memory.count,
+        "novelty": None if run.free is None else asdict(run.free.log),
+        "bytes": _bytes(run),
+        "recall": {
+            "steps_mean": mean(scores.steps),
+            "steps_max": max(scores.steps, default=None),
+            "converged_rate": mean(scores.converged),
+            "samples": len(scores.steps),
+            "images": run.samples * (PAPER_STEPS if settings.network == "paper" else 1),
+        },
+        "seconds": run.watch.seconds(),
+        "config": _config(run),
+        "versions": {
+            "hopmask": hopmask.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "h5py": h5py.__version__,
+        },
+    }
+
+
+def _bytes(run: "Experiment") -> dict[str, int | None]:
+    bank = run.memory if isinstance(run.memory, MaskBank) else None
+    return {
+        "memory": run.memory.nbytes,
+        "packed_masks": metrics.packed_bytes(run.network.mask_sizes, run.memory.count),
+        "sparse_masks": bank.sparse_nbytes() if bank and run.settings.sparsity else None,
+    }
+
+
+def _config(run: "Experiment") -> dict[str, Any]:
+    settings = run.settings
+    chosen: dict[str, Any] = dict.fromkeys(("recall", "inference", "objective", "rule"))
+    told = settings.scenario == "GG"
+    if run.free is not None and isinstance(run.free.test, NoveltyTest):
+        chosen["epsilon"] = run.free.test.epsilon
+    if settings.memory == "hopfield":
+        usual = "entropy" if settings.network == "paper" else "both"
+        chosen["recall"] = None if told else settings.recall or usual
+        chosen["rule"] = run.hopfield.reservoir.rule.name
+    elif not told:
+        chosen["inference"] = run.preset.inference
+        if follows_gradient(run.preset.inference):
+            chosen["objective"] = settings.objective or run.preset.objective
+    return {
+        **asdict(settings),
+        **chosen,
+        "output_size": run.preset.outputs,
+        "device": str(run.device),
+        "layers": run.network.mask_sizes,
+        "preset": asdict(run.preset),
+    }

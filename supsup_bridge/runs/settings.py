@@ -1,0 +1,223 @@
+"""What a run can be told: every setting with its default, checked before any work is done."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import isfinite
+
+from hopmask import ConfigError, rule_named
+from supsup_bridge.data.benchmarks import check_benchmark, default_tasks
+from supsup_bridge.inference.named import INFERENCES, check_objective
+from supsup_bridge.inference.objectives import OBJECTIVES
+from supsup_bridge.inference.recall import RECALLS
+from supsup_bridge.inference.signatures import SIGNATURES
+from supsup_bridge.networks.masked import MASKS
+from supsup_bridge.networks.registry import NETWORKS
+from supsup_bridge.training.trainer import is_count
+
+SCENARIOS = ("GG", "GNs", "GNu", "NNs")
+MEMORIES = ("hopfield", "bank")
+INITS = ("random", "shared", "mean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What to run. None means: what the benchmark's preset says.
+
+    Args:
+        benchmark: "split-digits", "split-mnist", "permuted-mnist" or "rotated-mnist".
+        scenario: "GG" (task told), "GNs" (only the label counts), "GNu" (task and label count) or
+            "NNs" (not even told in training; only the label counts).
+        memory: "hopfield" (constant size, masks deleted) or "bank" (every mask kept).
+        masks: "hashed", "unit" or "weight" (bank alone); default hashed, with a bank weight.
+        bits: mask bits (hashed), or hidden units a layer (unit).
+        rule: of a Hopfield memory: "storkey", "storkey-matrix", "hebbian", "projection".
+        recall: of a Hopfield memory: "both", "entropy" or "address"; default "both", with the
+            paper's network "entropy".
+        signature: of a Hopfield memory: what of its images the content address knows a task by:
+            "input" (default), "outputs" or "gradient" (of the network at half mask), or
+            "package.module:function" of images (..., pixels).
+        inference: of a bank: "one-shot", "binary", "descent", "try-all" or "argmax".
+        objective: of a bank's inference by gradient: "H" (entropy) or "G" (superfluous outputs).
+        output_size: output units, superfluous ones included.
+        sparsity: share of the mask's entries that is kept (top-k under the Erdős–Rényi budget, the
+            paper's use of the word); None for thresholded scores.
+        mask_init: scores start "random" for each task, from one "shared" random draw, or from the
+            "mean" of the masks so far (Transfer).
+        batches: training steps a task.
+        tasks: how many tasks; default the benchmark's own number.
+        seed: of everything.
+        infer_samples: images that one inference sees (the paper's network: at each step).
+        network: "standard" (the preset's), "lenet-300-100", "fc-1024-1024", "layer-norm" (unit
+            masks), "package.module:function" (called with inputs and outputs, returns a module),
+            or "paper": batch-norm, the paper's training and recall schedule.
+        epsilon: NNs on a bank: a mask is known where it stands out by 1/epsilon standard
+            deviations (default 0.04); see `NoveltyTest`.
+        ask_every: NNs: batches between two such questions.
+        budget: NNs: masks allocated at most; None for no limit.
+        evaluate_every: score all tasks whenever so many were learned; default after each of the
+            first ten, then at 20, 50, 100, 200, 500 ... In between the newest alone is scored.
+        quick: few training steps, to see that everything runs; figures mean nothing.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        ConfigError: a value that is not one of these, or values that do not go together.
+
+    Example:
+        >>> RunSettings(masks="unit", seed=1).scenario
+        'GNu'
+
+    Source:
+        Scenarios: Wortsman et al. 2020 (arXiv 2006.14769), table 1.
+    """
+
+    benchmark: str = "split-digits"
+    scenario: str = "GNu"
+    memory: str = "hopfield"
+    masks: str | None = None
+    bits: int | None = None
+    rule: str | None = None
+    recall: str | None = None
+    signature: str | None = None
+    inference: str | None = None
+    objective: str | None = None
+    output_size: int | None = None
+    sparsity: float | None = None
+    mask_init: str | None = None
+    batches: int | None = None
+    tasks: int | None = None
+    seed: int = 0
+    infer_samples: int | None = None
+    network: str = "standard"
+    epsilon: float | None = None
+    ask_every: int = 100
+    budget: int | None = None
+    evaluate_every: int | None = None
+    quick: bool = False
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        for name in ("bits", "output_size", "batches", "infer_samples", "budget", "evaluate_every"):
+            if getattr(self, name) is not None:
+                self._check_count(name, 1)
+        for name, least in (("seed", 0), ("ask_every", 1)):
+            self._check_count(name, least)
+        if self.epsilon is not None and not (_is_real(self.epsilon) and self.epsilon > 0):
+            raise ConfigError(
+                f"epsilon must be positive, got {self.epsilon!r}: give a number above 0"
+            )
+        if self.sparsity is not None and not (_is_real(self.sparsity) and 0 < self.sparsity <= 0.5):
+            raise ConfigError(
+                f"sparsity must lie in (0, 0.5], got {self.sparsity!r}: it is the share of weights "
+                "that a mask keeps"
+            )
+        if self.masks is None:
+            hopfield = "unit" if self.network == "paper" else "hashed"
+            object.__setattr__(self, "masks", hopfield if self.memory == "hopfield" else "weight")
+        if self.tasks is None:
+            object.__setattr__(self, "tasks", default_tasks(self.benchmark))
+        self._check_count("tasks", 1)
+        if self.masks == "weight" and self.bits is not None:
+            raise ConfigError("bits is for hashed and unit masks: weight masks have a bit a weight")
+        if self.masks == "hashed" and self.sparsity is not None:
+            raise ConfigError(
+                "sparsity is for weight and unit masks: with hashed masks half of the weights are "
+                "always on"
+            )
+        if self.scenario != "NNs" and self.budget is not None:
+            raise ConfigError("budget is for scenario NNs, where the learner allocates its masks")
+        if self.memory == "hopfield":
+            self._check_hopfield()
+        else:
+            self._check_bank()
+
+    def is_due(self, learned: int) -> bool:
+        """Whether all tasks are scored once so many of them were learned."""
+        if learned == self.tasks:
+            return True
+        if self.evaluate_every is not None:
+            return learned % self.evaluate_every == 0
+        digits = str(learned)
+        return learned <= 10 or (digits[0] in "125" and not digits[1:].strip("0"))
+
+    def _check_names(self) -> None:
+        check_benchmark(self.benchmark)
+        for name, known in (
+            ("scenario", SCENARIOS),
+            ("memory", MEMORIES),
+            ("masks", (*MASKS, None)),
+            ("recall", (*RECALLS, None)),
+            ("inference", (*INFERENCES, None)),
+            ("objective", (*OBJECTIVES, None)),
+            ("mask_init", (*INITS, None)),
+            ("device", ("auto", "cpu", "cuda")),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise _unknown(name, value, [k for k in known if k])
+        for name, own in (("network", ("standard", *NETWORKS)), ("signature", SIGNATURES)):
+            value = getattr(self, name)
+            optional = value is None and name == "signature"
+            if value not in own and not optional and ":" not in str(value):
+                raise _unknown(name, value, [*own, "package.module:function"])
+
+    def _check_count(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if not is_count(value, least=least):
+            raise ConfigError(
+                f"{name} must be at least {least}, got {value!r}: give a whole number"
+            )
+
+    def _check_hopfield(self) -> None:
+        if self.masks == "weight":
+            raise ConfigError(
+                "a Hopfield memory of one bit a weight would need the square of the number of "
+                "weights: use hashed or unit masks, or --memory bank"
+            )
+        if self.epsilon is not None:
+            raise ConfigError(
+                "epsilon is for --memory bank: a Hopfield memory knows a task by the entropy under "
+                "its mask. Leave out --epsilon"
+            )
+        if self.scenario == "NNs" and self.network == "paper":
+            raise ConfigError(
+                "the paper's network recalls from many batches, not from the one at hand: scenario "
+                "NNs takes the standard network"
+            )
+        for name in ("inference", "objective"):
+            if getattr(self, name) is not None:
+                raise ConfigError(
+                    f"{name} is for --memory bank; a Hopfield memory infers the task by recall: "
+                    f"leave out --{name}"
+                )
+        if self.rule is not None:
+            rule_named(self.rule)
+        if self.signature is not None and (self.recall == "entropy" or self.network == "paper"):
+            raise ConfigError(
+                "recall by entropy alone asks no address: leave out --signature or --recall entropy"
+            )
+        if self.network == "paper" and self.recall not in (None, "entropy"):
+            raise ConfigError(
+                f"the paper's network recalls by energy and entropy alone, not by "
+                f"'{self.recall}': leave out --recall, or use the standard network"
+            )
+
+    def _check_bank(self) -> None:
+        for name in ("rule", "recall", "signature"):
+            if getattr(self, name) is not None:
+                raise ConfigError(f"{name} is for --memory hopfield: a bank takes --inference")
+        if self.network == "paper":
+            raise ConfigError("the paper's network is that of HopSupSup: use --memory hopfield")
+        if self.inference is not None:
+            check_objective(self.inference, self.objective)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _unknown(name: str, value: object, known: list[str]) -> ConfigError:
+    near = get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
+    return ConfigError(
+        f"unknown {name} {value!r}: did you mean '{near}'? Known: {', '.join(known)}"
+    )

@@ -1,0 +1,1 @@
+"""Stores of masks, and what they have in common."""

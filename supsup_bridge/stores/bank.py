@@ -1,0 +1,335 @@
+"""MaskBank: SupSup's own store, every mask kept explicitly at one bit an entry.
+
+A file of it is a document of `hopmask.storage`, of kind "bank": about `layers`, [[name, [side ...]]
+...], with one array `masks` (uint8, (k, ⌈w/8⌉), packed).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from operator import index
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hopmask import (
+    ConfigError,
+    CorruptStoreError,
+    EmptyMemoryError,
+    Layout,
+    MaskError,
+    NumericalError,
+    UnknownTaskError,
+    storage,
+)
+from supsup_bridge.stores.packed import combine, pack, products, unpack
+
+KIND = "bank"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """Answer of `MaskBank.recall`.
+
+    Attributes:
+        masks: bool, name -> (*shape); a copy.
+        task: the number that was asked for.
+        steps, converged: 0 and True, what a memory that has to recall would say of it.
+    """
+
+    masks: dict[str, Tensor]
+    task: int
+    steps: int = 0
+    converged: bool = True
+
+
+class MaskBank:
+    """Supermasks of many tasks, each of them kept: exact, and growing by its bits with each task.
+
+    Two tasks may have the same masks.
+
+    Args:
+        sizes: name of each layer -> number of bits, or shape, of its mask. Fixed for life.
+        device: where the masks live.
+
+    Raises:
+        ConfigError: sizes that nothing can be built from.
+
+    Example:
+        >>> bank = MaskBank({"hidden": (2, 3)})
+        >>> mask = torch.tensor([[True, False, True], [False, False, True]])
+        >>> bank.store({"hidden": mask})
+        0
+        >>> torch.equal(bank.recall(task=0).masks["hidden"], mask)
+        True
+        >>> bank.scores({"hidden": torch.ones(2, 3)})
+        tensor([3.])
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), eqs. 2-4 and the section on storing masks.
+    """
+
+    def __init__(
+        self, sizes: Mapping[str, int | tuple[int, ...]], *, device: str | torch.device = "cpu"
+    ) -> None:
+        self._layout = Layout(sizes, head=0)
+        self._reserve = torch.empty(0, -(-self._layout.size // 8), dtype=torch.uint8, device=device)
+        self._counts = torch.zeros(self._layout.size, dtype=torch.int32, device=device)
+        self.count = 0
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name of each layer -> shape of its mask."""
+        return dict(self._layout.shapes)
+
+    @property
+    def mean(self) -> dict[str, Tensor]:
+        """Mean of all masks, (1/k) Σ_i M_i: name -> float32 levels in [0, 1].
+
+        It comes from exact counts that are kept, so its cost does not depend on k.
+
+        Raises:
+            EmptyMemoryError: nothing is stored.
+        """
+        self._require_masks()
+        return self._layout.split((self._counts.double() / self.count).float())
+
+    @property
+    def packed_nbytes(self) -> int:
+        """Bytes of the masks: k ⌈w/8⌉ for w bits a task."""
+        return self._rows.numel()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the state: the packed masks and an int32 count for each bit.
+
+        Not in it, because nothing stands in it: room for up to k/8 + 16 further tasks, so that not
+        every `store` moves the masks.
+        """
+        return self.packed_nbytes + self._counts.numel() * self._counts.element_size()
+
+    def store(self, masks: Mapping[str, Tensor], *, signature: Tensor | None = None) -> int:
+        """Store one task's masks; the tensors are not kept.
+
+        Args:
+            masks: name -> bool or {0, 1} of the layer's shape; every layer, no other.
+            signature: ignored. A bank finds a task by `scores` and needs no content address; it is
+                here so that a bank stands in for a MaskMemory.
+
+        Returns:
+            The task's number: 0, 1, 2 ...
+
+        Raises:
+            MaskError: a wrong name, shape, type or value.
+        """
+        bits = self._bits(masks)
+        if self.count == len(self._reserve):
+            grown = self._reserve.new_empty(
+                self.count + self.count // 8 + 16, self._reserve.shape[1]
+            )
+            grown[: self.count] = self._reserve
+            self._reserve = grown
+        self._reserve[self.count] = pack(bits)
+        self._counts += bits
+        self.count += 1
+        return self.count - 1
+
+    def replace(self, task: int, masks: Mapping[str, Tensor]) -> None:
+        """Put other masks in the place of a task's, for example those of a longer training.
+
+        Raises:
+            EmptyMemoryError: nothing is stored.
+            UnknownTaskError: no task of that number.
+            MaskError: a wrong name, shape, type or value.
+
+        Example:
+            >>> bank = MaskBank({"h": 2})
+            >>> task = bank.store({"h": torch.tensor([True, False])})
+            >>> bank.replace(task, {"h": torch.tensor([True, True])})
+            >>> bank.mean
+            {'h': tensor([1., 1.])}
+        """
+        number = self._known(task)
+        bits = self._bits(masks)
+        self._counts += bits.int() - unpack(self._rows[number], self._layout.size).int()
+        self._reserve[number] = pack(bits)
+
+    def recall(self, *, task: int) -> Stored:
+        """One task's masks, bit for bit.
+
+        Raises:
+            EmptyMemoryError: nothing is stored.
+            UnknownTaskError: no task of that number.
+        """
+        number = self._known(task)
+        bits = unpack(self._rows[number], self._layout.size)
+        return Stored(masks=self._layout.split(bits), task=number)
+
+    def scores(self, gradient: Mapping[str, Tensor]) -> Tensor:
+        """Products of a gradient by the mask with all masks, s_i = ⟨g, M_i⟩.
+
+        With g = ∂H/∂M at the superposition M = Σ_i α_i M_i this is ∂H/∂α_i, for all tasks at once.
+        The error is about 1e-6 of Σ|g| at most; see `supsup_bridge.packed.products`.
+
+        Args:
+            gradient: float, name -> (*shape) or (b, *shape); every layer, no other.
+
+        Returns:
+            float32, (k,) or (b, k); k = 0 where nothing is stored.
+
+        Raises:
+            MaskError: a wrong name, type or shape.
+            NumericalError: NaN or infinity.
+
+        Source:
+            Wortsman et al. 2020 (arXiv 2006.14769), eq. 4.
+        """
+        parts, batches = [], set()
+        for name in gradient:
+            if name not in self.shapes:
+                raise MaskError(f"unknown gradient {name!r}: the bank holds {list(self.shapes)}")
+        for name, shape in self.shapes.items():
+            if name not in gradient:
+                raise MaskError(f"gradient '{name}' is missing: the bank holds {list(self.shapes)}")
+            part = gradient[name]
+            real = isinstance(part, Tensor) and part.is_floating_point()
+            came = tuple(part.shape) if real else type(part).__name__
+            if not real or part.shape[-len(shape) :] != shape or part.ndim > len(shape) + 1:
+                raise MaskError(
+                    f"gradient '{name}' must be floats {shape} or (batch, ...), got {came}"
+                )
+            if not bool(torch.isfinite(part).all()):
+                raise NumericalError(f"gradient '{name}' holds NaN or infinity")
+            batches.add(part.shape[: part.ndim - len(shape)])
+            parts.append(part.detach().to(self._counts.device).flatten(-len(shape)))
+        if len(batches) > 1:
+            raise MaskError("the layers of a gradient must have one batch size")
+        joined = torch.cat(parts, -1)
+        found = products(self._rows, joined.reshape(-1, self._layout.size))
+        return found if joined.ndim == 2 else found[0]
+
+    def superpose(self, weights: Tensor) -> dict[str, Tensor]:
+        """Superposition of all masks, M = Σ_i α_i M_i.
+
+        Args:
+            weights: α, float, (k,) or (b, k).
+
+        Returns:
+            float32, name -> (*shape) or (b, *shape).
+
+        Raises:
+            EmptyMemoryError: nothing is stored.
+            ConfigError: weights of a wrong type or shape.
+            NumericalError: NaN or infinity.
+
+        Source:
+            Wortsman et al. 2020 (arXiv 2006.14769), eq. 3.
+        """
+        self._require_masks()
+        real = isinstance(weights, Tensor) and weights.is_floating_point()
+        if not real or weights.ndim not in (1, 2) or weights.shape[-1] != self.count:
+            came = tuple(weights.shape) if real else type(weights).__name__
+            raise ConfigError(
+                f"weights must be floats ({self.count},) or (batch, {self.count}), got {came}"
+            )
+        alphas = weights.detach().to(self._counts.device)
+        levels = combine(self._rows, alphas.reshape(-1, self.count), self._layout.size)
+        return self._layout.split(levels if weights.ndim == 2 else levels[0])
+
+    def sparse_nbytes(self) -> int:
+        """Bytes of the same masks as compressed sparse columns (scipy.sparse.csc), for comparison.
+
+        Each layer of each task is a matrix (first side, product of the others). Counted are, for
+        each bit that is set, 1 byte of data and a row index of 2 bytes (4 where there are more
+        than 2^15 rows), and for each matrix (columns + 1) column pointers of 4 bytes.
+        """
+        total = 0
+        for name, counts in self._layout.split(self._counts).items():
+            shape = self.shapes[name]
+            entry = 1 + (2 if shape[0] <= 2**15 else 4)
+            total += entry * int(counts.sum()) + 4 * self.count * (prod(shape[1:]) + 1)
+        return total
+
+    def save(self, path: str | Path) -> storage.Stamp:
+        """Commit the bank to an HDF5 file, durably; a file that stood there becomes NAME.prev.
+
+        Returns:
+            The file's generation and SHA-256.
+
+        Raises:
+            CommitFailedError, StoreLockedError: the file cannot be written now; it is as it was.
+            StoreFileError: the path names no file.
+        """
+        layers = [[name, list(shape)] for name, shape in self.shapes.items()]
+        masks = {"masks": self._rows.cpu().numpy()}
+        document = storage.Document(kind=KIND, about={"layers": layers}, arrays=masks)
+        return storage.write(path, document)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        expect_sha256: str | None = None,
+    ) -> "MaskBank":
+        """Read a bank that `save` wrote, bit for bit; `expect_sha256` is as in `hopmask.load`.
+
+        Raises:
+            StoreNotFoundError: there is no such file.
+            NotAHopmaskStoreError: it is something else.
+            SchemaTooNewError: a newer version wrote it.
+            CorruptStoreError, UnsafeStoreError: it is truncated, altered, or none that was written.
+        """
+        document = storage.read(path, kinds=(KIND,), sha256=expect_sha256)
+        try:
+            layers = [(name, tuple(shape)) for name, shape in document.about["layers"]]
+            bits = sum(prod(shape) for _, shape in layers)
+            if document.arrays["masks"].shape[1:] != (-(-bits // 8),):
+                raise ConfigError(f"{bits} bits in all do not make up its rows")
+            bank = cls(dict(layers), device=device)
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
+            raise CorruptStoreError(f"{path}: its layers cannot be read ({error})") from error
+        width = bank._layout.size
+        rows = document.arrays.get("masks", np.zeros(0))
+        fits = rows.ndim == 2 and rows.shape[1] == -(-width // 8) and rows.dtype == np.uint8
+        if set(document.arrays) != {"masks"} or not fits or len(bank.shapes) < len(layers):
+            raise CorruptStoreError(
+                f"{path}: {sorted(document.arrays)}, {rows.dtype}{rows.shape}, are not masks in "
+                f"rows of {width} bits"
+            )
+        if width % 8 and (rows[:, -1] >> width % 8).any():
+            raise CorruptStoreError(f"{path}: masks have bits beyond their {width}")
+        bank._reserve = torch.tensor(rows, device=device)
+        bank.count = len(rows)
+        ones = torch.ones(1, len(rows), device=device)
+        bank._counts = combine(bank._reserve, ones, width)[0].int()
+        return bank
+
+    @property
+    def _rows(self) -> Tensor:
+        """The packed masks, (k, P)."""
+        return self._reserve[: self.count]
+
+    def _bits(self, masks: Mapping[str, Tensor]) -> Tensor:
+        """Masks as one bool vector (w,)."""
+        return self._layout.join(masks).to(self._counts.device) > 0
+
+    def _known(self, task: int) -> int:
+        """A task's number, checked."""
+        self._require_masks()
+        try:
+            number = -1 if isinstance(task, bool) else index(task)
+        except TypeError:
+            number = -1
+        if not 0 <= number < self.count:
+            raise UnknownTaskError(
+                f"unknown task {task!r}: the bank holds tasks 0 to {self.count - 1}"
+            )
+        return number
+
+    def _require_masks(self) -> None:
+        if self.count == 0:
+            raise EmptyMemoryError("the bank is empty: store masks before recalling them")

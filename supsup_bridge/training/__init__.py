@@ -1,0 +1,1 @@
+"""Training of masks by the straight-through estimator."""

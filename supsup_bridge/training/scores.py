@@ -1,0 +1,192 @@
+"""From real scores to binary masks, with a straight-through gradient, and where scores start."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hopmask import ConfigError
+from supsup_bridge.networks.fixed import FixedNetwork, Masks, Size
+
+_LARGEST = 0.5  # share of a layer's weights that the Erdős–Rényi budget gives at most
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """m = [score ≥ 0].
+
+    Example:
+        >>> Threshold()({"h": torch.tensor([-1.0, 0.5])})
+        {'h': tensor([0., 1.])}
+
+    Source:
+        Mallya et al. 2018 (Piggyback, arXiv 1801.06519); the gradient passes straight through
+        (Bengio et al. 2013, arXiv 1308.3432).
+    """
+
+    def __call__(self, scores: Mapping[str, Tensor]) -> Masks:
+        """Masks in {0, 1} of the scores' type, differentiable."""
+        return {name: _Step.apply(score) for name, score in scores.items()}  # type: ignore[no-untyped-call]
+
+    def centred(self, mean: Tensor) -> Tensor:
+        """Scores in [-1, 1] that stand for the mean of masks."""
+        return 2 * mean - 1
+
+    def blank(self, name: str) -> float:
+        """Level of a mask that says nothing."""
+        return 0.5
+
+
+@dataclass(frozen=True)
+class TopK:
+    """m = 1 for the share of each layer's scores that are largest in size, 0 elsewhere.
+
+    Args:
+        shares: name of each mask -> share of its entries that is kept.
+
+    Example:
+        >>> TopK({"h": 0.5})({"h": torch.tensor([-3.0, 0.5])})
+        {'h': tensor([1., 0.])}
+
+    Source:
+        Edge-Popup: Ramanujan et al. 2020 (arXiv 1911.13299).
+    """
+
+    shares: Mapping[str, float]
+
+    def __call__(self, scores: Mapping[str, Tensor]) -> Masks:
+        """Masks in {0, 1} of the scores' type, differentiable."""
+        return {
+            name: _Largest.apply(score.abs(), self.shares[name])  # type: ignore[no-untyped-call]
+            for name, score in scores.items()
+        }
+
+    def centred(self, mean: Tensor) -> Tensor:
+        """Scores in [0, 1] that stand for the mean of masks."""
+        return mean
+
+    def blank(self, name: str) -> float:
+        """Level of a mask that says nothing."""
+        return self.shares[name]
+
+
+Binariser = Threshold | TopK
+
+
+def binariser(network: FixedNetwork, sparsity: float | None) -> Binariser:
+    """Threshold masks, or with a sparsity top-k masks under the Erdős–Rényi budget.
+
+    Args:
+        network: whose masks.
+        sparsity: share of all mask entries that is kept (the word is the paper's), or None.
+
+    Raises:
+        ConfigError: a sparsity outside what the layers can have.
+    """
+    return Threshold() if sparsity is None else TopK(erdos_renyi(network.mask_sizes, sparsity))
+
+
+def erdos_renyi(sizes: Mapping[str, Size], sparsity: float) -> dict[str, float]:
+    """Share of each layer's weights to keep: ∝ (n_in + n_out) / number of weights, at most ½.
+
+    The common factor is such that `sparsity` of all weights is kept. Layers that would exceed ½ get
+    ½ and the rest is shared out among the others. Masks that are no matrices keep `sparsity`.
+
+    Args:
+        sizes: name -> shape (n_out, n_in, ...) of a weight, or number of bits.
+        sparsity: share of all weights that is kept, in (0, ½].
+
+    Raises:
+        ConfigError: a sparsity outside (0, ½], or that keeps no weight of some layer.
+
+    Example:
+        >>> round(erdos_renyi({"a": (300, 784), "b": (100, 300)}, 0.05)["b"], 3)
+        0.119
+
+    Source:
+        Mocanu et al. 2018 (arXiv 1707.04780); Wortsman et al. 2020 (arXiv 2006.14769), section 4.
+    """
+    if not 0 < sparsity <= _LARGEST:
+        raise ConfigError(f"sparsity must lie in (0, {_LARGEST}], got {sparsity}")
+    shapes = {name: size if isinstance(size, tuple) else (size,) for name, size in sizes.items()}
+    counts = {name: prod(shape) for name, shape in shapes.items()}
+    shares = {name: sparsity for name, shape in shapes.items() if len(shape) < 2}
+    wanted = {
+        name: (shape[0] + shape[1]) / counts[name]
+        for name, shape in shapes.items()
+        if len(shape) >= 2
+    }
+    left = sparsity * sum(counts[name] for name in wanted)
+    while wanted:
+        factor = left / sum(share * counts[name] for name, share in wanted.items())
+        full = [name for name, share in wanted.items() if factor * share > _LARGEST]
+        if not full:
+            shares |= {name: factor * share for name, share in wanted.items()}
+            break
+        for name in full:
+            shares[name] = _LARGEST
+            left -= _LARGEST * counts[name]
+            del wanted[name]
+    for name, share in shares.items():
+        if round(share * counts[name]) < 1:
+            raise ConfigError(
+                f"sparsity {sparsity} keeps no weight of '{name}': choose a larger one"
+            )
+    return {name: shares[name] for name in sizes}
+
+
+def starting_scores(
+    network: FixedNetwork,
+    generator: torch.Generator,
+    *,
+    binarise: Binariser,
+    mean: Mapping[str, Tensor] | None = None,
+) -> Masks:
+    """Scores to train a mask from: at random, or around the mean of the masks learned so far.
+
+    Random scores are uniform within ± the network's bound (Kaiming-uniform with a = √5 for weight
+    masks). Around a mean, they are `binarise.centred(mean)` times the bound, and half as wide
+    random scores decide where the mean does not.
+
+    Args:
+        network: whose masks.
+        generator: of the random part.
+        binarise: how scores become masks.
+        mean: name -> levels in [0, 1], or None for random scores.
+
+    Source:
+        Random start and "Transfer": Wortsman et al. 2020 (arXiv 2006.14769), section 4.
+    """
+    scores = {}
+    for name, size in network.mask_sizes.items():
+        bound = network.score_bounds[name]
+        noise = (torch.rand(size, generator=generator) * 2 - 1) * bound
+        if mean is not None:
+            noise = noise / 2 + binarise.centred(mean[name].float().cpu()) * bound
+        scores[name] = noise
+    return scores
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor) -> Tensor:
+        return (scores >= 0).to(scores.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+class _Largest(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, sizes: Tensor, share: float) -> Tensor:
+        flat = sizes.flatten()
+        kept = flat.topk(max(1, round(share * len(flat))), sorted=False).indices
+        return torch.zeros_like(flat).index_fill_(0, kept, 1).reshape(sizes.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None

@@ -1,0 +1,202 @@
+"""Networks by name, and a user's own."""
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from hopmask import ConfigError
+from supsup_bridge import FixedNetwork, MaskedNetwork, UnitNetwork
+from supsup_bridge.networks.registry import NETWORKS, build
+
+KINDS = ["weight", "unit", "hashed"]
+Make = Callable[..., FixedNetwork]
+
+
+@pytest.fixture
+def make(generator: Callable[[int], torch.Generator]) -> Make:
+    """Name and masks -> a small network; seeds of weights and map can be told."""
+
+    def network(name: str, masks: str = "weight", **changes: Any) -> FixedNetwork:
+        seeds = {key: changes.pop(key, default) for key, default in (("weights", 0), ("spread", 1))}
+        options = {"inputs": 12, "outputs": 7, "bits": 40, **changes}
+        return build(name, masks=masks, **options, **{k: generator(s) for k, s in seeds.items()})
+
+    return network
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], str]:
+    """A function, or anything else -> the name under which it can be imported."""
+
+    def offer(thing: Any) -> str:
+        module = ModuleType("nets_of_a_test")
+        module.make = thing
+        monkeypatch.setitem(sys.modules, "nets_of_a_test", module)
+        return "nets_of_a_test:make"
+
+    return offer
+
+
+def convolution(inputs: int, outputs: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, inputs // 4, 4)),
+        nn.Conv2d(1, 5, 2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(5 * (inputs // 4 - 1) * 3, outputs),
+    )
+
+
+# --- by name
+
+
+def test_the_known_names() -> None:
+    assert NETWORKS == ("lenet-300-100", "fc-1024-1024", "layer-norm", "paper")
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"), [("lenet-300-100", (300, 100)), ("fc-1024-1024", (1024, 1024))]
+)
+def test_fully_connected_networks_have_the_layers_of_their_name(name, hidden, make) -> None:
+    sizes = list(make(name).mask_sizes.values())
+    assert sizes == [(hidden[0], 12), (hidden[1], hidden[0]), (7, hidden[1])]
+    assert list(make(name, "unit").mask_sizes.values()) == list(hidden)
+    assert make(name, "hashed").mask_sizes == {"bits": 40}
+
+
+@pytest.mark.parametrize("masks", KINDS)
+def test_fully_connected_networks_have_signed_constant_weights_without_bias(masks, make) -> None:
+    network = make("lenet-300-100", masks)
+    assert isinstance(network, MaskedNetwork)
+    layers = [part for part in network.module.modules() if isinstance(part, nn.Linear)]
+    for layer in layers:
+        expected = torch.full_like(layer.weight, (2 / layer.weight.shape[1]) ** 0.5)
+        torch.testing.assert_close(layer.weight.abs(), expected)
+        assert layer.bias is None
+
+
+@pytest.mark.parametrize(("name", "normalisation"), [("layer-norm", "layer"), ("paper", "batch")])
+def test_normalised_networks_have_two_hidden_layers_of_bits_units(name, normalisation, make):
+    network = make(name, "unit")
+    assert isinstance(network, UnitNetwork)
+    assert network.normalisation == normalisation
+    assert network.mask_sizes == {"hidden1": 40, "hidden2": 40}
+
+
+@pytest.mark.parametrize(
+    ("name", "masks"),
+    [*(("lenet-300-100", kind) for kind in KINDS), ("layer-norm", "unit"), ("paper", "unit")],
+)
+def test_a_network_takes_the_inputs_and_gives_the_outputs(name, masks, make, generator) -> None:
+    network = make(name, masks)
+    ones = {name: torch.ones(size) for name, size in network.mask_sizes.items()}
+    assert network.outputs == 7
+    assert network(torch.randn(5, 12, generator=generator(2)), ones).shape == (5, 7)
+
+
+@pytest.mark.parametrize("name", ["layer-norm", "paper"])
+@pytest.mark.parametrize("masks", ["weight", "hashed"])
+def test_normalised_networks_have_unit_masks_alone(name: str, masks: str, make) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' has unit masks, got masks='{masks}'"):
+        make(name, masks)
+
+
+# --- what the generators decide
+
+
+@pytest.mark.parametrize(("name", "masks"), [("lenet-300-100", "weight"), ("layer-norm", "unit")])
+def test_weights_are_those_of_their_generator(name: str, masks: str, make) -> None:
+    a, b, c = (make(name, masks, weights=seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not any(torch.equal(a[key], c[key]) for key in a)
+
+
+def test_the_map_is_that_of_its_generator_and_the_weights_are_not(make) -> None:
+    a, b, c = (make("lenet-300-100", "hashed", spread=seed) for seed in (1, 1, 2))
+    assert torch.equal(a.code.bit_of, b.code.bit_of)
+    assert not torch.equal(a.code.bit_of, c.code.bit_of)
+    assert torch.equal(a.module[0].weight, c.module[0].weight)
+
+
+def test_all_kinds_of_mask_see_the_same_weights(make) -> None:
+    a, b, c = (make("lenet-300-100", kind).module.state_dict() for kind in KINDS)
+    assert all(torch.equal(a[key], b[key]) and torch.equal(a[key], c[key]) for key in a)
+
+
+@pytest.mark.parametrize("name", ["lenet-300-100", "layer-norm", "own"])
+def test_building_leaves_the_global_generator_alone(name: str, make, own) -> None:
+    name = own(convolution) if name == "own" else name
+    before = torch.get_rng_state()
+    make(name, "unit")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- a user's own
+
+
+@pytest.mark.parametrize("masks", KINDS)
+def test_a_function_is_called_with_inputs_and_outputs(masks: str, make, own, generator) -> None:
+    asked: list[tuple[int, int]] = []
+    name = own(lambda i, o: asked.append((i, o)) or convolution(i, o))
+    network = make(name, masks)
+    assert asked == [(12, 7)]
+    ones = {name: torch.ones(size) for name, size in network.mask_sizes.items()}
+    assert network(torch.randn(3, 12, generator=generator(0)), ones).shape == (3, 7)
+
+
+def test_weights_of_a_module_are_drawn_anew_and_its_biases_are_zero(make, own) -> None:
+    module = make(own(convolution)).module
+    for layer, fan_in in ((module[1], 4), (module[4], 30)):
+        expected = torch.full_like(layer.weight, (2 / fan_in) ** 0.5)
+        torch.testing.assert_close(layer.weight.abs(), expected)
+        assert not layer.bias.any()
+
+
+def test_a_hashed_mask_of_a_module_has_the_bits_that_were_told(make, own) -> None:
+    assert make(own(convolution), "hashed", bits=33).mask_sizes == {"bits": 33}
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda i, o: 3, "returned int"),
+        (lambda i, o: None, "returned NoneType"),
+        (lambda i, o: nn.ReLU(), "nothing to mask"),
+        (lambda i, o: nn.Linear(i, o + 1), "has 8 outputs, it was asked for 7"),
+        (lambda i: nn.Linear(i, 7), "nets_of_a_test:make"),
+        (lambda i, o: 1 / 0, "division by zero"),
+        (3, "nets_of_a_test:make"),
+        (lambda i, o: nn.LazyLinear(o), "lazy"),
+        (lambda i, o: nn.Sequential(nn.Linear(i, 9), nn.LazyLinear(o)), "lazy"),
+    ],
+    ids=["int", "none", "relu", "outputs", "arguments", "raises", "thing", "lazy", "lazy-last"],
+)
+def test_what_makes_no_network_is_refused(function: Any, message: str, make, own) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(own(function))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nets_of_a_test:missing", "nets_of_a_test:", "no_such_package:make", ":make", ":", "..:make"],
+)
+def test_what_cannot_be_imported_is_refused(name: str, make, own) -> None:
+    own(convolution)
+    with pytest.raises(ConfigError, match=r"give package\.module:function"):
+        make(name)
+
+
+@pytest.mark.parametrize("bits", [0, 10**6])
+def test_hashed_bits_that_the_weights_cannot_share_are_refused(bits: int, make) -> None:
+    with pytest.raises(ConfigError, match="bits must lie between"):
+        make("lenet-300-100", "hashed", bits=bits)
+
+
+def test_an_unknown_kind_of_mask_is_refused(make) -> None:
+    with pytest.raises(ConfigError, match="got 'units'"):
+        make("lenet-300-100", "units")

@@ -1,0 +1,88 @@
+"""Defaults of each benchmark: complete, buildable, and told by name."""
+
+import pytest
+
+from hopmask import ConfigError
+from supsup_bridge import TrainingSettings
+from supsup_bridge.data.benchmarks import BENCHMARKS
+from supsup_bridge.inference.named import INFERENCES
+from supsup_bridge.inference.objectives import OBJECTIVES
+from supsup_bridge.networks.masked import MASKS
+from supsup_bridge.networks.registry import NETWORKS, build
+from supsup_bridge.runs.presets import preset
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("masks", MASKS)
+def test_every_benchmark_has_a_preset_for_each_kind_of_mask(name: str, masks: str) -> None:
+    chosen = preset(name, masks)
+    assert isinstance(chosen.training, TrainingSettings)
+    assert chosen.network in NETWORKS
+    assert chosen.inference in INFERENCES
+    assert chosen.objective in OBJECTIVES
+    assert chosen.outputs >= 2
+    assert chosen.features >= 0
+    assert chosen.infer_samples >= 1
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("masks", MASKS)
+def test_every_preset_can_be_built(name: str, masks: str, generator) -> None:
+    chosen = preset(name, masks)
+    network = build(
+        chosen.network,
+        masks=masks,
+        inputs=64,
+        outputs=chosen.outputs,
+        bits=chosen.bits,
+        weights=generator(0),
+        spread=generator(1),
+    )
+    assert network.outputs == chosen.outputs
+    if masks != "weight":
+        assert set(network.mask_sizes.values()) == {chosen.bits}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("masks", MASKS)
+def test_every_preset_with_objective_g_has_superfluous_outputs(name: str, masks: str) -> None:
+    chosen = preset(name, masks)
+    labels = 2 if name.startswith("split") else 10
+    assert chosen.outputs > labels if chosen.objective == "G" else chosen.outputs >= labels
+
+
+def test_the_papers_network_has_the_papers_sizes_and_training() -> None:
+    paper = preset("split-mnist", "unit", "paper")
+    assert (paper.network, paper.bits, paper.outputs) == ("paper", 2048, 10)
+    assert paper.features == 0
+    assert paper.infer_samples == 64
+    assert paper.training == TrainingSettings(
+        epochs=1, batch=128, optimiser="sgd", rate=0.1, contrast=0
+    )
+
+
+@pytest.mark.parametrize("network", ["lenet-300-100", "fc-1024-1024", "package.module:function"])
+def test_any_other_network_goes_with_the_standard_preset(network: str) -> None:
+    assert preset("split-mnist", "weight", network) == preset("split-mnist", "weight")
+
+
+def test_presets_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        preset("split-digits", "hashed").bits = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["split-digits", "permuted-mnist", "rotated-mnist"])
+def test_the_papers_network_is_for_split_mnist_alone(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"There are: .*split-mnist with unit masks \(paper\)"):
+        preset(name, "unit", "paper")
+
+
+@pytest.mark.parametrize("masks", ["hashed", "weight", "units"])
+def test_a_combination_without_preset_lists_those_there_are(masks: str) -> None:
+    with pytest.raises(ConfigError, match=rf"no split-mnist with {masks} masks.*There are: .*"):
+        preset("split-mnist", masks, "paper")
+
+
+def test_an_unknown_benchmark_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'split-mnist'"):
+        preset("split-minst", "hashed")

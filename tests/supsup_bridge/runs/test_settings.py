@@ -1,0 +1,348 @@
+"""What a run can be told: defaults, and every value that is refused before any work is done."""
+
+from dataclasses import FrozenInstanceError, asdict, replace
+from typing import Any
+
+import pytest
+
+from hopmask import ConfigError, HopmaskError
+from supsup_bridge import RunSettings
+from supsup_bridge.data.benchmarks import BENCHMARKS
+from supsup_bridge.inference.named import INFERENCES
+from supsup_bridge.inference.recall import RECALLS
+from supsup_bridge.networks.masked import MASKS
+from supsup_bridge.networks.registry import NETWORKS
+from supsup_bridge.runs.settings import INITS, MEMORIES, SCENARIOS
+
+BANK: dict[str, Any] = {"memory": "bank"}
+FREE: dict[str, Any] = {"memory": "bank", "scenario": "NNs"}
+
+# --- defaults
+
+
+def test_a_plain_run_is_hopsupsup_on_the_digits_with_hashed_masks() -> None:
+    told = {name: value for name, value in asdict(RunSettings()).items() if value is not None}
+    assert told == {
+        "benchmark": "split-digits",
+        "scenario": "GNu",
+        "memory": "hopfield",
+        "masks": "hashed",
+        "tasks": 5,
+        "seed": 0,
+        "network": "standard",
+        "ask_every": 100,
+        "quick": False,
+        "device": "auto",
+    }
+
+
+@pytest.mark.parametrize(
+    ("memory", "network", "masks"),
+    [
+        ("hopfield", "standard", "hashed"),
+        ("hopfield", "lenet-300-100", "hashed"),
+        ("hopfield", "my.nets:make", "hashed"),
+        ("hopfield", "paper", "unit"),
+        ("bank", "standard", "weight"),
+        ("bank", "fc-1024-1024", "weight"),
+    ],
+)
+def test_masks_are_by_default_those_of_the_memory(memory: str, network: str, masks: str) -> None:
+    assert RunSettings(memory=memory, network=network).masks == masks
+
+
+@pytest.mark.parametrize(
+    ("memory", "masks"), [("hopfield", "unit"), ("bank", "unit"), ("bank", "hashed")]
+)
+def test_masks_that_were_told_are_kept(memory: str, masks: str) -> None:
+    assert RunSettings(memory=memory, masks=masks).masks == masks
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks"),
+    [("split-digits", 5), ("split-mnist", 5), ("permuted-mnist", 10), ("rotated-mnist", 36)],
+)
+def test_tasks_are_by_default_those_of_the_benchmark(name: str, tasks: int) -> None:
+    assert RunSettings(benchmark=name).tasks == tasks
+
+
+def test_tasks_that_were_told_are_kept() -> None:
+    assert RunSettings(tasks=3).tasks == 3
+    assert RunSettings(benchmark="permuted-mnist", tasks=2500).tasks == 2500
+
+
+def test_settings_made_from_others_are_checked_again() -> None:
+    settings = RunSettings(seed=3)
+    assert replace(settings, seed=4).seed == 4
+    with pytest.raises(ConfigError):
+        replace(settings, seed=-1)
+
+
+# --- frozen
+
+
+@pytest.mark.parametrize("name", ["seed", "masks", "tasks"])
+def test_settings_cannot_be_changed(name: str) -> None:
+    settings = RunSettings()
+    with pytest.raises(FrozenInstanceError):
+        setattr(settings, name, 3)
+
+
+def test_settings_have_names() -> None:
+    with pytest.raises(TypeError):
+        RunSettings("split-digits")  # type: ignore[misc]
+
+
+def test_an_unknown_setting_is_no_setting() -> None:
+    with pytest.raises(TypeError, match="scenarios"):
+        RunSettings(scenarios="GG")  # type: ignore[call-arg]
+
+
+def test_equal_settings_are_equal_and_can_be_keys() -> None:
+    assert RunSettings() == RunSettings(masks="hashed", tasks=5)
+    assert len({RunSettings(), RunSettings(), RunSettings(seed=1)}) == 2
+
+
+# --- every known name is taken
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_is_known(name: str) -> None:
+    assert RunSettings(benchmark=name).benchmark == name
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_scenario_is_known(scenario: str) -> None:
+    assert RunSettings(scenario=scenario, memory="bank").scenario == scenario
+
+
+@pytest.mark.parametrize("recall", RECALLS)
+def test_every_recall_is_known(recall: str) -> None:
+    assert RunSettings(recall=recall).recall == recall
+
+
+@pytest.mark.parametrize("inference", INFERENCES)
+def test_every_inference_is_known(inference: str) -> None:
+    assert RunSettings(**BANK, inference=inference).inference == inference
+
+
+@pytest.mark.parametrize("objective", ["H", "G"])
+@pytest.mark.parametrize("inference", ["one-shot", "binary", "descent"])
+def test_every_inference_by_gradient_takes_every_objective(inference: str, objective: str) -> None:
+    settings = RunSettings(**BANK, inference=inference, objective=objective)
+    assert settings.objective == objective
+
+
+@pytest.mark.parametrize("network", ["standard", *NETWORKS, "package.module:function"])
+def test_every_network_is_known(network: str) -> None:
+    assert RunSettings(network=network, masks="unit").network == network
+
+
+@pytest.mark.parametrize("sparsity", [1e-6, 0.05, 0.5])
+def test_a_share_up_to_half_is_a_sparsity(sparsity: float) -> None:
+    assert RunSettings(**BANK, sparsity=sparsity).sparsity == sparsity
+
+
+@pytest.mark.parametrize("value", [1, 7])
+@pytest.mark.parametrize(
+    "name", ["output_size", "batches", "infer_samples", "evaluate_every", "ask_every", "tasks"]
+)
+def test_counts_start_at_one(name: str, value: int) -> None:
+    assert getattr(RunSettings(**{name: value}), name) == value
+
+
+def test_a_seed_may_be_zero_and_huge() -> None:
+    assert RunSettings(seed=0).seed == 0
+    assert RunSettings(seed=2**70).seed == 2**70
+
+
+# --- names that are not known
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("benchmark", "split-digit", "split-digits"),
+        ("benchmark", "permuted_mnist", "permuted-mnist"),
+        ("benchmark", "mnist", "split-mnist"),
+        ("scenario", "gnu", "GNu"),
+        ("scenario", "GN-s", "GNs"),
+        ("scenario", "NNS", "NNs"),
+        ("memory", "hopfeild", "hopfield"),
+        ("masks", "weights", "weight"),
+        ("masks", "units", "unit"),
+        ("recall", "entropi", "entropy"),
+        ("inference", "oneshot", "one-shot"),
+        ("inference", "tryall", "try-all"),
+        ("mask_init", "rand", "random"),
+        ("device", "cudda", "cuda"),
+        ("network", "lenet", "lenet-300-100"),
+        ("network", "layernorm", "layer-norm"),
+    ],
+)
+@pytest.mark.parametrize("tasks", [None, 2], ids=["default-tasks", "told-tasks"])
+def test_an_unknown_name_is_answered_with_the_nearest(name, value, meant, tasks) -> None:
+    with pytest.raises(ConfigError, match=f"unknown {name} '{value}': did you mean '{meant}'"):
+        RunSettings(**{name: value, "tasks": tasks})
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("benchmark", BENCHMARKS),
+        ("scenario", SCENARIOS),
+        ("memory", MEMORIES),
+        ("masks", MASKS),
+        ("recall", RECALLS),
+        ("inference", INFERENCES),
+        ("objective", ("H", "G")),
+        ("mask_init", INITS),
+        ("device", ("auto", "cpu", "cuda")),
+        ("network", ("standard", *NETWORKS, "package.module:function")),
+    ],
+)
+@pytest.mark.parametrize("value", ["", "nonsense"])
+def test_an_unknown_name_is_answered_with_all_known(name: str, known, value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RunSettings(**{name: value})
+    assert f"Known: {', '.join(known)}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["benchmark", "scenario", "memory", "device", "network"])
+def test_none_is_no_name_where_there_is_no_default(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown {name} None"):
+        RunSettings(**{name: None})
+
+
+@pytest.mark.parametrize("name", ["rule", "recall", "signature"])
+def test_what_a_memory_is_told_is_not_for_a_bank(name: str) -> None:
+    value = {"rule": "hebbian", "recall": "both", "signature": "input"}[name]
+    with pytest.raises(ConfigError, match=f"{name} is for --memory hopfield"):
+        RunSettings(memory="bank", **{name: value})
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'storkey'"):
+        RunSettings(rule="storky")
+
+
+@pytest.mark.parametrize("name", ["inputs", 3])
+def test_an_unknown_signature_is_refused(name: Any) -> None:
+    with pytest.raises(ConfigError, match="unknown signature"):
+        RunSettings(signature=name)
+
+
+@pytest.mark.parametrize("other", [{"recall": "entropy"}, {"network": "paper", "masks": "unit"}])
+def test_a_recall_that_asks_no_address_takes_no_signature(other: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="asks no address"):
+        RunSettings(signature="outputs", **other)
+
+
+# --- numbers
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, "3", True, float("nan")])
+@pytest.mark.parametrize(
+    "name",
+    ["bits", "output_size", "batches", "infer_samples", "evaluate_every", "ask_every", "tasks"],
+)
+def test_counts_are_whole_numbers_from_one(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"{name} must be at least 1, got {value!r}"):
+        RunSettings(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, True])
+def test_a_budget_is_a_whole_number_from_one(value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"budget must be at least 1, got {value!r}"):
+        RunSettings(**FREE, budget=value)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "0", None, False])
+def test_a_seed_is_a_whole_number_from_zero(value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"seed must be at least 0, got {value!r}"):
+        RunSettings(seed=value)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -0.04, float("nan"), "0.1", True])
+def test_epsilon_is_a_positive_number(value: Any) -> None:
+    with pytest.raises(ConfigError, match="epsilon must be"):
+        RunSettings(epsilon=value)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -0.1, 0.51, 1, 7, float("nan"), "0.1", True])
+def test_a_sparsity_is_a_share_up_to_half(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"sparsity must lie in \(0, 0.5\]"):
+        RunSettings(**BANK, sparsity=value)
+
+
+# --- values that do not go together
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"masks": "weight"}, "use hashed or unit masks, or --memory bank"),
+        ({"scenario": "NNs", "epsilon": 0.1}, "epsilon is for --memory bank.*out --epsilon"),
+        (
+            {"benchmark": "split-mnist", "scenario": "NNs", "network": "paper"},
+            "NNs takes the standard network",
+        ),
+        ({"inference": "one-shot"}, "inference is for --memory bank.*leave out --inference"),
+        ({"objective": "H"}, "objective is for --memory bank.*leave out --objective"),
+        ({"network": "paper", "recall": "both"}, "energy and entropy alone.*leave out --recall"),
+        ({"network": "paper", "recall": "address"}, "not by 'address'"),
+        ({**BANK, "recall": "both"}, "recall is for --memory hopfield"),
+        ({**BANK, "network": "paper"}, "use --memory hopfield"),
+        ({**BANK, "network": "paper", "masks": "unit"}, "use --memory hopfield"),
+        ({**BANK, "inference": "try-all", "objective": "H"}, "follows no gradient"),
+        ({**BANK, "inference": "argmax", "objective": "G"}, "follows no gradient"),
+        ({**BANK, "bits": 100}, "bits is for hashed and unit masks"),
+        ({**BANK, "budget": 3}, "budget is for scenario NNs"),
+        ({"budget": 3}, "budget is for scenario NNs"),
+    ],
+    ids=str,
+)
+def test_values_that_do_not_go_together_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RunSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"network": "paper", "recall": "entropy"},
+        {**BANK, "masks": "hashed", "bits": 100},
+        {**BANK, "masks": "unit", "bits": 100},
+        {**FREE, "budget": 3},
+        {**FREE, "inference": "binary", "objective": "G"},
+        {"scenario": "GG", "recall": "address"},
+        {"mask_init": "mean"},
+    ],
+    ids=str,
+)
+def test_values_that_go_together_are_kept(right: dict[str, Any]) -> None:
+    settings = asdict(RunSettings(**right))
+    assert {name: settings[name] for name in right} == right
+
+
+def test_a_refusal_is_one_of_the_librarys_errors_and_a_value_error() -> None:
+    with pytest.raises(HopmaskError) as caught:
+        RunSettings(scenario="XX")
+    assert isinstance(caught.value, ValueError)
+
+
+# --- when all tasks are scored
+
+
+@pytest.mark.parametrize(
+    ("learned", "due"),
+    [(9, True), (20, True), (21, False), (25, False), (30, False), (50, True), (150, False)],
+)
+def test_tasks_are_all_scored_at_the_round_numbers(learned: int, due: bool) -> None:
+    assert RunSettings(tasks=5000, **BANK).is_due(learned) is due
+
+
+def test_tasks_are_all_scored_after_the_last_one_and_at_the_asked_interval() -> None:
+    assert RunSettings(tasks=33, **BANK).is_due(33)
+    every = RunSettings(tasks=33, evaluate_every=4, **BANK)
+    assert [n for n in range(1, 34) if every.is_due(n)] == [4, 8, 12, 16, 20, 24, 28, 32, 33]

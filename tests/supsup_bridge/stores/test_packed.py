@@ -1,0 +1,298 @@
+"""Binary matrices at one bit an entry: nothing is lost, and products are those of float64."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hopmask import NumericalError
+from supsup_bridge.stores import packed as module
+from supsup_bridge.stores.packed import combine, pack, products, unpack
+
+
+def random_bits(rows, width, seed=0):
+    return torch.rand(rows, width, generator=torch.Generator().manual_seed(seed)) < 0.5
+
+
+def random_vectors(rows, width, seed=0):
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(1000 + seed))
+
+
+def worst(bits, vectors):
+    """Largest error of a product, relative to Σ|g|, against float64."""
+    found = products(pack(bits), vectors)
+    assert found.shape == (len(vectors), len(bits))
+    assert found.dtype == torch.float32
+    wide = vectors.double()
+    exact = torch.stack([(wide * row).sum(1) for row in bits], 1)
+    mass = wide.abs().sum(1, keepdim=True)
+    assert bool((found[mass[:, 0] == 0] == 0).all())
+    return float(((found - exact).abs() / mass.clamp(min=2.0**-1074)).max())
+
+
+# Packing
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lead=st.lists(st.integers(0, 3), max_size=2),
+    width=st.integers(1, 40),
+    seed=st.integers(0, 99),
+)
+def test_any_bits_come_back(lead, width, seed):
+    bits = random_bits(1, 999, seed)[0, : torch.Size([*lead, width]).numel()]
+    bits = bits.reshape(*lead, width)
+    packed = pack(bits)
+    assert packed.shape == (*lead, -(-width // 8))
+    assert packed.dtype == torch.uint8
+    assert torch.equal(unpack(packed, width), bits)
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 64, 65])
+def test_the_order_of_bits_is_little(width):
+    bits = random_bits(3, width)
+    expected = np.packbits(bits.numpy(), axis=1, bitorder="little")
+    assert pack(bits).tolist() == expected.tolist()
+
+
+def test_bits_beyond_the_width_are_zero():
+    assert pack(torch.ones(9, dtype=torch.bool)).tolist() == [255, 1]
+
+
+# Products
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 9),
+    width=st.integers(1, 200),
+    batch=st.integers(1, 20),
+    seed=st.integers(0, 99),
+)
+def test_products_of_any_shape_are_those_of_float64(rows, width, batch, seed):
+    assert worst(random_bits(rows, width, seed), random_vectors(batch, width, seed)) < 1e-5
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(
+        st.floats(
+            width=32,
+            allow_nan=False,
+            allow_infinity=False,
+            min_value=-(2.0**100),
+            max_value=2.0**100,
+        ),
+        min_size=1,
+        max_size=70,
+    ),
+    batch=st.sampled_from([1, 12]),
+)
+def test_products_of_any_finite_numbers_are_those_of_float64(values, batch):
+    vectors = torch.tensor(values, dtype=torch.float32).expand(batch, -1)
+    tiny = 2.0**-148 / max(float(vectors[0].double().abs().sum()), 2.0**-149)  # float32's own
+    assert worst(random_bits(5, len(values)), vectors) < 1e-5 + tiny
+
+
+@pytest.mark.parametrize("scale", [1e30, 1.0, 1e-30, 1e-42])
+@pytest.mark.parametrize("batch", [1, 12])
+def test_the_scale_does_not_matter(scale, batch):
+    vectors = random_vectors(batch, 100) * scale
+    resolution = 2.0**-149 / float(vectors[0].double().abs().sum())  # of float32 itself
+    assert worst(random_bits(4, 100), vectors) < 1e-6 + resolution
+
+
+@pytest.mark.parametrize("power", [1, 3, 9])
+@pytest.mark.parametrize("batch", [1, 9])
+def test_a_few_large_numbers_do_not_hide_the_small_ones(power, batch):
+    assert worst(random_bits(20, 30_001), random_vectors(batch, 30_001) ** power) < 3e-6
+
+
+def test_layers_of_different_scale_are_exact_together():
+    vectors = random_vectors(1, 200_000)
+    vectors[:, :100_000] *= 1e-4
+    assert worst(random_bits(6, 200_000), vectors) < 3e-6
+
+
+def test_equal_remainders_cancel():
+    """Many times one number that no digit meets, beside a larger one that sets the step."""
+    vectors = torch.full((1, 100_000), 0.3337)
+    vectors[0, 5] = 0.9
+    assert worst(random_bits(6, 100_000), vectors) < 3e-6
+
+
+def test_masks_fitted_to_the_signs_of_a_vector_are_exact_too():
+    vectors = random_vectors(1, 100_003)
+    assert worst(torch.cat([vectors > 0, vectors < 0]), vectors) < 3e-6
+
+
+@pytest.mark.parametrize("batch", [1, 12])
+def test_small_integers_are_nearly_exact(batch):
+    vectors = torch.randint(-3, 4, (batch, 77), generator=torch.Generator().manual_seed(0)).float()
+    assert worst(random_bits(9, 77), vectors) < 1e-6
+
+
+@pytest.mark.parametrize("batch", [1, 12])
+def test_a_zero_vector_gives_zeros(batch):
+    assert not products(pack(random_bits(5, 33)), torch.zeros(batch, 33)).any()
+
+
+def test_a_zero_vector_among_others_gives_zeros():
+    vectors = random_vectors(3, 50)
+    vectors[1] = 0
+    assert worst(random_bits(4, 50), vectors) < 1e-5
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 99), share=st.floats(0, 1))
+def test_runs_of_zeros_are_left_out_rightly(seed, share):
+    generator = torch.Generator().manual_seed(seed)
+    kept = (torch.rand(100, generator=generator) < share).repeat_interleave(1001)
+    vectors = random_vectors(2, 100_100, seed) * kept
+    assert worst(random_bits(3, 100_100, seed), vectors) < 3e-6
+
+
+def test_zeros_at_either_end_are_left_out_rightly():
+    vectors = torch.zeros(1, 150_001)
+    vectors[0, 70_000:90_003] = random_vectors(1, 20_003)
+    assert worst(random_bits(3, 150_001), vectors) < 3e-6
+
+
+@pytest.mark.parametrize("place", [0, 7, 8, 65_535, 65_536, 99_999])
+@pytest.mark.parametrize("batch", [1, 9])
+def test_a_single_weight_is_found_where_it_is(place, batch):
+    vectors = torch.zeros(batch, 100_000)
+    vectors[:, place] = -1.5
+    bits = random_bits(6, 100_000)
+    assert torch.allclose(products(pack(bits), vectors), -1.5 * bits[:, place].float(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 9])
+def test_blocks_of_any_size_give_the_same(batch, monkeypatch):
+    bits, vectors = random_bits(50, 3001), random_vectors(batch, 3001)
+    whole = products(pack(bits), vectors)
+    for way in ("_DIGITS", "_FLOATS"):
+        monkeypatch.setattr(module, way, (2048, 96))
+    mass = vectors.abs().sum(1, keepdim=True)
+    assert float(((products(pack(bits), vectors) - whole).abs() / mass).max()) < 3e-6
+
+
+def test_both_ways_agree(monkeypatch):
+    bits, vectors = random_bits(30, 5005), random_vectors(4, 5005)
+    digits = products(pack(bits), vectors)
+    monkeypatch.setattr(module, "_FEW", 0)
+    floats = products(pack(bits), vectors)
+    mass = vectors.abs().sum(1, keepdim=True)
+    assert float(((digits - floats).abs() / mass).max()) < 3e-6
+
+
+@pytest.mark.parametrize("batch", [1, 12])
+def test_all_bits_set_give_the_sum(batch):
+    """The largest integers that the digits meet."""
+    vectors = torch.ones(batch, 1_200_000)
+    found = products(pack(torch.ones(1, 1_200_000, dtype=torch.bool)), vectors)
+    assert found[:, 0].tolist() == pytest.approx([1_200_000] * batch, rel=1e-6)
+
+
+def test_digits_stay_where_no_processor_saturates():
+    digits = list(module._digits(random_vectors(8, 999) ** 5, 1e-20))
+    assert len(digits) > 2
+    assert max(int(digit.abs().max()) for digit, _ in digits) <= 63
+
+
+@pytest.mark.parametrize("batch", [1, 12])
+def test_no_rows_give_no_products(batch):
+    assert products(pack(random_bits(0, 20)), torch.ones(batch, 20)).shape == (batch, 0)
+
+
+def test_no_vectors_give_no_products():
+    assert products(pack(random_bits(3, 20)), torch.ones(0, 20)).shape == (0, 3)
+
+
+def test_products_change_nothing_that_is_given():
+    packed, vectors = pack(random_bits(5, 99)), random_vectors(2, 99)
+    before = packed.clone(), vectors.clone()
+    products(packed, vectors)
+    combine(packed, random_vectors(2, 5), 99)
+    assert torch.equal(packed, before[0])
+    assert torch.equal(vectors, before[1])
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("batch", [1, 12])
+def test_vectors_that_are_not_finite_are_refused(value, batch):
+    vectors = torch.ones(batch, 20)
+    vectors[-1, 3] = value
+    with pytest.raises(NumericalError, match="vectors"):
+        products(pack(random_bits(3, 20)), vectors)
+
+
+# Sums
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(0, 9),
+    width=st.integers(1, 99),
+    batch=st.integers(1, 12),
+    seed=st.integers(0, 99),
+)
+def test_sums_of_rows_are_those_of_float64(rows, width, batch, seed):
+    bits, weights = random_bits(rows, width, seed), random_vectors(batch, rows, seed)
+    found = combine(pack(bits), weights, width)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), weights.double() @ bits.double(), atol=1e-5)
+
+
+def test_sums_in_blocks_are_the_same(monkeypatch):
+    bits, weights = random_bits(50, 3001), random_vectors(2, 50)
+    monkeypatch.setattr(module, "_FLOATS", (2048, 96))
+    found = combine(pack(bits), weights, 3001)
+    assert torch.allclose(found.double(), weights.double() @ bits.double(), atol=1e-5)
+
+
+def test_counts_come_out_exactly():
+    bits = random_bits(300, 77)
+    assert torch.equal(combine(pack(bits), torch.ones(1, 300), 77)[0].int(), bits.sum(0).int())
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused(value):
+    with pytest.raises(NumericalError, match="weights"):
+        combine(pack(random_bits(1, 20)), torch.tensor([[value]]), 20)
+
+
+# Memory
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from the process as on Linux")
+@pytest.mark.parametrize(
+    "call",
+    [
+        "products(rows, torch.ones(1, w))",
+        "products(rows, torch.ones(9, w))",
+        "combine(rows, torch.ones(1, k), w)",
+    ],
+)
+def test_no_float_copy_of_the_matrix_is_made(call):
+    """A float copy would take 640 MB, one byte an entry 160 MB."""
+    program = (
+        "import resource, torch\n"
+        "from supsup_bridge.stores.packed import combine, products\n"
+        "torch.set_num_threads(1)\n"
+        "def peak():\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "k, w = 4000, 40_000\n"
+        "rows = torch.full((k, w // 8), 85, dtype=torch.uint8)\n"
+        "products(rows[:9], torch.ones(1, w)), products(rows[:9], torch.ones(9, w))\n"
+        "before = peak()\n"
+        f"{call}\n"
+        "print(peak() - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 120
