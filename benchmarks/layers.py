@@ -37,7 +37,7 @@ def measured(run: Experiment, bank: MaskBank, layers: list[list[str]], key: int)
     numbered = exact = agree = 0
     seconds = 0.0
     for task in range(bank.count):
-        pool = run.stream[task].recall_images
+        pool = run.stream[task].inference_images
         image = pool[torch.randint(len(pool), (1,), generator=stream(0, "layers", task))]
         masks = bank.recall(task=task).masks
         numbered += all(_right(memory.recall(task=task).masks, masks) for memory in memories)

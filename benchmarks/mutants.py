@@ -160,8 +160,8 @@ FAULTS = (
     Fault(
         "one-basin-more",
         "hopmask/recall/search.py",
-        "range(max(1, min(attempts, count)))",
-        "range(max(1, min(attempts, count)) + 1)",
+        "range(max(1, min(max_basins, count)))",
+        "range(max(1, min(max_basins, count)) + 1)",
     ),
     # Memory
     Fault(

@@ -4,7 +4,7 @@
 
 `--learned` is a bank of 100 or more masks of PermutedMNIST, as `benchmarks/recall.py` makes it; its
 first tasks are stored, the next ones of the same stream are the unseen. A recall says what it knows
-by `hit.known`: False for data of an unseen task is a detection, for a known one a false alarm.
+by `hit.recognized`: False for data of an unseen task is a detection, for a known one a false alarm.
 Images are those of the recall part, which no training saw.
 """
 
@@ -43,7 +43,7 @@ def answers(run: Experiment, tasks: Tensor, images: int, recall: str) -> Tensor:
     """For a set of images of each task: whether the memory knows it, and rightly; (sets, 2)."""
     drawn = []
     for place, task in enumerate(tasks.tolist()):
-        pool = run.stream[task].recall_images
+        pool = run.stream[task].inference_images
         g = stream(run.settings.seed, "novelty", images, place)
         drawn.append(pool[torch.randperm(len(pool), generator=g)[:images]])
     found = []
@@ -54,9 +54,9 @@ def answers(run: Experiment, tasks: Tensor, images: int, recall: str) -> Tensor:
             signature=part if recall == "both" else None,
             penalty=lambda masks, part=part: entropy(run.network(part, masks)).mean(-1),  # type: ignore[misc]
             batch=None if recall == "both" else len(part),
-            clear=CLEAR,
+            min_margin=CLEAR,
         )
-        found.append(torch.stack([hit.known, hit.known & (hit.task == right)], -1))
+        found.append(torch.stack([hit.recognized, hit.recognized & (hit.task == right)], -1))
     return torch.cat(found).double()
 
 

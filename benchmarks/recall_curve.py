@@ -114,7 +114,7 @@ class Curves:
         pool = POOL if way == "paper" else self.options.images
         drawn = []
         for task in tasks.tolist():
-            images = self.run.stream[task].recall_images
+            images = self.run.stream[task].inference_images
             drawn.append(images[torch.randperm(len(images), generator=generator)[:pool]])
         found = inference.infer(torch.stack(drawn))
         return float(self._exact(found.masks, tasks).double().mean())

@@ -49,8 +49,8 @@ def recall(memory: MaskMemory, wanted: Tensor, signature: Tensor) -> object:
     def penalty(masks: dict[str, Tensor]) -> Tensor:
         return 8 * (masks["bits"] - wanted).square().mean(-1)
 
-    hit = memory.recall(signature=signature, penalty=penalty, clear=2.0)
-    assert bool(torch.as_tensor(hit.converged).all())
+    hit = memory.recall(signature=signature, penalty=penalty, min_margin=2.0)
+    assert bool(torch.as_tensor(hit.verified).all())
     return hit
 
 

@@ -2,7 +2,7 @@
 
 from hopmask import storage
 from hopmask.capacity.damage import Damage
-from hopmask.capacity.mask_sources import Ensemble, GivenMasks, LeaningMasks, RandomMasks
+from hopmask.capacity.mask_sources import BiasedMasks, Ensemble, GivenMasks, RandomMasks
 from hopmask.couplings.rules import (
     Hebbian,
     LearningRule,
@@ -39,7 +39,7 @@ from hopmask.errors import (
     UnsafeStoreError,
 )
 from hopmask.memory.health import LoadReport
-from hopmask.memory.live import LiveMemory, open
+from hopmask.memory.live import LiveMemory, open_memory
 from hopmask.memory.loading import load
 from hopmask.memory.mask_memory import MaskMemory
 from hopmask.memory.reservoir import Reservoir
@@ -52,6 +52,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnnealedDescent",
+    "BiasedMasks",
     "CommitFailedError",
     "CommitUncertainError",
     "ConfigError",
@@ -66,7 +67,6 @@ __all__ = [
     "Hit",
     "HopmaskError",
     "Layout",
-    "LeaningMasks",
     "LearningRule",
     "LiveMemory",
     "LoadReport",
@@ -98,7 +98,7 @@ __all__ = [
     "UnknownTaskError",
     "UnsafeStoreError",
     "load",
-    "open",
+    "open_memory",
     "paper_schedule",
     "rule_named",
     "storage",

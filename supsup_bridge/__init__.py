@@ -1,9 +1,9 @@
 """supsup_bridge: supermasks in superposition, with every mask kept or on hopmask's memory."""
 
-from supsup_bridge.continual.task_agnostic.learner import FreeLearner
+from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.continual.task_agnostic.novelty import NoveltyTest
-from supsup_bridge.continual.task_agnostic.staged_inference import OpenInference, RecallNovelty
-from supsup_bridge.continual.task_agnostic.staged_memory import OpenMemory
+from supsup_bridge.continual.task_agnostic.staged_inference import RecallNovelty, StagedInference
+from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.data.benchmarks import split_digits, split_mnist
 from supsup_bridge.data.datasets import DataError
 from supsup_bridge.data.mnist_variants import permuted_mnist, rotated_mnist
@@ -34,7 +34,6 @@ __all__ = [
     "Descent",
     "Experiment",
     "FixedNetwork",
-    "FreeLearner",
     "Inferred",
     "MaskBank",
     "MaskStore",
@@ -42,15 +41,16 @@ __all__ = [
     "MaskedNetwork",
     "NoveltyTest",
     "OneShot",
-    "OpenInference",
-    "OpenMemory",
     "PaperInference",
     "RecallInference",
     "RecallNovelty",
     "RunSettings",
+    "StagedInference",
+    "StagedMemory",
     "Stored",
     "StreamEndedError",
     "Task",
+    "TaskAgnosticLearner",
     "TaskInference",
     "Threshold",
     "TopK",

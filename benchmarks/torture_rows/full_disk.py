@@ -72,7 +72,7 @@ def survived(
 ) -> None:
     """A store under a fault raises the right error, loses nothing, and can be done again."""
     wanted = CommitUncertainError if done else CommitFailedError
-    with tally.trial(what), hopmask.open(path, "r+") as live:
+    with tally.trial(what), hopmask.open_memory(path, "r+") as live:
         before, new = path.read_bytes(), mask(live.shapes, tally.trials)
         generation, count = live.stamp.generation, live.count
         try:

@@ -89,7 +89,7 @@ def recalled(tally: Tally, path: Path, names: Any, tasks: range) -> None:
     for task in tasks:
         hit = memory.recall(task=task)
         right = same(hit.masks, mask(memory.shapes, *names[task]))
-        tally.expect(right and hit.converged, f"{path.name}: task {task} is not recalled")
+        tally.expect(right and hit.verified, f"{path.name}: task {task} is not recalled")
         tally.add("masks recalled bit for bit", right)
 
 

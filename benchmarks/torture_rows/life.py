@@ -45,7 +45,7 @@ class Life(stateful.RuleBasedStateMachine):
         self.path = self.folder / f"{self.tally.trials}.h5"
         self.states: dict[str, tuple[MaskMemory, dict[int, int]]] = {}
         self.masks = 0
-        hopmask.open(self.path, "x", new=empty(384)).close()
+        hopmask.open_memory(self.path, "x", new=empty(384)).close()
         self.model, self.tasks = empty(384), {}
         self.reopen()
         self.remember()
@@ -62,7 +62,7 @@ class Life(stateful.RuleBasedStateMachine):
     @stateful.rule()
     def reopen(self) -> None:
         """Open the file anew."""
-        self.live = hopmask.open(self.path, "r+")
+        self.live = hopmask.open_memory(self.path, "r+")
 
     @stateful.precondition(lambda self: len(self.tasks) < (4 if self.model.key_bits < KEY else 8))
     @stateful.rule()
@@ -190,7 +190,7 @@ def crashing(tell: Tell, path: Path, masks: dict[str, torch.Tensor], at: int, ha
     renamed = partialmethod(lambda draft, to: counted(replace, draft, to))
     systems = [mock.patch.object(module, "os", System(**others)) for module in (commit, descriptor)]
     with systems[0], systems[1], mock.patch.object(Path, "replace", renamed):
-        hopmask.open(path, "r+").store(masks)
+        hopmask.open_memory(path, "r+").store(masks)
 
 
 def state_machine(options: argparse.Namespace, _: np.random.Generator) -> Row:

@@ -58,7 +58,7 @@ def readers(options: argparse.Namespace, _: np.random.Generator) -> Row:
 
 def sliding(tell: Tell, path: Path) -> None:
     """Store without end, and forget what is eight tasks old."""
-    with hopmask.open(path, "r+") as live:
+    with hopmask.open_memory(path, "r+") as live:
         for task in itertools.count():
             live.store(mask(live.shapes, 0, task))
             if task >= WINDOW:

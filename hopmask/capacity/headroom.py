@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hopmask.capacity.bisection import enough, largest, spread
-from hopmask.capacity.mask_sources import LeaningMasks, generator_of
+from hopmask.capacity.mask_sources import BiasedMasks, generator_of
 from hopmask.errors import ConfigError
 from hopmask.memory.health import recalled_by_key
 from hopmask.memory.mask_memory import MaskMemory
@@ -110,7 +110,7 @@ def estimate(
     )
 
 
-def leaning(store: MaskMemory | Reservoir) -> LeaningMasks:
+def leaning(store: MaskMemory | Reservoir) -> BiasedMasks:
     """Masks like those that a memory holds, as far as its mean μ tells; see `estimate`.
 
     Args:
@@ -133,7 +133,7 @@ def leaning(store: MaskMemory | Reservoir) -> LeaningMasks:
     reservoir._require_patterns()
     mean = torch.zeros_like(reservoir.mean)
     mean[where], _ = _lean(reservoir.mean[where], reservoir.count)
-    return LeaningMasks(mean=mean)
+    return BiasedMasks(mean=mean)
 
 
 def _by_number(reservoir: Reservoir, code: Code, tasks: Tensor, known: int) -> Tensor:

@@ -92,7 +92,7 @@ class RandomMasks:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LeaningMasks:
+class BiasedMasks:
     """Masks whose bits are independent, each with a probability of its own.
 
     Args:
@@ -102,7 +102,7 @@ class LeaningMasks:
         MaskError: no such means.
 
     Example:
-        >>> masks = LeaningMasks(mean=torch.tensor([1.0, -1.0]))
+        >>> masks = BiasedMasks(mean=torch.tensor([1.0, -1.0]))
         >>> masks.draw(1, torch.Generator().manual_seed(0))
         tensor([[ 1., -1.]])
 

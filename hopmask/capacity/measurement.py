@@ -153,7 +153,7 @@ def measure(
 
     Args:
         rule: by name or as an object.
-        masks: where patterns come from: `RandomMasks`, `LeaningMasks`, `GivenMasks` or your own.
+        masks: where patterns come from: `RandomMasks`, `BiasedMasks`, `GivenMasks` or your own.
         damage: of the cues; by default a tenth of the spins turned.
         recalled: share of the patterns that must come back bit for bit, in (0, 1].
         trials: draws, at least 2.

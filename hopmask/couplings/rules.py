@@ -81,7 +81,7 @@ class Hebbian(LearningRule):
         >>> from hopmask import Reservoir
         >>> reservoir = Reservoir(16, rule="hebbian")
         >>> reservoir.store(torch.ones(16))
-        >>> bool(reservoir.recall(torch.ones(16)).converged)
+        >>> bool(reservoir.recall(torch.ones(16)).verified)
         True
 
     Source:
@@ -116,7 +116,7 @@ class Storkey(LearningRule):
         >>> from hopmask import Reservoir
         >>> reservoir = Reservoir(16, rule="storkey")
         >>> reservoir.store(torch.ones(16))
-        >>> bool(reservoir.recall(torch.ones(16)).converged)
+        >>> bool(reservoir.recall(torch.ones(16)).verified)
         True
 
     Source:
@@ -143,7 +143,7 @@ class StorkeyMatrix(LearningRule):
         >>> from hopmask import Reservoir
         >>> reservoir = Reservoir(16, rule="storkey-matrix")
         >>> reservoir.store(torch.ones(16))
-        >>> bool(reservoir.recall(torch.ones(16)).converged)
+        >>> bool(reservoir.recall(torch.ones(16)).verified)
         True
 
     Source:
@@ -169,7 +169,7 @@ class Projection(LearningRule):
         >>> from hopmask import Reservoir
         >>> reservoir = Reservoir(16, rule="projection")
         >>> reservoir.store(torch.ones(16))
-        >>> bool(reservoir.recall(torch.ones(16)).converged)
+        >>> bool(reservoir.recall(torch.ones(16)).verified)
         True
 
     Source:

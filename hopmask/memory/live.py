@@ -25,7 +25,7 @@ MODES = ("r", "r+", "a", "x")
 _Answer = TypeVar("_Answer")
 
 
-def open(
+def open_memory(
     path: str | Path,
     mode: str = "r",
     *,
@@ -57,9 +57,9 @@ def open(
         >>> mask = {"hidden": torch.arange(256) % 3 == 0}
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = folder + "/memory.h5"
-        ...     with open(path, "x", new=MaskMemory({"hidden": 256})) as memory:
+        ...     with open_memory(path, "x", new=MaskMemory({"hidden": 256})) as memory:
         ...         task = memory.store(mask)  # on the disk, for good
-        ...     bool((open(path).recall(task=task).masks["hidden"] == mask["hidden"]).all())
+        ...     bool((open_memory(path).recall(task=task).masks["hidden"] == mask["hidden"]).all())
         True
 
     Source:
@@ -82,7 +82,7 @@ def open(
 
 def _begin(path: Path, new: MaskMemory | None, *, exclusive: bool, wait: float) -> None:
     """Make a file of a new memory, unless it is there."""
-    assert new is not None  # checked by `open`
+    assert new is not None  # checked by `open_memory`
     if not exclusive and path.exists():
         return
     with storage.writing(path, wait=wait) as writer:
@@ -99,7 +99,7 @@ def _begin(path: Path, new: MaskMemory | None, *, exclusive: bool, wait: float) 
 
 
 class LiveMemory:
-    """A memory in a file; `hopmask.open` makes it.
+    """A memory in a file; `hopmask.open_memory` makes it.
 
     Every reading takes the newest generation of the file, whole, without waiting for anybody.
     Every change is made to the newest state under the lock of all writers, and returns only when it
@@ -228,7 +228,8 @@ class LiveMemory:
             document, stamp = storage.read_stamped(self.path, kinds=("masks",))
         except StoreNotFoundError as error:
             raise StoreNotFoundError(
-                f"{error}: make one with hopmask.open({str(self.path)!r}, 'x', new=MaskMemory(...))"
+                f"{error}: make one with hopmask.open_memory({str(self.path)!r}, 'x', "
+                "new=MaskMemory(...))"
             ) from error
         self._check_successor(stamp)
         memory = restored(self.path, document, rule=self._rule, device=self._device)

@@ -202,8 +202,8 @@ class MaskMemory:
         signature: Tensor | None = None,
         penalty: MaskPenalty | None = None,
         dynamics: Sequence[Dynamics] = SETTLE,
-        attempts: int = 8,
-        clear: float = torch.inf,
+        max_basins: int = 8,
+        min_margin: float = torch.inf,
         batch: int | None = None,
         trace: bool = False,
     ) -> Hit:
@@ -211,8 +211,8 @@ class MaskMemory:
 
         Give a task's number, a damaged mask, both, or data through `signature` and `penalty`, with
         or without a damaged mask. With a signature or a penalty the answer is the memory of lowest
-        penalty − w · agreement with the cue (see `search.py`) among at most `attempts` basins: the
-        content address points, the gradient of the penalty at μ points, and both decide.
+        penalty − w · agreement with the cue (see `search.py`) among at most `max_basins` basins:
+        the content address points, the gradient of the penalty at μ points, and both decide.
 
         Args:
             task: number of the task.
@@ -223,15 +223,15 @@ class MaskMemory:
             penalty: differentiable; takes name -> masks in [0, 1], with the batch dimension of cue
                 or signature if these have one, and returns a scalar, or (batch,).
             dynamics: parts of each descent.
-            attempts: how many basins to visit at most.
-            clear: visit no more basins once the best is ahead of the next by this margin, in the
-                penalty's units; default: visit all `attempts`.
+            max_basins: how many basins to visit at most.
+            min_margin: visit no more basins once the best is ahead of the next by this margin, in
+                the penalty's units; default: visit all `max_basins`.
             batch: rows to recall at once where the penalty alone is given: it then takes masks
                 (batch, size) and returns (batch,).
             trace: record energy, penalty, overlap and state at every step.
 
         Returns:
-            Hit. An answer that is no memory is a result (`converged`), not an error.
+            Hit. An answer that is no memory is a result (`verified`), not an error.
 
         Raises:
             EmptyMemoryError: nothing is stored.
@@ -255,29 +255,29 @@ class MaskMemory:
             guess=guess,
             penalty=penalty,
             dynamics=dynamics,
-            attempts=attempts,
-            clear=clear,
+            max_basins=max_basins,
+            min_margin=min_margin,
             batch=batch,
             trace=trace,
         )
         tasks, _ = self._code.keys.nearest(found.state, self._all_keys())
         masks = {n: m > 0.5 for n, m in self._code.layout.split((1 + found.state) / 2).items()}
-        known = found.verified
+        recognized = found.verified
         if penalty is not None or signature is not None:
-            known = known & (found.margin >= CLEAR)
+            recognized = recognized & (found.margin >= CLEAR)
         elif cue is not None:
-            known = known & (found.agreement >= _BEYOND_CHANCE)
+            recognized = recognized & (found.agreement >= _BEYOND_CHANCE)
         if strange is not None:
-            known = known & (strange.to(known.device) < STRANGE)
+            recognized = recognized & (strange.to(recognized.device) < STRANGE)
         return Hit(
             masks={n: m[0] for n, m in masks.items()} if flat else masks,
             task=_plain(tasks, flat),
             residual=_plain(self.reservoir.residual(found.state), flat),
             energy=_plain(self.reservoir.energy(found.state), flat),
             steps=_plain(found.steps, flat),
-            converged=_plain(found.verified, flat),
+            verified=_plain(found.verified, flat),
             margin=_plain(found.margin, flat),
-            known=_plain(known, flat),
+            recognized=_plain(recognized, flat),
             unstable=_plain(self.reservoir.unstable(found.state), flat),
             trace=found.trace,
         )
@@ -366,8 +366,8 @@ class MaskMemory:
         """Commit the memory to an HDF5 file, durably; its size never depends on `count`.
 
         A file that stood there and is whole stays beside it, as NAME.prev; any other is replaced.
-        Where several processes store into one memory, use `hopmask.open`: `save` puts this memory
-        in the place of theirs. No other thread may store meanwhile.
+        Where several processes store into one memory, use `hopmask.open_memory`: `save` puts this
+        memory in the place of theirs. No other thread may store meanwhile.
 
         Returns:
             The file's generation and SHA-256.
@@ -434,8 +434,8 @@ class MaskMemory:
         guess: Tensor | None = None,
         penalty: MaskPenalty | None = None,
         dynamics: Sequence[Dynamics] = SETTLE,
-        attempts: int = 8,
-        clear: float = torch.inf,
+        max_basins: int = 8,
+        min_margin: float = torch.inf,
         batch: int | None = None,
         trace: bool = False,
     ) -> tuple[Found, bool]:
@@ -494,9 +494,9 @@ class MaskMemory:
             held=held,
             propose=propose if choose else None,
             dynamics=dynamics,
-            attempts=attempts if choose or task is not None else 1,
+            max_basins=max_basins if choose or task is not None else 1,
             compare=choose,
-            clear=clear,
+            min_margin=min_margin,
             trace=trace,
             batch=rows,
         )

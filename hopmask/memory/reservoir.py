@@ -203,7 +203,7 @@ class Reservoir:
         *,
         penalty: Callable[[Tensor], Tensor] | None = None,
         dynamics: Sequence[Dynamics] = SETTLE,
-        attempts: int = 8,
+        max_basins: int = 8,
         trace: bool = False,
     ) -> SpinHit:
         """Recall stored patterns from damaged ones, from a penalty, or from both.
@@ -218,11 +218,11 @@ class Reservoir:
                 minimises penalty − w · agreement with the cue (see `search.py`) among the basins
                 visited.
             dynamics: parts of each descent, run in order.
-            attempts: with a penalty, how many basins to visit at most.
+            max_basins: with a penalty, how many basins to visit at most.
             trace: record energy, penalty, overlap and state at every step.
 
         Returns:
-            SpinHit. Not finding a memory is a result (`converged`), not an error.
+            SpinHit. Not finding a memory is a result (`verified`), not an error.
 
         Raises:
             EmptyMemoryError: nothing is stored.
@@ -262,9 +262,9 @@ class Reservoir:
             held=None,
             propose=None,
             dynamics=dynamics,
-            attempts=attempts if penalty is not None else 1,
+            max_basins=max_basins if penalty is not None else 1,
             compare=penalty is not None,
-            clear=torch.inf,
+            min_margin=torch.inf,
             trace=trace,
             batch=batch,
         )
@@ -273,7 +273,7 @@ class Reservoir:
             residual=self.residual(found.state).reshape(shape[:-1]),
             energy=self.energy(found.state).reshape(shape[:-1]),
             steps=found.steps.reshape(shape[:-1]),
-            converged=found.verified.reshape(shape[:-1]),
+            verified=found.verified.reshape(shape[:-1]),
             trace=found.trace,
         )
 
@@ -286,9 +286,9 @@ class Reservoir:
         held: Tensor | None,
         propose: Propose | None,
         dynamics: Sequence[Dynamics],
-        attempts: int,
+        max_basins: int,
         compare: bool,
-        clear: float,
+        min_margin: float,
         trace: bool,
         batch: int,
     ) -> Found:
@@ -299,12 +299,16 @@ class Reservoir:
                 f"dynamics must hold at least one part, such as (MeanField(), SignPolish()), "
                 f"got {dynamics!r}"
             )
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        if isinstance(max_basins, bool) or not isinstance(max_basins, int) or max_basins < 1:
             raise ConfigError(
-                f"recall needs at least one attempt, a whole number, got {attempts!r}"
+                f"recall needs at least one attempt, a whole number, got {max_basins!r}"
             )
-        if isinstance(clear, bool) or not isinstance(clear, int | float) or not clear > 0:
-            raise ConfigError(f"clear must be a positive margin, got {clear!r}")
+        if (
+            isinstance(min_margin, bool)
+            or not isinstance(min_margin, int | float)
+            or not min_margin > 0
+        ):
+            raise ConfigError(f"min_margin must be positive, got {min_margin!r}")
         if not bool(torch.isfinite(self.mean).all() and torch.isfinite(self.psi.sum())):
             raise NumericalError("Ψ holds NaN or infinity: load a saved memory")
         return search(
@@ -315,9 +319,9 @@ class Reservoir:
             propose=None if dynamics[0].from_mean else propose,
             count=self.count,
             dynamics=dynamics,
-            attempts=attempts,
+            max_basins=max_basins,
             compare=compare,
-            clear=clear,
+            min_margin=min_margin,
             trace=trace,
             batch=batch,
         )

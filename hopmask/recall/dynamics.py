@@ -130,7 +130,7 @@ class MeanField:
         >>> reservoir = Reservoir(32)
         >>> reservoir.store(torch.ones(32))
         >>> cue = torch.ones(32); cue[:8] = 0
-        >>> bool(reservoir.recall(cue, dynamics=[MeanField(hot=0.5)]).converged)
+        >>> bool(reservoir.recall(cue, dynamics=[MeanField(hot=0.5)]).verified)
         True
 
     Source:

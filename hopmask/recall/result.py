@@ -43,27 +43,28 @@ class Hit:
     """Answer of `MaskMemory.recall`; batch dimensions (...) are those of the cue.
 
     Attributes:
-        masks: bool, name -> (..., *shape). Always there; `converged` says whether to trust them.
+        masks: bool, name -> (..., *shape). Always there; `verified` says whether to trust them.
         task: number of the task whose key is nearest to the recalled one; int, or long (batch,).
         residual: ρ of the answer, 0 for a memory, 1/4 for a 3-mixture, about 1 for noise.
         energy: E = −½ zᵀΨz of the joint state.
         steps: updates until the state stopped changing, over all basins visited.
-        converged: a key that is exactly a task's, and check bits that prove every bit of the answer
+        verified: a key that is exactly a task's, and check bits that prove every bit of the answer
             right.
         margin: recall by data: F(next) − F(answer), F = penalty − w · agreement with the cue, which
             includes the key that the content address guesses (see `search.py`), next the best of
             the other basins visited, and no more than its penalty lies below a random state's; −∞
             where no basin was a memory; NaN for one attempt, and for recall by number or damaged
             mask.
-        known: converged, and by data: the margin is at least 2 (nats of entropy; a penalty in other
-            units asks for a rule of your own on `margin`) and the signature, where there is one, is
-            no stranger to the content address; by damaged mask: it agrees with the answer by 5
-            standard deviations of chance or more. False says "none of mine", or "I cannot tell".
+        recognized: verified, and by data: the margin is at least 2 (nats of entropy; a penalty in
+            other units asks for a rule of your own on `margin`) and the signature, where there is
+            one, is no stranger to the content address; by damaged mask: it agrees with the answer
+            by 5 standard deviations of chance or more. False says "none of mine", or "I cannot
+            tell".
         unstable: spins of the answer that the energy alone would flip; the check bits mended them.
         trace: step by step record, if asked for.
 
-    `converged` says that the answer is a memory, not that it is the right one: with a weak cue and
-    more memories than `attempts`, another may fit better.
+    `verified` says that the answer is a memory, not that it is the right one: with a weak cue and
+    more memories than `max_basins`, another may fit better.
 
     Example:
         >>> from hopmask import MaskMemory
@@ -71,7 +72,7 @@ class Hit:
         >>> import torch
         >>> memory.store({"h": torch.arange(64) % 3 == 0})
         0
-        >>> memory.recall(task=0).converged
+        >>> memory.recall(task=0).verified
         True
 
     Source:
@@ -83,9 +84,9 @@ class Hit:
     residual: Any
     energy: Any
     steps: Any
-    converged: Any
+    verified: Any
     margin: Any
-    known: Any
+    recognized: Any
     unstable: Any
     trace: Trace | None
 
@@ -99,7 +100,7 @@ class SpinHit:
         residual: ρ of the answer, 0 for a memory, 1/4 for a 3-mixture, about 1 for noise; (...).
         energy: E = −½ zᵀΨz of the answer; (...).
         steps: updates until the state stopped changing, over all basins visited; (...).
-        converged: the answer is a fixed point and its residual is that of a memory; (...).
+        verified: the answer is a fixed point and its residual is that of a memory; (...).
         trace: step by step record, if asked for.
 
     Example:
@@ -116,5 +117,5 @@ class SpinHit:
     residual: Tensor
     energy: Tensor
     steps: Tensor
-    converged: Tensor
+    verified: Tensor
     trace: Trace | None

@@ -4,13 +4,13 @@ The answer of a recall is the verified memory z with the lowest
 
     F(z) = penalty(z) − w · cos(b, z)
 
-among at most `attempts` basins. b is the cue: known spins, or key bits, told or guessed, 0 where
+among at most `max_basins` basins. b is the cue: known spins, or key bits, told or guessed, 0 where
 nothing is known; cos(b, z), over the bits that b knows, is its agreement with z, and w says how
 much penalty full agreement is worth. The margin is how far F of the answer lies below the next
 lowest, and no more than its penalty lies below that of a random state, which is what no memory at
 all would give: data of a strange task may agree with one key best, and suit no mask. Rows
-whose margin is clear after two basins may be left alone. Work is bounded by `attempts`, not by the
-number of memories.
+whose margin is clear after two basins may be left alone. Work is bounded by `max_basins`, not by
+the number of memories.
 """
 
 from collections.abc import Callable, Sequence
@@ -60,9 +60,9 @@ def search(
     propose: Propose | None,
     count: int,
     dynamics: Sequence[Dynamics],
-    attempts: int,
+    max_basins: int,
     compare: bool,
-    clear: float,
+    min_margin: float,
     trace: bool,
     batch: int,
 ) -> Found:
@@ -77,10 +77,10 @@ def search(
             landscape without the basins visited.
         count: number of stored patterns.
         dynamics: parts of each descent.
-        attempts: basins to visit at most.
+        max_basins: basins to visit at most.
         compare: visit basins until the margin is clear and take the lowest F; otherwise stop at the
             first verified one.
-        clear: margin that is clear.
+        min_margin: margin that is clear.
         trace: keep every step.
         batch: number of rows.
     """
@@ -88,12 +88,12 @@ def search(
     start = _start(landscape, cue, count, dynamics, batch, pointed=compare)
     rows = torch.arange(batch, device=start.device)  # those still searching
     whole = cue
-    compare = compare and attempts > 1
+    compare = compare and max_basins > 1
     chance = _of_chance(landscape, cue, start) if compare else start.new_zeros(batch)
     best = _Best(start, pointing, chance)
     live = torch.ones(batch, dtype=torch.bool, device=start.device)  # a trace keeps the others on
     trail: list[tuple[int, Tensor]] = []
-    for attempt in range(max(1, min(attempts, count))):
+    for attempt in range(max(1, min(max_basins, count))):
         if attempt and propose is not None:
             spins = propose(start, rows)
             descent = descend(landscape.holding(spins), spins, dynamics, trace=trace)
@@ -111,7 +111,7 @@ def search(
         best.update(rows, state, verified, value, own, torch.where(live, descent.steps, 0))
         done = best.verified[rows]
         if compare:
-            done = done & (best.margin[rows] >= clear) if attempt else torch.zeros_like(done)
+            done = done & (best.margin[rows] >= min_margin) if attempt else torch.zeros_like(done)
         if bool(done.all()):
             break
         if propose is None:
@@ -233,14 +233,14 @@ def _settle(landscape: Landscape, state: Tensor) -> Tensor:
 
 
 def _traced(landscape: Landscape, trail: list[tuple[int, Tensor]], answer: Tensor) -> Trace:
-    attempts = [torch.full((len(path),), attempt) for attempt, path in trail]
+    max_basins = [torch.full((len(path),), attempt) for attempt, path in trail]
     states = torch.cat([path for _, path in trail]).clamp(-1, 1)
     penalty = None
     if landscape.penalty is not None:
         with torch.no_grad():
             penalty = torch.stack([landscape.evaluate(state) for state in states])
     return Trace(
-        attempt=torch.cat(attempts),
+        attempt=torch.cat(max_basins),
         energy=torch.stack([landscape.energy(state) for state in states]),
         penalty=penalty,
         overlap=(states * answer).mean(-1),

@@ -263,7 +263,7 @@ class LearningRuleContract:
         hit = reservoir.recall(Damage(share=0.1).of(patterns, generator))
         lost = int((hit.spins != patterns).any(-1).sum())
         assert lost == 0, f"{lost} of {self.held} patterns are not recalled; see `held`"
-        assert bool(hit.converged.all()), "an answer has the residual of no memory"
+        assert bool(hit.verified.all()), "an answer has the residual of no memory"
         noise = _spins(torch.rand(20, 256, generator=generator) < 0.5).float()
         assert reservoir.residual(patterns).max() < 0.1 < 0.5 < reservoir.residual(noise).min()
 

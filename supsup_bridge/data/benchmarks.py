@@ -138,7 +138,7 @@ def _pair(train: LabelledImages, test: LabelledImages, *, first: int, seed: int)
         name=f"digits {first} and {first + 1}",
         train_images=train.images[ours],
         train_labels=train.labels[ours] - first,
-        recall_images=test.images[recall],
+        inference_images=test.images[recall],
         scored_images=test.images[scored],
         scored_labels=test.labels[scored] - first,
     )

@@ -172,7 +172,7 @@ def _whole_mnist(seed: int, data: Path | None) -> Task:
         name="MNIST",
         train_images=train.images,
         train_labels=train.labels,
-        recall_images=test.images[recall],
+        inference_images=test.images[recall],
         scored_images=test.images[scored],
         scored_labels=test.labels[scored],
         classes=10,
@@ -185,6 +185,6 @@ def _transformed(plain: Task, name: str, transform: Callable[[Tensor], Tensor]) 
         plain,
         name=name,
         train_images=partial(transform, plain.train_images),
-        recall_images=partial(transform, plain.recall_images),
+        inference_images=partial(transform, plain.inference_images),
         scored_images=partial(transform, plain.scored_images),
     )

@@ -39,7 +39,7 @@ class Task:
     Attributes:
         name: what it is, for people.
         train_images: (n, pixels); train_labels: class within the task (n,).
-        recall_images: unlabelled, for task inference, (r, pixels).
+        inference_images: unlabelled, for task inference, (r, pixels).
         scored_images: (s, pixels); scored_labels: class within the task (s,).
         classes: how many classes the task has: outputs from that one on are superfluous. Default:
             the largest label, and one.
@@ -50,7 +50,7 @@ class Task:
     Example:
         >>> import supsup_bridge
         >>> task = supsup_bridge.split_digits(tasks=1)[0]
-        >>> len(task.recall_images), sorted(set(task.train_labels.tolist()))
+        >>> len(task.inference_images), sorted(set(task.train_labels.tolist()))
         (72, [0, 1])
         >>> task
         Task(name='digits 0 and 1', classes=2)
@@ -62,7 +62,7 @@ class Task:
     name: str
     train_images: _Images = _Images()
     train_labels: Tensor
-    recall_images: _Images = _Images()
+    inference_images: _Images = _Images()
     scored_images: _Images = _Images()
     scored_labels: Tensor
     classes: int = 0

@@ -22,7 +22,7 @@ class Inferred:
         task: number of the task (b,).
         masks: name -> bool (b, *size).
         steps: updates or backward passes that it took (b,).
-        converged: whether there is an answer at all (b,): a recall that verified as a memory, or
+        verified: whether there is an answer at all (b,): a recall that verified as a memory, or
             an inference over a bank that preferred one mask to another. Where all logits are 0 at
             the superposition, for example, no mask has any support.
     """
@@ -30,7 +30,7 @@ class Inferred:
     task: Tensor
     masks: Masks
     steps: Tensor
-    converged: Tensor
+    verified: Tensor
 
 
 class TaskInference(ABC):
@@ -100,7 +100,7 @@ class BankInference(TaskInference):
             task=tasks,
             masks={n: torch.stack([m[n] for m in stored])[place] for n in stored[0]},
             steps=torch.cat([torch.full_like(task, steps) for task, _, steps in answers]),
-            converged=torch.cat([sure for _, sure, _ in answers]),
+            verified=torch.cat([sure for _, sure, _ in answers]),
         )
 
     @abstractmethod

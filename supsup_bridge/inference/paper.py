@@ -64,7 +64,7 @@ class PaperInference(RecallInference):
         return self.memory.recall(
             penalty=fresh_entropy,
             dynamics=paper_schedule(steps=self.steps),
-            attempts=1,
+            max_basins=1,
             batch=len(images),
             trace=trace,
         )

@@ -24,9 +24,9 @@ class RecallInference(TaskInference):
         signature: of images, one vector each; the same as was used when the masks were stored.
         recall: "entropy" (energy and the network's entropy alone, the paper's idea), "address"
             (the content address alone), or "both".
-        attempts: basins that a recall visits at most.
-        clear: margin, in nats, from which on it visits no more (see `MaskMemory.recall`), where
-            there are more memories than attempts; else it visits them all.
+        max_basins: basins that a recall visits at most.
+        min_margin: margin, in nats, from which on it visits no more (see `MaskMemory.recall`),
+            where there are more memories than max_basins; else it visits them all.
 
     Raises:
         ConfigError: an unknown way of recall.
@@ -55,13 +55,13 @@ class RecallInference(TaskInference):
         memory: MaskMemory,
         signature: Signature = pixels,
         recall: str = "both",
-        attempts: int = 8,
-        clear: float = CLEAR,
+        max_basins: int = 8,
+        min_margin: float = CLEAR,
     ) -> None:
         if recall not in RECALLS:
             raise ConfigError(f"recall must be one of {', '.join(RECALLS)}, got {recall!r}")
         self.network, self.memory, self.signature = network, memory, signature
-        self.recall, self.attempts, self.clear = recall, attempts, clear
+        self.recall, self.max_basins, self.min_margin = recall, max_basins, min_margin
 
     def infer(self, images: Tensor, *, chunk: int = 128) -> Inferred:
         """Recall the masks for sets of images, many sets in one call.
@@ -78,7 +78,7 @@ class RecallInference(TaskInference):
             masks={name: torch.cat([h.masks[name] for h in hits]) for name in hits[0].masks},
             task=torch.cat([h.task for h in hits]),
             steps=torch.cat([h.steps for h in hits]),
-            converged=torch.cat([h.converged for h in hits]),
+            verified=torch.cat([h.verified for h in hits]),
         )
 
     def trace(self, images: Tensor) -> tuple[Hit, Trace]:
@@ -95,8 +95,8 @@ class RecallInference(TaskInference):
         return self.memory.recall(
             signature=address,
             penalty=mean_entropy if self.recall != "address" else None,
-            attempts=self.attempts,
-            clear=self.clear if self.memory.count > self.attempts else inf,
+            max_basins=self.max_basins,
+            min_margin=self.min_margin if self.memory.count > self.max_basins else inf,
             batch=len(images) if address is None else None,
             trace=trace,
         )

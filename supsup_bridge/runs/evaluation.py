@@ -25,7 +25,7 @@ class Scores:
         given: accuracy of each scored task with the task told.
         inferred: of each inference, whether the task was right.
         exact: of each inference, whether every bit of the mask was that of the learned one.
-        steps, converged: of each inference.
+        steps, verified: of each inference.
     """
 
     row: list[float | None]
@@ -33,12 +33,12 @@ class Scores:
     inferred: list[bool] = field(default_factory=list)
     exact: list[bool] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
-    converged: list[bool] = field(default_factory=list)
+    verified: list[bool] = field(default_factory=list)
 
     def add(self, task: int, accuracy: float, found: "Scores") -> None:
         """Take in what was found for one task."""
         self.row[task] = accuracy
-        for name in ("given", "inferred", "exact", "steps", "converged"):
+        for name in ("given", "inferred", "exact", "steps", "verified"):
             getattr(self, name).extend(getattr(found, name))
 
     def figures(self) -> dict[str, float | None]:
@@ -104,7 +104,7 @@ class Scorer:
         """
         labels = task.scored_labels.to(self.device)
         images = task.scored_images.to(self.device)
-        pool = task.recall_images.to(self.device)
+        pool = task.inference_images.to(self.device)
         batches = -(-len(labels) // SCORED_BATCH)
         with self.watch("recall"):
             known = self.store.recall(task=told)
@@ -118,13 +118,13 @@ class Scorer:
             if found is None:
                 scores.exact.append(mask_digest(known.masks) == digest)
                 scores.steps.append(known.steps)
-                scores.converged.append(known.converged)
+                scores.verified.append(known.verified)
                 return scores.given[-1]
             right = self._inferred_right(found, digest, images, labels, pool, scores)
             correct = [int(number) in accepted for number in found.task]
             scores.inferred += correct
             scores.steps += found.steps.tolist()
-            scores.converged += found.converged.tolist()
+            scores.verified += found.verified.tolist()
             if self.scenario == "GNu":
                 allowed = torch.tensor(correct, device=self.device)
                 right &= allowed.repeat_interleave(SCORED_BATCH)[: len(right)]

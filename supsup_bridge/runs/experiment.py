@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hopmask import ConfigError, Hit, HopmaskError, MaskMemory, Trace
-from supsup_bridge.continual.task_agnostic.learner import FreeLearner
-from supsup_bridge.continual.task_agnostic.staged_memory import OpenMemory
+from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
+from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.data.task import Task
 from supsup_bridge.inference.signatures import DESCRIBED, signature_named
@@ -104,10 +104,10 @@ class Experiment:
         )
         self._check_samples(self.samples)
         first = self.stream[0]
-        inputs = first.recall_images.shape[1]
-        if first.recall_images.ndim != 2:
+        inputs = first.inference_images.shape[1]
+        if first.inference_images.ndim != 2:
             raise ConfigError(
-                f"images must be flat, (n, pixels), got {tuple(first.recall_images.shape)}: "
+                f"images must be flat, (n, pixels), got {tuple(first.inference_images.shape)}: "
                 "flatten them; a module of yours can begin with nn.Unflatten"
             )
         self.labels = max(task.classes for task in self.stream)
@@ -129,7 +129,7 @@ class Experiment:
         self.signature = signature_named(settings.signature or "input", self.network)
         self.asking = self._asking(settings, self.preset)
         self.memory = self._memory()
-        seen = first.recall_images[: self.samples].to(self.device)
+        seen = first.inference_images[: self.samples].to(self.device)
         architectures.check_fits(self.network, seen, name=self.preset.network)
         self.watch = _watch()
         self.free = self._learner() if settings.scenario == "NNs" else None
@@ -223,7 +223,7 @@ class Experiment:
 
     def _learned_before(self, store: MaskStore, number: int) -> Masks:
         stored = store.recall(task=number)
-        if not stored.converged:
+        if not stored.verified:
             raise ConfigError(
                 f"mask {number} cannot be recalled exactly from the store of learned masks: give a "
                 "MaskBank, or a memory that is not too full"
@@ -232,7 +232,7 @@ class Experiment:
 
     def _learn_untold(
         self,
-        learner: FreeLearner,
+        learner: TaskAgnosticLearner,
         number: int,
         images: Tensor,
         labels: Tensor,
@@ -356,7 +356,7 @@ class Experiment:
     def _check_samples(self, samples: int) -> None:
         if len(self.stream) == 0:
             raise ConfigError("there are no tasks to learn: give at least one")
-        smallest = min(len(task.recall_images) for task in self.stream[:_CHECKED])
+        smallest = min(len(task.inference_images) for task in self.stream[:_CHECKED])
         if samples > smallest:
             raise ConfigError(
                 f"a recall of {self.settings.benchmark} can see at most {smallest} images (its "
@@ -365,13 +365,13 @@ class Experiment:
 
     def close(self) -> None:
         """NNs on a Hopfield memory: store the mask that is open; the run cannot be gone on with."""
-        if isinstance(self.memory, OpenMemory):
+        if isinstance(self.memory, StagedMemory):
             self.memory.close()
 
     @property
     def kept(self) -> MaskMemory | MaskBank:
         """What holds the masks, but for one that is still open; its file is the run's."""
-        return self.memory.memory if isinstance(self.memory, OpenMemory) else self.memory
+        return self.memory.memory if isinstance(self.memory, StagedMemory) else self.memory
 
     @property
     def memory_state(self) -> object:
@@ -391,7 +391,7 @@ class Experiment:
             "lesson": self._lesson.state() if self._lesson else None,
             "untold": untold,
             "learner": self.free.state() if self.free else None,
-            "open": self.memory.state() if isinstance(self.memory, OpenMemory) else None,
+            "open": self.memory.state() if isinstance(self.memory, StagedMemory) else None,
         }
 
     def restore(self, state: dict[str, Any], memory: MaskMemory | MaskBank) -> None:
@@ -403,7 +403,7 @@ class Experiment:
             state: of the other run.
             memory: what it had `kept`, on this run's device.
         """
-        if isinstance(self.memory, OpenMemory):
+        if isinstance(self.memory, StagedMemory):
             assert isinstance(memory, MaskMemory)  # a bank has no open memory
             self.memory.restore(memory, state["open"])
         else:
@@ -428,7 +428,7 @@ class Experiment:
             raise ConfigError("a bank is no Hopfield memory: run with --memory hopfield")
         return self.kept
 
-    def _memory(self) -> MaskMemory | MaskBank | OpenMemory:
+    def _memory(self) -> MaskMemory | MaskBank | StagedMemory:
         if self.settings.memory == "bank":
             return MaskBank(self.network.mask_sizes, device=self.device)
         memory = MaskMemory(
@@ -441,7 +441,7 @@ class Experiment:
         )
         if self.settings.scenario != "NNs":
             return memory
-        return OpenMemory(
+        return StagedMemory(
             memory,
             signature=self.signature if self.preset.features else None,
             closed=self._note,
@@ -451,11 +451,11 @@ class Experiment:
         labels, signature = self.labels, self.signature
         return Asking(settings, preset, self.network, labels=labels, signature=signature)
 
-    def _learner(self) -> FreeLearner:
+    def _learner(self) -> TaskAgnosticLearner:
         seed = self.settings.seed
         memory = self.memory
-        assert isinstance(memory, MaskBank | OpenMemory)  # what can replace its newest mask
-        return FreeLearner(
+        assert isinstance(memory, MaskBank | StagedMemory)  # what can replace its newest mask
+        return TaskAgnosticLearner(
             self.asking.novelty(memory),
             self.preset.training,
             ask_every=self.settings.ask_every,
@@ -463,7 +463,7 @@ class Experiment:
             transfer=self.preset.mask_init == "mean",
             scores=self._starts,
             noise=lambda mask: stream(seed, "noise", mask),
-            trained=memory.observe if isinstance(memory, OpenMemory) else lambda images: None,
+            trained=memory.observe if isinstance(memory, StagedMemory) else lambda images: None,
         )
 
     def _starts(self, mask: int) -> torch.Generator:
@@ -482,7 +482,7 @@ class Experiment:
         for number in range(min(most, self.ledger.count)):
             generator = stream(self.settings.seed, "record", number)
             inference = self.asking.recall(memory, memory.count, number)
-            pool = self.stream[number].recall_images.to(self.device)
+            pool = self.stream[number].inference_images.to(self.device)
             sets = inference.sets(pool, sets=1, samples=self.samples, generator=generator)
             hit, trace = inference.trace(sets[0])
             overlaps = [memory.overlap(trace.states[:, 0], masks) for masks in learned]

@@ -2,8 +2,8 @@
 
 from hopmask import MaskMemory
 from supsup_bridge.continual.task_agnostic.novelty import EPSILON, Novelty, NoveltyTest
-from supsup_bridge.continual.task_agnostic.staged_inference import OpenInference, RecallNovelty
-from supsup_bridge.continual.task_agnostic.staged_memory import OpenMemory
+from supsup_bridge.continual.task_agnostic.staged_inference import RecallNovelty, StagedInference
+from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.inference.named import check_objective, follows_gradient, inference_named
 from supsup_bridge.inference.objectives import Objective, entropy, objective_named
@@ -16,7 +16,7 @@ from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.stores.bank import MaskBank
 
-Memory = MaskMemory | MaskBank | OpenMemory
+Memory = MaskMemory | MaskBank | StagedMemory
 
 
 class Asking:
@@ -56,8 +56,8 @@ class Asking:
                 objective=self._objective,
                 labels=self._labels,
             )
-        if isinstance(memory, OpenMemory):
-            return OpenInference(self.recall(memory.memory, *purpose), memory)
+        if isinstance(memory, StagedMemory):
+            return StagedInference(self.recall(memory.memory, *purpose), memory)
         return self.recall(memory, *purpose)
 
     def recall(self, memory: MaskMemory, *purpose: int) -> RecallInference:
@@ -75,10 +75,10 @@ class Asking:
             recall=self._settings.recall or "both",
         )
 
-    def novelty(self, memory: MaskBank | OpenMemory) -> Novelty:
+    def novelty(self, memory: MaskBank | StagedMemory) -> Novelty:
         """NNs: whether images are of a task that a memory holds no mask for."""
-        if isinstance(memory, OpenMemory):
-            return RecallNovelty(OpenInference(self.recall(memory.memory), memory))
+        if isinstance(memory, StagedMemory):
+            return RecallNovelty(StagedInference(self.recall(memory.memory), memory))
         epsilon = EPSILON if self._settings.epsilon is None else self._settings.epsilon
         return NoveltyTest(network=self._network, bank=memory, objective=entropy, epsilon=epsilon)
 

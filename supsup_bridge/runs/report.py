@@ -104,7 +104,7 @@ def _overlaps(axis: Any, record: Recorded, names: Sequence[str], masks: Sequence
             zorder=3 if right else 2,
         )
     found = int(record.hit.task[0])
-    correct = found in record.right and bool(record.hit.converged[0])
+    correct = found in record.right and bool(record.hit.verified[0])
     axis.set_title(
         f"data: {names[record.number]}\n"
         + (f"recalled: {masks[found]}, every bit" if correct else f"recalled: {masks[found]} ✗"),

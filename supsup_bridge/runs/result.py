@@ -40,7 +40,7 @@ def result_of(run: "Experiment") -> dict[str, Any]:
         "recall": {
             "steps_mean": mean(scores.steps),
             "steps_max": max(scores.steps, default=None),
-            "converged_rate": mean(scores.converged),
+            "verified_rate": mean(scores.verified),
             "samples": len(scores.steps),
             "images": run.samples * (PAPER_STEPS if settings.network == "paper" else 1),
         },

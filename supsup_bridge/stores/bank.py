@@ -36,13 +36,13 @@ class Stored:
     Attributes:
         masks: bool, name -> (*shape); a copy.
         task: the number that was asked for.
-        steps, converged: 0 and True, what a memory that has to recall would say of it.
+        steps, verified: 0 and True, what a memory that has to recall would say of it.
     """
 
     masks: dict[str, Tensor]
     task: int
     steps: int = 0
-    converged: bool = True
+    verified: bool = True
 
 
 class MaskBank:

@@ -20,7 +20,7 @@ class Recalled(Protocol):
     def steps(self) -> int: ...
 
     @property
-    def converged(self) -> bool: ...
+    def verified(self) -> bool: ...
 
 
 class MaskStore(Protocol):
@@ -55,7 +55,7 @@ class MaskStore(Protocol):
 
 
 class GrowingStore(MaskStore, Protocol):
-    """A store whose newest mask can be replaced while it is learned: `MaskBank`, `OpenMemory`."""
+    """A store whose newest mask can be replaced while it is learned: `MaskBank`, `StagedMemory`."""
 
     def replace(self, task: int, masks: Mapping[str, Tensor]) -> None:
         """Put other masks in the place of a task's."""

@@ -239,10 +239,10 @@ def test_recalling_an_answer_that_converged_gives_it_again(rule, data):
     assume(overlaps.fill_diagonal_(0).abs().max() <= 0.15)
     cues = torch.stack(data.draw(st.lists(spins(256, density=0.5), min_size=1, max_size=4)))
     hit = filled.store.recall(torch.cat([cues, filled.patterns]))
-    answers = hit.spins[hit.converged]
+    answers = hit.spins[hit.verified]
     again = filled.store.recall(answers)
     assert torch.equal(again.spins, answers)
-    assert bool(again.converged.all())
+    assert bool(again.verified.all())
     assert torch.equal(hit.spins[len(cues) :], filled.patterns)
 
 
@@ -254,7 +254,7 @@ def test_damaged_cues_are_recalled_in_a_batch_as_one_by_one(rule, data):
     for row, cue in enumerate(cues):
         alone = filled.store.recall(cue)
         assert torch.equal(together.spins[row], alone.spins)
-        assert together.converged[row] == alone.converged
+        assert together.verified[row] == alone.verified
         close(together.residual[row], alone.residual, 1e-4)
         close(together.energy[row], alone.energy, 1e-4)
 
@@ -274,7 +274,7 @@ def test_the_negative_of_a_cue_recalls_the_negative_of_the_answer(rule, data):
         up, down = (filled.store.recall(sign * cues, dynamics=dynamics) for sign in (1, -1))
         assert torch.equal(down.spins, -up.spins)
         assert bool(((up.spins * cues).sum(-1) >= 0).all())
-        assert torch.equal(down.converged, up.converged)
+        assert torch.equal(down.verified, up.verified)
 
 
 @given(data=st.data(), rule=RULES, dtype=DTYPES)
@@ -294,7 +294,7 @@ def test_turning_a_spin_in_all_patterns_and_cues_turns_it_in_the_answer(rule, dt
         hit = filled.store.recall(cues, dynamics=dynamics)
         other = turned.recall(cues * gauge, dynamics=dynamics)
         assert torch.equal(other.spins, hit.spins * gauge)
-        assert torch.equal(other.converged, hit.converged)
+        assert torch.equal(other.verified, hit.verified)
 
 
 # Recall from a memory of masks
@@ -308,14 +308,14 @@ def test_recalling_masks_that_converged_gives_them_again(rule, data):
     noise = {name: data.draw(mask_sets(size, count=4, density=0.5)) for name, size in SIZES.items()}
     for cues in (easy, noise):
         hit = filled.store.recall(cue=cues)
-        answers = {name: masks[hit.converged] for name, masks in hit.masks.items()}
-        assert cues is noise or bool(hit.converged.all())
-        if not bool(hit.converged.any()):
+        answers = {name: masks[hit.verified] for name, masks in hit.masks.items()}
+        assert cues is noise or bool(hit.verified.all())
+        if not bool(hit.verified.any()):
             continue
         again = filled.store.recall(cue=answers)
         assert same(again.masks, answers)
-        assert torch.equal(again.task, hit.task[hit.converged])
-        assert bool(again.converged.all())
+        assert torch.equal(again.task, hit.task[hit.verified])
+        assert bool(again.verified.all())
 
 
 @given(data=st.data(), rule=RULES)
@@ -327,8 +327,8 @@ def test_damaged_masks_are_recalled_in_a_batch_as_one_by_one(rule, data):
         alone = filled.store.recall(cue=rows_of(cues, row))
         assert same(alone.masks, rows_of(together.masks, row))
         assert same(alone.masks, rows_of(filled.patterns, row))
-        assert (alone.task, alone.converged) == (row, True)
-        assert (int(together.task[row]), bool(together.converged[row])) == (row, True)
+        assert (alone.task, alone.verified) == (row, True)
+        assert (int(together.task[row]), bool(together.verified[row])) == (row, True)
         assert alone.residual == pytest.approx(float(together.residual[row]), abs=1e-4)
 
 
@@ -443,7 +443,7 @@ def test_a_memory_read_from_its_file_is_the_same_bit_for_bit(features, rule, dat
     for question in questions:
         hit, other = memory.recall(**question), again.recall(**question)
         assert same(other.masks, hit.masks)
-        for figure in ("task", "converged", "known"):
+        for figure in ("task", "verified", "recognized"):
             assert torch.equal(*(torch.as_tensor(getattr(one, figure)) for one in (hit, other)))
     assert store(memory, number) == store(again, number) == number
     assert same(state_of(again), state_of(memory))

@@ -150,7 +150,7 @@ class Life(RuleBasedStateMachine):
 
     def answers(self, task, hit):
         assert same(hit.masks, self.tasks[task])
-        assert (hit.task, hit.converged, hit.known) == (task, True, True)
+        assert (hit.task, hit.verified, hit.recognized) == (task, True, True)
 
     # What it does not have
 
@@ -169,7 +169,7 @@ class Life(RuleBasedStateMachine):
         self.refused(error, lambda: self.memory.forget(task))
         if self.tasks:
             hit = self.memory.recall(task=task)
-            assert (hit.converged, hit.known) == (False, False)
+            assert (hit.verified, hit.recognized) == (False, False)
 
     # What must not matter
 

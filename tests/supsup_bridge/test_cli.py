@@ -19,7 +19,7 @@ import torch
 
 import hopmask
 from hopmask import NumericalError
-from supsup_bridge import Experiment, FreeLearner, MaskBank, cli, split_digits
+from supsup_bridge import Experiment, MaskBank, TaskAgnosticLearner, cli, split_digits
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs import experiment as module
 from supsup_bridge.training.fit import Lesson
@@ -52,7 +52,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("a task was trained")
 
     monkeypatch.setattr(Lesson, "run", refuse)
-    monkeypatch.setattr(FreeLearner, "learn", refuse)
+    monkeypatch.setattr(TaskAgnosticLearner, "learn", refuse)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -97,7 +97,7 @@ def test_a_runs_result_is_what_was_asked_for(done: tuple[int, Path]) -> None:
 def test_a_runs_memory_can_be_loaded(done: tuple[int, Path]) -> None:
     memory = hopmask.load(done[1] / "memory.h5")
     assert memory.count == 2
-    assert memory.recall(task=1).converged
+    assert memory.recall(task=1).verified
 
 
 @pytest.mark.parametrize("picture", ["recall.png", "accuracy.png"])
@@ -486,15 +486,15 @@ def test_ctrl_c_keeps_a_bank_too(tmp_path: Path, monkeypatch) -> None:
 def test_ctrl_c_within_a_task_of_a_free_learner_leaves_strict_json(
     tmp_path: Path, monkeypatch
 ) -> None:
-    learn, calls = FreeLearner.learn, []
+    learn, calls = TaskAgnosticLearner.learn, []
 
-    def interrupted(self: FreeLearner, *batch: Any) -> Any:
+    def interrupted(self: TaskAgnosticLearner, *batch: Any) -> Any:
         calls.append(None)
         if len(calls) == 30:  # in the second task
             raise KeyboardInterrupt
         return learn(self, *batch)
 
-    monkeypatch.setattr(FreeLearner, "learn", interrupted)
+    monkeypatch.setattr(TaskAgnosticLearner, "learn", interrupted)
     options = ["--scenario", "NNs", "--ask-every", "20", "--epsilon", "1e-9"]
     assert run([*BANK, *options, "--out", str(tmp_path / "out")]) == 130
     result = json.loads((tmp_path / "out" / "result.partial.json").read_text())
@@ -651,7 +651,7 @@ def test_what_ctrl_c_leaves_can_be_loaded(tmp_path: Path, monkeypatch) -> None:
     run([*QUICK, "--out", str(tmp_path / "out")])
     memory = hopmask.load(tmp_path / "out" / "memory.partial.h5")
     assert memory.count == 2
-    assert memory.recall(task=0).converged
+    assert memory.recall(task=0).verified
 
 
 def test_ctrl_c_before_the_first_task_is_done_leaves_an_empty_result(

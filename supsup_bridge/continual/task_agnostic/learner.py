@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class LearnerLog:
-    """What a `FreeLearner` decided.
+    """What a `TaskAgnosticLearner` decided.
 
     Attributes:
         asked: how often it asked which task it sees.
@@ -38,7 +38,7 @@ class LearnerLog:
     unlearned: int = 0
 
 
-class FreeLearner:
+class TaskAgnosticLearner:
     """Learns from a stream of labelled batches without being told which task they are of.
 
     Every `ask_every` batches it asks a novelty test about the batch at hand. A new task gets a

@@ -36,7 +36,7 @@ class Verdict:
 
 
 class Novelty(Protocol):
-    """What a `FreeLearner` asks: `NoveltyTest` over a bank, `RecallNovelty` over a memory."""
+    """What a `TaskAgnosticLearner` asks: `NoveltyTest` of a bank, `RecallNovelty` of a memory."""
 
     @property
     def network(self) -> FixedNetwork:

@@ -1,4 +1,4 @@
-"""Task inference and novelty over an `OpenMemory`: recall, or the mask still in training."""
+"""Task inference and novelty over an `StagedMemory`: recall, or the mask still in training."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hopmask import EmptyMemoryError
 from supsup_bridge.continual.task_agnostic.novelty import Verdict
-from supsup_bridge.continual.task_agnostic.staged_memory import OpenMemory
+from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.inference.base import Inferred, TaskInference
 from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.inference.recall import RecallInference
@@ -21,7 +21,7 @@ _KNOWN = 0.5  # strength from which on images are a mask's own
 _UNTRAINED = 0.05  # a mask whose entropy is this near to chance, in shares of it, says nothing yet
 
 
-class OpenInference(TaskInference):
+class StagedInference(TaskInference):
     """Infers the task by recall, unless the open mask is more certain of the images.
 
     Args:
@@ -32,11 +32,11 @@ class OpenInference(TaskInference):
         >>> from hopmask import MaskMemory
         >>> from supsup_bridge import UnitNetwork
         >>> network = UnitNetwork([4, 64, 8], network=torch.Generator().manual_seed(0))
-        >>> memory = OpenMemory(MaskMemory(network.mask_sizes), signature=None)
+        >>> memory = StagedMemory(MaskMemory(network.mask_sizes), signature=None)
         >>> memory.store({"hidden1": torch.arange(64) % 2 == 0})
         0
         >>> recall = RecallInference(network=network, memory=memory.memory, recall="entropy")
-        >>> OpenInference(recall, memory).infer(torch.ones(3, 2, 4)).task
+        >>> StagedInference(recall, memory).infer(torch.ones(3, 2, 4)).task
         tensor([0, 0, 0])
 
     Source:
@@ -44,7 +44,7 @@ class OpenInference(TaskInference):
         (arXiv 2006.14769), section 3.5.
     """
 
-    def __init__(self, recall: RecallInference, memory: OpenMemory) -> None:
+    def __init__(self, recall: RecallInference, memory: StagedMemory) -> None:
         self.recall, self.memory, self.network = recall, memory, recall.network
 
     def infer(self, images: Tensor, *, chunk: int = 128) -> Inferred:
@@ -61,7 +61,7 @@ class OpenInference(TaskInference):
             task=torch.cat([part.task for part in parts]),
             masks={n: torch.cat([p.masks[n] for p in parts]) for n in parts[0].masks},
             steps=torch.cat([part.steps for part in parts]),
-            converged=torch.cat([part.converged for part in parts]),
+            verified=torch.cat([part.verified for part in parts]),
         )
 
     def _inferred(self, images: Tensor) -> Inferred:
@@ -71,7 +71,7 @@ class OpenInference(TaskInference):
         found = self.recall.infer(images)
         level = mean_entropy(self.network, images, found.masks)
         nearer = mean_entropy(self.network, images, opened.masks) < level
-        nearer |= ~found.converged
+        nearer |= ~found.verified
         masks = {}
         for name, mask in found.masks.items():
             chosen = nearer.view(-1, *[1] * (mask.ndim - 1))
@@ -80,7 +80,7 @@ class OpenInference(TaskInference):
             found,
             task=torch.where(nearer, opened.task, found.task),
             masks=masks,
-            converged=found.converged | nearer,
+            verified=found.verified | nearer,
         )
 
     def _opened(self, sets: int) -> Inferred:
@@ -91,7 +91,7 @@ class OpenInference(TaskInference):
             task=torch.full((sets,), self.memory.memory.count, device=device),
             masks={name: mask.expand(sets, *mask.shape) for name, mask in masks.items()},
             steps=torch.zeros(sets, dtype=torch.long, device=device),
-            converged=torch.ones(sets, dtype=torch.bool, device=device),
+            verified=torch.ones(sets, dtype=torch.bool, device=device),
         )
 
 
@@ -122,12 +122,12 @@ class RecallNovelty:
         >>> from hopmask import MaskMemory
         >>> from supsup_bridge import UnitNetwork
         >>> network = UnitNetwork([4, 64, 8], network=torch.Generator().manual_seed(0))
-        >>> memory = OpenMemory(MaskMemory(network.mask_sizes), signature=None)
+        >>> memory = StagedMemory(MaskMemory(network.mask_sizes), signature=None)
         >>> memory.store({"hidden1": torch.arange(64) % 2 == 0})
         0
         >>> memory.observe(torch.ones(2, 4))
         >>> recall = RecallInference(network=network, memory=memory.memory, recall="entropy")
-        >>> RecallNovelty(OpenInference(recall, memory)).judge(torch.ones(2, 4)).mask
+        >>> RecallNovelty(StagedInference(recall, memory)).judge(torch.ones(2, 4)).mask
         0
 
     Source:
@@ -135,7 +135,7 @@ class RecallNovelty:
         `NoveltyTest`.
     """
 
-    def __init__(self, inference: OpenInference) -> None:
+    def __init__(self, inference: StagedInference) -> None:
         self.inference = inference
         self._number, self._usual = 0, nan  # of the open mask when it was last asked about
         self._closed, self._of = 0.0, 0  # sum of what was usual for closed masks, and of how many
@@ -146,7 +146,7 @@ class RecallNovelty:
         return self.inference.network
 
     @property
-    def store(self) -> OpenMemory:
+    def store(self) -> StagedMemory:
         """Where masks go."""
         return self.inference.memory
 
@@ -174,7 +174,7 @@ class RecallNovelty:
             level = self._level(images, {name: m[0] for name, m in found.masks.items()})
             closed = self._closed / self._of if self._of else usual
             recalled = (chance - level) / max(chance - closed, _UNTRAINED * chance)
-            if bool(found.converged) and recalled > strength and (trained or recalled >= _KNOWN):
+            if bool(found.verified) and recalled > strength and (trained or recalled >= _KNOWN):
                 mask, strength = int(found.task), recalled
         blind = strength == -inf
         return Verdict(

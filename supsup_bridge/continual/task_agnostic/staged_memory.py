@@ -1,4 +1,4 @@
-"""OpenMemory: a Hopfield memory and, beside it, the one mask that is still being learned."""
+"""StagedMemory: a Hopfield memory and, beside it, the one mask that is still being learned."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,15 +28,15 @@ class Opened:
     Attributes:
         masks: name -> bool (*size).
         steps: 0.
-        converged: True.
+        verified: True.
     """
 
     masks: Masks
     steps: int = 0
-    converged: bool = True
+    verified: bool = True
 
 
-class OpenMemory:
+class StagedMemory:
     """Masks in a `MaskMemory`, but for the newest, which can be replaced until another one comes.
 
     A Hopfield memory cannot take a mask back, so a learner that does not know when a task ends
@@ -53,7 +53,7 @@ class OpenMemory:
         ConfigError: a memory that holds tasks already.
 
     Example:
-        >>> memory = OpenMemory(MaskMemory({"hidden": 64}), signature=None)
+        >>> memory = StagedMemory(MaskMemory({"hidden": 64}), signature=None)
         >>> first, better, second = torch.arange(3 * 64).reshape(3, 64) % 5 == 0
         >>> memory.store({"hidden": first})
         0

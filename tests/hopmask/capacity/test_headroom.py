@@ -197,7 +197,7 @@ def test_an_estimate_is_open_from_where_the_trial_ends_with_the_memory():
 def test_tasks_that_are_held_already_must_stay(forgetful):
     """Under a rule that keeps the newest pattern alone each new task is recalled, the old not."""
     memory = memory_of(drawn(1), rule=forgetful)
-    assert memory.recall(task=0).converged
+    assert memory.recall(task=0).verified
     assert estimate(memory, recalled=1.0, most=1).more == 0
     assert estimate(memory, recalled=0.5, most=1).more == 1
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from hopmask import (
+    BiasedMasks,
     CorruptStoreError,
     GivenMasks,
-    LeaningMasks,
     MaskError,
     MaskMemory,
     NotAHopmaskStoreError,
@@ -142,7 +142,7 @@ def test_of_a_saved_memory_the_statistics_are_taken(tmp_path):
         "masks like the 4 of a memory, patterns of 328 spins: 200 mask bits, 128 of keys and checks"
     )
     masks = file.masks
-    assert isinstance(masks, LeaningMasks)
+    assert isinstance(masks, BiasedMasks)
     assert masks.size == memory.reservoir.size
     assert not masks.mean[:128].any()  # key and check bits
     drawn = masks.draw(400, generator)[:, 128:]

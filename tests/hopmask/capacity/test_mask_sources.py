@@ -10,7 +10,7 @@ from math import log, sqrt
 import pytest
 import torch
 
-from hopmask import ConfigError, GivenMasks, HopmaskError, LeaningMasks, MaskError, RandomMasks
+from hopmask import BiasedMasks, ConfigError, GivenMasks, HopmaskError, MaskError, RandomMasks
 from hopmask.capacity.mask_sources import generator_of
 
 D = 40_000
@@ -154,7 +154,7 @@ def test_each_bit_of_leaning_masks_has_the_mean_it_was_given():
     """A bit's share of k draws lies within 5 standard deviations of a binomial's, sure ones 0."""
     mean = torch.tensor([-1.0, -0.9, -0.3, 0.0, 0.2, 0.75, 1.0])
     rows = 20_000
-    patterns = LeaningMasks(mean=mean).draw(rows, generator())
+    patterns = BiasedMasks(mean=mean).draw(rows, generator())
     deviation = ((1 - mean**2) / rows).sqrt()
     assert ((patterns.mean(0) - mean).abs() <= 5 * deviation + 1e-6).all()
 
@@ -162,7 +162,7 @@ def test_each_bit_of_leaning_masks_has_the_mean_it_was_given():
 def test_the_bits_of_leaning_masks_are_independent():
     """Covariances of n rows lie within 5 standard deviations √((1 − m²)(1 − m'²)/n) of 0."""
     mean, rows = torch.tensor([-0.5, 0.0, 0.4, 0.8]).double(), 20_000
-    patterns = LeaningMasks(mean=mean).draw(rows, generator(1)).double()
+    patterns = BiasedMasks(mean=mean).draw(rows, generator(1)).double()
     covariance = (patterns - mean).T @ (patterns - mean) / rows
     variance = 1 - mean**2
     deviation = (variance.outer(variance) / rows).sqrt()
@@ -172,19 +172,19 @@ def test_the_bits_of_leaning_masks_are_independent():
 
 def test_leaning_masks_overlap_by_the_mean_square():
     mean = torch.linspace(-1, 1, D)
-    patterns = LeaningMasks(mean=mean).draw(K, generator())
+    patterns = BiasedMasks(mean=mean).draw(K, generator())
     assert abs(overlap_of(patterns) - float(mean.double().square().mean())) < pairs_reach(D, K)
 
 
 def test_leaning_masks_are_float32_rows_whatever_the_means_type():
     mean = torch.tensor([0.5, -0.5, 0.0], dtype=torch.float64)
-    masks = LeaningMasks(mean=mean)
+    masks = BiasedMasks(mean=mean)
     assert masks.size == 3
     assert masks.most is None
     patterns = masks.draw(4, generator())
     assert patterns.dtype == torch.float32
     assert patterns.shape == (4, 3)
-    assert torch.equal(patterns, LeaningMasks(mean=mean.float()).draw(4, generator()))
+    assert torch.equal(patterns, BiasedMasks(mean=mean.float()).draw(4, generator()))
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_leaning_masks_are_float32_rows_whatever_the_means_type():
 )
 def test_what_are_no_means_is_refused(mean):
     with pytest.raises(HopmaskError):
-        LeaningMasks(mean=mean)
+        BiasedMasks(mean=mean)
 
 
 ROWS = [[1, 0, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]]
@@ -320,7 +320,7 @@ def test_what_are_no_masks_is_refused(masks, message):
     "masks",
     [
         RandomMasks(size=9, density=0.4, overlap=0.5),
-        LeaningMasks(mean=torch.zeros(9)),
+        BiasedMasks(mean=torch.zeros(9)),
         GivenMasks(torch.eye(9, dtype=torch.bool)),
     ],
     ids=lambda masks: type(masks).__name__,

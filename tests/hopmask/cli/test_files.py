@@ -12,7 +12,7 @@ from hopmask.cli.capacity import main
 from hopmask.storage import Document
 from hopmask.storage.commit import draft_of
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`hopmask.open`: a memory in a file that many store into, never lost and always the newest."""
+"""`hopmask.open_memory`: a file that many store into, never lost and always the newest."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ from hopmask import (
 from hopmask.storage import commit
 
 SIZES = {"a": 128, "b": (8, 8)}
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 STORES = (
     "import sys, torch, hopmask\n"
     "path, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])\n"
@@ -48,7 +48,7 @@ STORES = (
     "    generator = torch.Generator().manual_seed(seed)\n"
     "    sizes = {'a': 128, 'b': (8, 8)}\n"
     "    return {n: torch.rand(s, generator=generator) < 0.5 for n, s in sizes.items()}\n"
-    "with hopmask.open(path, 'r+') as memory:\n"
+    "with hopmask.open_memory(path, 'r+') as memory:\n"
     "    for seed in range(first, last):\n"
     "        print(seed, memory.store(made(seed)))\n"
 )
@@ -96,7 +96,7 @@ def path(tmp_path):
 @pytest.fixture
 def live(path):
     """A live memory of two tasks."""
-    memory = hopmask.open(path, "x", new=blank())
+    memory = hopmask.open_memory(path, "x", new=blank())
     for seed in range(2):
         memory.store(made(seed))
     return memory
@@ -118,7 +118,7 @@ def agree(live, path):
 
 @pytest.mark.parametrize("mode", ["r", "r+", "a"])
 def test_a_file_that_is_there_is_opened(live, path, mode):
-    with hopmask.open(path, mode) as memory:
+    with hopmask.open_memory(path, mode) as memory:
         assert isinstance(memory, LiveMemory)
         assert memory.count == 2
         assert same(memory.recall(task=1).masks, made(1))
@@ -126,7 +126,7 @@ def test_a_file_that_is_there_is_opened(live, path, mode):
 
 @pytest.mark.parametrize("mode", ["x", "a"])
 def test_a_file_that_is_not_there_is_made(path, mode):
-    with hopmask.open(path, mode, new=blank()) as memory:
+    with hopmask.open_memory(path, mode, new=blank()) as memory:
         assert memory.stamp.generation == 1
         assert memory.store(made(0)) == 0
     assert load(path).count == 1
@@ -134,57 +134,57 @@ def test_a_file_that_is_not_there_is_made(path, mode):
 
 @pytest.mark.parametrize("mode", ["r", "r+", "a"])
 def test_a_file_that_is_not_there_is_not_found(path, mode):
-    with pytest.raises(StoreNotFoundError, match=r"hopmask\.open\(.*, 'x', new=MaskMemory"):
-        hopmask.open(path, mode)
+    with pytest.raises(StoreNotFoundError, match=r"hopmask\.open_memory\(.*, 'x', new=MaskMemory"):
+        hopmask.open_memory(path, mode)
     assert not path.exists()
 
 
 def test_a_file_that_is_there_is_not_made_again(live, path):
     before = path.read_bytes()
     with pytest.raises(FileExistsError):
-        hopmask.open(path, "x", new=blank())
+        hopmask.open_memory(path, "x", new=blank())
     assert path.read_bytes() == before
 
 
 def test_mode_a_takes_the_file_where_there_is_one(live, path):
-    assert hopmask.open(path, "a", new=blank()).count == 2
+    assert hopmask.open_memory(path, "a", new=blank()).count == 2
 
 
 @pytest.mark.parametrize("options", [{"seed": 4}, {"rule": "hebbian"}, {"key_bits": 32}], ids=str)
 def test_mode_a_refuses_a_memory_of_another_kind(live, path, options):
     before = path.read_bytes()
     with pytest.raises(ConfigError, match="new= is one of"):
-        hopmask.open(path, "a", new=blank(**options))
+        hopmask.open_memory(path, "a", new=blank(**options))
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("mode", ["w", "rw", "", None, "R"])
 def test_an_unknown_mode_is_refused(path, mode):
     with pytest.raises(ConfigError, match="mode must be one of r, r\\+, a, x"):
-        hopmask.open(path, mode)
+        hopmask.open_memory(path, mode)
 
 
 @pytest.mark.parametrize("mode", ["r", "r+"])
 def test_a_mode_that_makes_nothing_takes_no_new_memory(live, path, mode):
     with pytest.raises(ConfigError, match=r"does not take new="):
-        hopmask.open(path, mode, new=blank())
+        hopmask.open_memory(path, mode, new=blank())
 
 
 def test_mode_x_needs_a_new_memory(path):
     with pytest.raises(ConfigError, match="needs new="):
-        hopmask.open(path, "x")
+        hopmask.open_memory(path, "x")
 
 
 @pytest.mark.parametrize("new", [SIZES, Reservoir(8), "storkey"], ids=["dict", "Reservoir", "str"])
 def test_a_new_memory_is_a_mask_memory(path, new):
     with pytest.raises(ConfigError, match="new= takes a MaskMemory"):
-        hopmask.open(path, "x", new=new)
+        hopmask.open_memory(path, "x", new=new)
 
 
 def test_a_new_memory_may_hold_tasks_and_is_not_kept(path):
     memory = blank()
     memory.store(made(0))
-    live = hopmask.open(path, "x", new=memory)
+    live = hopmask.open_memory(path, "x", new=memory)
     memory.store(made(1))
     assert live.count == 1
     assert live.store(made(2)) == 1
@@ -194,22 +194,22 @@ def test_a_new_memory_may_hold_tasks_and_is_not_kept(path):
 def test_a_reservoir_is_not_opened(path):
     Reservoir(8).save(path)
     with pytest.raises(NotAHopmaskStoreError):
-        hopmask.open(path)
+        hopmask.open_memory(path)
 
 
 def test_a_rule_is_given_to_the_memory(path, forgetful):
-    with hopmask.open(path, "x", new=blank(rule=forgetful), rule=forgetful) as memory:
+    with hopmask.open_memory(path, "x", new=blank(rule=forgetful), rule=forgetful) as memory:
         memory.store(made(0))
-    assert hopmask.open(path, rule=forgetful).count == 1
+    assert hopmask.open_memory(path, rule=forgetful).count == 1
     with pytest.raises(ConfigError, match="forgetful"):
-        hopmask.open(path)
+        hopmask.open_memory(path)
     with pytest.raises(ConfigError, match="not by 'hebbian'"):
-        hopmask.open(path, rule=Hebbian())
+        hopmask.open_memory(path, rule=Hebbian())
 
 
 def test_an_old_file_is_opened_and_becomes_a_new_one(tmp_path):
     path = Path(shutil.copy(DATA / "masks_schema2.h5", tmp_path / "memory.h5"))
-    with hopmask.open(path, "r+") as memory, warnings.catch_warnings():
+    with hopmask.open_memory(path, "r+") as memory, warnings.catch_warnings():
         warnings.simplefilter("ignore", OverloadWarning)
         assert (memory.count, memory.stamp.generation) == (3, 0)
         mask = {"hidden": torch.arange(24) % 5 < 2, "café/2": torch.eye(3) > 0}
@@ -261,8 +261,8 @@ def test_a_fresh_process_sees_what_was_stored(live, path):
 
 
 def test_two_live_memories_see_each_others_stores(live, path):
-    other = hopmask.open(path, "r+")
-    reader = hopmask.open(path)
+    other = hopmask.open_memory(path, "r+")
+    reader = hopmask.open_memory(path)
     assert [live.store(made(2)), other.store(made(3)), live.store(made(4))] == [2, 3, 4]
     for memory in (live, other, reader):
         assert memory.count == 5
@@ -270,14 +270,14 @@ def test_two_live_memories_see_each_others_stores(live, path):
 
 
 def test_a_mask_that_another_stored_is_a_duplicate(live, path):
-    hopmask.open(path, "r+").store(made(2))
+    hopmask.open_memory(path, "r+").store(made(2))
     with pytest.raises(DuplicateError):
         live.store(made(2))
     assert live.count == 3
 
 
 def test_tasks_are_forgotten_and_replaced_in_the_file(path):
-    live = hopmask.open(path, "x", new=blank(rule="hebbian"))
+    live = hopmask.open_memory(path, "x", new=blank(rule="hebbian"))
     for seed in range(3):
         live.store(made(seed))
     live.forget(1)
@@ -289,10 +289,10 @@ def test_tasks_are_forgotten_and_replaced_in_the_file(path):
 
 
 def test_signatures_are_stored(path):
-    live = hopmask.open(path, "x", new=blank(signature_features=64))
+    live = hopmask.open_memory(path, "x", new=blank(signature_features=64))
     for seed in range(2):
         live.store(made(seed), signature=torch.eye(6)[seed])
-    assert same(hopmask.open(path).recall(signature=torch.eye(6)[1]).masks, made(1))
+    assert same(hopmask.open_memory(path).recall(signature=torch.eye(6)[1]).masks, made(1))
 
 
 def test_every_store_is_one_generation_of_one_store(live):
@@ -308,7 +308,7 @@ def test_every_store_is_one_generation_of_one_store(live):
 
 
 def test_processes_lose_no_store(path):
-    hopmask.open(path, "x", new=blank(rule="projection"))
+    hopmask.open_memory(path, "x", new=blank(rule="projection"))
     children = [
         subprocess.Popen(
             [sys.executable, "-c", STORES, str(path), str(10 * i), str(10 * i + 10)],
@@ -331,7 +331,7 @@ def test_processes_lose_no_store(path):
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_forked_processes_lose_no_store(path):
-    live = hopmask.open(path, "x", new=blank(rule="projection"))
+    live = hopmask.open_memory(path, "x", new=blank(rule="projection"))
     live.store(made(100))
     children = []
     for i in range(4):
@@ -377,7 +377,7 @@ def test_readers_see_whole_generations_only_and_never_older_ones(live, path):
             code = 0
         finally:
             os._exit(code)
-    reader, seen, mixed, ended = hopmask.open(path), [], [], (0, 0)
+    reader, seen, mixed, ended = hopmask.open_memory(path), [], [], (0, 0)
     while not ended[0]:
         ended = os.waitpid(child, os.WNOHANG)
         seen.append((reader.stamp.generation, reader.count))
@@ -448,7 +448,7 @@ def test_what_a_rule_cannot_do_changes_nothing(live, path, change):
 
 
 def test_an_overload_that_is_an_error_leaves_memory_and_file_at_one(path):
-    live = hopmask.open(path, "x", new=small())
+    live = hopmask.open_memory(path, "x", new=small())
     stored = []
 
     def overload():
@@ -463,7 +463,7 @@ def test_an_overload_that_is_an_error_leaves_memory_and_file_at_one(path):
 
 
 def test_an_overload_that_is_a_warning_is_stored(path):
-    live = hopmask.open(path, "x", new=small())
+    live = hopmask.open_memory(path, "x", new=small())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for seed in range(30):
@@ -475,7 +475,7 @@ def test_an_overload_that_is_a_warning_is_stored(path):
 
 def test_a_reader_does_not_store(live, path):
     before = path.read_bytes()
-    reader = hopmask.open(path)
+    reader = hopmask.open_memory(path)
     for change in (
         lambda: reader.store(made(2)),
         lambda: reader.forget(0),
@@ -503,7 +503,7 @@ def test_a_closed_memory_answers_nothing(live, path):
 
 
 def test_a_writer_that_waits_in_vain_says_so(live, path):
-    impatient = hopmask.open(path, "r+", wait=0.01)
+    impatient = hopmask.open_memory(path, "r+", wait=0.01)
     with storage.writing(path), pytest.raises(StoreLockedError):
         impatient.store(made(2))
     assert impatient.count == 2
@@ -512,7 +512,7 @@ def test_a_writer_that_waits_in_vain_says_so(live, path):
 
 def test_readers_do_not_wait_for_writers(live, path):
     with storage.writing(path):
-        assert hopmask.open(path).recall(task=0).known
+        assert hopmask.open_memory(path).recall(task=0).recognized
         assert live.count == 2
 
 
@@ -534,14 +534,14 @@ def test_a_recovered_file_is_stale_to_who_had_it_open(live, path):
         with pytest.raises(StaleStoreError, match="recovered or replaced"):
             use()
     assert path.read_bytes() == before
-    assert hopmask.open(path, "r+").store(made(5)) == 1
+    assert hopmask.open_memory(path, "r+").store(made(5)) == 1
 
 
 def test_a_recovered_file_that_was_written_on_is_stale_still(live, path):
     assert live.count == 2
     damaged(path)
     storage.recover(path)
-    other = hopmask.open(path, "r+")
+    other = hopmask.open_memory(path, "r+")
     other.store(made(8))
     with pytest.raises(StaleStoreError):
         live.store(made(9))
@@ -552,7 +552,7 @@ def test_a_recovered_file_that_was_written_on_is_stale_still(live, path):
 
 def test_a_file_of_another_store_is_stale(live, path, tmp_path):
     other = tmp_path / "other.h5"
-    with hopmask.open(other, "x", new=blank(seed=9)) as memory:
+    with hopmask.open_memory(other, "x", new=blank(seed=9)) as memory:
         for seed in range(8):
             memory.store(made(seed))
     other.replace(path)
@@ -630,9 +630,9 @@ class Life(RuleBasedStateMachine):
             self.history[stamp.sha256] = (dict(self.tasks), self.next)
             if migrated:
                 storage.migrate(self.path)
-            self.live = hopmask.open(self.path, "r+")
+            self.live = hopmask.open_memory(self.path, "r+")
         else:
-            self.live = hopmask.open(self.path, "x", new=blank(rule="hebbian"))
+            self.live = hopmask.open_memory(self.path, "x", new=blank(rule="hebbian"))
         self.changed(self.tasks, self.next)
 
     def teardown(self):
@@ -691,7 +691,7 @@ class Life(RuleBasedStateMachine):
                 self.stored(masks)
         except (Crash, DuplicateError):
             pass
-        self.live = hopmask.open(self.path, "r+")
+        self.live = hopmask.open_memory(self.path, "r+")
         if self.live.stamp != before:
             assert self.live.stamp.generation == before.generation + 1
             self.changed({**self.tasks, self.next: masks}, self.next + 1)
@@ -699,7 +699,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.live.close()
-        self.live = hopmask.open(self.path, "a")
+        self.live = hopmask.open_memory(self.path, "a")
 
     @rule()
     def migrate(self):
@@ -716,9 +716,9 @@ class Life(RuleBasedStateMachine):
         cut.write_bytes(content[: max(1, int(share * len(content)))])
         cut.replace(self.path)
         with pytest.raises(StoreFileError):
-            hopmask.open(self.path)
+            hopmask.open_memory(self.path)
         done = storage.recover(self.path)
-        self.live = hopmask.open(self.path, "r+")
+        self.live = hopmask.open_memory(self.path, "r+")
         tasks, number = self.history[done.source.sha256]
         self.changed(tasks, number)
 
@@ -768,7 +768,7 @@ def test_what_was_stored_after_a_recovery_is_no_successor_of_what_was_lost(live,
     content[-1] ^= 1
     path.write_bytes(content)
     storage.recover(path)
-    with hopmask.open(path, "r+") as other:
+    with hopmask.open_memory(path, "r+") as other:
         for seed in range(40, 44):
             other.store(made(seed))
         assert other.stamp.generation > 5
@@ -781,14 +781,14 @@ def test_a_lost_file_is_not_begun_anew_over_its_previous_generation(live, path):
     path.unlink()
     for mode in ("a", "x"):
         with pytest.raises(StoreNotFoundError, match="hopmask recover"):
-            hopmask.open(path, mode, new=blank())
+            hopmask.open_memory(path, mode, new=blank())
     storage.recover(path)
-    assert hopmask.open(path, "a", new=blank()).count >= 0
+    assert hopmask.open_memory(path, "a", new=blank()).count >= 0
 
 
 def test_a_relative_path_stays_the_same_file(live, path, tmp_path, monkeypatch):
     monkeypatch.chdir(path.parent)
-    with hopmask.open(path.name, "r+") as relative:
+    with hopmask.open_memory(path.name, "r+") as relative:
         monkeypatch.chdir(tmp_path.parent)
         relative.store(made(5))
     assert live.count == load(path).count
@@ -818,7 +818,7 @@ def test_a_file_that_another_makes_first_is_taken_as_it_is(path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(hopmask.live.storage, "writing", late)
-        live = hopmask.open(path, "a", new=blank())
+        live = hopmask.open_memory(path, "a", new=blank())
     assert live.stamp.generation == 1
 
 

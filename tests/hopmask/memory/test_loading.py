@@ -123,7 +123,7 @@ def test_a_loaded_memory_recalls_like_the_saved_one(rule, path):
     for by in ({"task": 1}, {"cue": {"h1": masks_of(2)["h1"]}}, {"signature": signature_of(0)}):
         before, after = memory.recall(**by), loaded.recall(**by)
         assert same(before.masks, after.masks)
-        for what in ("task", "residual", "energy", "steps", "converged"):
+        for what in ("task", "residual", "energy", "steps", "verified"):
             assert getattr(before, what) == getattr(after, what)
 
 

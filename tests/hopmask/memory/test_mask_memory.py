@@ -215,7 +215,7 @@ def test_a_task_is_recalled_by_its_number(rule, tasks):
         hit = memory.recall(task=task)
         assert same(hit.masks, tasks[task])
         assert hit.task == task
-        assert hit.converged is True
+        assert hit.verified is True
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -236,7 +236,7 @@ def test_a_task_that_is_told_is_always_exact_at_low_load(seed, count):
         hit = memory.recall(task=task)
         assert torch.equal(hit.masks["h"], masks[task])
         assert hit.task == task
-        assert hit.converged
+        assert hit.verified
 
 
 def test_a_hit_holds_plain_numbers_and_bool_masks(memory):
@@ -246,7 +246,7 @@ def test_a_hit_holds_plain_numbers_and_bool_masks(memory):
     assert type(hit.residual) is float
     assert type(hit.energy) is float
     assert type(hit.steps) is int
-    assert type(hit.converged) is bool
+    assert type(hit.verified) is bool
     assert {name: (m.dtype, tuple(m.shape)) for name, m in hit.masks.items()} == {
         "h1": (torch.bool, (96,)),
         "h2": (torch.bool, (8, 12)),
@@ -274,7 +274,7 @@ def test_a_damaged_mask_recalls_its_task(rule, tasks):
         hit = memory.recall(cue=damaged(tasks[task], seed=task))
         assert same(hit.masks, tasks[task])
         assert hit.task == task
-        assert hit.converged
+        assert hit.verified
 
 
 @pytest.mark.parametrize("layer", ["h1", "h2"])
@@ -303,7 +303,7 @@ def test_cue_and_task_may_be_given_together(memory, tasks):
 def test_a_recall_never_mixes_the_layers_of_two_tasks(memory, tasks):
     """One layer of task 0 and the other of task 1: the answer is a whole task or no memory."""
     hit = memory.recall(cue={"h1": tasks[0]["h1"], "h2": tasks[1]["h2"]})
-    if hit.converged:
+    if hit.verified:
         assert hit.task in (0, 1)
         assert same(hit.masks, tasks[hit.task])
     assert not same(hit.masks, {"h1": tasks[0]["h1"], "h2": tasks[1]["h2"]})
@@ -315,7 +315,7 @@ def test_a_converged_answer_is_one_tasks_masks_and_no_other(tasks, seed):
     memory = filled(tasks)
     noise = torch.rand(96, generator=torch.Generator().manual_seed(seed))
     hit = memory.recall(cue={"h1": noise})
-    if hit.converged:
+    if hit.verified:
         assert same(hit.masks, tasks[hit.task])
 
 
@@ -329,7 +329,7 @@ def test_a_batch_of_cues_is_recalled_as_its_rows_one_by_one(memory, tasks):
     for row, cue in enumerate(rows):
         alone = memory.recall(cue=cue)
         assert same({name: m[row] for name, m in together.masks.items()}, alone.masks)
-        assert bool(together.converged[row]) == alone.converged
+        assert bool(together.verified[row]) == alone.verified
         assert int(together.steps[row]) == alone.steps
 
 
@@ -337,7 +337,7 @@ def test_a_batch_of_one_stays_a_batch(memory, tasks):
     hit = memory.recall(cue={"h1": tasks[0]["h1"][None]})
     assert hit.masks["h1"].shape == (1, 96)
     assert hit.masks["h2"].shape == (1, 8, 12)
-    for answer in (hit.task, hit.residual, hit.energy, hit.steps, hit.converged):
+    for answer in (hit.task, hit.residual, hit.energy, hit.steps, hit.verified):
         assert answer.shape == (1,)
 
 
@@ -371,8 +371,8 @@ def test_an_overfull_memory_says_that_it_does_not_trust_its_answers():
     hit = memory.recall(cue={"h": masks.float()})
     exact = (hit.masks["h"] == masks).all(-1)
     assert hit.masks["h"].shape == (22, 64)  # it answers all the same
-    assert not bool((hit.converged & ~exact).any())
-    assert 0 < int(hit.converged.sum()) < 22
+    assert not bool((hit.verified & ~exact).any())
+    assert 0 < int(hit.verified.sum()) < 22
 
 
 # Recall by signature
@@ -385,7 +385,7 @@ def test_a_signature_recalls_the_task_it_was_stored_with(rule, tasks, signatures
         hit = memory.recall(signature=signatures[task] + 0.3 * noise[task])
         assert hit.task == task
         assert same(hit.masks, tasks[task])
-        assert hit.converged
+        assert hit.verified
 
 
 def test_a_batch_of_signatures_recalls_a_batch_of_tasks(memory, tasks, signatures):
@@ -464,7 +464,7 @@ def test_samples_tell_what_to_ignore(tasks):
     samples[:, :, :8] = 0.1 * samples[:, :, :8] + 0.5 * torch.eye(TASKS, 8)[:, None]
     many = filled(tasks, samples[:, :200])
     assert many.recall(signature=samples[:, 200:]).task.tolist() == list(range(TASKS))
-    assert many.recall(signature=samples[:, 200:]).known.all()
+    assert many.recall(signature=samples[:, 200:]).recognized.all()
     single = many.recall(signature=samples[:, 200:210].flatten(0, 1)).task
     right = single == torch.arange(TASKS).repeat_interleave(10)
     one = filled(tasks, samples[:, 0]).recall(signature=samples[:, 200:210].flatten(0, 1)).task
@@ -503,7 +503,7 @@ def test_the_penalty_chooses_the_task(memory, tasks, target):
     hit = memory.recall(penalty=lambda masks: distance(masks, tasks[target]))
     assert hit.task == target
     assert same(hit.masks, tasks[target])
-    assert hit.converged
+    assert hit.verified
 
 
 def test_a_penalty_on_one_layer_is_enough(memory, tasks):
@@ -560,7 +560,7 @@ def test_work_is_bounded_by_the_attempts(memory, tasks):
         calls.append(1)
         return distance(masks, tasks[0])
 
-    memory.recall(penalty=penalty, attempts=2)
+    memory.recall(penalty=penalty, max_basins=2)
     assert len(calls) <= 4
 
 
@@ -825,7 +825,7 @@ def test_a_forgotten_task_is_not_recalled_and_the_others_are(tasks):
     memory = filled(tasks, rule="hebbian")
     memory.forget(task=2)
     assert memory.count == TASKS - 1
-    assert not memory.recall(task=2).converged
+    assert not memory.recall(task=2).verified
     for task in (0, 1, 3, 4):
         assert same(memory.recall(task=task).masks, tasks[task])
 
@@ -1025,9 +1025,9 @@ def test_a_mixture_is_resolved_into_a_memory(random_mask):
         hit = memory.recall(
             penalty=lambda m, target=between: (m["h"] - target).square().mean(),
             dynamics=(SignPolish(),),  # cold: mixtures are stable
-            attempts=2,  # the first ends in the mixture
+            max_basins=2,  # the first ends in the mixture
         )
-        assert hit.converged
+        assert hit.verified
         assert same(hit.masks, {"h": masks[hit.task]})
 
 
@@ -1036,7 +1036,7 @@ def test_a_mixture_is_resolved_into_a_memory(random_mask):
 
 def test_an_answer_far_ahead_of_all_others_is_known(memory, tasks, signatures):
     hit = memory.recall(signature=signatures[2])
-    assert hit.known is True
+    assert hit.recognized is True
     assert hit.margin > 2.0
 
 
@@ -1044,8 +1044,8 @@ def test_data_of_no_task_is_answered_but_not_known(tasks, signatures):
     memory = filled(tasks, signatures)
     strangers = torch.randn(40, 40, generator=torch.Generator().manual_seed(99))
     hit = memory.recall(signature=strangers)
-    assert hit.converged.all()
-    assert int(hit.known.sum()) <= 2
+    assert hit.verified.all()
+    assert int(hit.recognized.sum()) <= 2
 
 
 @pytest.mark.parametrize(("samples", "fooled"), [(1, 6), (30, 0)])
@@ -1055,7 +1055,7 @@ def test_one_task_alone_is_told_from_strangers(tasks, samples, fooled):
     centres = torch.randn(21, 1, 40, generator=g)
     data = centres + 0.3 * torch.randn(21, 2 * samples, 40, generator=g)
     memory = filled(tasks, data[:1, :samples], count=1)
-    known = memory.recall(signature=data[:, samples:]).known
+    known = memory.recall(signature=data[:, samples:]).recognized
     assert known[0]
     assert int(known[1:].sum()) <= fooled
 
@@ -1076,16 +1076,16 @@ def test_the_margin_is_the_distance_to_the_next_lowest_value(memory, tasks):
 @pytest.mark.parametrize("by", ["task", "cue"])
 def test_recall_by_number_or_damaged_mask_has_no_margin(memory, tasks, by):
     hit = memory.recall(**({"task": 1} if by == "task" else {"cue": damaged(tasks[1])}))
-    assert hit.known is True
+    assert hit.recognized is True
     assert np.isnan(hit.margin)
 
 
 def test_rows_that_are_clear_leave_and_the_others_search_on(memory, signatures):
     noise = torch.randn(signatures.shape, generator=torch.Generator().manual_seed(4))
     mixed = torch.cat([signatures, noise])
-    together = memory.recall(signature=mixed, clear=2.0)
+    together = memory.recall(signature=mixed, min_margin=2.0)
     for row, vector in enumerate(mixed):
-        alone = memory.recall(signature=vector, clear=2.0)
+        alone = memory.recall(signature=vector, min_margin=2.0)
         assert (alone.task, alone.steps) == (int(together.task[row]), int(together.steps[row]))
         assert alone.margin == pytest.approx(float(together.margin[row]), abs=1e-3)
     assert together.steps[:TASKS].float().mean() < together.steps[TASKS:].float().mean()
@@ -1100,14 +1100,14 @@ def test_the_penalty_of_a_row_goes_on_belonging_to_that_row(memory, tasks):
     def penalty(masks):
         return scale * sum((masks[n] - size[n]).square().flatten(1).mean(-1) for n in size)
 
-    hit = memory.recall(penalty=penalty, batch=6, clear=1.5)
+    hit = memory.recall(penalty=penalty, batch=6, min_margin=1.5)
     assert hit.task.tolist() == wanted
 
 
-@pytest.mark.parametrize("clear", [0, -1.0, float("nan"), "3", True])
-def test_a_margin_that_is_none_is_refused(memory, signatures, clear):
-    with pytest.raises(ConfigError, match="clear must be a positive margin"):
-        memory.recall(signature=signatures[0], clear=clear)
+@pytest.mark.parametrize("min_margin", [0, -1.0, float("nan"), "3", True])
+def test_a_margin_that_is_none_is_refused(memory, signatures, min_margin):
+    with pytest.raises(ConfigError, match="min_margin must be positive"):
+        memory.recall(signature=signatures[0], min_margin=min_margin)
 
 
 def valued(tasks, values):
@@ -1137,11 +1137,11 @@ def hard_and_easy_rows():
 def test_rows_that_search_longer_find_their_own_lowest_value(memory, tasks, trace):
     """Easy rows leave; the hard ones between them must go on with their own penalty and state."""
     values, lowest = hard_and_easy_rows()
-    hit = memory.recall(penalty=valued(tasks, values), batch=10, clear=2.0, trace=trace)
-    assert hit.converged.all()
+    hit = memory.recall(penalty=valued(tasks, values), batch=10, min_margin=2.0, trace=trace)
+    assert hit.verified.all()
     assert hit.task[1::2].tolist() == lowest[1::2].tolist()
     for row in range(10):
-        alone = memory.recall(penalty=valued(tasks, values[row : row + 1]), batch=1, clear=2.0)
+        alone = memory.recall(penalty=valued(tasks, values[row : row + 1]), batch=1, min_margin=2.0)
         assert int(alone.task[0]) == int(hit.task[row])
         assert int(alone.steps[0]) == int(hit.steps[row])
         assert float(alone.margin[0]) == pytest.approx(float(hit.margin[row]), abs=1e-3)
@@ -1150,7 +1150,7 @@ def test_rows_that_search_longer_find_their_own_lowest_value(memory, tasks, trac
 def test_a_search_that_ends_early_visited_two_basins_at_least(memory, tasks):
     """One alone has nothing to be ahead of."""
     values, _ = hard_and_easy_rows()
-    hit = memory.recall(penalty=valued(tasks, values), batch=10, clear=1e-6, trace=True)
+    hit = memory.recall(penalty=valued(tasks, values), batch=10, min_margin=1e-6, trace=True)
     assert int(hit.trace.attempt.max()) == 1
 
 
@@ -1170,16 +1170,16 @@ def test_one_attempt_cannot_tell_known_from_unknown(memory, tasks, signatures, b
     asked = {"signature": signatures[1]} if by == "signature" else {}
     if by == "penalty":
         asked = {"penalty": lambda masks: 50 * distance(masks, tasks[1])}
-    hit = memory.recall(**asked, attempts=1)
+    hit = memory.recall(**asked, max_basins=1)
     assert hit.task == 1
     assert np.isnan(hit.margin)
-    assert hit.known is False
+    assert hit.recognized is False
 
 
 def test_a_mask_like_none_that_is_stored_is_not_known(memory, tasks):
     noise = torch.randint(0, 2, (30, 96), generator=torch.Generator().manual_seed(1)).bool()
     hit = memory.recall(cue={"h1": noise})
-    assert int(hit.known.sum()) == 0
+    assert int(hit.recognized.sum()) == 0
 
 
 @pytest.mark.parametrize("data", ["signature", "penalty"])
@@ -1204,7 +1204,7 @@ def test_spins_that_the_energy_has_wrong_are_mended(memory, tasks, spins):
     turn(memory, spins)
     for task in range(TASKS):
         hit = memory.recall(task=task)
-        assert hit.converged
+        assert hit.verified
         assert same(hit.masks, tasks[task])
         assert hit.unstable == len(spins)
     assert memory.report().unstable == len(spins)
@@ -1213,7 +1213,7 @@ def test_spins_that_the_energy_has_wrong_are_mended(memory, tasks, spins):
 def test_more_wrong_spins_than_can_be_mended_are_told(memory):
     turn(memory, list(range(200, 201 + MENDED)))
     for task in range(TASKS):
-        assert not memory.recall(task=task).converged
+        assert not memory.recall(task=task).verified
     assert memory.report().recalled == 0
 
 
@@ -1239,7 +1239,7 @@ def test_a_report_of_an_overfull_memory_says_how_much_is_lost(random_mask):
         for seed in range(26):
             memory.store({"h": random_mask(64, seed=seed)})
     report = memory.report(sample=26)
-    alone = [memory.recall(task=task).converged for task in range(26)]
+    alone = [memory.recall(task=task).verified for task in range(26)]
     assert 0 < report.recalled < 0.5
     assert abs(report.recalled - sum(alone) / 26) <= 0.1
 
@@ -1269,7 +1269,7 @@ def test_a_full_memory_warns_before_it_loses_a_task(random_mask):
         with pytest.raises(OverloadWarning, match="the memory is full"):
             fill()
     assert 20 < memory.count < 400
-    assert all(memory.recall(task=task).converged for task in range(memory.count))
+    assert all(memory.recall(task=task).verified for task in range(memory.count))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -1306,10 +1306,10 @@ def test_a_forgotten_task_is_not_mended_into_another(bits, random_mask):
         for task in range(2):
             memory.store({"h": random_mask(256, seed=10 * seed + task)})
         memory.forget(0)
-        assert not memory.recall(task=0).converged
+        assert not memory.recall(task=0).verified
         with pytest.raises(UnknownTaskError):
             memory.forget(0)
-        assert memory.recall(task=1).converged
+        assert memory.recall(task=1).verified
 
 
 def test_a_memory_that_forgot_a_task_still_warns(random_mask):

@@ -295,7 +295,7 @@ def test_patterns_are_recalled_from_a_tenth_of_flipped_spins(rule, dtype, random
     reservoir = filled(rule, patterns, dtype=dtype)
     hit = reservoir.recall(flipped(patterns, 0.1))
     assert torch.equal(hit.spins, patterns)
-    assert bool(hit.converged.all())
+    assert bool(hit.verified.all())
     assert hit.spins.dtype == dtype
 
 
@@ -337,7 +337,7 @@ def test_a_batch_is_recalled_as_its_rows_one_by_one(rule, k, random_spins, flipp
     for row, cue in enumerate(cues):
         alone = reservoir.recall(cue)
         assert torch.equal(together.spins[row], alone.spins)
-        assert together.converged[row] == alone.converged
+        assert together.verified[row] == alone.verified
         assert together.steps[row] == alone.steps
         torch.testing.assert_close(together.residual[row], alone.residual)
         torch.testing.assert_close(together.energy[row], alone.energy)
@@ -349,7 +349,7 @@ def test_the_answer_has_the_shape_of_the_cue(shape, random_spins):
     cue = patterns[0].expand(*shape, D)
     hit = filled("storkey", patterns).recall(cue)
     assert hit.spins.shape == (*shape, D)
-    for answer in (hit.residual, hit.energy, hit.steps, hit.converged):
+    for answer in (hit.residual, hit.energy, hit.steps, hit.verified):
         assert answer.shape == shape
 
 
@@ -370,9 +370,9 @@ def test_a_hit_says_what_the_reservoir_says_of_its_spins(rule, random_spins, fli
 def test_recalling_an_answer_gives_it_again(rule, random_spins):
     reservoir = filled(rule, random_spins(6, D))
     hit = reservoir.recall(random_spins(20, D, seed=5))
-    again = reservoir.recall(hit.spins[hit.converged])
-    assert torch.equal(again.spins, hit.spins[hit.converged])
-    assert bool(again.converged.all())
+    again = reservoir.recall(hit.spins[hit.verified])
+    assert torch.equal(again.spins, hit.spins[hit.verified])
+    assert bool(again.verified.all())
 
 
 def test_single_and_double_precision_agree(rule, random_spins, flipped):
@@ -392,8 +392,8 @@ def test_an_answer_that_is_no_memory_has_not_converged(name, random_spins):
     reservoir = overfilled(name, patterns)
     hit = reservoir.recall(random_spins(30, D, seed=3))
     stored = (hit.spins @ patterns.T).abs().amax(-1) == D
-    assert not bool((hit.converged & ~stored).any())
-    assert not bool(hit.converged.all())
+    assert not bool((hit.verified & ~stored).any())
+    assert not bool(hit.verified.all())
 
 
 def test_a_mixture_of_three_patterns_has_not_converged(random_spins):
@@ -402,7 +402,7 @@ def test_a_mixture_of_three_patterns_has_not_converged(random_spins):
     mixture = patterns.sum(0).sign()
     hit = reservoir.recall(mixture, dynamics=(SignPolish(),))
     assert torch.equal(hit.spins, mixture)  # it is a fixed point
-    assert not hit.converged
+    assert not hit.verified
 
 
 @settings(max_examples=15, deadline=None)
@@ -410,7 +410,7 @@ def test_a_mixture_of_three_patterns_has_not_converged(random_spins):
 def test_a_converged_answer_is_a_stored_pattern_or_its_negative(seed, k, random_spins):
     patterns = random_spins(k, D, seed=seed)
     hit = filled("projection", patterns).recall(random_spins(5, D, seed=seed + 1))
-    found = hit.spins[hit.converged]
+    found = hit.spins[hit.verified]
     assert bool(((found @ patterns.T).abs() == D).any(-1).all())
 
 
@@ -446,7 +446,7 @@ def test_the_penalty_picks_the_memory_it_is_lowest_at(rule, random_spins):
     for target in patterns:
         hit = reservoir.recall(penalty=lambda spins, z=target: (spins - z).square().mean())
         assert torch.equal(hit.spins, target)
-        assert hit.converged
+        assert hit.verified
 
 
 def test_a_batched_penalty_picks_each_rows_memory(random_spins):
@@ -601,7 +601,7 @@ def test_a_size_beyond_the_machine_is_refused():
         Reservoir(10**8)
 
 
-@pytest.mark.parametrize("options", [{"dynamics": ()}, {"attempts": 0}])
+@pytest.mark.parametrize("options", [{"dynamics": ()}, {"max_basins": 0}])
 def test_a_recall_without_dynamics_or_attempts_is_refused(options, random_spins):
     reservoir = filled("storkey", random_spins(2, D))
     with pytest.raises(ConfigError, match="at least one"):

@@ -243,7 +243,7 @@ def test_the_papers_schedule_recalls_what_the_penalty_points_to(reservoir, patte
         dynamics=paper_schedule(steps=30),
     )
     assert torch.equal(hit.spins, patterns[target])
-    assert hit.converged
+    assert hit.verified
 
 
 def test_annealed_descent_asks_the_penalty_once_a_step(reservoir, patterns):

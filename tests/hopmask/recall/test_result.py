@@ -13,9 +13,9 @@ PLAIN = {
     "residual": float,
     "energy": float,
     "steps": int,
-    "converged": bool,
+    "verified": bool,
     "margin": float,
-    "known": bool,
+    "recognized": bool,
     "unstable": int,
 }
 ROWS = {int: torch.long, float: torch.float32, bool: torch.bool}
@@ -73,14 +73,14 @@ def test_masks_have_the_shapes_of_the_layers_after_those_of_the_cue(memory, task
 
 def test_there_are_masks_even_where_nothing_was_found(memory, random_mask):
     hit = memory.recall(cue={"h1": random_mask(64, seed=99)})
-    assert hit.known is False
+    assert hit.recognized is False
     assert {name: tuple(mask.shape) for name, mask in hit.masks.items()} == memory.shapes
 
 
 def test_a_hit_cannot_be_changed(memory):
     hit = memory.recall(task=0)
     with pytest.raises(FrozenInstanceError):
-        hit.converged = False
+        hit.verified = False
 
 
 def test_an_answer_is_the_callers_own(memory, tasks):

@@ -39,7 +39,7 @@ class Counting:
 def test_the_penalty_decides_among_the_basins(reservoir, patterns, target):
     hit = reservoir.recall(penalty=distance_to(patterns[target]))
     assert torch.equal(hit.spins, patterns[target])
-    assert hit.converged
+    assert hit.verified
 
 
 @pytest.mark.parametrize("target", range(5))
@@ -73,7 +73,7 @@ def test_a_strong_cue_overrules_a_weak_penalty(reservoir, patterns):
 
 def test_the_answer_is_the_best_of_all_memories_when_all_are_visited(reservoir, patterns):
     direction = torch.randn(D, generator=torch.Generator().manual_seed(3))
-    hit = reservoir.recall(penalty=lambda spins: spins @ direction, attempts=5)
+    hit = reservoir.recall(penalty=lambda spins: spins @ direction, max_basins=5)
     both = torch.cat([patterns, -patterns])
     values = both @ direction
     reached = float(hit.spins @ direction)
@@ -82,12 +82,12 @@ def test_the_answer_is_the_best_of_all_memories_when_all_are_visited(reservoir, 
     assert reached <= float(values.median())
 
 
-@pytest.mark.parametrize("attempts", [1, 2, 4])
-def test_work_is_bounded_by_the_attempts(patterns, reservoir, attempts):
+@pytest.mark.parametrize("max_basins", [1, 2, 4])
+def test_work_is_bounded_by_the_attempts(patterns, reservoir, max_basins):
     """One call for the start, one for a random state, one for the answer of each basin."""
     penalty = Counting(distance_to(patterns[0]))
-    reservoir.recall(penalty=penalty, attempts=attempts)
-    assert penalty.calls <= 2 + attempts
+    reservoir.recall(penalty=penalty, max_basins=max_basins)
+    assert penalty.calls <= 2 + max_basins
 
 
 def test_work_does_not_grow_with_the_number_of_memories(random_spins):
@@ -97,14 +97,14 @@ def test_work_does_not_grow_with_the_number_of_memories(random_spins):
         patterns = random_spins(k, 256)
         reservoir.store(patterns)
         penalty = Counting(distance_to(patterns[0]))
-        reservoir.recall(penalty=penalty, attempts=3)
+        reservoir.recall(penalty=penalty, max_basins=3)
         calls.append(penalty.calls)
     assert calls[0] == calls[1] <= 5
 
 
 def test_the_papers_schedule_asks_the_penalty_once_a_step_and_once_a_basin(reservoir, patterns):
     penalty = Counting(distance_to(patterns[0]))
-    reservoir.recall(penalty=penalty, attempts=2, dynamics=paper_schedule(steps=10))
+    reservoir.recall(penalty=penalty, max_basins=2, dynamics=paper_schedule(steps=10))
     assert penalty.calls <= 2 * (10 + 1) + 1
 
 
@@ -113,24 +113,24 @@ def test_no_more_basins_are_visited_than_there_are_memories(random_spins):
     patterns = random_spins(2, D)
     reservoir.store(patterns)
     penalty = Counting(distance_to(patterns[0]))
-    hit = reservoir.recall(penalty=penalty, attempts=100, trace=False)
+    hit = reservoir.recall(penalty=penalty, max_basins=100, trace=False)
     assert penalty.calls <= 4
     assert torch.equal(hit.spins, patterns[0])
 
 
 def test_a_cue_alone_visits_one_basin(reservoir, patterns, flipped):
-    hit = reservoir.recall(flipped(patterns, 0.1), attempts=8, trace=True)
+    hit = reservoir.recall(flipped(patterns, 0.1), max_basins=8, trace=True)
     assert not hit.trace.attempt.any()
 
 
 def test_steps_of_all_basins_add_up(reservoir, patterns):
-    one = reservoir.recall(penalty=distance_to(patterns[0]), attempts=1)
-    many = reservoir.recall(penalty=distance_to(patterns[0]), attempts=5)
+    one = reservoir.recall(penalty=distance_to(patterns[0]), max_basins=1)
+    many = reservoir.recall(penalty=distance_to(patterns[0]), max_basins=5)
     assert int(many.steps) > int(one.steps) > 0
 
 
 def test_the_basins_visited_are_different_memories(reservoir, patterns):
-    hit = reservoir.recall(penalty=distance_to(patterns[0]), attempts=5, trace=True)
+    hit = reservoir.recall(penalty=distance_to(patterns[0]), max_basins=5, trace=True)
     ends = torch.stack(
         [hit.trace.states[hit.trace.attempt == number][-1, 0] for number in range(5)]
     )
@@ -197,7 +197,7 @@ def test_the_basin_that_was_chosen_ends_at_the_answer(reservoir, patterns):
 
 
 def test_attempts_of_a_trace_are_numbered_in_order(reservoir, patterns):
-    trace = reservoir.recall(penalty=distance_to(patterns[1]), attempts=4, trace=True).trace
+    trace = reservoir.recall(penalty=distance_to(patterns[1]), max_basins=4, trace=True).trace
     assert trace.attempt.unique().tolist() == [0, 1, 2, 3]
     assert bool((trace.attempt.diff() >= 0).all())
 
@@ -219,7 +219,7 @@ def test_the_papers_schedule_is_traced_step_by_step(reservoir, patterns):
     hit = reservoir.recall(
         penalty=distance_to(patterns[0]),
         dynamics=paper_schedule(steps=9),
-        attempts=1,
+        max_basins=1,
         trace=True,
     )
     assert len(hit.trace.attempt) == 1 + 9

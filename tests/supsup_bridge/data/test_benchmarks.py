@@ -13,7 +13,7 @@ from supsup_bridge.data import mnist_variants as transformed
 from supsup_bridge.data.benchmarks import BENCHMARKS, check_benchmark, default_tasks, task_stream
 from supsup_bridge.data.datasets import load_digits
 
-PARTS = ("train_images", "recall_images", "scored_images")
+PARTS = ("train_images", "inference_images", "scored_images")
 
 
 def rows(images: Tensor) -> set[bytes]:
@@ -53,12 +53,12 @@ def test_every_digit_is_used_exactly_once(digits: list[Task]) -> None:
 
 def test_recall_and_scored_halves_of_mnist_are_disjoint(mnist: list[Task]) -> None:
     for task in mnist:
-        assert not rows(task.recall_images) & rows(task.scored_images)
+        assert not rows(task.inference_images) & rows(task.scored_images)
 
 
 def test_mnists_test_part_is_cut_and_its_training_part_is_not(mnist: list[Task]) -> None:
     assert sum(len(task.train_images) for task in mnist) == 60_000
-    assert sum(len(task.recall_images) + len(task.scored_images) for task in mnist) == 10_000
+    assert sum(len(task.inference_images) + len(task.scored_images) for task in mnist) == 10_000
 
 
 def test_mnist_stream_of_the_same_seed_is_the_same(mnist, mnist_folder: Path) -> None:
@@ -71,7 +71,7 @@ def test_mnist_stream_of_the_same_seed_is_the_same(mnist, mnist_folder: Path) ->
 @pytest.mark.parametrize("which", ["digits", "mnist"])
 def test_halves_are_of_equal_size(which: str, request) -> None:
     for task in request.getfixturevalue(which):
-        assert 0 <= len(task.scored_images) - len(task.recall_images) <= 1
+        assert 0 <= len(task.scored_images) - len(task.inference_images) <= 1
 
 
 @pytest.mark.parametrize("which", ["digits", "mnist"])
@@ -94,7 +94,7 @@ def test_each_task_has_only_its_own_digits_rightly_labelled(digits: list[Task]) 
             images, labels = getattr(task, f"{part}_images"), getattr(task, f"{part}_labels")
             found = [truth[image.numpy().tobytes()] for image in images]
             assert found == (labels + 2 * number).tolist()
-        recalled = {truth[image.numpy().tobytes()] for image in task.recall_images}
+        recalled = {truth[image.numpy().tobytes()] for image in task.inference_images}
         assert recalled == {2 * number, 2 * number + 1}
 
 

@@ -20,7 +20,7 @@ from supsup_bridge.data.benchmarks import default_tasks
 from supsup_bridge.data.datasets import LabelledImages, load_mnist
 from supsup_bridge.data.mnist_variants import permuted, permuted_mnist, rotated, rotated_mnist
 
-PARTS = ("train_images", "recall_images", "scored_images")
+PARTS = ("train_images", "inference_images", "scored_images")
 BLACK = -0.1307 / 0.3081
 STREAMS = (permuted_mnist, rotated_mnist)
 
@@ -93,7 +93,9 @@ def test_ten_classes_all_train_images_and_labels_unchanged(make: Any, noise: Any
 def test_tasks_share_one_cut(make: Any, noise: Any) -> None:
     first, *others = make(tasks=4, seed=2)
     assert all(torch.equal(task.scored_labels, first.scored_labels) for task in others)
-    assert all((len(t.recall_images), len(t.scored_images)) == (20, 21) for t in (first, *others))
+    assert all(
+        (len(t.inference_images), len(t.scored_images)) == (20, 21) for t in (first, *others)
+    )
 
 
 @pytest.mark.parametrize("make", STREAMS)
@@ -202,7 +204,7 @@ def test_permutations_are_bijections_the_first_one_too(noise: Any) -> None:
     for task in permuted_mnist(tasks=3):
         assert not torch.equal(task.train_images, train.images)
         assert torch.equal(task.train_images.sort(1).values, train.images.sort(1).values)
-        held_out = torch.cat([task.recall_images, task.scored_images])
+        held_out = torch.cat([task.inference_images, task.scored_images])
         assert rows(held_out.sort(1).values) == rows(test.images.sort(1).values)
 
 
@@ -226,8 +228,8 @@ def test_permuted_mnist_is_all_of_mnist(mnist: Any, monkeypatch) -> None:
     some = slice(0, 60_000, 100)
     assert torch.equal(task.train_images[some].sort(1).values, train.images[some].sort(1).values)
     assert not torch.equal(task.train_images[some], train.images[some])
-    recall, scored = (rows(i.sort(1).values) for i in (task.recall_images, task.scored_images))
-    assert (len(task.recall_images), len(task.scored_images)) == (5000, 5000)
+    recall, scored = (rows(i.sort(1).values) for i in (task.inference_images, task.scored_images))
+    assert (len(task.inference_images), len(task.scored_images)) == (5000, 5000)
     assert not recall & scored
     assert recall | scored == rows(test.images.sort(1).values)
 
@@ -339,7 +341,7 @@ def test_rotations_are_ten_degrees_apart_and_the_first_is_none(noise: Any) -> No
 
 def test_rotated_mnist_is_filled_with_black(mnist: Any, monkeypatch) -> None:
     monkeypatch.setattr(transformed, "load_mnist", lambda data: mnist)
-    images = rotated_mnist(tasks=5)[4].recall_images.reshape(-1, 28, 28)
+    images = rotated_mnist(tasks=5)[4].inference_images.reshape(-1, 28, 28)
     assert images.shape == (5000, 28, 28)
     torch.testing.assert_close(images[:, 0, 0], torch.full((5000,), BLACK))
     torch.testing.assert_close(images.min(), torch.tensor(BLACK))
@@ -353,4 +355,4 @@ def test_no_image_of_mnist_is_scored_in_one_rotation_and_recalled_in_another(
     upright, upside_down = tasks[0], tasks[18]
     turned_back = rotated(upside_down.scored_images, degrees=180, background=BLACK)
     assert rows(turned_back) == rows(upright.scored_images)
-    assert not rows(turned_back) & rows(upright.recall_images)
+    assert not rows(turned_back) & rows(upright.inference_images)

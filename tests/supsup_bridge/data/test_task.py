@@ -12,7 +12,7 @@ from hopmask import ConfigError
 from supsup_bridge import Task
 from supsup_bridge.data.task import TaskStream
 
-PARTS = ("train_images", "recall_images", "scored_images")
+PARTS = ("train_images", "inference_images", "scored_images")
 
 
 def task(**changes: Any) -> Task:
@@ -20,7 +20,7 @@ def task(**changes: Any) -> Task:
         "name": "some",
         "train_images": torch.full((3, 4), 1.0),
         "train_labels": torch.tensor([0, 2, 1]),
-        "recall_images": torch.full((2, 4), 2.0),
+        "inference_images": torch.full((2, 4), 2.0),
         "scored_images": torch.full((2, 4), 3.0),
         "scored_labels": torch.tensor([1, 0]),
     }
@@ -55,11 +55,11 @@ def test_images_may_be_a_function_called_at_each_access_alone(part: str) -> None
 
 
 def test_changing_one_part_of_a_lazy_task_leaves_the_others() -> None:
-    lazy = task(train_images=lambda: torch.zeros(3, 4), recall_images=lambda: torch.ones(2, 4))
-    changed = replace(lazy, recall_images=torch.full((2, 4), 7.0))
+    lazy = task(train_images=lambda: torch.zeros(3, 4), inference_images=lambda: torch.ones(2, 4))
+    changed = replace(lazy, inference_images=torch.full((2, 4), 7.0))
     assert torch.equal(changed.train_images, torch.zeros(3, 4))
-    assert torch.equal(changed.recall_images, torch.full((2, 4), 7.0))
-    assert torch.equal(lazy.recall_images, torch.ones(2, 4))
+    assert torch.equal(changed.inference_images, torch.full((2, 4), 7.0))
+    assert torch.equal(lazy.inference_images, torch.ones(2, 4))
 
 
 @pytest.mark.parametrize("part", ["name", *PARTS, "train_labels", "scored_labels"])

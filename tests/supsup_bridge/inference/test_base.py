@@ -412,9 +412,9 @@ def test_the_answer_is_the_mask_of_the_task_bit_for_bit(method: str, kind: str) 
     network = network_of(kind, 7)
     bank = bank_of(network, 6, 7)
     found = METHODS[method](network=network, bank=bank).infer(images_of(9, 2, 7))
-    assert found.task.shape == found.steps.shape == found.converged.shape == (9,)
-    assert found.converged.dtype == torch.bool
-    assert bool(found.converged.all())
+    assert found.task.shape == found.steps.shape == found.verified.shape == (9,)
+    assert found.verified.dtype == torch.bool
+    assert bool(found.verified.all())
     assert list(found.masks) == list(network.mask_sizes)
     for row, task in enumerate(found.task.tolist()):
         for name, mask in bank.recall(task=task).masks.items():
@@ -481,7 +481,7 @@ def test_an_answer_without_any_preference_is_not_to_be_trusted(method: str) -> N
     images = images_of(3, 2, 0)
     images[1] = 0
     found = METHODS[method](network=network, bank=bank_of(network, 5, 0)).infer(images)
-    assert found.converged.tolist() == [True, False, True]
+    assert found.verified.tolist() == [True, False, True]
     assert 0 <= int(found.task[1]) < 5
 
 
@@ -489,7 +489,7 @@ def test_an_answer_without_any_preference_is_not_to_be_trusted(method: str) -> N
 def test_one_mask_alone_is_always_preferred(method: str) -> None:
     network = network_of("weight", 0)
     inference = METHODS[method](network=network, bank=bank_of(network, 1, 0))
-    assert inference.infer(images_of(2, 2, 0) * 0).converged.tolist() == [True, True]
+    assert inference.infer(images_of(2, 2, 0) * 0).verified.tolist() == [True, True]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -688,4 +688,4 @@ def test_images_that_say_nothing_have_an_answer_that_is_not_to_be_trusted(method
         bank.store({n: torch.rand(size, generator=generator) < 0.5 for n, size in sizes})
     images = torch.stack([torch.zeros(2, 4), torch.randn(2, 4, generator=generator)])
     found = method(network=network, bank=bank).infer(images)
-    assert found.converged.tolist() == [False, True]
+    assert found.verified.tolist() == [False, True]

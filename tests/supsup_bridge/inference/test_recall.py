@@ -43,7 +43,7 @@ class Learned:
 
     def sets(self, number: int, sets: int = 3, samples: int = 32) -> Tensor:
         g = torch.Generator().manual_seed(number)
-        pool = self.tasks[number].recall_images
+        pool = self.tasks[number].inference_images
         return self.inference().sets(pool, sets=sets, samples=samples, generator=g)
 
 
@@ -98,7 +98,7 @@ def test_32_images_recall_the_learned_mask_bit_for_bit(
     setup = learned(kind)
     found = setup.inference(recall).infer(setup.sets(number))
     assert found.task.tolist() == [number] * 3
-    assert found.converged.all()
+    assert found.verified.all()
     for name, mask in setup.masks[number].items():
         assert found.masks[name].dtype == torch.bool
         assert torch.equal(found.masks[name], mask.expand(3, -1)), name
@@ -114,7 +114,9 @@ def test_the_recalled_mask_predicts_the_scored_images(learned) -> None:
     setup = learned("hashed")
     task = setup.tasks[1]
     found = setup.inference().infer(setup.sets(1, 1))
-    predict = setup.network.predictor({n: m[0] for n, m in found.masks.items()}, task.recall_images)
+    predict = setup.network.predictor(
+        {n: m[0] for n, m in found.masks.items()}, task.inference_images
+    )
     right = predict(task.scored_images).argmax(-1) == task.scored_labels
     assert float(right.float().mean()) > 0.85
 
@@ -129,7 +131,7 @@ def test_chunks_do_not_change_what_is_recalled(recall: str, learned) -> None:
     inference = setup.inference(recall)
     whole, parts = inference.infer(sets, chunk=100), inference.infer(sets, chunk=4)
     assert torch.equal(whole.task, parts.task)
-    assert torch.equal(whole.converged, parts.converged)
+    assert torch.equal(whole.verified, parts.verified)
     assert all(torch.equal(whole.masks[name], parts.masks[name]) for name in whole.masks)
 
 
@@ -255,14 +257,14 @@ def test_a_trace_ends_where_the_recall_ends(recall: str, learned) -> None:
 def test_the_papers_recall_answers_for_every_set(learned, generator) -> None:
     setup = learned("batch")
     inference = setup.paper(generator(0))
-    pool = setup.tasks[1].recall_images
+    pool = setup.tasks[1].inference_images
     sets = inference.sets(pool, sets=2, samples=16, generator=generator(1))
     found = inference.infer(sets)
     assert {name: tuple(m.shape) for name, m in found.masks.items()} == {
         "hidden1": (2, 128),
         "hidden2": (2, 128),
     }
-    assert found.task.shape == found.steps.shape == found.converged.shape == (2,)
+    assert found.task.shape == found.steps.shape == found.verified.shape == (2,)
     assert bool((found.steps <= 30).all())
 
 
@@ -279,7 +281,7 @@ def test_the_papers_recall_sees_a_fresh_batch_of_the_given_images_each_step(
     setup = learned("batch")
     network = Watching([64, 128, 128, 50], network=generator(1), normalisation="batch")
     inference = setup.paper(generator(0), network=network, steps=5)
-    pool = setup.tasks[1].recall_images
+    pool = setup.tasks[1].inference_images
     inference.infer(inference.sets(pool, sets=2, samples=7, generator=generator(1)))
     assert len(seen) >= 5
     assert all(images.shape == (2, 7, 64) for images in seen)

@@ -57,7 +57,7 @@ class Told(TaskInference):
             task=torch.tensor(self.tasks),
             masks={"gates": gates},
             steps=torch.arange(len(self.tasks)) + 3,
-            converged=torch.tensor([row not in self.damage for row in range(len(self.tasks))]),
+            verified=torch.tensor([row not in self.damage for row in range(len(self.tasks))]),
         )
 
 
@@ -79,7 +79,7 @@ def make_task(scored: int, *, recall: int = 20) -> Task:
         name="noise",
         train_images=images(5),
         train_labels=labels(5),
-        recall_images=images(recall),
+        inference_images=images(recall),
         scored_images=images(scored),
         scored_labels=labels(scored),
         classes=CLASSES,
@@ -240,7 +240,7 @@ def test_a_damaged_mask_is_scored_as_it_is_and_is_not_exact(bank) -> None:
     assert accuracy == pytest.approx(share(right_by_batch(task, gates)))
     assert scores.exact == [True, False, False]
     assert scores.inferred == [True, True, False]
-    assert scores.converged == [True, False, True]
+    assert scores.verified == [True, False, True]
 
 
 def test_two_tasks_of_one_mask_are_both_exact(bank) -> None:
@@ -263,7 +263,7 @@ def test_many_images_pass_in_pieces_and_none_is_left_out(bank) -> None:
 def test_steps_and_trust_are_those_of_the_inference(bank) -> None:
     _, scores = run(make_task(300), bank, Told(bank, [0, 1, 2]))
     assert scores.steps == [3, 4, 5]
-    assert scores.converged == [True] * 3
+    assert scores.verified == [True] * 3
 
 
 def test_scores_of_several_tasks_are_added_up(bank) -> None:
@@ -300,7 +300,7 @@ def test_told_the_task_nothing_is_inferred(bank) -> None:
     assert accuracy == pytest.approx(share(right_by_batch(task, [MASKS[2]] * 2)))
     assert scores.given == [accuracy]
     assert scores.inferred == []
-    assert (scores.exact, scores.steps, scores.converged) == ([True], [0], [True])
+    assert (scores.exact, scores.steps, scores.verified) == ([True], [0], [True])
 
 
 # --- what sees which images
@@ -315,7 +315,7 @@ def test_an_inference_sees_recall_images_alone(bank) -> None:
     run(task, bank, inference, samples=7)
     (given,) = inference.given
     assert given.shape == (3, 7, CLASSES)
-    assert rows(given) <= rows(task.recall_images)
+    assert rows(given) <= rows(task.inference_images)
     assert not rows(given) & rows(task.scored_images)
 
 
@@ -323,7 +323,7 @@ def test_no_scored_image_is_a_reference_of_a_prediction(bank) -> None:
     task, network = make_task(300), Gates()
     run(task, bank, Told(bank, [0, 1, 2]), network=network)
     assert len(network.references) == 4
-    assert all(torch.equal(r, task.recall_images) for r in network.references)
+    assert all(torch.equal(r, task.inference_images) for r in network.references)
 
 
 @pytest.mark.parametrize("scored", [1, 127, 128, 129, 256, 257])
@@ -339,7 +339,7 @@ def test_scored_images_do_not_change_what_is_drawn_for_the_inference(bank) -> No
         name="changed",
         train_images=task.train_images,
         train_labels=task.train_labels,
-        recall_images=task.recall_images,
+        inference_images=task.inference_images,
         scored_images=task.scored_images * float("nan"),
         scored_labels=task.scored_labels,
         classes=CLASSES,

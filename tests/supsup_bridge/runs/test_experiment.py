@@ -24,13 +24,13 @@ from hopmask import ConfigError
 from supsup_bridge import (
     BankInference,
     Experiment,
-    FreeLearner,
     MaskBank,
     MaskedNetwork,
     RecallInference,
     RunSettings,
     StreamEndedError,
     Task,
+    TaskAgnosticLearner,
     UnitNetwork,
     erdos_renyi,
     split_digits,
@@ -103,7 +103,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("a task was trained")
 
     monkeypatch.setattr(Lesson, "run", refuse)
-    monkeypatch.setattr(FreeLearner, "learn", refuse)
+    monkeypatch.setattr(TaskAgnosticLearner, "learn", refuse)
 
 
 def without_seconds(result: dict[str, Any]) -> dict[str, Any]:
@@ -479,7 +479,7 @@ def test_images_recall_the_learned_masks_from_the_saved_file(
         signature=experiment.signature,
     )
     for number, task in enumerate(experiment.stream):
-        found = inference.infer(task.recall_images[None, :32])
+        found = inference.infer(task.inference_images[None, :32])
         assert mask_digest({n: m[0] for n, m in found.masks.items()}) == learned[number]
 
 
@@ -548,7 +548,7 @@ INFERRING: list[dict[str, Any]] = [
 def test_recalls_see_recall_images_alone(kind: dict[str, Any], small, quiet, inferred) -> None:
     experiment = Experiment(small(infer_samples=8, **kind))
     experiment.run(quiet)
-    pools = set.union(*(rows(task.recall_images) for task in experiment.stream))
+    pools = set.union(*(rows(task.inference_images) for task in experiment.stream))
     scored = set.union(*(rows(task.scored_images) for task in experiment.stream))
     seen = set.union(*(rows(images) for images, _ in inferred))
     assert seen
@@ -609,7 +609,7 @@ def test_a_prediction_with_weight_masks_does_not_depend_on_its_batch_mates(finis
     experiment = finished(tasks=2, **BANK)
     task = experiment.stream[1]
     masks = experiment.memory.recall(task=1).masks
-    predict = experiment.network.predictor(masks, task.recall_images)
+    predict = experiment.network.predictor(masks, task.inference_images)
     together = predict(task.scored_images)
     mates = torch.cat([task.scored_images[:5], torch.full((3, 64), float("nan"))])
     torch.testing.assert_close(predict(mates)[:5], together[:5], rtol=1e-5, atol=1e-5)
@@ -621,7 +621,7 @@ def test_a_prediction_with_weight_masks_does_not_depend_on_its_batch_mates(finis
 def test_an_answer_of_a_bank_does_not_depend_on_the_other_sets(kind, finished) -> None:
     experiment = finished(tasks=3, **kind)
     inference = experiment.asking.inference(experiment.memory, 0, 0)
-    sets = torch.stack([task.recall_images[:4] for task in experiment.stream])
+    sets = torch.stack([task.inference_images[:4] for task in experiment.stream])
     together = inference.infer(sets)
     for row in range(3):
         alone = inference.infer(sets[row : row + 1])
@@ -639,7 +639,7 @@ def test_references_of_predictions_are_recall_images(small, quiet, monkeypatch) 
     monkeypatch.setattr(UnitNetwork, "predictor", watched)
     experiment = Experiment(small(masks="unit", bits=128))
     experiment.run(quiet)
-    pools = set.union(*(rows(task.recall_images) for task in experiment.stream))
+    pools = set.union(*(rows(task.inference_images) for task in experiment.stream))
     assert references
     assert all(rows(reference) <= pools for reference in references)
 
@@ -818,7 +818,7 @@ def test_settings_that_do_not_fit_together_are_refused(
 
 def test_as_many_images_as_the_smallest_recall_part_will_do(small) -> None:
     settings = small(tasks=5)
-    smallest = min(len(task.recall_images) for task in Experiment(settings).stream)
+    smallest = min(len(task.inference_images) for task in Experiment(settings).stream)
     Experiment(replace(settings, infer_samples=smallest))
     with pytest.raises(ConfigError, match=f"at most {smallest} images"):
         Experiment(replace(settings, infer_samples=smallest + 1))
@@ -1079,7 +1079,7 @@ def permuted_digits(tasks: int) -> list[Task]:
             name=f"order {number}",
             train_images=digits.images[train][:, order],
             train_labels=digits.labels[train],
-            recall_images=digits.images[recall][:, order],
+            inference_images=digits.images[recall][:, order],
             scored_images=digits.images[scored][:, order],
             scored_labels=digits.labels[scored],
             classes=10,
@@ -1214,13 +1214,13 @@ def test_a_free_learner_starts_later_masks_from_the_mean(finished) -> None:
 
 
 def test_a_free_learner_is_given_batches_and_nothing_else(small, quiet, monkeypatch) -> None:
-    learn, given = FreeLearner.learn, []
+    learn, given = TaskAgnosticLearner.learn, []
 
-    def watched(self: FreeLearner, *batch: Any, **options: Any) -> Any:
+    def watched(self: TaskAgnosticLearner, *batch: Any, **options: Any) -> Any:
         given.append((batch, options))
         return learn(self, *batch, **options)
 
-    monkeypatch.setattr(FreeLearner, "learn", watched)
+    monkeypatch.setattr(TaskAgnosticLearner, "learn", watched)
     Experiment(small(tasks=2, **FREE)).run(quiet)
     assert len(given) == 40
     for (images, labels), options in given:
@@ -1327,7 +1327,7 @@ def test_tasks_of_ones_own_are_learned(small, quiet) -> None:
         name="three clouds",
         train_images=train,
         train_labels=labels,
-        recall_images=pool,
+        inference_images=pool,
         scored_images=scored,
         scored_labels=truth,
     )

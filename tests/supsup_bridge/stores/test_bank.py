@@ -33,7 +33,7 @@ from hopmask import (
 )
 from supsup_bridge.stores.bank import MaskBank
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 SIZES = {"h": 21, "conv": (3, 2, 2), "out": (4, 5)}
 WIDTH = 21 + 12 + 20
 

@@ -46,7 +46,7 @@ def test_each_mask_comes_back_by_its_number_bit_for_bit(kind: str, make) -> None
     store = make(kind)
     for task in learn(store, 5):
         found = store.recall(task=task)
-        assert found.converged
+        assert found.verified
         assert isinstance(found.steps, int)
         assert list(found.masks) == list(SIZES)
         for name, mask in some_masks(task).items():

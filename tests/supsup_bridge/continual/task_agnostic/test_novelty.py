@@ -15,11 +15,11 @@ from torch import Tensor
 from hopmask import ConfigError, EmptyMemoryError, NumericalError
 from supsup_bridge import (
     FixedNetwork,
-    FreeLearner,
     MaskBank,
     MaskedNetwork,
     MaskTrainer,
     NoveltyTest,
+    TaskAgnosticLearner,
     TrainingSettings,
     UnitNetwork,
     entropy,
@@ -243,14 +243,14 @@ def network() -> FixedNetwork:
     return MaskedNetwork(fix_weights(mlp([INPUTS, 200, OUTPUTS]), seeded(0)))
 
 
-Make = Callable[..., FreeLearner]
+Make = Callable[..., TaskAgnosticLearner]
 
 
 @pytest.fixture
 def make(network: FixedNetwork) -> Make:
     """Changes -> a learner with an empty bank, asked at the border of each task."""
 
-    def learner(*, epsilon: float = EPSILON, **changes: Any) -> FreeLearner:
+    def learner(*, epsilon: float = EPSILON, **changes: Any) -> TaskAgnosticLearner:
         options = {
             "ask_every": BATCHES,
             "budget": None,
@@ -261,13 +261,13 @@ def make(network: FixedNetwork) -> Make:
         }
         training = options.pop("training", SETTINGS)
         test = test_of(network, MaskBank(network.mask_sizes), epsilon=epsilon)
-        return FreeLearner(test, training, **options)
+        return TaskAgnosticLearner(test, training, **options)
 
     return learner
 
 
 def show(
-    learner: FreeLearner, task: int, *, visit: int = 0, batches: int = BATCHES
+    learner: TaskAgnosticLearner, task: int, *, visit: int = 0, batches: int = BATCHES
 ) -> list[tuple[int, float]]:
     """Pass the batches of one visit of a task; the answers."""
     return [learner.learn(*clouds(task, BATCHES * visit + i)) for i in range(batches)]
@@ -277,7 +277,7 @@ def served(answers: list[tuple[int, float]]) -> set[int]:
     return {mask for mask, _ in answers}
 
 
-def rows(learner: FreeLearner) -> list[dict[str, Tensor]]:
+def rows(learner: TaskAgnosticLearner) -> list[dict[str, Tensor]]:
     bank = learner.test.store
     return [bank.recall(task=i).masks for i in range(bank.count)]
 
@@ -286,7 +286,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def counted(learner: FreeLearner) -> dict[str, int]:
+def counted(learner: TaskAgnosticLearner) -> dict[str, int]:
     return {name: number for name, number in asdict(learner.log).items() if number}
 
 

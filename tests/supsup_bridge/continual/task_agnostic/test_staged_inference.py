@@ -9,9 +9,9 @@ from torch import Tensor
 
 from hopmask import EmptyMemoryError, MaskMemory
 from supsup_bridge import (
-    FreeLearner,
     MaskedNetwork,
     RecallInference,
+    TaskAgnosticLearner,
     TrainingSettings,
     entropy,
     fix_weights,
@@ -19,11 +19,11 @@ from supsup_bridge import (
     train_mask,
 )
 from supsup_bridge.continual.task_agnostic.staged_inference import (
-    OpenInference,
     RecallNovelty,
+    StagedInference,
     mean_entropy,
 )
-from supsup_bridge.continual.task_agnostic.staged_memory import OpenMemory
+from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.inference.signatures import pixels
 
 INPUTS, CLASSES, OUTPUTS, BITS, BATCHES = 20, 3, 40, 800, 60
@@ -67,8 +67,8 @@ def learned(network) -> list[dict[str, Tensor]]:
 def make(network, learned):
     """Number of closed tasks, whether one more is open -> inference over them."""
 
-    def inference(closed: int, *, opened: bool = True, recall: str = "both") -> OpenInference:
-        memory = OpenMemory(
+    def inference(closed: int, *, opened: bool = True, recall: str = "both") -> StagedInference:
+        memory = StagedMemory(
             MaskMemory(network.mask_sizes, key_bits=64, signature_features=128), signature=pixels
         )
         for task in range(closed + opened):
@@ -76,7 +76,7 @@ def make(network, learned):
             memory.observe(clouds(task, 1, number=200)[0])
         if not opened:
             memory.close()
-        return OpenInference(
+        return StagedInference(
             RecallInference(network=network, memory=memory.memory, recall=recall), memory
         )
 
@@ -96,7 +96,7 @@ def test_closed_and_open_masks_are_found(make, learned, recall: str, opened: boo
     tasks = [3, 0, 1, 3, 2]
     found = make(4 - opened, opened=opened, recall=recall).infer(sets_of(tasks))
     assert found.task.tolist() == tasks
-    assert bool(found.converged.all())
+    assert bool(found.verified.all())
     for row, task in enumerate(tasks):
         assert torch.equal(found.masks["bits"][row], learned[task]["bits"])
 
@@ -126,13 +126,13 @@ def test_a_recall_that_found_no_memory_gives_way(make, monkeypatch) -> None:
 
     def lost(images: Tensor) -> object:
         found = infer(images)
-        found.converged[:] = False
+        found.verified[:] = False
         return found
 
     monkeypatch.setattr(inference.recall, "infer", lost)
     found = inference.infer(sets_of([0, 1]))
     assert found.task.tolist() == [2, 2]
-    assert found.converged.tolist() == [True, True]
+    assert found.verified.tolist() == [True, True]
 
 
 def test_mean_entropy_is_that_of_each_set_under_its_mask(network, learned) -> None:
@@ -223,11 +223,11 @@ def test_many_sets_pass_through_in_parts(make) -> None:
 
 
 def test_under_a_mask_that_is_not_trained_images_say_nothing(network) -> None:
-    memory = OpenMemory(MaskMemory(network.mask_sizes, key_bits=64), signature=None)
+    memory = StagedMemory(MaskMemory(network.mask_sizes, key_bits=64), signature=None)
     memory.store({"bits": torch.rand(BITS, generator=seeded(3)) < 0.5})
     memory.observe(clouds(0, 1)[0])
     recall = RecallInference(network=network, memory=memory.memory, recall="entropy")
-    assert RecallNovelty(OpenInference(recall, memory)).judge(clouds(0, 2)[0]).blind
+    assert RecallNovelty(StagedInference(recall, memory)).judge(clouds(0, 2)[0]).blind
 
 
 def test_without_an_open_mask_nothing_can_be_judged(make) -> None:
@@ -238,13 +238,15 @@ def test_without_an_open_mask_nothing_can_be_judged(make) -> None:
 # --- the learner
 
 
-def learner(network, *, every: int = BATCHES // 3, budget: int | None = None) -> FreeLearner:
-    memory = OpenMemory(
+def learner(
+    network, *, every: int = BATCHES // 3, budget: int | None = None
+) -> TaskAgnosticLearner:
+    memory = StagedMemory(
         MaskMemory(network.mask_sizes, key_bits=64, signature_features=128), signature=pixels
     )
     recall = RecallInference(network=network, memory=memory.memory)
-    return FreeLearner(
-        RecallNovelty(OpenInference(recall, memory)),
+    return TaskAgnosticLearner(
+        RecallNovelty(StagedInference(recall, memory)),
         SETTINGS,
         ask_every=every,
         budget=budget,
@@ -255,7 +257,7 @@ def learner(network, *, every: int = BATCHES // 3, budget: int | None = None) ->
     )
 
 
-def show(learner: FreeLearner, task: int, *, visit: int = 0) -> list[tuple[int, float]]:
+def show(learner: TaskAgnosticLearner, task: int, *, visit: int = 0) -> list[tuple[int, float]]:
     return [learner.learn(*clouds(task, 2000 * visit + i + 10)) for i in range(BATCHES)]
 
 

@@ -16,7 +16,7 @@ from hopmask import (
     NotForgettableError,
     UnknownTaskError,
 )
-from supsup_bridge.continual.task_agnostic.staged_memory import OpenMemory
+from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.inference.signatures import DESCRIBED, pixels
 
 SIZES = {"h1": 128, "h2": (8, 16)}
@@ -34,9 +34,9 @@ def images_of(task: int, number: int = 40, seed: int = 0) -> Tensor:
     return centre + torch.randn(number, 20, generator=g)
 
 
-def build(**options) -> OpenMemory:
+def build(**options) -> StagedMemory:
     memory = MaskMemory(SIZES, key_bits=64, signature_features=128, seed=1)
-    return OpenMemory(memory, **{"signature": pixels} | options)
+    return StagedMemory(memory, **{"signature": pixels} | options)
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -231,4 +231,4 @@ def test_a_signature_and_a_memory_in_use_are_refused() -> None:
     used = MaskMemory(SIZES)
     used.store(masks_of(0))
     with pytest.raises(ConfigError, match="an empty MaskMemory, got one of 1"):
-        OpenMemory(used, signature=None)
+        StagedMemory(used, signature=None)
