@@ -107,7 +107,7 @@ class BiasedMasks:
         tensor([[ 1., -1.]])
 
     Source:
-        hopmask's own; `hopmask.capacity.leaning` makes it from what a memory holds.
+        hopmask's own; `hopmask.capacity.biased_masks` makes it from what a memory holds.
     """
 
     mean: Tensor

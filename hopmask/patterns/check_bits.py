@@ -10,7 +10,7 @@ CHECK_BITS = 64
 MENDED = 32  # spins that may be wrong: those that the energy holds least
 
 
-class Parity:
+class CheckBits:
     """A linear code over the spins of one joint vector [key | check bits | masks].
 
     Every spin i has a random word w_i of 64 bits from the seed; check bit j has the word 2^j. A
@@ -26,7 +26,7 @@ class Parity:
         where: which of them are the check bits.
 
     Example:
-        >>> parity = Parity(seed=0, size=300, where=slice(100, 164))
+        >>> parity = CheckBits(seed=0, size=300, where=slice(100, 164))
         >>> spins = torch.ones(1, 300)
         >>> parity.seal(spins)
         >>> bool(parity.holds(spins).all())

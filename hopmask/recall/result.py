@@ -13,17 +13,17 @@ class Trace:
     """What a recall did: every step of every basin visited, in order; row 0 is the first start.
 
     Attributes:
-        attempt: which basin a row belongs to, 0, 1, 2 ..., (rows,).
+        basin: which basin a row belongs to, 0, 1, 2 ..., (rows,).
         energy: E of the state, (rows, batch).
         penalty: penalty of the state, (rows, batch); None without a penalty.
         overlap: (1/d) Σ z z' of the state with the answer, in [-1, 1], (rows, batch).
         states: the state, in [-1, 1], (rows, batch, d).
 
     Example:
-        >>> from hopmask import Reservoir
+        >>> from hopmask import Reservoir, Search
         >>> reservoir = Reservoir(16)
         >>> reservoir.store(torch.ones(16))
-        >>> trace = reservoir.recall(torch.ones(16), trace=True).trace
+        >>> trace = reservoir.recall(torch.ones(16), search=Search(trace=True)).trace
         >>> float(trace.overlap[-1, 0])
         1.0
 
@@ -31,7 +31,7 @@ class Trace:
         Overlap and energy as in Amit, Gutfreund, Sompolinsky 1985.
     """
 
-    attempt: Tensor
+    basin: Tensor
     energy: Tensor
     penalty: Tensor | None
     overlap: Tensor

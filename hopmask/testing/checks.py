@@ -129,8 +129,8 @@ def assert_capacity(
         store = factory()
         if not isinstance(store, Store) or store.count:
             raise ConfigError(f"factory must make an empty Reservoir or MaskMemory, got {store!r}")
-        spins = store.reservoir.size if isinstance(store, MaskMemory) else store.size
-        bits = store._code.bits if isinstance(store, MaskMemory) else store.size
+        spins = store.couplings.size
+        bits = store.code.bits if isinstance(store, MaskMemory) else store.size
         source: Ensemble = masks if masks is not None else RandomMasks(size=bits)
         count = max(1, round(load * spins))
         if source.size != bits or (source.most is not None and source.most < count):
@@ -160,7 +160,7 @@ def _stored_and_recalled(store: Store, patterns: Tensor, cues: Tensor) -> Tensor
         if isinstance(store, Reservoir):
             store.store(patterns.to(store.psi))
             return (store.recall(cues.to(store.psi)).spins > 0).cpu()
-        layout = store._code.layout
+        layout = store.code.layout
         whole = torch.zeros(len(patterns), layout.size)
         whole[:, layout.body] = patterns
         for row in whole:
@@ -197,7 +197,7 @@ def _compare(expected: Tensor, found: Tensor, store: Store, how: str) -> None:
     if not bool(wrong.any()):
         return
     first = int(wrong.nonzero()[0, 0])
-    spins = store.reservoir.size if isinstance(store, MaskMemory) else store.size
+    spins = store.couplings.size
     raise AssertionError(
         f"{_described(store, store.count, spins)}: {int((wrong > 0).sum())} of {len(wrong)} "
         f"patterns came back wrong {how}; the first is {first}, in {int(wrong[first])} of "
@@ -206,5 +206,4 @@ def _compare(expected: Tensor, found: Tensor, store: Store, how: str) -> None:
 
 
 def _described(store: Store, count: int, spins: int) -> str:
-    rule = store.reservoir.rule if isinstance(store, MaskMemory) else store.rule
-    return f"rule '{rule.name}', {spins} spins, {count} patterns (load {count / spins:.3f})"
+    return f"rule '{store.rule.name}', {spins} spins, {count} patterns (load {count / spins:.3f})"

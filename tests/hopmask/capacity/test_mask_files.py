@@ -5,18 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from hopmask import (
-    BiasedMasks,
-    CorruptStoreError,
-    GivenMasks,
-    MaskError,
-    MaskMemory,
-    NotAHopmaskStoreError,
-    Reservoir,
-    StoreNotFoundError,
-    storage,
-)
+from hopmask import BiasedMasks, GivenMasks, MaskError, MaskMemory, Reservoir, storage
 from hopmask.capacity.mask_files import read_masks
+from hopmask.errors import CorruptStoreError, NotAHopmaskStoreError, StoreNotFoundError
 
 FIRST = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 1], [0, 0, 1]], bool)
 SECOND = np.array([[[1, 0], [0, 1]]] * 4, np.uint8)
@@ -143,7 +134,7 @@ def test_of_a_saved_memory_the_statistics_are_taken(tmp_path):
     )
     masks = file.masks
     assert isinstance(masks, BiasedMasks)
-    assert masks.size == memory.reservoir.size
+    assert masks.size == memory.couplings.size
     assert not masks.mean[:128].any()  # key and check bits
     drawn = masks.draw(400, generator)[:, 128:]
     assert float((drawn > 0).double().mean()) == pytest.approx(0.8, abs=0.05)

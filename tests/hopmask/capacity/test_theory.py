@@ -9,7 +9,7 @@ from hopmask import (
     Damage,
     RandomMasks,
 )
-from hopmask.capacity.measurement import limits, measure
+from hopmask.capacity import limits, measure
 
 UNDAMAGED = Damage(share=0.0)
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 import hopmask
-from hopmask import HopmaskError, MissingDependencyError
+from hopmask import HopmaskError
+from hopmask.errors import MissingDependencyError
 
 
 @contextlib.contextmanager

@@ -315,7 +315,7 @@ def test_overloaded_reservoirs_are_drawn_without_a_warning():
 def test_memories_hold_exactly_the_masks_they_return(rule):
     for filled in drawn(memories(rule=rule, count=st.integers(1, 3)), 8):
         assert isinstance(filled.store, MaskMemory)
-        assert filled.store.reservoir.rule.name == rule
+        assert filled.store.couplings.rule.name == rule
         again = MaskMemory(
             filled.store.shapes,
             rule=rule,
@@ -325,8 +325,8 @@ def test_memories_hold_exactly_the_masks_they_return(rule):
         )
         for task in range(filled.store.count):
             again.store({name: rows[task] for name, rows in filled.patterns.items()})
-        assert torch.equal(again.reservoir.psi, filled.store.reservoir.psi)
-        assert torch.equal(again.reservoir.mean, filled.store.reservoir.mean)
+        assert torch.equal(again.couplings.psi, filled.store.couplings.psi)
+        assert torch.equal(again.couplings.mean, filled.store.couplings.mean)
         assert again.count == filled.store.count
 
 
