@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hopmask._precision import full_precision
 from hopmask.patterns.keys import random_words
 
 CHECK_BITS = 64
@@ -84,7 +85,8 @@ class CheckBits:
     def _sum(self, spins: Tensor) -> Tensor:
         """Sum of the words of positive spins modulo 2: 0 or 1, (b, 64)."""
         self._to(spins)
-        return ((spins > 0).float() @ self._bits).remainder(2)
+        with full_precision(spins.device):  # else sums beyond 256 would be rounded
+            return ((spins > 0).float() @ self._bits).remainder(2)
 
     def _to(self, spins: Tensor) -> None:
         self._words, self._bits = self._words.to(spins.device), self._bits.to(spins.device)

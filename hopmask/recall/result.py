@@ -90,6 +90,12 @@ class Hit:
     unstable: Any
     trace: Trace | None
 
+    def __repr__(self) -> str:
+        layers = ", ".join(f"{name} {tuple(mask.shape)}" for name, mask in self.masks.items())
+        named = ("task", "verified", "recognized", "residual", "energy", "margin", "steps")
+        facts = [f"{name}={_short(getattr(self, name))}" for name in named]
+        return f"Hit({', '.join(facts)}; masks {layers})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpinHit:
@@ -119,3 +125,11 @@ class SpinHit:
     steps: Tensor
     verified: Tensor
     trace: Trace | None
+
+
+def _short(value: object) -> str:
+    """A figure, or the first few of a batch, in a few characters."""
+    if isinstance(value, Tensor):
+        few = ", ".join(_short(item) for item in value[:4].tolist())
+        return f"[{few}{', ...' if len(value) > 4 else ''}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -119,7 +119,7 @@ def search(couplings: Couplings, question: Question, options: Search) -> Found:
         state, verified = question.check(state, rows)
         own = _own(landscape, cue, state, weight)
         value = own if landscape.penalty is None else own - _agreement(cue, state, weight)
-        value = torch.where(verified & live, value, torch.inf)
+        value = value.masked_fill(~(verified & live), torch.inf)
         best.update(rows, state, verified, value, own, torch.where(live, descent.steps, 0))
         done = best.verified[rows]
         if compare:
@@ -161,7 +161,7 @@ class _Best:
     def margin(self) -> Tensor:
         """(b,), −∞ where no basin was verified."""
         margin = torch.minimum(self.next - self.lowest, self.chance - self.own)
-        return torch.where(self.verified, margin, -torch.inf)
+        return margin.masked_fill(~self.verified, -torch.inf)
 
     def update(
         self,
@@ -175,7 +175,7 @@ class _Best:
         """One more basin of some rows; one that was met before changes nothing."""
         self.steps[rows] += steps
         held, lowest = self.state[rows], self.lowest[rows]
-        value = torch.where((state == held).all(-1), torch.inf, value)
+        value = value.masked_fill((state == held).all(-1), torch.inf)
         taken = (value < lowest) | (held == 0).all(-1)
         self.state[rows] = torch.where(taken[:, None], state, held)
         self.verified[rows] = torch.where(taken, verified, self.verified[rows])
@@ -224,7 +224,7 @@ def _agreement(cue: Tensor | None, state: Tensor, weight: float) -> Tensor:
     """w · cos(b, z) of states (b, d), over the spins that the cue knows; (b,), 0 without one."""
     if cue is None:
         return state.new_zeros(len(state))
-    known = (cue != 0).sum(-1).clamp_min(1).sqrt()
+    known = (cue != 0).sum(-1).clamp_min(1).to(state.dtype).sqrt()
     return weight * (_unit(cue) * state).sum(-1) / known
 
 
