@@ -13,8 +13,6 @@ from math import sqrt
 from operator import index
 
 import torch
-from scipy.stats import binomtest
-from scipy.stats import t as student
 from torch import Tensor
 
 from hopmask.capacity.bisection import enough, filled, largest, spread
@@ -322,6 +320,8 @@ class _Draw:
 
 def _interval(counts: Sequence[int]) -> tuple[float, float]:
     """95 % confidence interval of the mean, Student's t, at least 0."""
+    from scipy.stats import t as student  # here: `import hopmask` does without scipy
+
     mean, deviation = statistics.mean(counts), statistics.stdev(counts)
     reach = float(student.ppf(0.5 + _CONFIDENCE / 2, len(counts) - 1))
     half = reach * deviation / sqrt(len(counts))
@@ -329,6 +329,8 @@ def _interval(counts: Sequence[int]) -> tuple[float, float]:
 
 
 def _point(rule: str, damage: Damage, count: int, size: int, right: int, asked: int) -> Point:
+    from scipy.stats import binomtest  # here: `import hopmask` does without scipy
+
     interval = binomtest(right, asked).proportion_ci(_CONFIDENCE, method="wilson")
     return Point(
         rule=rule,
