@@ -31,9 +31,8 @@ def _blocks(document: Path) -> list[tuple[int, str]]:
 
 def _anchors(document: Path) -> set[str]:
     """The anchors that the headings of a document make."""
-    heads = re.findall(
-        r"^#+ (.+)$", re.sub(r"```.*?```", "", _text(document), flags=re.DOTALL), re.M
-    )
+    prose = re.sub(r"```.*?```", "", _text(document), flags=re.DOTALL)
+    heads = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
