@@ -49,9 +49,9 @@ def filled(
     return True
 
 
-def enough(back: int, asked: int, share: float) -> bool:
+def enough(back: int, sample: int, share: float) -> bool:
     """Whether a share of patterns came back; 7 of 25 are 0.28 of them, whatever 0.28 · 25 is."""
-    return back >= (share - _ROUNDING) * asked
+    return back >= (share - _ROUNDING) * sample
 
 
 def spread(count: int, most: int) -> Tensor:

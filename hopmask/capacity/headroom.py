@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hopmask._checks import check_whole
 from hopmask.capacity.bisection import enough, largest, spread
 from hopmask.capacity.mask_sources import BiasedMasks, generator_of
 from hopmask.couplings.dense import DenseCouplings
@@ -25,7 +26,7 @@ class Estimate:
         overlap: q, mean overlap of the spins of two of its masks; NaN with fewer than two.
         more: tasks that it took on top before too few were recalled.
         open: `more` is where the trial was ended, not where the memory did.
-        recalled: share of the asked tasks that had to come back.
+        recalled: share of the sampled tasks that had to come back.
 
     Example:
         >>> str(Estimate(tasks=3, overlap=0.1, more=8, open=True, recalled=1.0))
@@ -85,8 +86,7 @@ def estimate(
         )
     if not isinstance(recalled, int | float) or not 0 < recalled <= 1:
         raise ConfigError(f"recalled must be a share in (0, 1], got {recalled!r}")
-    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-        raise ConfigError(f"most must be a positive number of tasks, got {most!r}")
+    check_whole(most, "most (tasks to try)")
     held, code, numbered = memory.couplings, memory.code, memory.numbered
     _require_patterns(held)
     _, overlap = population_means(held.mean[code.layout.body], held.count)
@@ -113,7 +113,7 @@ def estimate(
 
 
 def biased_masks(store: MaskMemory | Reservoir) -> BiasedMasks:
-    """Masks like those that a memory holds, as far as its mean μ tells; see `estimate`.
+    """Masks like those that a memory holds, as far as the mean μ shows; see `estimate`.
 
     Args:
         store: not empty. The key and check bits of a MaskMemory are drawn as coins fall.

@@ -1,9 +1,9 @@
 """Capacity: how many masks a learning rule holds, measured, and what a given memory still takes.
 
-Capacity is the number k of patterns of which a share (0.9 unless told) comes back bit for bit, each
+Capacity is the number k of patterns of which a share (0.9 by default) comes back bit for bit, each
 from a damaged cue, when all k are stored. It is one of a rule and a recall together, depends on
 what the patterns are like, on the damage and on the draw, so it is measured on several draws and
-told with an interval; formulas for d → ∞ stand beside it.
+given with an interval; formulas for d → ∞ stand beside it.
 """
 
 import statistics
@@ -15,6 +15,7 @@ from operator import index
 import torch
 from torch import Tensor
 
+from hopmask._checks import check_whole
 from hopmask.capacity.bisection import enough, filled, largest, spread
 from hopmask.capacity.damage import Damage
 from hopmask.capacity.mask_sources import Ensemble, check_ensemble, generator_of
@@ -214,8 +215,8 @@ def curve(
     Args:
         rule: by name or as an object.
         masks: where patterns come from.
-        counts: numbers of patterns to ask at; those beyond what there are are left out, and those
-            from which on the rule refuses a pattern count as none recalled.
+        counts: numbers of patterns to measure at; those beyond what there are are left out, and
+            those from which on the rule refuses a pattern count as none recalled.
         damages: of the cues; by default a tenth of the spins turned.
         trials: draws, at least 2.
         seed: of draws and damage.
@@ -347,7 +348,6 @@ def _check(masks: Ensemble, damages: Sequence[Damage], trials: int, recalled: fl
             raise ConfigError(
                 f"damage must be a Damage, such as Damage(kind='flips', share=0.1), got {damage!r}"
             )
-    if isinstance(trials, bool) or not isinstance(trials, int) or trials < 2:
-        raise ConfigError(f"an interval takes at least 2 trials, got {trials!r}")
+    check_whole(trials, "trials (an interval takes two)", least=2)
     if not isinstance(recalled, int | float) or not 0 < recalled <= 1:
         raise ConfigError(f"recalled must be a share in (0, 1], got {recalled!r}")

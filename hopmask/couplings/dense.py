@@ -143,9 +143,9 @@ class DenseCouplings:
             self.mean.zero_()
 
     def holds(self, pattern: Tensor) -> bool:
-        """Whether one pattern (d,) itself, not its negative, is stored, as far as can be told.
+        """Whether one pattern (d,) itself, not its negative, is stored, as far as Ψ and μ show.
 
-        Where the rule can tell (`LearningRule.signed_share`), from Ψ and μ together; else the
+        Where the rule decides it (`LearningRule.signed_share`), from Ψ and μ together; else the
         pattern must be recalled by itself and agree with μ.
         """
         share = self.rule.signed_share(self.psi, self.mean, self.count, pattern)

@@ -61,11 +61,11 @@ class LearningRule(ABC):
     def signed_share(self, psi: Tensor, mean: Tensor, count: int, pattern: Tensor) -> float | None:
         """How far a pattern (d,) is one of those stored: +1 if it is, −1 if its negative is.
 
-        Ψ does not change where a pattern is turned into its negative, so only μ tells them apart.
+        Ψ does not change where a pattern is turned into its negative, so only μ distinguishes them.
 
         Returns:
             A number near ±1 for a stored pattern and its negative, another one for all others;
-            None where the rule cannot tell (the default).
+            None where the rule cannot decide it (the default).
         """
         return None
 

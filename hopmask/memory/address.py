@@ -62,8 +62,8 @@ class ContentAddress:
         κ̂ = κ̄ + Cov(κ, m) (Cov(m) + C̄/s + λ)⁻¹ (c − m̄),
 
     the linear map of least mean squared error for a task drawn at random and s of its samples:
-    centred on all tasks, deaf to what varies within tasks, and equal to Σ_t p_t κ_t where Σ p_t = 1
-    and p_t is its estimate of the chance of task t. Cov(m) needs no list of the m_t, since
+    centred on all tasks, insensitive to what varies within tasks, and equal to Σ_t p_t κ_t where
+    Σ p_t = 1 and p_t estimates the chance of task t. Cov(m) needs no list of the m_t, since
     Σ m mᵀ = link · keys⁺ · linkᵀ, exactly so up to as many tasks as key bits. All sums are free of
     order. λ is 1 % of the mean variance of a feature in c; where no task gave more than one sample,
     C̄ is taken as isotropic and a quarter of Cov(m).
@@ -225,7 +225,7 @@ class ContentAddress:
             pass
 
     def can_forget(self) -> bool:
-        """Whether a task's share of the sums can be told from the others': see `forget`."""
+        """Whether the share of one task in the sums can be separated: see `forget`."""
         return self.count <= self.keys.bits
 
     def forget(self, task: int) -> None:
@@ -295,7 +295,7 @@ class ContentAddress:
         if level > 0:
             noise.diagonal().add_(_RIDGE * level)
             level = level * (1 + samples * inverse / spreads)
-        else:  # a quarter of what tells tasks apart, or of the only task's mean
+        else:  # a quarter of what separates tasks, or of the only task's mean
             level = (between.diagonal().mean() if count > 1 else centre.square().mean()) / STRANGE
             level = level.clamp_min(_FLOOR * centre.square().mean())  # signatures that coincide
             noise.diagonal().add_(level.clamp_min(1e-30))
@@ -340,7 +340,7 @@ class ContentAddress:
         if samples.numel() == 0 or not bool(torch.isfinite(samples).all()):
             raise CueError("the signature is empty or holds NaN or infinity")
         if not bool((samples != 0).flatten(-min(2, samples.ndim)).any(-1).all()):
-            raise CueError("the signature is all zeros: it tells no task from another")
+            raise CueError("the signature is all zeros: it separates no tasks")
         if wanted not in (0, samples.shape[-1]):
             raise CueError(
                 f"the memory's signatures have length {wanted}, got {samples.shape[-1]}: "

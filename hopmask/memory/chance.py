@@ -1,4 +1,4 @@
-"""Chance: what masks of the kind that a memory holds look like, as far as their mean tells."""
+"""Chance: what masks of the kind that a memory holds look like, as far as their mean shows."""
 
 from math import nan, sqrt
 

@@ -129,7 +129,7 @@ def check(path: Path, document: Document) -> None:
     """Raise unless the parts of a memory's document fit together.
 
     Raises:
-        CorruptStoreError: they do not. (What only a MaskMemory can tell, `of_parts` finds out.)
+        CorruptStoreError: they do not. (`MemoryState.of_parts` checks what needs the layers.)
         StoreTooLargeError: more spins, layers, features or tasks than hopmask writes.
     """
     mean, counters = (document.arrays.get(name, np.zeros(3)) for name in ("mean", "counters"))

@@ -32,12 +32,12 @@ class MaskMemory(MemoryState):
         seed: makes the keys and the features of the content address.
         key_bits: bits that stand for a task's number. The content address is exact for as many
             tasks, and approximate beyond.
-        signature_features: random features of the content address; 0 for none. More features tell
-            tasks apart that are more alike; the sums take about (features + key_bits)² numbers.
+        signature_features: random features of the content address; 0 for none. More features
+            separate tasks that are more alike; the sums take about (features + key_bits)² numbers.
         dtype: torch.float32 or torch.float64.
         device: where Ψ lives.
         fingerprint: what the masks belong to, such as a digest of a network's weights. It is kept
-            in the file and compared by whoever uses the masks; hopmask does not look at it.
+            in the file and compared by the code that uses the masks; hopmask ignores it.
 
     Attributes:
         couplings: Ψ, μ and the count of patterns.
@@ -236,7 +236,7 @@ class MaskMemory(MemoryState):
         if self.address is not None and not self.address.can_forget():
             raise NotForgettableError(
                 f"the content address holds {self.address.count} tasks, more than its "
-                f"{self.key_bits} key bits, and can no longer tell one's share from the others': "
+                f"{self.key_bits} key bits, and can no longer separate the share of one: "
                 "nothing was forgotten. Use more key_bits"
             )
         if not bool(found.verified[0]):

@@ -32,7 +32,7 @@ _DTYPES = ("float32", "float64")
 
 
 def misfit(document: Document) -> str | None:
-    """Why a document's parts do not fit together, in form; what only a MaskMemory tells is left."""
+    """Why a document's parts do not fit together, in form."""
     about, arrays = document.about, document.arrays
     if about.get("dtype") not in _DTYPES or not isinstance(about.get("rule"), str):
         return "its description lacks a known dtype or rule"

@@ -69,7 +69,7 @@ class JointCode:
         return cue
 
     def keys_of(self, count: int, *, like: Tensor) -> Tensor:
-        """Keys of the numbers below `count`, (count, key bits): made when asked, never kept."""
+        """Keys of the numbers below `count`, (count, key bits): made on demand, never kept."""
         return self.keys.of(torch.arange(count, device="cpu")).to(like)
 
     def read(self, state: Tensor, firm: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:

@@ -53,15 +53,15 @@ class Hit:
         margin: recall by data: F(next) − F(answer), F = penalty − w · agreement with the cue, which
             includes the key that the content address guesses (see `search.py`), next the best of
             the other basins visited, and no more than its penalty lies below a random state's; −∞
-            where no basin was a memory; NaN for one attempt, and for recall by number or damaged
+            where no basin was a memory; NaN for one basin, and for recall by number or damaged
             mask.
-        recognized: verified, and by data: the margin is at least 2 (nats of entropy; a penalty in
-            other units asks for a rule of your own on `margin`) and the signature, where there is
-            one, is no stranger to the content address; by damaged mask: it agrees with the answer
-            by 5 standard deviations of chance or more. False says "none of mine", or "I cannot
-            tell".
+        recognized: verified, and by data: the margin is at least `Search.recognition_margin`
+            (2, for a penalty in nats of entropy) and the signature, where there is one, is no stranger to
+            the content address; by damaged mask: it agrees with the answer by 5 standard deviations
+            of chance or more, chance being a random mask like those stored. False says "none of
+            mine", or "I cannot decide".
         unstable: spins of the answer that the energy alone would flip; the check bits mended them.
-        trace: step by step record, if asked for.
+        trace: step by step record, where a trace was wanted.
 
     `verified` says that the answer is a memory, not that it is the right one: with a weak cue and
     more memories than `max_basins`, another may fit better.
@@ -107,7 +107,7 @@ class SpinHit:
         energy: E = −½ zᵀΨz of the answer; (...).
         steps: updates until the state stopped changing, over all basins visited; (...).
         verified: the answer is a fixed point and its residual is that of a memory; (...).
-        trace: step by step record, if asked for.
+        trace: step by step record, where a trace was wanted.
 
     Example:
         >>> reservoir = Reservoir(16)

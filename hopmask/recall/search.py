@@ -195,7 +195,7 @@ def _start(
     """Where the first descent begins, (batch, d).
 
     The cue itself, or, for a choice among memories, v = Ψ(b/‖b‖ − ∇penalty(μ)/‖∇penalty(μ)‖)
-    without most of its part along μ, which is the sum of all memories and tells none from another,
+    without most of its part along μ, which is the sum of all memories and distinguishes none,
     and as long as a state: repeated updates of a short one would turn it to Ψ's first eigenvector.
     """
     mean = landscape.mean.expand(batch, -1)

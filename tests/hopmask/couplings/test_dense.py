@@ -5,6 +5,7 @@ import torch
 
 from hopmask import CueError, RandomMasks, Reservoir
 from hopmask.couplings.dense import DenseCouplings
+from hopmask.testing import CouplingsContract
 
 
 def biased_away(d=4096, count=40, seed=0):
@@ -48,3 +49,18 @@ def test_a_clone_shares_nothing():
     other.write(torch.arange(32).remainder(2) * 2.0 - 1)
     assert (couplings.count, other.count) == (1, 2)
     assert not torch.equal(couplings.psi, other.psi)
+
+
+class TestStorkey(CouplingsContract):
+    make_couplings = staticmethod(lambda: DenseCouplings(200))
+
+
+class TestHebbian(CouplingsContract):
+    make_couplings = staticmethod(lambda: DenseCouplings(200, rule="hebbian"))
+    forgets = True
+
+
+class TestProjection(CouplingsContract):
+    make_couplings = staticmethod(
+        lambda: DenseCouplings(200, rule="projection", dtype=torch.float64)
+    )
