@@ -115,7 +115,7 @@ FAULTS = (
         "hopmask/patterns/spins.py",
         "torch.where(field == 0, state, field)",
         "torch.where(field == 0, -state, field)",
-        also=("recall",),
+        also=("recall/test_descent",),
     ),
     Fault(
         "annealing-heats",
@@ -134,14 +134,14 @@ FAULTS = (
         "hopmask/recall/landscape.py",
         "rest = self.outside(self.outside(state))",
         "rest = state",
-        also=("search",),
+        also=("recall/test_search",),
     ),
     Fault(
         "penalty-rows",  # of the first rows, not of those still searching
         "hopmask/recall/landscape.py",
         "return self.whole(filled)[self.rows]",
         "return self.whole(filled)[: len(self.rows)]",
-        also=("search",),
+        also=("recall/test_search",),
     ),
     # Search
     Fault(
@@ -155,7 +155,7 @@ FAULTS = (
         "hopmask/recall/search.py",
         "torch.minimum(self.next[rows], torch.maximum(lowest, value))",
         "torch.minimum(self.next[rows], value)",
-        also=("memory",),
+        also=("memory/test_mask_memory",),
     ),
     Fault(
         "one-basin-more",
@@ -182,7 +182,7 @@ FAULTS = (
         "hopmask/patterns/joint_code.py",
         "self._parity.holds(state) & (agreement == 1)",
         "agreement == 1",
-        also=("memory",),
+        also=("memory/test_mask_memory",),
     ),
     Fault(
         "mended-unsolved",  # spins turned although the equations have no solution
@@ -221,7 +221,10 @@ FAULTS = (
         "hopmask/capacity/bisection.py",
         "while bad - good > 1:",
         "while bad - good > 2:",
-        also=("capacity", "headroom"),
+        also=(
+            "capacity/test_measurement",
+            "capacity/test_headroom",
+        ),
     ),
     Fault(
         "student-tail",  # 5 % of it on one side, not on both
@@ -234,7 +237,7 @@ FAULTS = (
         "hopmask/memory/chance.py",
         "(mean - middle) * sqrt(share)",
         "(mean - middle) * share",
-        also=("capacity",),
+        also=("capacity/test_measurement",),
     ),
     Fault(
         "parent-not-rooted",
@@ -322,7 +325,7 @@ FAULTS = (
         "hopmask/storage/recovery.py",
         "store=os.urandom(16), ",
         "store=bytes.fromhex(source.store), ",
-        also=("live",),
+        also=("memory/test_live",),
     ),
     Fault(
         "memory-ahead-of-file",

@@ -58,9 +58,9 @@ class Hit:
             mask.
         recognized: verified, and by data: the margin is at least `Search.recognition_margin`
             (2, for a penalty in nats of entropy) and the signature, where there is one, is no
-            stranger to the content address; by damaged mask: it agrees with the answer by 5 standard deviations
-            of chance or more, chance being a random mask like those stored. False says "none of
-            mine", or "I cannot decide".
+            stranger to the content address; by damaged mask: it agrees with the answer by 5
+            standard deviations of chance or more, chance being a random mask like those stored.
+            False says "none of mine", or "I cannot decide".
         unstable: spins of the answer that the energy alone would flip; the check bits mended them.
         trace: step by step record, where a trace was wanted.
 
