@@ -233,7 +233,9 @@ def _settle(landscape: Landscape, state: Tensor) -> Tensor:
 
 
 def _traced(landscape: Landscape, trail: list[tuple[int, Tensor]], answer: Tensor) -> Trace:
-    max_basins = [torch.full((len(path),), attempt) for attempt, path in trail]
+    max_basins = [
+        torch.full((len(path),), attempt, device=answer.device) for attempt, path in trail
+    ]
     states = torch.cat([path for _, path in trail]).clamp(-1, 1)
     penalty = None
     if landscape.penalty is not None:

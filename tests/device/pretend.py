@@ -263,4 +263,3 @@ def _wrapped(part: Any, own: Mapping[int, Tensor], here: bool) -> Any:
     if id(part) in own:
         return own[id(part)]
     return PretendTensor(part) if here else part
-
