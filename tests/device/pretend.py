@@ -1,9 +1,9 @@
 """A pretended second device: tensors that compute on the CPU and refuse what CUDA refuses.
 
-`with pretended() as device` makes the device "pretend", whose name torch then knows for good: only a
-process of its own should do that. Its tensors are `PretendTensor`s, each around a CPU tensor that holds the numbers. Factory
-functions, moves, autograd, `torch.func` and in-place operations work as on any device. Refused is
-what CUDA refuses:
+`with pretended() as device` gives the device "pretend". torch knows the name of a device for good:
+only a process of its own should enter the context. The tensors of the device are `PretendTensor`s,
+each around a CPU tensor that holds the numbers. Factory functions, moves, autograd, `torch.func`
+and in-place operations work as on any device. Refused is what CUDA refuses:
 
 - tensors of two devices in one operation, but for CPU tensors without dimensions in pointwise
   operations or as the value of a fill, for CPU indices of a tensor on the device, and for copies;
@@ -11,7 +11,8 @@ what CUDA refuses:
 - numpy arrays that share a tensor's memory;
 - matrix products of whole numbers.
 
-There are no generators of this device: draw on the CPU and move the numbers.
+There are no generators of this device: draw on the CPU and move the numbers. One leniency is known:
+a gradient that is given to `backward` may be of another device.
 
 Source:
     Wrapper subclasses and backends in Python: the docs of `torch.utils._python_dispatch` and
@@ -56,7 +57,7 @@ class PretendTensor(Tensor):
 
     held: Tensor
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, held: Tensor) -> "PretendTensor":
@@ -72,7 +73,7 @@ class PretendTensor(Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls,
         func: torch._ops.OpOverload,
         types: Sequence[type],
@@ -81,7 +82,7 @@ class PretendTensor(Tensor):
     ) -> Any:
         return _run(func, *args, **(kwargs or {}))
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"PretendTensor({self.cpu()})"
 
     def tolist(self) -> Any:
@@ -98,7 +99,7 @@ class PretendTensor(Tensor):
         )
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Makes the tensors that are asked for on the device, and sees operations on others too."""
 
     def __torch_dispatch__(
@@ -146,7 +147,7 @@ def pretended() -> Iterator[torch.device]:
         RuntimeError under `with pretended() as device`.
     """
     _register()
-    with _Calls(), _Operations():
+    with _Calls(), _Operations():  # type: ignore[no-untyped-call]
         yield torch.device(DEVICE)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pretend import PretendTensor, pretended  # noqa: E402
+from pretend import PretendTensor, pretended
 
 Make = Callable[[torch.device], Mapping[str, Any]]
 
@@ -25,7 +25,7 @@ def device() -> Iterator[torch.device]:
 
 @pytest.fixture(scope="session")
 def same() -> Callable[..., None]:
-    """(make, close, on_cpu): a function of a device gives the same on the CPU and the pretended one.
+    """(make, close, on_cpu): a function of a device gives the same on both devices.
 
     The function returns names and values. Tensors must be on its device, but for those `on_cpu`;
     floating ones must be equal, or, where `close`, nearly so.

@@ -20,6 +20,7 @@ from hopmask import (
     paper_schedule,
 )
 from hopmask.capacity import curve, estimate, leaning, measure
+from hopmask.patterns.check_bits import Parity
 
 Same = Callable[..., None]
 RULES = ("storkey", "storkey-matrix", "hebbian", "projection")
@@ -248,19 +249,6 @@ class TestMaskMemory:
 
         same(make)
 
-    @pytest.mark.filterwarnings("ignore::hopmask.OverloadWarning")
-    def test_spins_that_the_check_bits_mend(self, same: Same) -> None:
-        def make(device: torch.device) -> dict[str, Any]:
-            options: dict[str, Any] = {"key_bits": 64, "signature_features": 0, "device": device}
-            memory = MaskMemory(SIZES, rule="hebbian", **options)
-            for task in range(14):
-                memory.store(_masks(task, device))
-            found = [_flat(memory.recall(task=task)) for task in range(14)]
-            assert any(one["verified"] and one["unstable"] > 0 for one in found)
-            return {f"{task} {n}": v for task, one in enumerate(found) for n, v in one.items()}
-
-        same(make)
-
     def test_save_and_load(self, same: Same, tmp_path: Path) -> None:
         def make(device: torch.device) -> dict[str, Any]:
             _filled(device).save(tmp_path / "memory.h5")
@@ -278,6 +266,21 @@ class TestMaskMemory:
         assert isinstance(moved, MaskMemory)
         assert moved.reservoir.device == device
         assert torch.equal(moved.recall(task=2).masks["a"], _masks(2, device)["a"])
+
+
+def test_check_bits_mend(same: Same) -> None:
+    def make(device: torch.device) -> dict[str, Any]:
+        parity = Parity(seed=0, size=200, where=slice(0, 64))
+        whole = _spins(3, 200, device)
+        parity.seal(whole)
+        wrong = whole.clone()
+        wrong[:, 70:80] *= -1
+        firm = torch.arange(200.0, device=device).sub(75).abs().expand(3, -1)
+        mended = parity.mended(wrong, firm)
+        assert torch.equal(mended, whole)
+        return {"mended": mended, "holds": parity.holds(mended)}
+
+    same(make)
 
 
 class TestCapacity:
@@ -301,7 +304,7 @@ class TestCapacity:
 
     def test_measure(self, same: Same) -> None:
         def make(device: torch.device) -> dict[str, Any]:
-            masks = RandomMasks(size=48)
+            masks = RandomMasks(size=32)
             return {"capacity": str(measure("hebbian", masks, trials=2, device=device))}
 
         same(make)

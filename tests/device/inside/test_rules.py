@@ -17,7 +17,7 @@ Form = Callable[[Tensor], object]
 
 
 def _cpu(*shape: int) -> Tensor:
-    return torch.ones(*shape, device="cpu")
+    return torch.ones(shape)
 
 
 def _places() -> Tensor:
@@ -178,10 +178,6 @@ MISTAKES: dict[str, tuple[Form, Form]] = {
         lambda x: torch.func.vmap(lambda row: row * _cpu(3))(x),
         lambda x: torch.func.vmap(lambda row: row * x[0])(x),
     ),
-    "backward": (
-        lambda x: torch.autograd.grad(x.requires_grad_().sum(0), x, _cpu(3)),
-        lambda x: torch.autograd.grad(x.requires_grad_().sum(0), x, x.new_ones(3)),
-    ),
 }
 
 
@@ -205,7 +201,7 @@ TAKEN: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "copy_ from the CPU": (lambda x: x.copy_(torch.zeros(3, 3)), torch.zeros(3, 3)),
     "a slice set from the CPU": (
         lambda x: _put(x, slice(1, 3), torch.zeros(2, 3)),
-        torch.eye(3)[:1].new_tensor([[1.0] * 3, [0.0] * 3, [0.0] * 3]),
+        torch.tensor([[1.0] * 3, [0.0] * 3, [0.0] * 3]),
     ),
     "a CPU mask as index": (lambda x: x[_mask()], torch.ones(2, 3)),
     "CPU indices set": (
