@@ -30,20 +30,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 NAME = "pretend"
 DEVICE = f"{NAME}:0"
 
 _COPIES = {"copy_", "_to_copy"}  # take a source on any device
-_INDEXING = {
-    "index",
-    "index_put",
-    "index_put_",
-    "_index_put_impl_",
-    "_unsafe_index",
-    "_unsafe_index_put",
-}
+_PUTTING = {"index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put"}
+_INDEXING = {"index", "_unsafe_index", *_PUTTING}
 _BY_SELF = {*_INDEXING, "fill", "fill_"}  # these work where their first argument lives
 _PRODUCTS = {"mm", "bmm", "addmm", "addmm_", "baddbmm", "baddbmm_", "mv", "addmv", "addmv_", "dot"}
 
@@ -82,7 +75,7 @@ class PretendTensor(Tensor):
     ) -> Any:
         return _run(func, *args, **(kwargs or {}))
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"PretendTensor({self.cpu()})"
 
     def tolist(self) -> Any:
@@ -125,7 +118,7 @@ class _Calls(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func in (torch.tensor, torch.as_tensor):
             if isinstance(args[0], list | tuple):
-                args = (tree_map(_number, args[0]), *args[1:])
+                args = (_each(_number, args[0]), *args[1:])
             if _is_here(kwargs.get("device")):
                 device = kwargs.pop("device")
                 return func(*args, **kwargs).to(device)
@@ -186,39 +179,42 @@ def _run(func: torch._ops.OpOverload, *args: Any, **kwargs: Any) -> Any:
     name = func._schema.name.removeprefix("aten::")
     given = list(_given(func, args, kwargs))
     here = any(isinstance(one.value, PretendTensor) for one in given)
-    if name in _BY_SELF:
+    if here and name in _BY_SELF:
         here = isinstance(args[0], PretendTensor)
     if name not in _COPIES:
         _refuse_mixed(func, name, given, here)
     if kwargs.get("device") is not None:
         here = _is_here(kwargs["device"])
         kwargs["device"] = torch.device("cpu") if here else kwargs["device"]
-    if here:
-        _refuse_generator(name, args, kwargs)
+    if here and any(isinstance(one, torch.Generator) for one in (*args, *kwargs.values())):
+        raise RuntimeError(f"Expected a '{NAME}' device type for generator but found 'cpu': {name}")
     if here and name in _PRODUCTS and not given[0].value.is_floating_point():
         raise RuntimeError(f'"{name}" not implemented on {NAME} for {given[0].value.dtype}')
-    answer = func(*tree_map(_bare, tuple(args)), **tree_map(_bare, kwargs))
+    answer = func(*_each(_bare, args), **{key: _each(_bare, one) for key, one in kwargs.items()})
     if torch.Tag.inplace_view in func.tags and isinstance(args[0], PretendTensor):
         with torch._C._DisableTorchDispatch():  # the shape of what holds the tensor changes alike
             func(*args, **kwargs)
-    own = {id(_bare(one.value)): one.value for one in given}
-    return tree_map(lambda part: _wrapped(part, own, here), answer)
+    own = {id(_bare(one.value)): one.value for one in given}  # what was written comes back itself
+    return _each(lambda part: own[id(part)] if id(part) in own else _put(part, here), answer)
+
+
+@cache
+def _arguments(func: torch._ops.OpOverload) -> dict[str, bool]:
+    """Names of an operation's arguments in order -> whether it writes to them."""
+    return {
+        argument.name: argument.alias_info is not None and argument.alias_info.is_write
+        for argument in func._schema.arguments
+    }
 
 
 def _given(
     func: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Iterator[_Given]:
-    named = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False))
-    named |= kwargs
-    written = {
-        argument.name
-        for argument in func._schema.arguments
-        if argument.alias_info is not None and argument.alias_info.is_write
-    }
-    for name, value in named.items():
-        for part in tree_leaves(value):
+    arguments = _arguments(func)
+    for name, value in (*zip(arguments, args, strict=False), *kwargs.items()):
+        for part in value if isinstance(value, list | tuple) else (value,):
             if isinstance(part, Tensor):
-                yield _Given(name, part, name in written)
+                yield _Given(name, part, arguments[name])
 
 
 def _refuse_mixed(
@@ -228,12 +224,8 @@ def _refuse_mixed(
     for one in given:
         if isinstance(one.value, PretendTensor) == here:
             continue
-        if one.name == "indices" and name in _INDEXING:
-            if here:
-                continue
-            raise RuntimeError(
-                "indices should be either on cpu or on the same device as the indexed tensor (cpu)"
-            )
+        if here and one.name == "indices" and name in _INDEXING:
+            continue
         number = one.value.dim() == 0 and not one.written
         if number and (torch.Tag.pointwise in func.tags or one.name in ("value", "values")):
             continue
@@ -244,23 +236,16 @@ def _refuse_mixed(
         )
 
 
-def _refuse_generator(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    for part in tree_leaves((args, kwargs)):
-        if isinstance(part, torch.Generator):
-            raise RuntimeError(
-                f"Expected a '{NAME}' device type for generator but found '{part.device.type}' "
-                f"({name})"
-            )
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    """A value, or the values of a list or tuple, changed."""
+    if isinstance(value, list | tuple):
+        return type(value)(_each(change, part) for part in value)
+    return change(value)
 
 
 def _bare(part: Any) -> Any:
     return part.held if isinstance(part, PretendTensor) else part
 
 
-def _wrapped(part: Any, own: Mapping[int, Tensor], here: bool) -> Any:
-    """An answer as a tensor of the device; an argument that was written comes back as itself."""
-    if not isinstance(part, Tensor):
-        return part
-    if id(part) in own:
-        return own[id(part)]
-    return PretendTensor(part) if here else part
+def _put(part: Any, here: bool) -> Any:
+    return PretendTensor(part) if here and isinstance(part, Tensor) else part

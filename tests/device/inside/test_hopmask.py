@@ -167,7 +167,7 @@ class TestMaskMemory:
 
         same(make, close=True)
 
-    @pytest.mark.parametrize("rule", RULES)
+    @pytest.mark.parametrize("rule", ["hebbian", "projection"])
     def test_recall_by_number(self, same: Same, rule: str) -> None:
         same(lambda device: _flat(_filled(device, rule=rule).recall(task=2)))
 
