@@ -87,8 +87,7 @@ class PretendTensor(Tensor):
         if force:
             return self.detach().cpu().numpy()
         raise TypeError(
-            f"can't convert {DEVICE} device type tensor to numpy. Use Tensor.cpu() to copy the "
-            "tensor to host memory first."
+            f"can't convert {DEVICE} device type tensor to numpy: use Tensor.cpu() first"
         )
 
 
