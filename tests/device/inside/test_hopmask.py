@@ -1,5 +1,6 @@
 """The main paths of hopmask on the pretended device, against the same on the CPU."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from hopmask import (
     Damage,
     Hit,
     MaskMemory,
+    OverloadWarning,
     RandomMasks,
     Reservoir,
     SpinHit,
@@ -242,6 +244,19 @@ class TestMaskMemory:
             return {"psi": memory.reservoir.psi, **by_data, "count": memory.count}
 
         same(make, close=True)
+
+    def test_warnings_of_a_full_memory(self, same: Same) -> None:
+        def make(device: torch.device) -> dict[str, Any]:
+            options: dict[str, Any] = {"key_bits": 32, "signature_features": 0, "device": device}
+            memory = MaskMemory({"a": 16}, rule="hebbian", **options)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                for task in range(14):
+                    memory.store({"a": _masks(task, device)["a"][:16]})
+            assert any(isinstance(one.message, OverloadWarning) for one in said)
+            return {str(n): str(one.message) for n, one in enumerate(said)}
+
+        same(make)
 
     def test_report(self, same: Same) -> None:
         def make(device: torch.device) -> dict[str, Any]:
