@@ -251,7 +251,7 @@ class TestMaskMemory:
             memory = MaskMemory({"a": 16}, rule="hebbian", **options)
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                for task in range(14):
+                for task in range(10):
                     memory.store({"a": _masks(task, device)["a"][:16]})
             assert any(isinstance(one.message, OverloadWarning) for one in said)
             return {str(n): str(one.message) for n, one in enumerate(said)}
