@@ -245,7 +245,7 @@ def _settle(landscape: Landscape, state: Tensor) -> Tensor:
 
 
 def _traced(landscape: Landscape, trail: list[tuple[int, Tensor]], answer: Tensor) -> Trace:
-    basins = [torch.full((len(path),), basin, device="cpu") for basin, path in trail]
+    basins = [torch.full((len(path),), basin, device=answer.device) for basin, path in trail]
     states = torch.cat([path for _, path in trail]).clamp(-1, 1)
     penalty = None
     if landscape.penalty is not None:
