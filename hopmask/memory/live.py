@@ -91,8 +91,8 @@ def _begin(path: Path, new: MaskMemory | None, *, exclusive: bool, wait: float) 
                 raise FileExistsError(f"{path} is there already: open it with mode 'r+' or 'a'")
         elif previous_of(writer.path).exists():
             raise StoreNotFoundError(
-                f"{path} is lost, but not {previous_of(writer.path)}, the generation before it: "
-                f"run `hopmask recover {path}`, or delete that file to begin anew"
+                f"{path} is lost, but {previous_of(writer.path)}, the generation before it, is "
+                f"there: run `hopmask recover {path}`, or delete that file to begin anew"
             )
         else:
             writer.write(new._document())
@@ -103,12 +103,17 @@ class LiveMemory:
 
     Every reading takes the newest generation of the file, whole, without waiting for anybody.
     Every change is made to the newest state under the lock of all writers, and returns only when it
-    is on the disk for good. If it raises, the file is as it was (after CommitUncertainError: as it
-    should be; after an interruption from outside: one of them), and the next call reads it anew.
+    is on the disk for good. If a change raises, the file is as it was (after CommitUncertainError:
+    as it should be; after an interruption from outside: one of them), and the next call reads the
+    file anew.
 
-    It may be used in a process forked later, and by one thread at a time. (torch itself hangs in a
-    forked child whose parent has used more threads than one: call torch.set_num_threads(1) before,
-    or spawn.)
+    A file that did not come of the state last read by stores of live memories alone (it was
+    recovered, saved over, or replaced by another file or a copy that went on) raises
+    StaleStoreError, whatever is called: open the file again.
+
+    A live memory may be used in a process forked later, and by one thread at a time. (torch itself
+    hangs in a forked child whose parent has used more threads than one: call
+    torch.set_num_threads(1) before, or spawn.)
 
     Attributes:
         path: of the file.
@@ -171,7 +176,7 @@ class LiveMemory:
         Raises:
             CommitFailedError, StoreLockedError: nothing was stored.
             CommitUncertainError: stored, but may not outlast a loss of power.
-            StaleStoreError: the file is not a successor of what was read; open it again.
+            StaleStoreError: the file did not come of what was read from it; open it again.
             MaskError, CueError, DuplicateError: as in `MaskMemory.store`; nothing was stored.
         """
         return self._change(lambda memory: memory.store(masks, signature=signature))
@@ -238,16 +243,14 @@ class LiveMemory:
         return memory
 
     def _check_successor(self, stamp: Stamp) -> None:
-        """Raise StaleStoreError where the file went back, or is now of another store."""
+        """Raise StaleStoreError where the file did not come of the state at hand by stores."""
         before = self._stamp
-        if before is None or stamp == before:
-            return
-        same = before.generation == 0 or stamp.store == before.store
-        if not same or stamp.generation <= before.generation:
+        if before is not None and not stamp.succeeds(before):
             raise StaleStoreError(
                 f"{self.path} was generation {before.generation} of store {before.store} when it "
-                f"was last read, and is now generation {stamp.generation} of {stamp.store}: it was "
-                "recovered or replaced. Nothing was changed: open it again"
+                f"was last read, and is now generation {stamp.generation} of {stamp.store}, which "
+                "did not come of it: the file was recovered, saved over or replaced. Nothing was "
+                "changed: open it again"
             )
 
     def _document_about(self) -> Mapping[str, Any]:

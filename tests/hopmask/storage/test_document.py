@@ -66,14 +66,13 @@ def test_a_document_comes_back_with_its_stamp(path, counts):
     assert read_stamp == stamp
     assert stamp.sha256 == hashlib.sha256(path.read_bytes()[HEADER:]).hexdigest()
     assert (stamp.generation, stamp.schema, stamp.nbytes) == (1, SCHEMA, path.stat().st_size)
-    assert stamp.store == stamp.sha256[:32]
 
 
 def test_one_state_has_one_digest(tmp_path, counts):
     first, second = write(tmp_path / "a", counts(1)), write(tmp_path / "b", counts(2))
     again = write(tmp_path / "b", counts(1))
     assert first.sha256 == again.sha256 != second.sha256
-    assert again.store == second.store != first.store
+    assert len({first.store, second.store, again.store}) == 3
 
 
 def test_the_description_is_canonical(path):
