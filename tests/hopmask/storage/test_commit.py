@@ -20,7 +20,7 @@ from hopmask import (
 )
 from hopmask.storage import commit, container, read_stamped, system, write
 from hopmask.storage.commit import previous_of
-from hopmask.storage.container import HEADER, read_header
+from hopmask.storage.container import read_header
 
 LARGE = 5000  # numbers: ten steps of 4 KiB
 

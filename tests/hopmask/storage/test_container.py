@@ -149,9 +149,7 @@ def test_a_tail_is_noticed_before_anything_is_parsed(path, counts, tail):
         read_stamped(path)
 
 
-@pytest.mark.parametrize(
-    ("begin", "end"), [(0, HEADER), (100, HEADER), (HEADER, None), (0, None)]
-)
+@pytest.mark.parametrize(("begin", "end"), [(0, HEADER), (100, HEADER), (HEADER, None), (0, None)])
 @pytest.mark.usefixtures("unparsed")
 def test_a_part_that_was_zeroed_is_noticed(path, counts, begin, end):
     write(path, counts())
@@ -173,7 +171,9 @@ def test_a_header_before_the_payload_of_another_generation_is_noticed(path, coun
         read_stamped(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"x", bytes(4096), b"\x89HDF\r\n\x1a\n" + bytes(999)], ids=len)
+@pytest.mark.parametrize(
+    "content", [b"", b"x", bytes(4096), b"\x89HDF\r\n\x1a\n" + bytes(999)], ids=len
+)
 @pytest.mark.usefixtures("unparsed")
 def test_a_file_that_begins_otherwise_is_none_of_hopmasks(path, content):
     path.write_bytes(content)

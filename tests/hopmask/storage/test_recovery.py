@@ -31,7 +31,6 @@ from hopmask.storage.commit import draft_of, previous_of
 from hopmask.storage.container import read_header
 
 
-
 @pytest.fixture
 def committed(path, counts):
     """A file of three generations."""
