@@ -629,3 +629,14 @@ def test_nothing_stays_open(crafted, imaged):
     image.parse(crafted(b""), memoryview(joined(ARRAYS)))
     objects = h5f.OBJ_FILE | h5f.OBJ_GROUP | h5f.OBJ_DATASET
     assert h5f.get_obj_count(h5f.OBJ_ALL, objects) == 0
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["there", "gone"])
+def test_images_are_parsed_under_a_lock_whether_h5py_names_its_own_or_not(path, monkeypatch, gone):
+    if gone:
+        monkeypatch.setitem(sys.modules, "h5py._objects", None)
+    lock = image._h5py_lock()
+    assert (lock is image._own_lock) == gone
+    assert same(image.parse(path, memoryview(joined(ARRAYS))), ARRAYS)
+    with lock, lock:  # a thread may take it twice
+        assert same(image.parse(path, memoryview(joined(ARRAYS))), ARRAYS)
