@@ -1,4 +1,4 @@
-"""Row: files made to harm whoever loads them."""
+"""Row: files made to harm the program that loads them."""
 
 import argparse
 import hashlib
@@ -29,9 +29,6 @@ from hopmask.storage.container import HEADER, MAGIC, Header
 from torture_rows.memories import CHECK, KEY, Tell, empty, ended, forked
 from torture_rows.tally import Row, Tally, scratch
 
-OLD = Path(__file__).parents[2] / "tests/data/hebbian_schema2.h5"
-
-
 TOO_SLOW = 1.0  # seconds, for a hostile file
 
 
@@ -42,7 +39,7 @@ def hostile(options: argparse.Namespace, _: np.random.Generator) -> Row:
     """Load files made to do harm: refused at once, at no cost, and no other file opened."""
     tally, worst = Tally(), dict.fromkeys(("seconds", "grown"), 0.0)
     with scratch(options) as folder:
-        os.mkfifo(folder / "fifo")  # whoever opens it hangs, or finds nothing to read
+        os.mkfifo(folder / "fifo")  # a program that opens it hangs, or finds nothing to read
         (folder / "plugins").mkdir()
         os.mkfifo(folder / "plugins/libfilter.so")
         good = folder / "good.h5"
@@ -70,7 +67,7 @@ def hostile(options: argparse.Namespace, _: np.random.Generator) -> Row:
 
 
 def loading(tell: Tell, good: Path, path: Path) -> None:
-    """Load a file and tell what came of it; first a good one, so that nothing is new to Python."""
+    """Load a file and report what came of it; a good one first, so that Python knows all code."""
     hopmask.load(good)
     with suppress(StoreFileError):
         hopmask.load(good.with_name("none.h5"))
@@ -139,7 +136,7 @@ def canonical(value: object) -> bytes:
 
 
 def harmful_images(folder: Path) -> dict[str, Callable[[Path], object]]:
-    """Payloads that HDF5 reads and hopmask never writes, in a container and as an old file."""
+    """Payloads that HDF5 reads and hopmask never writes, in a container and as plain HDF5."""
     fifo, huge = str(folder / "fifo"), 1 << 20
 
     def psi(file: h5py.File, parts: dict[str, np.ndarray], **how: Any) -> h5py.Dataset:
@@ -257,7 +254,9 @@ def harmful_images(folder: Path) -> dict[str, Callable[[Path], object]]:
     found: dict[str, Callable[[Path], object]] = {"overlap": overlapping(folder)}
     for name, change in changes.items():
         found[name] = lambda path, change=change: path.write_bytes(sealed(harmful(folder, change)))
-        found[f"{name}-old"] = lambda path, change=change: path.write_bytes(harmful(folder, change))
+        found[f"{name}-plain"] = lambda path, change=change: path.write_bytes(
+            harmful(folder, change)
+        )
     return found
 
 
@@ -356,7 +355,7 @@ def harmful_raw(folder: Path) -> dict[str, Callable[[Path], object]]:
         "none": lambda path: folder / "nothing.h5",
         "sparse-terabyte": sparse(1 << 40, b""),
         "sparse-terabyte-header": sparse(1 << 40, sealed(b"", **length)),
-        "sparse-terabyte-old": sparse(1 << 40, harmful(folder, lambda file, parts: None)),
+        "sparse-terabyte-plain": sparse(1 << 40, harmful(folder, lambda file, parts: None)),
         "sparse-gigabyte": sparse(1 << 30, b""),
         "sparse-gigabyte-longer": sparse(1 << 30, small),
         "declared-longer": lambda path: path.write_bytes(sealed(b"", length=(1 << 64) - 1)),

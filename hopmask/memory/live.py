@@ -101,7 +101,7 @@ def _begin(path: Path, new: MaskMemory | None, *, exclusive: bool, wait: float) 
 class LiveMemory:
     """A memory in a file; `hopmask.open_memory` makes it.
 
-    Every reading takes the newest generation of the file, whole, without waiting for anybody.
+    Every reading takes the newest generation of the file, whole, without waiting.
     Every change is made to the newest state under the lock of all writers, and returns only when it
     is on the disk for good. If a change raises, the file is as it was (after CommitUncertainError:
     as it should be; after an interruption from outside: one of them), and the next call reads the

@@ -166,7 +166,7 @@ def payload_of(document: Document) -> list[memoryview]:
     """The payload of a document: its bytes in order, those of arrays without a copy.
 
     Raises:
-        StoreTooLargeError: nobody would read it.
+        StoreTooLargeError: no reader would take it.
     """
     meta = {"format": FORMAT, "schema": SCHEMA, "reader": SCHEMA}
     text = _canonical({**meta, "kind": document.kind, "about": document.about})

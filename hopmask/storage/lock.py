@@ -38,7 +38,7 @@ def locked(path: Path, clear: Callable[[int], object], *, wait: float = WAIT) ->
     Args:
         path: the file itself, no link to it.
         clear: called with the number of the process that held the lock last: drafts of that process
-            are nobody's now.
+            are left over.
         wait: seconds to wait for another holder.
 
     Yields:

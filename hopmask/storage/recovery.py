@@ -124,7 +124,7 @@ def _put_aside(path: Path) -> Path:
 
 
 def _cleared(path: Path) -> tuple[Path, ...]:
-    """Unlink every draft of the file; the lock is held, so nobody is writing one."""
+    """Unlink every draft of the file; the lock is held, so that no process is writing one."""
     found = []
     with os.scandir(path.parent) as entries:
         for entry in entries:

@@ -25,7 +25,9 @@ except ImportError:  # POSIX
 BINARY = getattr(os, "O_BINARY", 0)  # Windows changes line ends without it
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)
-_LOCKED_AT = 1 << 30  # Windows lets nobody else read a locked byte: lock one that nobody reads
+_LOCKED_AT = (
+    1 << 30
+)  # on Windows no other handle can read a locked byte: lock one that is never read
 _PART = 4 << 20  # bytes read at once where reading takes a copy
 _NO_ROOM_AHEAD = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 
@@ -36,7 +38,7 @@ def has_locks() -> bool:
 
 
 def lock(handle: int) -> bool:
-    """Lock a file if nobody else has it locked; whether that worked.
+    """Lock a file unless it is locked already; whether that worked.
 
     Raises:
         OSError: the file cannot be locked; ENOSYS where the system has no locks.

@@ -48,7 +48,7 @@ class Writer:
             CommitFailedError, CommitUncertainError: see `commit`.
             StaleStoreError: the file is in another state than `after`.
             SchemaTooNewError: a newer hopmask wrote the file that stands there; it is left alone.
-            StoreTooLargeError: nobody would read it.
+            StoreTooLargeError: no reader would take it.
         """
         try:
             before = self.header
