@@ -1,4 +1,4 @@
-"""A reader written from `docs/file_format.md` alone: it reads with h5py and numpy, without hopmask."""
+"""A reader written from `docs/file_format.md` alone: h5py and numpy, without hopmask."""
 
 import json
 
