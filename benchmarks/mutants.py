@@ -277,12 +277,18 @@ FAULTS = (
         "yield bytes(piece[at : at + _PART])",
         "yield piece[at : at + _PART]",
     ),
-    Fault("lock-shared", "hopmask/storage/lock.py", "fcntl.LOCK_EX |", "fcntl.LOCK_SH |"),
+    Fault(
+        "lock-shared",
+        "hopmask/storage/system.py",
+        "fcntl.LOCK_EX |",
+        "fcntl.LOCK_SH |",
+        also=("lock",),
+    ),
     Fault(
         "lock-of-another-file",
         "hopmask/storage/lock.py",
-        "if _lock(path, lock.number) and _is(sidecar, lock.number):",
-        "if _lock(path, lock.number):",
+        "if _lock(sidecar) and sidecar.in_place:",
+        "if _lock(sidecar):",
     ),
     Fault(
         "payload-unverified",
@@ -317,14 +323,28 @@ FAULTS = (
     Fault(
         "drafts-left",
         "hopmask/storage/writer.py",
-        "    with locked(path, clear, wait=wait):",
-        "    with locked(path, lambda process: None, wait=wait):",
+        "    with locked(path, clear, wait=wait)",
+        "    with locked(path, lambda process: None, wait=wait)",
     ),
     Fault(
-        "recovered-as-successor",
-        "hopmask/storage/recovery.py",
-        "store=os.urandom(16), ",
-        "store=bytes.fromhex(source.store), ",
+        "stores-share-an-id",
+        "hopmask/storage/writer.py",
+        "else partial(Header, store=os.urandom(16))",
+        "else partial(Header, store=bytes(16))",
+        also=("memory/test_live",),
+    ),
+    Fault(
+        "copies-in-one-line",
+        "hopmask/storage/writer.py",
+        "if self._sidecar and self._sidecar.noted(before.seal):",
+        "if self._sidecar:",
+        also=("memory/test_live",),
+    ),
+    Fault(
+        "copied-sidecar-believed",
+        "hopmask/storage/sidecar.py",
+        "return own and seal",
+        "return seal",
         also=("memory/test_live",),
     ),
     Fault(
@@ -341,9 +361,10 @@ FAULTS = (
     ),
     Fault(
         "back-unnoticed",
-        "hopmask/memory/live.py",
-        "if not same or stamp.generation <= before.generation:",
-        "if not same:",
+        "hopmask/storage/document.py",
+        "later = self.generation > before.generation",
+        "later = True",
+        also=("memory/test_live",),
     ),
     # What is recognized, refused, and kept whole
     Fault(

@@ -17,12 +17,13 @@ from hopmask import (
     OverloadWarning,
     RandomMasks,
     Reservoir,
+    Search,
     SpinHit,
     load,
     paper_schedule,
 )
-from hopmask.capacity import curve, estimate, leaning, measure
-from hopmask.patterns.check_bits import Parity
+from hopmask.capacity import biased_masks, curve, estimate, measure
+from hopmask.patterns.check_bits import CheckBits
 
 Same = Callable[..., None]
 RULES = ("storkey", "storkey-matrix", "hebbian", "projection")
@@ -152,7 +153,7 @@ class TestMaskMemory:
     def test_store(self, same: Same, rule: str) -> None:
         def make(device: torch.device) -> dict[str, Any]:
             memory = _filled(device, rule=rule)
-            return {"psi": memory.reservoir.psi, **memory.mean, "count": memory.count}
+            return {"psi": memory.couplings.psi, **memory.mean, "count": memory.count}
 
         same(make)
 
@@ -209,28 +210,36 @@ class TestMaskMemory:
         def make(device: torch.device) -> dict[str, Any]:
             sets = torch.stack([_samples(task, device)[:5] for task in (2, 2, 1)])
             penalty = _toward(2, device, 3)
-            return _flat(_filled(device).recall(signature=sets, penalty=penalty, min_margin=2.0))
+            return _flat(
+                _filled(device).recall(
+                    signature=sets, penalty=penalty, search=Search(min_margin=2.0)
+                )
+            )
 
         same(make, close=True)
 
     def test_the_papers_recall(self, same: Same) -> None:
         def make(device: torch.device) -> dict[str, Any]:
             memory, schedule = _filled(device), paper_schedule(steps=5)
-            hit = memory.recall(penalty=_toward(2, device), dynamics=schedule, max_basins=1)
+            hit = memory.recall(
+                penalty=_toward(2, device), search=Search(dynamics=schedule, max_basins=1)
+            )
             return _flat(hit)
 
         same(make)
 
     def test_a_traced_recall(self, same: Same) -> None:
         def make(device: torch.device) -> dict[str, Any]:
-            return _flat(_filled(device).recall(penalty=_toward(2, device), trace=True))
+            return _flat(
+                _filled(device).recall(penalty=_toward(2, device), search=Search(trace=True))
+            )
 
         same(make)
 
     def test_overlap(self, same: Same) -> None:
         def make(device: torch.device) -> dict[str, Any]:
             memory = _filled(device)
-            states = _spins(3, memory.reservoir.size, device)
+            states = _spins(3, memory.couplings.size, device)
             return {"overlap": memory.overlap(states, _masks(1, device))}
 
         same(make)
@@ -241,7 +250,7 @@ class TestMaskMemory:
             memory.forget(task=1)
             memory.replace(0, _masks(7, device), signature=_samples(7, device))
             by_data = _flat(memory.recall(signature=_samples(7, device)[0]))
-            return {"psi": memory.reservoir.psi, **by_data, "count": memory.count}
+            return {"psi": memory.couplings.psi, **by_data, "count": memory.count}
 
         same(make, close=True)
 
@@ -285,7 +294,7 @@ class TestMaskMemory:
 
 def test_check_bits_mend(same: Same) -> None:
     def make(device: torch.device) -> dict[str, Any]:
-        parity = Parity(seed=0, size=200, where=slice(0, 64))
+        parity = CheckBits(seed=0, size=200, where=slice(0, 64))
         whole = _spins(3, 200, device)
         parity.seal(whole)
         wrong = whole.clone()
@@ -312,7 +321,7 @@ class TestCapacity:
 
     def test_masks_like_those_held(self, same: Same) -> None:
         def make(device: torch.device) -> dict[str, Any]:
-            masks = leaning(_filled(device))
+            masks = biased_masks(_filled(device))
             return {"mean": masks.mean, "drawn": masks.draw(3, _generator(0))}
 
         same(make, on_cpu=("drawn",))  # where the generator is
