@@ -75,7 +75,7 @@ def open_memory(
     if mode == "x" or (mode == "a" and new is not None):
         _begin(Path(path), new, exclusive=mode == "x", wait=wait)
     live = LiveMemory(path, writable=mode != "r", rule=rule, device=device, wait=wait)
-    here, there = live._document_about(), new.document().about if new else None
+    here, there = live._document_about(), None if new is None else new.document().about
     if there is not None and here != there:
         raise ConfigError(f"{path} holds a memory of {here}, new= is one of {there}")
     return live

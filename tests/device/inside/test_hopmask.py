@@ -284,11 +284,20 @@ class TestMaskMemory:
 
         same(make, close=True)
 
+    def test_many_numbers_at_once(self, same: Same) -> None:
+        same(lambda device: _flat(_filled(device).recall([2, 0])))
+
+    def test_a_memory_moves_between_devices(self, device: torch.device) -> None:
+        memory = _filled(torch.device("cpu")).to(device)
+        assert memory.device == device
+        for hit in (memory.recall([2]), memory.recall(signature=_samples(2, device)[None])):
+            assert torch.equal(hit.masks["a"][0], _masks(2, device)["a"])
+
     def test_a_file_moves_between_devices(self, device: torch.device, tmp_path: Path) -> None:
         _filled(torch.device("cpu")).save(tmp_path / "memory.h5")
         moved = load(tmp_path / "memory.h5", device=device)
         assert isinstance(moved, MaskMemory)
-        assert moved.reservoir.device == device
+        assert moved.device == device
         assert torch.equal(moved.recall(task=2).masks["a"], _masks(2, device)["a"])
 
 

@@ -292,7 +292,7 @@ class TestInference:
             network = _network("hashed", device)
             inference = RecallInference(network=network, memory=_memory(network, device))
             _, trace = inference.trace(_images(1, device, 4))
-            return {name: getattr(trace, name) for name in ("attempt", "energy", "states")}
+            return {name: getattr(trace, name) for name in ("basin", "energy", "states")}
 
         same(make, close=True)
 

@@ -104,13 +104,13 @@ def live(path):
 
 
 def psi_of(path):
-    return load(path).reservoir.psi
+    return load(path).couplings.psi
 
 
 def agree(live, path):
     """Whether a live memory and its file are one and the same."""
     return (
-        torch.equal(live._newest().reservoir.psi, psi_of(path)) and live.count == load(path).count
+        torch.equal(live._newest().couplings.psi, psi_of(path)) and live.count == load(path).count
     )
 
 
@@ -855,7 +855,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def holds_what_was_stored(self):
         assert self.live.count == load(self.path).count == len(self.tasks)
-        assert load(self.path)._next == self.next
+        assert load(self.path).numbered == self.next
         for name, mean in self.live.mean.items():
             held = [masks[name].to(mean) for masks in self.tasks.values()]
             expected = torch.stack(held).mean(0) if held else torch.full_like(mean, 0.5)
