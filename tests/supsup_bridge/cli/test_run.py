@@ -20,7 +20,7 @@ import torch
 import hopmask
 from hopmask import NumericalError
 from supsup_bridge import Experiment, MaskBank, TaskAgnosticLearner, cli, split_digits
-from supsup_bridge.runs import checkpoint
+from supsup_bridge.runs import checkpoint, report
 from supsup_bridge.runs import experiment as module
 from supsup_bridge.training.fit import Lesson
 
@@ -537,9 +537,9 @@ def test_a_new_run_does_not_begin_in_the_folder_of_an_interrupted_one(
     out = tmp_path / "out"
     interrupt_at(1, monkeypatch)
     assert run([*BANK, "--out", str(out)]) == 130
-    assert f"Go on with: supsup run --resume {out}" in capsys.readouterr().err
+    assert f"Continue with: supsup run --resume {out}" in capsys.readouterr().err
     assert run([*BANK, "--out", str(out)]) == 2
-    assert f"go on with supsup run --resume {out}" in capsys.readouterr().err
+    assert f"supsup run --resume {out}" in capsys.readouterr().err
     assert names(out) == PARTIAL
 
 
@@ -593,11 +593,11 @@ def test_a_full_disk_leaves_a_message_of_what_was_not_written(
         raise OSError(28, "No space left on device")
 
     interrupt_at(1, monkeypatch)
-    monkeypatch.setattr(cli.report, "write_json", full)
+    monkeypatch.setattr(report, "write_json", full)
     assert run([*BANK, "--out", str(tmp_path / "out")]) == 130
     message = capsys.readouterr().err
     assert "interrupted. After 2 of 2 tasks: what was done could not be written" in message
-    assert "Go on with: supsup run --resume" in message
+    assert "Continue with: supsup run --resume" in message
 
 
 def test_two_processes_do_not_go_on_with_one_run(tmp_path: Path, capsys, monkeypatch) -> None:
