@@ -33,23 +33,27 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if "resume" in given:
         return _resume(given, console, errors)
     data, out = given.pop("data", None), given.pop("out", None)
+    overwrite = given.pop("overwrite", False)
     settings = RunSettings(**given)
+    out = out or Path("runs") / f"{settings.benchmark}-{_now()}"
+    if not overwrite and not checkpoint.exists(out):
+        results.check_unfinished(out)
     experiment = Experiment(settings, data=data)
-    out = results.writable(out or Path("runs") / f"{settings.benchmark}-{_now()}")
+    results.make_writable(out)
     with checkpoint.locked(out):
         if checkpoint.exists(out):
             raise ConfigError(
                 f"{out} holds a run that was interrupted: continue it with supsup run --resume "
                 f"{out}, or choose another folder with --out"
             )
-        checkpoints = checkpoint.Checkpoints(out, experiment)
+        checkpoints = checkpoint.Checkpoints(out, experiment, data=data)
         checkpoints.begin()
-        return _learn(experiment, checkpoints, data, console, errors)
+        return _learn(experiment, checkpoints, console, errors)
 
 
 def _resume(given: dict[str, Any], console: Console, errors: Console) -> int:
     """Continue the run in a folder, with the settings of that run."""
-    out, data = given["resume"], given.get("data")
+    out = given["resume"]
     others = given.keys() - {"data", "resume", "network", "signature"}
     if others:
         names = ", ".join("--" + name.replace("_", "-") for name in sorted(others))
@@ -71,7 +75,8 @@ def _resume(given: dict[str, Any], console: Console, errors: Console) -> int:
                     f"the run calls code of yours, --{name} {own}: name it beside --resume, so "
                     "that nothing is run that only a file names"
                 )
-        experiment = checkpoint.resumed(out, saved, data=data)
+        data = given.get("data", saved.data)
+        experiment = checkpoint.resumed(out, saved, data=given.get("data"))
         now = checkpoint.surroundings(experiment.device)
         changed = [name for name, value in now.items() if saved.surroundings.get(name) != value]
         if changed:
@@ -81,20 +86,20 @@ def _resume(given: dict[str, Any], console: Console, errors: Console) -> int:
                 style="yellow",
                 markup=False,
             )
-        checkpoints = checkpoint.Checkpoints(out, experiment, slot=saved.slot)
-        return _learn(experiment, checkpoints, data, console, errors)
+        checkpoints = checkpoint.Checkpoints(out, experiment, slot=saved.slot, data=data)
+        return _learn(experiment, checkpoints, console, errors)
 
 
 def _learn(
     experiment: Experiment,
     checkpoints: checkpoint.Checkpoints,
-    data: Path | None,
     console: Console,
     errors: Console,
 ) -> int:
     """Learn what is left, score it, and write the results."""
     out, tasks = checkpoints.folder.parent, experiment.ledger.tasks
-    keep = partial(_keep_result, experiment, out, console)
+    warn = partial(console.print, style="yellow", markup=False)
+    keep = results.PartialResults(experiment, out, warn)
     bars = Bars(console, tasks=tasks, learned=experiment.ledger.count, keep=keep)
     try:
         with bars, _stopping(checkpoints):
@@ -107,8 +112,7 @@ def _learn(
             done += f"what was done is in {out}/result.partial.json and memory.partial.h5"
         except (HopmaskError, OSError) as error:
             done += f"what was done could not be written ({error})"
-        folder = f" --data {shlex.quote(str(data))}" if data else ""
-        further = f"Continue with: supsup run --resume {shlex.quote(str(out))}{folder}"
+        further = f"Continue with: supsup run --resume {shlex.quote(str(out))}"
         errors.print(f"{why}. {done}. {further}", style="yellow", markup=False, soft_wrap=True)
         return 130 if isinstance(stop, KeyboardInterrupt) else 1
     result = results.write(experiment, out, partial=False)
@@ -118,14 +122,6 @@ def _learn(
     written = ", ".join(["result.json", "memory.h5", *plots])
     console.print(f"{out}/{written}", markup=False, soft_wrap=True)
     return 0
-
-
-def _keep_result(experiment: Experiment, out: Path, console: Console) -> None:
-    """Write the result so far; a failure is said, and the run continues."""
-    try:
-        report.write_json(experiment.result(), out / "result.partial.json")
-    except OSError as error:
-        console.print(f"result.partial.json: {error}", style="yellow", markup=False)
 
 
 @contextmanager
@@ -204,6 +200,7 @@ def add_command(commands: Any) -> None:
         help="continue the run in DIR where it stopped, with the settings of that run",
     )
     add("--out", type=Path, help="where results go (default: runs/BENCHMARK-TIME)")
+    add("--overwrite", action="store_true", help="replace the results of a finished run in --out")
     add("--device", help="{default} (default), cpu or cuda")
     add("--quick", action="store_true", help="20 training steps per task: a look, not a result")
 

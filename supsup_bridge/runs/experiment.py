@@ -18,7 +18,7 @@ from supsup_bridge.networks import registry as architectures
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.rng import stream, stream_seed
 from supsup_bridge.runs.evaluation import Scorer, Scores
-from supsup_bridge.runs.factories import Asking
+from supsup_bridge.runs.factories import Asking, novelty_interval
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.metrics import mask_digest
 from supsup_bridge.runs.observer import Observer
@@ -136,7 +136,7 @@ class Experiment:
         self.ledger = Ledger(tasks=_tasks(settings))
         self._lesson: Lesson | None = None  # where tasks are told: the one being learned
         self._batches: Batches | None = None  # where not: of the task at hand
-        self._used: list[int] = []  # and how many of them went to each mask
+        self._used: dict[int, int] = {}  # and how many of them went to each mask
         self._scoring: tuple[int, Scores] | None = None  # an evaluation after so many tasks
         self._taken_up: dict[str, Any] = {}  # what a checkpoint holds of the task at hand
 
@@ -177,6 +177,7 @@ class Experiment:
     ) -> None:
         images, labels = task.train_images.to(self.device), task.train_labels.to(self.device)
         check_labels(images, labels, self.network.outputs)
+        self.ledger.begun(task)
         steps = self.preset.training.steps(len(images))
 
         def told(step: int, loss: float) -> None:
@@ -219,7 +220,7 @@ class Experiment:
             self.memory.store(masks, signature=self._described(images) if addressed else None)
         self._lesson = None
         self.ledger.digests.append(mask_digest(masks))
-        self.ledger.learned([0] * number + [training.steps(len(images))])
+        self.ledger.learned({number: training.steps(len(images))})
 
     def _learned_before(self, store: MaskStore, number: int) -> Masks:
         stored = store.recall(task=number)
@@ -241,7 +242,7 @@ class Experiment:
     ) -> None:
         """NNs: pass a task's batches to a learner that is not told where one task ends."""
         generator = stream(self.settings.seed, "batches", number)
-        self._batches, self._used = Batches(len(images), self.preset.training, generator), []
+        self._batches, self._used = Batches(len(images), self.preset.training, generator), {}
         if (begun := self._taken_up.pop("untold", None)) is not None:
             self._batches.restore(begun["batches"])
             self._used = begun["used"]
@@ -251,8 +252,7 @@ class Experiment:
                 for chosen in self._batches:
                     where = chosen.to(self.device)
                     mask, loss = learner.learn(images[where], labels[where])
-                    used += [0] * (mask + 1 - len(used))
-                    used[mask] += 1
+                    used[mask] = used.get(mask, 0) + 1
                     progress(self._batches.done, loss)
                     pause()
             except KeyboardInterrupt:
@@ -458,7 +458,11 @@ class Experiment:
         return TaskAgnosticLearner(
             self.asking.novelty(memory),
             self.preset.training,
-            ask_every=self.settings.ask_every,
+            ask_every=novelty_interval(
+                self.settings,
+                self.preset,
+                [len(task.train_labels) for task in self.stream[:_CHECKED]],
+            ),
             budget=self.settings.budget,
             transfer=self.preset.mask_init == "mean",
             scores=self._starts,
@@ -496,7 +500,7 @@ class Experiment:
 
     def names(self) -> list[str]:
         """Names of the tasks learned so far."""
-        return [self.stream[i].name for i in range(self.ledger.count)]
+        return self.ledger.names[: self.ledger.count]
 
     def mask_names(self) -> list[str]:
         """Names of the masks learned: of their tasks, where these were told."""

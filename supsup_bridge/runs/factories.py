@@ -1,6 +1,8 @@
-"""How a run asks which task it sees, and whether it is new: from its settings and its memory."""
+"""Makes a run's task inference and novelty test, from the settings and the memory."""
 
-from hopmask import MaskMemory
+from collections.abc import Sequence
+
+from hopmask import ConfigError, MaskMemory
 from supsup_bridge.continual.task_agnostic.novelty import EPSILON, Novelty, NoveltyTest
 from supsup_bridge.continual.task_agnostic.staged_inference import RecallNovelty, StagedInference
 from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
@@ -26,7 +28,7 @@ class Asking:
         settings: of the run.
         preset: with what the settings leave open.
         network: the fixed network.
-        labels: labels of a task, at most.
+        labels: the largest number of labels of any task.
         signature: of images, for the content address.
 
     Raises:
@@ -81,6 +83,37 @@ class Asking:
             return RecallNovelty(StagedInference(self.recall(memory.memory), memory))
         epsilon = EPSILON if self._settings.epsilon is None else self._settings.epsilon
         return NoveltyTest(network=self._network, bank=memory, objective=entropy, epsilon=epsilon)
+
+
+def novelty_interval(settings: RunSettings, preset: Preset, images: Sequence[int]) -> int:
+    """NNs: batches between two novelty tests, at most those of the smallest task.
+
+    Args:
+        settings: of the run.
+        preset: with what the settings leave open.
+        images: numbers of training images, per task.
+
+    Raises:
+        ConfigError: the settings' `ask_every` exceeds the batches of a task, so that the learner
+            could pass over a whole task without a test.
+
+    Example:
+        >>> from supsup_bridge.runs.presets import resolved
+        >>> settings = RunSettings(scenario="NNs", quick=True)
+        >>> novelty_interval(settings, resolved(settings), [216, 215])
+        20
+    """
+    batches = [preset.training.steps(count) for count in images]
+    fewest = min(batches)
+    if settings.ask_every is None:
+        return min(preset.ask_every, fewest)
+    if settings.ask_every > fewest:
+        raise ConfigError(
+            f"ask_every={settings.ask_every} batches lie between two novelty tests, but task "
+            f"{batches.index(fewest)} has {fewest} batches: a change of the task would be missed. "
+            f"Set --ask-every to at most {fewest}, best to a divisor of it"
+        )
+    return settings.ask_every
 
 
 def _objective(settings: RunSettings, preset: Preset, labels: int) -> Objective:

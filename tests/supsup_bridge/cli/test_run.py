@@ -607,7 +607,7 @@ def test_two_processes_do_not_go_on_with_one_run(tmp_path: Path, capsys, monkeyp
     with checkpoint.locked(out):
         assert run(["--resume", str(out)]) == 2
     message = capsys.readouterr().err
-    assert f"another process is at work on the run in {out}" in message
+    assert f"another process works on the run in {out}" in message
     assert f"by process {os.getpid()}" in message
 
 

@@ -854,7 +854,7 @@ def test_a_quick_run_has_no_more_batches_than_it_was_told(small) -> None:
 
 @pytest.mark.parametrize("batches", [7, 300])
 def test_a_run_has_the_batches_that_it_was_told(batches: int, small) -> None:
-    settings = small(quick=False, batches=batches)
+    settings = small(batches=batches)
     images = len(split_digits(tasks=1)[0].train_images)
     assert Experiment(settings).preset.training.steps(images) == batches
 
@@ -1019,7 +1019,7 @@ def test_each_new_task_gets_a_mask_and_they_are_counted(finished) -> None:
 
 def test_a_task_can_get_several_masks_and_any_of_them_counts(finished) -> None:
     experiment = finished(tasks=2, **{**ALWAYS_NEW, "ask_every": 10})
-    assert experiment.ledger.used == [[10, 10], [0, 0, 10, 10]]
+    assert experiment.ledger.used == [{0: 10, 1: 10}, {2: 10, 3: 10}]
     assert experiment.ledger.masks_of(1) == {2, 3}
     assert experiment.result()["masks_allocated"] == 4
 
@@ -1028,7 +1028,7 @@ def test_tasks_that_are_never_new_share_one_mask(finished) -> None:
     experiment = finished(tasks=3, **NEVER_NEW)
     result = experiment.result()
     assert result["masks_allocated"] == 1
-    assert experiment.ledger.used == [[20], [20], [20]]
+    assert experiment.ledger.used == [{0: 20}, {0: 20}, {0: 20}]
 
 
 def test_a_task_without_a_mask_of_its_own_is_never_told_right(finished) -> None:
@@ -1113,7 +1113,7 @@ def test_untold_tasks_are_learned_and_recalled_by_the_hopfield_memory(untold) ->
         "undecided": 0,
         "unlearned": 0,
     }
-    assert experiment.ledger.used == [[90], [0, 90], [0, 0, 90]]
+    assert experiment.ledger.used == [{0: 90}, {1: 90}, {2: 90}]
     assert result["exact_recall_rate"] == result["task_inference_accuracy"] == 1.0
     assert result["accuracy"] == result["accuracy_given_task"] > 0.8
     assert result["config"]["rule"] == "storkey"
@@ -1160,7 +1160,7 @@ def test_evaluations_change_nothing_that_an_untold_run_learns(untold) -> None:
 
 def test_a_change_of_task_is_noticed_at_the_next_question(untold) -> None:
     """The batches until then go to the mask that is open: nobody told it."""
-    assert untold(2, ask_every=60).ledger.used == [[90], [30, 60]]
+    assert untold(2, ask_every=60).ledger.used == [{0: 90}, {0: 30, 1: 60}]
 
 
 @pytest.mark.parametrize("budget", [1, 2])
@@ -1463,7 +1463,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_module_of_ones_own_is_masked_and_learns(
     kind: dict[str, Any], least: float, small, quiet, modules: str
 ) -> None:
-    settings = small(network=f"{modules}:convolution", quick=False, batches=50, **kind)
+    settings = small(network=f"{modules}:convolution", batches=50, **kind)
     experiment = Experiment(settings)
     experiment.run(quiet)
     result = experiment.result()
