@@ -24,7 +24,8 @@ from supsup_bridge.stores.bank import MaskBank, Stored
 from supsup_bridge.stores.protocols import MaskStore
 from supsup_bridge.training.fit import train_mask
 from supsup_bridge.training.scores import Threshold, TopK, erdos_renyi
-from supsup_bridge.training.trainer import MaskTrainer, TrainingSettings
+from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.trainer import MaskTrainer
 
 __all__ = [
     "ArgmaxLogits",

@@ -28,9 +28,10 @@ from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.timing import Stopwatch
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.stores.protocols import MaskStore
-from supsup_bridge.training.fit import Batches, Lesson
+from supsup_bridge.training.batches import Batches, check_labels
+from supsup_bridge.training.data import TensorData
+from supsup_bridge.training.fit import Lesson
 from supsup_bridge.training.scores import binariser
-from supsup_bridge.training.trainer import check_labels
 
 _Progress = Callable[[int, float], None]  # step, loss
 _CHECKED = 5  # tasks whose recall part is looked at before a run; the rest when they are scored
@@ -204,8 +205,7 @@ class Experiment:
             else:
                 self._lesson = Lesson(
                     self.network,
-                    images,
-                    labels,
+                    TensorData(images, labels),
                     training,
                     scores=self._starts(number),
                     batches=stream(seed, "batches", number),

@@ -12,7 +12,7 @@ from typing import Any
 from hopmask import ConfigError
 from supsup_bridge.data.benchmarks import check_benchmark
 from supsup_bridge.runs.settings import RunSettings
-from supsup_bridge.training.trainer import TrainingSettings
+from supsup_bridge.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from supsup_bridge.inference.recall import RECALLS
 from supsup_bridge.inference.signatures import SIGNATURES
 from supsup_bridge.networks.masked import MASKS
 from supsup_bridge.networks.registry import NETWORKS
-from supsup_bridge.training.trainer import is_count
+from supsup_bridge.training.settings import is_count
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
 MEMORIES = ("hopfield", "bank")

@@ -13,7 +13,8 @@ from supsup_bridge.continual.task_agnostic.novelty import (
     Novelty,
 )
 from supsup_bridge.networks.fixed import Masks
-from supsup_bridge.training.trainer import MaskTrainer, TrainingSettings
+from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.trainer import MaskTrainer
 
 _log = logging.getLogger(__name__)
 
