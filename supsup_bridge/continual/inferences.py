@@ -1,7 +1,10 @@
 """Makes a learner's task inference and novelty test from the settings and the memory."""
 
+import torch
+
 from hopmask import MaskMemory
 from supsup_bridge.continual.settings import LearnerSettings
+from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.continual.task_agnostic.novelty import EPSILON, Novelty, NoveltyTest
 from supsup_bridge.continual.task_agnostic.staged_inference import RecallNovelty, StagedInference
 from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
@@ -76,3 +79,22 @@ class Inferences:
             return RecallNovelty(StagedInference(self.recall(memory.memory), memory))
         epsilon = EPSILON if self._settings.epsilon is None else self._settings.epsilon
         return NoveltyTest(network=self._network, bank=memory, objective=entropy, epsilon=epsilon)
+
+    def observer(self, memory: MaskBank | StagedMemory) -> TaskAgnosticLearner:
+        """What learns from a stream without task boundaries."""
+        settings = self._settings
+        return TaskAgnosticLearner(
+            self.novelty(memory),
+            settings.training,
+            ask_every=settings.ask_every,
+            budget=settings.budget,
+            transfer=settings.mask_init == "mean",
+            scores=self.starts,
+            noise=lambda mask: stream(settings.seed, "noise", mask),
+            trained=memory.observe if isinstance(memory, StagedMemory) else lambda images: None,
+        )
+
+    def starts(self, mask: int) -> torch.Generator:
+        """Generator of a mask's starting scores."""
+        shared = self._settings.mask_init == "shared"
+        return stream(self._settings.seed, "scores", 0 if shared else mask)

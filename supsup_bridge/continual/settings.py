@@ -1,6 +1,7 @@
 """The settings of a learner: each with its default, checked before any work is done."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from typing import TypedDict
 
 from hopmask import ConfigError, rule_named
 from supsup_bridge.continual.task_agnostic.novelty import EPSILON
@@ -20,6 +21,24 @@ _OF_HOPFIELD = {
 }
 _OF_BANK = {"inference": "try-all", "objective": "H", "epsilon": EPSILON}
 _COUNTS = ("bits", "key_bits", "classes", "infer_samples", "ask_every", "budget")
+
+
+class MoreOptions(TypedDict, total=False):
+    """The options of `SupSup` that few need, as in `LearnerSettings`."""
+
+    mask_init: str
+    rule: str | None
+    key_bits: int | None
+    signature_features: int | None
+    recall: str | None
+    signature: str | None
+    inference: str | None
+    objective: str | None
+    epsilon: float | None
+    classes: int | None
+    infer_samples: int
+    ask_every: int
+    budget: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,5 +139,3 @@ class LearnerSettings:
                 f"got {self.signature!r}"
             )
 
-
-SETTINGS = tuple(field.name for field in fields(LearnerSettings))

@@ -148,6 +148,18 @@ class MaskedNetwork(FixedNetwork):
         values = self.code.masked(self._layers, masks)
         return self._call(images, values, self._statistics(), batched)
 
+    def masked_parameters(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Name of each masked parameter of `module` -> its value W ⊙ M.
+
+        Args:
+            masks: name -> levels in [0, 1] (*size) or (b, *size).
+
+        Raises:
+            MaskError: as in a call.
+        """
+        self._check(masks)
+        return self.code.masked(self._layers, masks)
+
     def predictor(self, masks: Mapping[str, Tensor], reference: Tensor) -> Predictor:
         self._check(masks)
         values = self.code.masked(self._layers, masks)
