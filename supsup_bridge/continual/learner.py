@@ -269,14 +269,14 @@ class SupSup:
                 raise ConfigError("task= names the task, together= infers it: give one of them")
             stored = self._recalled(task)
             logits = predict_under(self._network, stored.masks, images)
-            return of_one_task(logits, task, recognized=stored.verified)
+            return of_one_task(logits, task, verified=stored.verified)
         inference = self._inferences.inference(self._memory)
         if not together:
             return predict_each(self._network, inference, images)
         found = infer_together(self._network, inference, images)
         masks = {name: mask[0] for name, mask in found.masks.items()}
         logits = predict_under(self._network, masks, images)
-        return of_one_task(logits, int(found.task[0]), recognized=bool(found.recognized[0]))
+        return of_one_task(logits, int(found.task[0]), verified=bool(found.verified[0]))
 
     def infer_task(self, images: Tensor, *, together: bool = False) -> Tensor | int:
         """Number of the task of each image (n,), or one number; arguments and errors of `predict`."""

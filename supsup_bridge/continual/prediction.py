@@ -1,12 +1,14 @@
 """Predictions: from images to tasks, labels and logits, in pieces of bounded size."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import log
 
 import torch
 from torch import Tensor
 
 from supsup_bridge.continual.scoring import groups
 from supsup_bridge.inference.base import Inferred, TaskInference
+from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
 
 TOGETHER = 1024  # images that one joint inference sees, evenly spread over those given
@@ -23,8 +25,9 @@ class Prediction:
         label: the largest logit of each image, long (n,): a class within the task. All of the
             module's outputs take part, so that a label can lie beyond the task's classes.
         logits: (n, outputs).
-        recognized: bool (n,). False is "none of my tasks", or "I cannot tell which"; a bank, which
-            has no test for foreign images, says True where it prefers one mask to the others.
+        recognized: bool (n,): the mask is a stored one, bit for bit, and sure of the image: the
+            entropy of the softmax is below half of its maximum, log(outputs). False is "none of my
+            tasks", or "I cannot tell".
     """
 
     task: Tensor
@@ -72,16 +75,10 @@ def infer_together(network: FixedNetwork, inference: TaskInference, images: Tens
     return inference.infer(images[chosen][None].to(network.device))
 
 
-def of_one_task(
-    logits: Tensor, task: int, *, recognized: bool
-) -> Prediction:
+def of_one_task(logits: Tensor, task: int, *, verified: bool) -> Prediction:
     """The prediction for images that all have one task."""
-    return Prediction(
-        task=torch.full((len(logits),), task, device=logits.device),
-        label=logits.argmax(-1),
-        logits=logits,
-        recognized=torch.full((len(logits),), recognized, device=logits.device),
-    )
+    number = torch.full((len(logits),), task, device=logits.device)
+    return _prediction(logits, number, torch.full_like(number, verified, dtype=torch.bool))
 
 
 def _pieces(network: FixedNetwork, images: Tensor) -> list[Tensor]:
@@ -98,10 +95,15 @@ def _each(network: FixedNetwork, inference: TaskInference, images: Tensor) -> Pr
     for rows in groups(found.masks).values():
         masks = {name: mask[rows[0]] for name, mask in found.masks.items()}
         logits[rows] = predict_under(network, masks, here[rows])
-    found = Prediction(
-        task=found.task, label=logits.argmax(-1), logits=logits, recognized=found.recognized
+    there = images.device
+    return _prediction(logits.to(there), found.task.to(there), found.verified.to(there))
+
+
+def _prediction(logits: Tensor, task: Tensor, verified: Tensor) -> Prediction:
+    sure = entropy(logits) < 0.5 * log(logits.shape[-1])
+    return Prediction(
+        task=task, label=logits.argmax(-1), logits=logits, recognized=verified & sure
     )
-    return replace(found, **{name: value.to(images.device) for name, value in vars(found).items()})
 
 
 def _joined(parts: list[Prediction]) -> Prediction:

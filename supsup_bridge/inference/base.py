@@ -25,15 +25,12 @@ class Inferred:
         verified: whether there is an answer at all (b,): a recall that verified as a memory, or
             an inference over a bank that preferred one mask to another. Where all logits are 0 at
             the superposition, for example, no mask has any support.
-        recognized: whether the images are of a task that was learned, as far as this can be told
-            (b,); see `hopmask.Hit`. A bank has no test for foreign images: there it is `verified`.
     """
 
     task: Tensor
     masks: Masks
     steps: Tensor
     verified: Tensor
-    recognized: Tensor
 
 
 class TaskInference(ABC):
@@ -99,13 +96,11 @@ class BankInference(TaskInference):
         tasks = torch.cat([task for task, _, _ in answers])
         distinct, place = torch.unique(tasks, return_inverse=True)
         stored = [self.bank.recall(task=int(task)).masks for task in distinct]
-        sure = torch.cat([sure for _, sure, _ in answers])
         return Inferred(
             task=tasks,
             masks={n: torch.stack([m[n] for m in stored])[place] for n in stored[0]},
             steps=torch.cat([torch.full_like(task, steps) for task, _, steps in answers]),
-            verified=sure,
-            recognized=sure,
+            verified=torch.cat([sure for _, sure, _ in answers]),
         )
 
     @abstractmethod

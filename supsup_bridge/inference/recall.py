@@ -79,7 +79,6 @@ class RecallInference(TaskInference):
             task=torch.cat([h.task for h in hits]),
             steps=torch.cat([h.steps for h in hits]),
             verified=torch.cat([h.verified for h in hits]),
-            recognized=torch.cat([h.recognized for h in hits]),
         )
 
     def trace(self, images: Tensor) -> tuple[Hit, Trace]:

@@ -62,7 +62,6 @@ class StagedInference(TaskInference):
             masks={n: torch.cat([p.masks[n] for p in parts]) for n in parts[0].masks},
             steps=torch.cat([part.steps for part in parts]),
             verified=torch.cat([part.verified for part in parts]),
-            recognized=torch.cat([part.recognized for part in parts]),
         )
 
     def _inferred(self, images: Tensor) -> Inferred:
@@ -82,7 +81,6 @@ class StagedInference(TaskInference):
             task=torch.where(nearer, opened.task, found.task),
             masks=masks,
             verified=found.verified | nearer,
-            recognized=found.recognized | nearer,
         )
 
     def _opened(self, sets: int) -> Inferred:
@@ -94,7 +92,6 @@ class StagedInference(TaskInference):
             masks={name: mask.expand(sets, *mask.shape) for name, mask in masks.items()},
             steps=torch.zeros(sets, dtype=torch.long, device=device),
             verified=torch.ones(sets, dtype=torch.bool, device=device),
-            recognized=torch.ones(sets, dtype=torch.bool, device=device),
         )
 
 
