@@ -94,7 +94,7 @@ def headroom(options: argparse.Namespace) -> list[dict[str, Any]]:
                 memory.store(bank.recall(task=number).masks)
             tasks = torch.arange(memory.count)
             _, held, _ = recalled_by_key(
-                memory.reservoir, memory._code, tasks, bits=memory.key_bits, known=memory.count
+                memory.couplings, memory.code, tasks, bits=memory.key_bits, known=memory.count
             )
             if not bool(held.all()):
                 lost = memory.count

@@ -50,7 +50,7 @@ def measured(run: Experiment, bank: MaskBank, layers: list[list[str]], key: int)
         "memories": ["+".join(names) for names in layers],
         "key_bits": key,
         "tasks": bank.count,
-        "bytes_of_matrices": sum(memory.reservoir.nbytes for memory in memories),
+        "bytes_of_matrices": sum(memory.couplings.nbytes for memory in memories),
         "exact_by_number": numbered / bank.count,
         "exact_by_one_image": exact / bank.count,
         "layers_agree": agree / bank.count,

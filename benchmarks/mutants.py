@@ -333,8 +333,8 @@ FAULTS = (
     Fault(
         "written-over-another-state",
         "hopmask/memory/live.py",
-        "memory._document(), after=self._stamp)",
-        "memory._document())",
+        "memory.document(), after=self._stamp)",
+        "memory.document())",
     ),
     Fault(
         "back-unnoticed",

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hopmask import Search
 from supsup_bridge import Experiment, MaskBank, RunSettings, entropy
 from supsup_bridge.inference.recall import CLEAR
 from supsup_bridge.rng import stream
@@ -52,9 +53,9 @@ def answers(run: Experiment, tasks: Tensor, images: int, recall: str) -> Tensor:
     ):
         hit = run.hopfield.recall(
             signature=part if recall == "both" else None,
-            penalty=lambda masks, part=part: entropy(run.network(part, masks)).mean(-1),  # type: ignore[misc]
+            penalty=lambda masks, part=part: entropy(run.network(part, masks)).mean(-1),
             batch=None if recall == "both" else len(part),
-            min_margin=CLEAR,
+            search=Search(min_margin=CLEAR),
         )
         found.append(torch.stack([hit.recognized, hit.recognized & (hit.task == right)], -1))
     return torch.cat(found).double()

@@ -82,16 +82,16 @@ class Curves:
             "half key": self._by_key(memory, 0.5),
             "damaged": self._damaged(memory),
         }
-        if memory.reservoir.rule.name in self.options.asked:
+        if memory.couplings.rule.name in self.options.asked:
             for way in self.options.ways:
                 figures[way] = self._by_data(memory, way)
         common = {
             "masks": self.options.masks,
             "outputs": self.run.preset.outputs,
             "seed": self.options.seed,
-            "rule": memory.reservoir.rule.name,
+            "rule": memory.couplings.rule.name,
             "tasks": memory.count,
-            "spins": memory.reservoir.size,
+            "spins": memory.couplings.size,
         }
         rows = [{**common, "way": way, "exact": exact} for way, exact in figures.items()]
         for row in rows:
@@ -121,9 +121,9 @@ class Curves:
 
     def _by_key(self, memory: MaskMemory, share: float) -> float:
         """Recall all tasks by a share of their keys."""
-        tasks, code = torch.arange(memory.count), memory._code
+        tasks, code = torch.arange(memory.count), memory.code
         state, _, _ = recalled_by_key(
-            memory.reservoir, code, tasks, bits=int(share * memory.key_bits), known=memory.count
+            memory.couplings, code, tasks, bits=int(share * memory.key_bits), known=memory.count
         )
         masks = {name: spins > 0 for name, spins in code.layout.split(state).items()}
         return float(self._exact(masks, tasks).double().mean())

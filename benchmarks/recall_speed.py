@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hopmask import MaskMemory
+from hopmask import MaskMemory, Search
 
 LENGTH = 64  # of a signature
 
@@ -49,7 +49,7 @@ def recall(memory: MaskMemory, wanted: Tensor, signature: Tensor) -> object:
     def penalty(masks: dict[str, Tensor]) -> Tensor:
         return 8 * (masks["bits"] - wanted).square().mean(-1)
 
-    hit = memory.recall(signature=signature, penalty=penalty, min_margin=2.0)
+    hit = memory.recall(signature=signature, penalty=penalty, search=Search(min_margin=2.0))
     assert bool(torch.as_tensor(hit.verified).all())
     return hit
 

@@ -1,6 +1,6 @@
 """hopmask: a constant-size associative memory of neural-network masks."""
 
-from hopmask import storage
+from hopmask import capacity, errors, storage
 from hopmask.capacity.damage import Damage
 from hopmask.capacity.mask_sources import BiasedMasks, Ensemble, GivenMasks, RandomMasks
 from hopmask.couplings.rules import (
@@ -12,31 +12,17 @@ from hopmask.couplings.rules import (
     rule_named,
 )
 from hopmask.errors import (
-    CommitFailedError,
-    CommitUncertainError,
     ConfigError,
-    CorruptStoreError,
     CueError,
     DuplicateError,
     EmptyMemoryError,
     HopmaskError,
-    LockingUnsupportedError,
     MaskError,
-    MissingDependencyError,
-    NotAHopmaskStoreError,
     NotForgettableError,
     NumericalError,
     OverloadWarning,
     PenaltyError,
-    SchemaTooNewError,
-    StaleStoreError,
-    StoreFileError,
-    StoreLockedError,
-    StoreNotFoundError,
-    StoreTooLargeError,
-    TruncatedStoreError,
     UnknownTaskError,
-    UnsafeStoreError,
 )
 from hopmask.memory.health import LoadReport
 from hopmask.memory.live import LiveMemory, open_memory
@@ -46,6 +32,8 @@ from hopmask.memory.reservoir import Reservoir
 from hopmask.patterns.layout import Layout
 from hopmask.patterns.spins import to_mask, to_spins
 from hopmask.recall.dynamics import AnnealedDescent, MeanField, SignPolish, paper_schedule
+from hopmask.recall.landscape import RowPenalty
+from hopmask.recall.options import Search
 from hopmask.recall.result import Hit, SpinHit, Trace
 
 __version__ = "0.1.0"
@@ -53,10 +41,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AnnealedDescent",
     "BiasedMasks",
-    "CommitFailedError",
-    "CommitUncertainError",
     "ConfigError",
-    "CorruptStoreError",
     "CueError",
     "Damage",
     "DuplicateError",
@@ -70,12 +55,9 @@ __all__ = [
     "LearningRule",
     "LiveMemory",
     "LoadReport",
-    "LockingUnsupportedError",
     "MaskError",
     "MaskMemory",
     "MeanField",
-    "MissingDependencyError",
-    "NotAHopmaskStoreError",
     "NotForgettableError",
     "NumericalError",
     "OverloadWarning",
@@ -83,20 +65,16 @@ __all__ = [
     "Projection",
     "RandomMasks",
     "Reservoir",
-    "SchemaTooNewError",
+    "RowPenalty",
+    "Search",
     "SignPolish",
     "SpinHit",
-    "StaleStoreError",
-    "StoreFileError",
-    "StoreLockedError",
-    "StoreNotFoundError",
-    "StoreTooLargeError",
     "Storkey",
     "StorkeyMatrix",
     "Trace",
-    "TruncatedStoreError",
     "UnknownTaskError",
-    "UnsafeStoreError",
+    "capacity",
+    "errors",
     "load",
     "open_memory",
     "paper_schedule",

@@ -8,11 +8,8 @@ from unittest import mock
 import numpy as np
 
 import hopmask
-from hopmask import (
-    MaskMemory,
-    StoreFileError,
-    storage,
-)
+from hopmask import MaskMemory, storage
+from hopmask.errors import StoreFileError
 from hopmask.storage import image
 from torture_rows.tally import Row, Tally, scratch
 

@@ -16,11 +16,7 @@ from unittest import mock
 import numpy as np
 
 import hopmask
-from hopmask import (
-    CommitFailedError,
-    CommitUncertainError,
-    StoreFileError,
-)
+from hopmask.errors import CommitFailedError, CommitUncertainError, StoreFileError
 from hopmask.storage import commit, descriptor
 from torture_rows.memories import begun, drafts, mask, same
 from torture_rows.tally import Row, Tally, scratch

@@ -20,10 +20,8 @@ import numpy as np
 from h5py import h5d, h5p, h5s, h5t
 
 import hopmask
-from hopmask import (
-    HopmaskError,
-    StoreFileError,
-)
+from hopmask import HopmaskError
+from hopmask.errors import StoreFileError
 from hopmask.storage import image
 from hopmask.storage.container import HEADER, MAGIC, Header
 from torture_rows.memories import CHECK, KEY, Tell, empty, ended, forked

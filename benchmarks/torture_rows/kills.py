@@ -136,7 +136,7 @@ def whole(tally: Tally, path: Path, acknowledged: dict[int, Name], flying: list[
     lost = {*acknowledged} - {*range(memory.count)}
     tally.expect(not lost, f"{path.name}: acknowledged and lost: {sorted(lost)}")
     tally.expect(stamp.generation == 1 + memory.count, f"{path.name}: {stamp}, {memory.count}")
-    plain = replayed([names[task] for task in sorted(names)], memory.reservoir.size)
+    plain = replayed([names[task] for task in sorted(names)], memory.couplings.size)
     tally.expect(equal(memory, plain), f"{path.name} is not what was acknowledged")
 
 
@@ -144,7 +144,7 @@ def energy(memory: MaskMemory, task: int, name: Name) -> float:
     """Of a task's key and some masks, check bits unknown: low where that was stored."""
     key = key_bits(memory.seed, torch.tensor([task]), KEY)[0]
     bits = mask(memory.shapes, *name)["bits"].float() * 2 - 1
-    return float(memory.reservoir.energy(torch.cat([key, torch.zeros(CHECK), bits])))
+    return float(memory.couplings.energy(torch.cat([key, torch.zeros(CHECK), bits])))
 
 
 def many_processes(options: argparse.Namespace, _: np.random.Generator) -> Row:

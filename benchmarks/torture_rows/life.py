@@ -19,12 +19,8 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 
 import hopmask
-from hopmask import (
-    HopmaskError,
-    MaskMemory,
-    StoreFileError,
-    storage,
-)
+from hopmask import HopmaskError, MaskMemory, storage
+from hopmask.errors import StoreFileError
 from hopmask.storage import commit, descriptor
 from hopmask.storage.container import MAGIC
 from torture_rows.full_disk import System

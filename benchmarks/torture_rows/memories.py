@@ -57,7 +57,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def equal(one: MaskMemory, other: MaskMemory) -> bool:
     """Whether two memories are equal bit for bit."""
-    a, b = one.reservoir, other.reservoir
+    a, b = one.couplings, other.couplings
     return a.count == b.count and torch.equal(a.psi, b.psi) and torch.equal(a.mean, b.mean)
 
 

@@ -18,7 +18,7 @@ def commit_time(options: argparse.Namespace, generator: np.random.Generator) -> 
     with scratch(options) as folder:
         for spins in (2048,) if options.quick else (2048, 4096):
             memory = empty(spins)
-            memory.reservoir.psi.copy_(torch.from_numpy(generator.normal(size=(spins, spins))))
+            memory.couplings.psi.copy_(torch.from_numpy(generator.normal(size=(spins, spins))))
             path, plain, draft = (folder / f"{spins}.{end}" for end in ("h5", "plain", "draft"))
             memory.save(path)
             data = path.read_bytes()

@@ -1,7 +1,7 @@
 """Capacity: how many masks a learning rule holds, measured, and what a given memory still takes."""
 
 from hopmask.capacity.damage import Damage
-from hopmask.capacity.headroom import Estimate, estimate, leaning
+from hopmask.capacity.headroom import Estimate, biased_masks, estimate
 from hopmask.capacity.measurement import Capacity, Point, curve, measure
 from hopmask.capacity.theory import Limit, limits
 
@@ -11,9 +11,9 @@ __all__ = [
     "Estimate",
     "Limit",
     "Point",
+    "biased_masks",
     "curve",
     "estimate",
-    "leaning",
     "limits",
     "measure",
 ]

@@ -1,18 +1,20 @@
 """Headroom: what a given memory can still take, tried on copies of it."""
 
 from dataclasses import dataclass
-from math import sqrt
 
 import torch
 from torch import Tensor
 
+from hopmask._checks import check_whole
 from hopmask.capacity.bisection import enough, largest, spread
 from hopmask.capacity.mask_sources import BiasedMasks, generator_of
-from hopmask.errors import ConfigError
+from hopmask.couplings.dense import DenseCouplings
+from hopmask.errors import ConfigError, EmptyMemoryError
+from hopmask.memory.chance import population_means
 from hopmask.memory.health import recalled_by_key
 from hopmask.memory.mask_memory import MaskMemory
 from hopmask.memory.reservoir import Reservoir
-from hopmask.patterns.joint_code import Code
+from hopmask.patterns.joint_code import JointCode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class Estimate:
         overlap: q, mean overlap of the spins of two of its masks; NaN with fewer than two.
         more: tasks that it took on top before too few were recalled.
         open: `more` is where the trial was ended, not where the memory did.
-        recalled: share of the asked tasks that had to come back.
+        recalled: share of the sampled tasks that had to come back.
 
     Example:
         >>> str(Estimate(tasks=3, overlap=0.1, more=8, open=True, recalled=1.0))
@@ -79,29 +81,29 @@ def estimate(
     """
     if not isinstance(memory, MaskMemory):
         raise ConfigError(
-            f"estimate takes a MaskMemory, got {type(memory).__name__}: it asks tasks by number. "
-            "For a Reservoir, measure its rule: measure(reservoir.rule, ...)"
+            f"estimate takes a MaskMemory, got {type(memory).__name__}: it recalls by number. For "
+            "a Reservoir, measure its rule: measure(reservoir.rule, ...)"
         )
     if not isinstance(recalled, int | float) or not 0 < recalled <= 1:
         raise ConfigError(f"recalled must be a share in (0, 1], got {recalled!r}")
-    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-        raise ConfigError(f"most must be a positive number of tasks, got {most!r}")
-    held, code, known = memory.reservoir, memory._code, memory._next
-    held._require_patterns()
-    _, overlap = _lean(held.mean[code.layout.body], held.count)
-    masks = leaning(memory).draw(most, generator_of(seed, 0)).to(held.mean)[:, code.layout.body]
-    old = spread(known, 32)
-    if known > held.count:  # it is not known which were forgotten: those recalled now must stay
-        old = old[_by_number(held, code, old, known).cpu()]
+    check_whole(most, "most (tasks to try)")
+    held, code, numbered = memory.couplings, memory.code, memory.numbered
+    _require_patterns(held)
+    _, overlap = population_means(held.mean[code.layout.body], held.count)
+    masks = biased_masks(memory).draw(most, generator_of(seed, 0)).to(held.mean)
+    masks = masks[:, code.layout.body]
+    old = spread(numbered, 32)
+    if numbered > held.count:  # nothing says which were forgotten: those recalled now must stay
+        old = old[_by_number(held, code, old, numbered).cpu()]
 
-    def write(reservoir: Reservoir, number: int) -> None:
+    def write(couplings: DenseCouplings, number: int) -> None:
         new = number - held.count
-        reservoir.store(code.pattern(known + new, masks[new], like=held.mean))
+        couplings.write(code.pattern(numbered + new, masks[new], like=held.mean)[0])
 
-    def holds(reservoir: Reservoir) -> bool:
-        new = reservoir.count - held.count
-        tasks = torch.cat([old, known + spread(new, 32)])
-        right = _by_number(reservoir, code, tasks, known + new)
+    def holds(couplings: DenseCouplings) -> bool:
+        new = couplings.count - held.count
+        tasks = torch.cat([old, numbered + spread(new, 32)])
+        right = _by_number(couplings, code, tasks, numbered + new)
         return enough(int(right.sum()), len(right), recalled)
 
     more = largest(held, write, holds, most=most, first=1)
@@ -110,8 +112,8 @@ def estimate(
     )
 
 
-def leaning(store: MaskMemory | Reservoir) -> BiasedMasks:
-    """Masks like those that a memory holds, as far as its mean μ tells; see `estimate`.
+def biased_masks(store: MaskMemory | Reservoir) -> BiasedMasks:
+    """Masks like those that a memory holds, as far as the mean μ shows; see `estimate`.
 
     Args:
         store: not empty. The key and check bits of a MaskMemory are drawn as coins fall.
@@ -123,29 +125,24 @@ def leaning(store: MaskMemory | Reservoir) -> BiasedMasks:
     Example:
         >>> reservoir = Reservoir(64)
         >>> reservoir.store(torch.arange(64) % 3 == 0)
-        >>> leaning(reservoir).size
+        >>> biased_masks(reservoir).size
         64
     """
     if not isinstance(store, MaskMemory | Reservoir):
         raise ConfigError(f"give a MaskMemory or a Reservoir, got {type(store).__name__}")
-    reservoir = store if isinstance(store, Reservoir) else store.reservoir
-    where = slice(None) if isinstance(store, Reservoir) else store._code.layout.body
-    reservoir._require_patterns()
-    mean = torch.zeros_like(reservoir.mean)
-    mean[where], _ = _lean(reservoir.mean[where], reservoir.count)
+    couplings = store.couplings
+    where = slice(None) if isinstance(store, Reservoir) else store.code.layout.body
+    _require_patterns(couplings)
+    mean = torch.zeros_like(couplings.mean)
+    mean[where], _ = population_means(couplings.mean[where], couplings.count)
     return BiasedMasks(mean=mean)
 
 
-def _by_number(reservoir: Reservoir, code: Code, tasks: Tensor, known: int) -> Tensor:
+def _by_number(couplings: DenseCouplings, code: JointCode, tasks: Tensor, numbered: int) -> Tensor:
     """Which of some tasks come back by their number."""
-    return recalled_by_key(reservoir, code, tasks, bits=code.keys.bits, known=known)[1]
+    return recalled_by_key(couplings, code, tasks, bits=code.keys.bits, numbered=numbered)[1]
 
 
-def _lean(mean: Tensor, count: int) -> tuple[Tensor, float]:
-    """Means of the bits of further masks, from μ of k masks, and q, the mean overlap of two."""
-    square, middle = float(mean.double().square().mean()), float(mean.double().mean())
-    if count < 2:
-        return torch.full_like(mean, middle), float("nan")
-    overlap = (count * square - 1) / (count - 1)
-    share = max(overlap - middle**2, 0.0) / max(square - middle**2, 1e-30)
-    return (middle + (mean - middle) * sqrt(share)).clamp(-1, 1), overlap
+def _require_patterns(couplings: DenseCouplings) -> None:
+    if couplings.count == 0:
+        raise EmptyMemoryError("nothing is stored yet: there is nothing to estimate from")

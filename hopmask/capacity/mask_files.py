@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import torch
 
+from hopmask.capacity.headroom import biased_masks
 from hopmask.capacity.mask_sources import Ensemble, GivenMasks
-from hopmask.capacity.measurement import leaning
 from hopmask.errors import (
     MaskError,
     NotAHopmaskStoreError,
@@ -44,7 +44,7 @@ def read_masks(path: str | Path) -> MaskFile:
     Args:
         path: an .npz or HDF5 file with one array a layer, bool or {0, 1}, (masks, *shape): row i of
             all of them together is mask i. Or the file of a saved memory or reservoir: masks are
-            then drawn with the statistics of what it holds, see `leaning`.
+            then drawn with the statistics of what it holds, see `biased_masks`.
 
     Raises:
         StoreNotFoundError: there is no such file.
@@ -114,12 +114,12 @@ def _datasets(path: Path) -> dict[str, np.ndarray]:
 
 def _remembered(store: MaskMemory | Reservoir) -> MaskFile:
     """The statistics of a saved memory's masks."""
-    inner = store.reservoir if isinstance(store, MaskMemory) else store
+    inner = store.couplings
     what = f"masks like the {store.count} of a memory, patterns of {inner.size} spins"
     if isinstance(store, MaskMemory):
-        bits = store._code.bits
+        bits = store.code.bits
         what += f": {bits} mask bits, {inner.size - bits} of keys and checks"
-    return MaskFile(masks=leaning(store), what=what, rule=inner.rule.name)
+    return MaskFile(masks=biased_masks(store), what=what, rule=inner.rule_name)
 
 
 def _joined(path: Path, arrays: Mapping[str, np.ndarray]) -> MaskFile:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hopmask._checks import check_whole
 from hopmask.errors import ConfigError, MaskError
 from hopmask.patterns.spins import check_spins, to_spins
 
@@ -65,8 +66,7 @@ class RandomMasks:
     overlap: float | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
-            raise ConfigError(f"size must be a positive number of bits, got {self.size!r}")
+        check_whole(self.size, "size (bits)")
         if not isinstance(self.density, int | float) or not 0 < self.density < 1:
             raise ConfigError(f"density must lie between 0 and 1, got {self.density}")
         least = (2 * self.density - 1) ** 2
@@ -83,11 +83,11 @@ class RandomMasks:
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """So many masks of one new parent, ±1 float32 (count, d)."""
-        lean = 2 * self.density - 1
-        overlap = lean**2 if self.overlap is None else self.overlap
-        share = max(0.0, (overlap - lean**2) / (1 - lean**2)) ** 0.5  # c
-        parent = _spins(torch.full((1, self.size), lean, device=generator.device), generator)
-        mean = share * parent + (1 - share) * lean
+        bias = 2 * self.density - 1
+        overlap = bias**2 if self.overlap is None else self.overlap
+        share = max(0.0, (overlap - bias**2) / (1 - bias**2)) ** 0.5  # c
+        parent = _spins(torch.full((1, self.size), bias, device=generator.device), generator)
+        mean = share * parent + (1 - share) * bias
         return _spins(mean.expand(count, -1), generator)
 
 
@@ -107,7 +107,7 @@ class BiasedMasks:
         tensor([[ 1., -1.]])
 
     Source:
-        hopmask's own; `hopmask.capacity.leaning` makes it from what a memory holds.
+        hopmask's own; `hopmask.capacity.biased_masks` makes it from what a memory holds.
     """
 
     mean: Tensor
@@ -195,8 +195,7 @@ def check_ensemble(masks: object) -> None:
 
 def generator_of(seed: int, draw: int) -> torch.Generator:
     """The generator of one draw of several that a seed stands for; ConfigError if it is none."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigError(f"seed must be an integer >= 0, got {seed!r}")
+    check_whole(seed, "seed", least=0)
     words = np.random.SeedSequence([seed, draw]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
 

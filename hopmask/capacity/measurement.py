@@ -1,9 +1,9 @@
 """Capacity: how many masks a learning rule holds, measured, and what a given memory still takes.
 
-Capacity is the number k of patterns of which a share (0.9 unless told) comes back bit for bit, each
+Capacity is the number k of patterns of which a share (0.9 by default) comes back bit for bit, each
 from a damaged cue, when all k are stored. It is one of a rule and a recall together, depends on
 what the patterns are like, on the damage and on the draw, so it is measured on several draws and
-told with an interval; formulas for d → ∞ stand beside it.
+given with an interval; formulas for d → ∞ stand beside it.
 """
 
 import statistics
@@ -13,35 +13,22 @@ from math import sqrt
 from operator import index
 
 import torch
-from scipy.stats import binomtest
-from scipy.stats import t as student
 from torch import Tensor
 
+from hopmask._checks import check_whole
 from hopmask.capacity.bisection import enough, filled, largest, spread
 from hopmask.capacity.damage import Damage
-from hopmask.capacity.headroom import Estimate, estimate, leaning
 from hopmask.capacity.mask_sources import Ensemble, check_ensemble, generator_of
-from hopmask.capacity.theory import Limit, limits
+from hopmask.couplings.dense import DenseCouplings
 from hopmask.couplings.rules import LearningRule, rule_named
 from hopmask.errors import ConfigError
 from hopmask.memory.reservoir import Reservoir
+from hopmask.patterns.spins import check_spins
 from hopmask.recall.dynamics import SETTLE, Dynamics
+from hopmask.recall.options import Search
 
-__all__ = [
-    "Capacity",
-    "Damage",
-    "Estimate",
-    "Limit",
-    "Point",
-    "curve",
-    "estimate",
-    "leaning",
-    "limits",
-    "measure",
-]
-
-_ASKED = 256  # patterns that are recalled at a probe, at most, spread evenly over the order
-_PARTS = 4  # in which they are asked
+_SAMPLE = 256  # patterns that a probe recalls at most, spread evenly over the order
+_PARTS = 4  # in which they are recalled
 _CONFIDENCE = 0.95
 
 
@@ -105,14 +92,14 @@ class Point:
         damage: of the cues.
         patterns: k, stored.
         load: α = k / d.
-        recalled: share of those asked that came back bit for bit.
+        recalled: share of the sample that came back bit for bit.
         low: 95 % interval of the share (Wilson), as if recalls of one memory were independent.
         high: its upper end.
-        asked: patterns asked, of all draws together; those of a draw that was refused are not held.
+        sample: patterns recalled, of all draws together; those of a refused draw count as lost.
 
     Example:
         >>> from hopmask import RandomMasks
-        >>> curve("storkey", RandomMasks(size=32), [1])[0].asked
+        >>> curve("storkey", RandomMasks(size=32), [1])[0].sample
         2
 
     Source:
@@ -126,7 +113,7 @@ class Point:
     recalled: float
     low: float
     high: float
-    asked: int
+    sample: int
 
 
 def measure(
@@ -145,11 +132,11 @@ def measure(
     """Measure the capacity of a rule by bisection.
 
     A number of patterns is doubled until too few come back, then bisected, always from the last
-    reservoir that held: what is found held, and one more did not. (Near capacity the share goes up
+    couplings that held: what is found held, and one more did not. (Near capacity the share goes up
     and down with chance; of fewer than ten patterns 0.9 means all.) Cues of a probe are recalled in
-    four batches, as `Reservoir.recall` does; of more than 256 patterns 256 are asked, spread evenly
-    from the oldest to the newest. A pattern that the rule refuses ends the search too. It takes
-    three matrices Ψ, and the patterns of a draw.
+    four batches, as `Reservoir.recall` does; of more than 256 patterns 256 are recalled, spread
+    evenly from the oldest to the newest. A pattern that the rule refuses ends the search too. It
+    takes three matrices Ψ, and the patterns of a draw.
 
     Args:
         rule: by name or as an object.
@@ -187,12 +174,12 @@ def measure(
     _check(masks, [damage], trials, recalled)
     counts = []
     for trial in range(trials):
-        empty = Reservoir(masks.size, rule=rule, dtype=dtype, device=device)
+        empty = DenseCouplings(masks.size, rule=rule, dtype=dtype, device=device)
         draw = _Draw(masks, _most(masks), seed=seed, trial=trial, dynamics=dynamics)
 
-        def holds(reservoir: Reservoir, draw: _Draw = draw, trial: int = trial) -> bool:
-            progress(trial, reservoir.count)
-            return draw.holds(reservoir, damage, recalled)
+        def holds(couplings: DenseCouplings, draw: _Draw = draw, trial: int = trial) -> bool:
+            progress(trial, couplings.count)
+            return draw.holds(couplings, damage, recalled)
 
         first = max(1, masks.size // 32)
         counts.append(largest(empty, draw.write, holds, most=_most(masks), first=first))
@@ -228,8 +215,8 @@ def curve(
     Args:
         rule: by name or as an object.
         masks: where patterns come from.
-        counts: numbers of patterns to ask at; those beyond what there are are left out, and those
-            from which on the rule refuses a pattern count as none recalled.
+        counts: numbers of patterns to measure at; those beyond what there are are left out, and
+            those from which on the rule refuses a pattern count as none recalled.
         damages: of the cues; by default a tenth of the spins turned.
         trials: draws, at least 2.
         seed: of draws and damage.
@@ -258,17 +245,17 @@ def curve(
         raise ConfigError(f"give numbers of patterns from 1 to {_most(masks)}")
     back = {(count, damage): [0, 0] for count in counts for damage in damages}
     for trial in range(trials):
-        reservoir = Reservoir(masks.size, rule=rule, dtype=dtype, device=device)
+        couplings = DenseCouplings(masks.size, rule=rule, dtype=dtype, device=device)
         draw = _Draw(masks, counts[-1], seed=seed, trial=trial, dynamics=dynamics)
         taken = True
         for count in counts:
-            taken = taken and filled(reservoir, count, draw.write)
+            taken = taken and filled(couplings, count, draw.write)
             for damage in damages:
-                right, asked = (
-                    draw.recalled(reservoir, damage) if taken else (0, min(count, _ASKED))
+                right, sample = (
+                    draw.recalled(couplings, damage) if taken else (0, min(count, _SAMPLE))
                 )
                 back[count, damage][0] += right
-                back[count, damage][1] += asked
+                back[count, damage][1] += sample
     return [
         _point(rule.name, damage, count, masks.size, *back[count, damage])
         for damage in damages
@@ -290,55 +277,62 @@ class _Draw:
     ) -> None:
         self.generator, self.dynamics = generator_of(seed, trial), dynamics
         self.patterns = masks.draw(count, self.generator)
+        if self.patterns.numel():
+            check_spins(self.patterns, name="patterns")
         if self.patterns.shape != (count, masks.size):
             raise ConfigError(
                 f"{type(masks).__name__}.draw({count}, ...) must give patterns "
                 f"{(count, masks.size)}, got {tuple(self.patterns.shape)}"
             )
 
-    def write(self, reservoir: Reservoir, number: int) -> None:
+    def write(self, couplings: DenseCouplings, number: int) -> None:
         """Store one of the patterns."""
-        reservoir.store(self.patterns[number].to(reservoir.psi))
+        couplings.write(self.patterns[number].to(couplings.psi))
 
-    def holds(self, reservoir: Reservoir, damage: Damage, share: float) -> bool:
-        """Whether a share of the stored patterns comes back; no more are asked once it cannot."""
-        numbers, lost = spread(reservoir.count, _ASKED), 0
+    def holds(self, couplings: DenseCouplings, damage: Damage, share: float) -> bool:
+        """Whether a share of the stored patterns comes back; it stops as soon as it cannot."""
+        numbers, lost = spread(couplings.count, _SAMPLE), 0
         for part in range(_PARTS):  # from the oldest to the newest, each
-            back, asked = self.recalled(reservoir, damage, numbers[part::_PARTS])
-            lost += asked - back
+            back, sample = self.recalled(couplings, damage, numbers[part::_PARTS])
+            lost += sample - back
             if not enough(len(numbers) - lost, len(numbers), share):
                 return False
         return True
 
     def recalled(
-        self, reservoir: Reservoir, damage: Damage, numbers: Tensor | None = None
+        self, couplings: DenseCouplings, damage: Damage, numbers: Tensor | None = None
     ) -> tuple[int, int]:
         """How many patterns, some or all that are stored, come back bit for bit, of how many."""
-        numbers = spread(reservoir.count, _ASKED) if numbers is None else numbers
-        asked = self.patterns[numbers].to(reservoir.psi)
-        hit = reservoir.recall(damage.of(asked, self.generator), dynamics=self.dynamics)
-        return int((hit.spins == asked).all(-1).sum()), len(asked)
+        numbers = spread(couplings.count, _SAMPLE) if numbers is None else numbers
+        sample = self.patterns[numbers].to(couplings.psi)
+        options = Search(dynamics=self.dynamics)
+        hit = Reservoir.of(couplings).recall(damage.of(sample, self.generator), search=options)
+        return int((hit.spins == sample).all(-1).sum()), len(sample)
 
 
 def _interval(counts: Sequence[int]) -> tuple[float, float]:
     """95 % confidence interval of the mean, Student's t, at least 0."""
+    from scipy.stats import t as student
+
     mean, deviation = statistics.mean(counts), statistics.stdev(counts)
     reach = float(student.ppf(0.5 + _CONFIDENCE / 2, len(counts) - 1))
     half = reach * deviation / sqrt(len(counts))
     return max(0.0, mean - half), mean + half
 
 
-def _point(rule: str, damage: Damage, count: int, size: int, right: int, asked: int) -> Point:
-    interval = binomtest(right, asked).proportion_ci(_CONFIDENCE, method="wilson")
+def _point(rule: str, damage: Damage, count: int, size: int, right: int, sample: int) -> Point:
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, sample).proportion_ci(_CONFIDENCE, method="wilson")
     return Point(
         rule=rule,
         damage=damage,
         patterns=count,
         load=count / size,
-        recalled=right / asked,
+        recalled=right / sample,
         low=float(interval.low),
         high=float(interval.high),
-        asked=asked,
+        sample=sample,
     )
 
 
@@ -354,7 +348,6 @@ def _check(masks: Ensemble, damages: Sequence[Damage], trials: int, recalled: fl
             raise ConfigError(
                 f"damage must be a Damage, such as Damage(kind='flips', share=0.1), got {damage!r}"
             )
-    if isinstance(trials, bool) or not isinstance(trials, int) or trials < 2:
-        raise ConfigError(f"an interval takes at least 2 trials, got {trials!r}")
+    check_whole(trials, "trials (an interval takes two)", least=2)
     if not isinstance(recalled, int | float) or not 0 < recalled <= 1:
         raise ConfigError(f"recalled must be a share in (0, 1], got {recalled!r}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import log, sqrt
 
-from hopmask.errors import ConfigError
+from hopmask._checks import check_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,7 @@ def limits(size: int) -> list[Limit]:
         Amit, Gutfreund, Sompolinsky 1985; McEliece et al. 1987; Storkey 1997; Personnaz, Guyon,
         Dreyfus 1986: each limit names its own.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 2:
-        raise ConfigError(f"limits are for 2 spins and more, got {size!r}")
+    check_whole(size, "size (spins)", least=2)
     amit, mceliece, ln = "Amit et al. 1985", "McEliece et al. 1987", log(size)
     found = (
         ("hebbian", "0.138 n", 0.138 * size, "with a few wrong bits", amit),

@@ -18,7 +18,8 @@ from hopmask import capacity
 from hopmask.capacity.damage import KINDS, Damage
 from hopmask.capacity.mask_files import read_masks
 from hopmask.capacity.mask_sources import Ensemble, RandomMasks
-from hopmask.capacity.measurement import Capacity, Limit, Point
+from hopmask.capacity.measurement import Capacity, Point
+from hopmask.capacity.theory import Limit
 from hopmask.couplings.rules import rule_named
 from hopmask.errors import ConfigError, HopmaskError
 

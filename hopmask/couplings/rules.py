@@ -4,14 +4,17 @@ A rule is stateless; Ψ belongs to the reservoir. Writing one takes a `name` and
 """
 
 from abc import ABC, abstractmethod
-from difflib import get_close_matches
 from math import sqrt
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
+from hopmask._checks import nearest
 from hopmask.errors import ConfigError, NotForgettableError, NumericalError
 
+_SOLVED, _TOLERATED = 1e-10, 1e-4  # squared rest of conjugate gradients, relative to d
+_LEVERAGE = 0.01  # how far z·x of a stored pattern may be from 1
 _NEGLIGIBLE = 1e-5  # share of a pattern's squared norm below which float32 carries no signal
 
 
@@ -55,6 +58,17 @@ class LearningRule(ABC):
             "before it. Use rule 'hebbian', or build the memory anew without the pattern"
         )
 
+    def signed_share(self, psi: Tensor, mean: Tensor, count: int, pattern: Tensor) -> float | None:
+        """How far a pattern (d,) is one of those stored: +1 if it is, −1 if its negative is.
+
+        Ψ does not change where a pattern is turned into its negative, so only μ distinguishes them.
+
+        Returns:
+            A number near ±1 for a stored pattern and its negative, another one for all others;
+            None where the rule cannot decide it (the default).
+        """
+        return None
+
     def field(self, psi: Tensor, state: Tensor) -> Tensor:
         """Local field h = Ψz of states (..., d); returns (..., d)."""
         return state @ psi
@@ -97,6 +111,30 @@ class Hebbian(LearningRule):
     def remove(self, psi: Tensor, pattern: Tensor) -> None:
         """C ← C − z zᵀ + I, exact."""
         psi.addr_(pattern, pattern, alpha=-1).fill_diagonal_(0)
+
+    def signed_share(self, psi: Tensor, mean: Tensor, count: int, pattern: Tensor) -> float | None:
+        """k μ·x with (C + k I) x = z: the coefficient of z in k μ = Σ s_i z_i.
+
+        C + k I = Σ z_i z_iᵀ, so z·x = 1 and k μ·x = ±1 for a stored z, as long as the patterns are
+        linearly independent. x is found by conjugate gradients, in at most as many steps as there
+        are patterns. 0 for a pattern that is none of them.
+        """
+        state = torch.zeros_like(pattern)
+        rest, direction = pattern.clone(), pattern.clone()
+        square = float(rest @ rest)
+        for _ in range(count + 4):  # rounding takes a few steps more
+            image = psi @ direction + count * direction
+            step = square / max(float(direction @ image), 1e-30)
+            state = state + step * direction
+            rest = rest - step * image
+            before, square = square, float(rest @ rest)
+            if square <= _SOLVED * pattern.numel():
+                break
+            direction = rest + (square / before) * direction
+        solved = square <= _TOLERATED * pattern.numel()
+        if not solved or abs(float(pattern @ state) - 1) > _LEVERAGE:
+            return 0.0
+        return count * float(mean @ state)
 
     def field(self, psi: Tensor, state: Tensor) -> Tensor:
         """h = C z / d of states (..., d)."""
@@ -219,9 +257,8 @@ def rule_named(rule: str | LearningRule) -> LearningRule:
     if isinstance(rule, LearningRule):
         return rule
     if not isinstance(rule, str) or rule not in _RULES:
-        near = get_close_matches(str(rule), _RULES, n=1, cutoff=0.0)[0]
         raise ConfigError(
-            f"unknown learning rule {rule!r}: did you mean '{near}'? "
+            f"unknown learning rule {rule!r}: did you mean '{nearest(rule, _RULES)}'? "
             f"Known: {', '.join(_RULES)}, or pass a LearningRule object"
         )
     return _RULES[rule]()

@@ -1,21 +1,28 @@
 """The content address: what a task's data look like -> its key, learned in constant space."""
 
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hopmask._checks import is_whole
 from hopmask.errors import ConfigError, CueError, NumericalError
 from hopmask.patterns.keys import Keys, random_words
 
+LARGEST = 16_384  # features: no file holds the sums of more
 STRANGE = 4.0  # strangeness from which on data are of no task that was learned
 _RIDGE = 1e-2  # of the mean variance of a feature
 _KEPT = 4  # read-outs, for so many numbers of samples
 _SCALE, _SPREAD, _INVERSE, _SQUARES = range(4)  # scalars: unit, tasks of more than one sample,
 # Σ 1/s_t over them, Σ ‖m_t‖² over all
 _CHUNK = 1 << 23  # numbers that features take at once
+_FLOOR = 1e-6  # of a mean feature squared: spread that is no more than rounding
+_TRIES = 12  # of a Cholesky factor, each with ten times the ridge
+Samples = Tensor | Iterable[Tensor]  # (n,), (s, n), or parts (s_i, n)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +62,8 @@ class ContentAddress:
         κ̂ = κ̄ + Cov(κ, m) (Cov(m) + C̄/s + λ)⁻¹ (c − m̄),
 
     the linear map of least mean squared error for a task drawn at random and s of its samples:
-    centred on all tasks, deaf to what varies within tasks, and equal to Σ_t p_t κ_t where Σ p_t = 1
-    and p_t is its estimate of the chance of task t. Cov(m) needs no list of the m_t, since
+    centred on all tasks, insensitive to what varies within tasks, and equal to Σ_t p_t κ_t where
+    Σ p_t = 1 and p_t estimates the chance of task t. Cov(m) needs no list of the m_t, since
     Σ m mᵀ = link · keys⁺ · linkᵀ, exactly so up to as many tasks as key bits. All sums are free of
     order. λ is 1 % of the mean variance of a feature in c; where no task gave more than one sample,
     C̄ is taken as isotropic and a quarter of Cov(m).
@@ -94,8 +101,10 @@ class ContentAddress:
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> None:
-        if isinstance(features, bool) or not isinstance(features, int) or features < 1:
-            raise ConfigError(f"signature_features must be a whole number >= 0, got {features!r}")
+        if not is_whole(features) or features > LARGEST:
+            raise ConfigError(
+                f"signature_features must be a whole number from 0 to {LARGEST}, got {features!r}"
+            )
         self.keys, self.features = keys, features
         self.length = 0  # of a sample; 0 until there is one
         width = keys.bits + 1
@@ -110,7 +119,9 @@ class ContentAddress:
             raise ConfigError(
                 f"no room or device for {features} signature features on '{device}': {error}"
             ) from error
-        self._map = torch.zeros(0, features)  # R, made anew when a sample of another length comes
+        self._map = torch.zeros(
+            0, features, device="cpu"
+        )  # R, made anew when a sample of another length comes
         self._ready: dict[int, _Solved] = {}  # by number of samples
 
     @property
@@ -123,18 +134,54 @@ class ContentAddress:
         """Bytes of the sums; independent of `count`. R and the read-out follow from them."""
         return sum(value.numel() * value.element_size() for value in self.sums.values())
 
-    def describe(self, samples: Tensor) -> Description:
-        """What `learn` needs of one task's samples (s, n); nothing is changed.
+    def to(self, device: str | torch.device) -> None:
+        """Move the sums to a device."""
+        self.sums = {name: value.to(device) for name, value in self.sums.items()}
+        self._map = torch.zeros(0, self.features, device="cpu")
+        self._ready.clear()
+
+    def restore(self, sums: Mapping[str, Tensor], *, length: int) -> None:
+        """Take over sums that were read from a file.
+
+        Raises:
+            ConfigError: sums of another form.
+        """
+        if {n: (v.shape, v.dtype) for n, v in self.sums.items()} != {
+            n: (v.shape, v.dtype) for n, v in sums.items()
+        }:
+            raise ConfigError("the sums of its content address do not fit its numbers of bits")
+        self.sums, self.length = dict(sums), length
+        self._ready.clear()
+
+    def describe(self, samples: Samples) -> Description:
+        """What `learning` needs of one task's samples (n,) or (s, n); nothing is changed.
+
+        Of an iterable of parts (s_i, n), one part is held at a time: means and covariances of parts
+        are put together as in Chan, Golub, LeVeque 1979.
 
         Raises:
             CueError: not finite samples of the length of all others, or all zero.
         """
-        samples = self._checked(samples)
+        if isinstance(samples, Tensor) or not isinstance(samples, Iterable):
+            return self._part(samples, float(self.sums["scalars"][_SCALE]), self.length)
+        whole: Description | None = None
+        for samples_of in samples:
+            scale = whole.scale if whole else float(self.sums["scalars"][_SCALE])
+            part = self._part(samples_of, scale, whole.length if whole else self.length)
+            whole = part if whole is None else _joined(whole, part)
+        if whole is None:
+            raise CueError("the signature is empty: give samples of the task's data")
+        return whole
+
+    def _part(self, samples: Tensor, scale: float, length: int) -> Description:
+        samples = self._checked(samples, length)
+        if samples.ndim == 1:
+            samples = samples[None]
         if samples.ndim != 2:
             raise CueError(
                 f"store takes a signature (n,) or samples (s, n), got {tuple(samples.shape)}"
             )
-        scale = float(self.sums["scalars"][_SCALE]) or 1 / float(samples.abs().max())
+        scale = scale or 1 / float(samples.abs().max())
         width = max(1, _CHUNK // self.features)
         parts = torch.split(samples, width)
         mean = torch.stack([self._project(p, scale).sum(0) for p in parts]).sum(0) / len(samples)
@@ -151,16 +198,34 @@ class ContentAddress:
             length=samples.shape[-1],
         )
 
-    def learn(self, task: int, described: Description) -> None:
-        """Add a task."""
+    @contextmanager
+    def learning(self, task: int, described: Description) -> Iterator[None]:
+        """Add a task, unless the block raises: then the address is as it was, to the bit.
+
+        The block is where the task's pattern is written into the couplings, so that neither is
+        without the other. The covariances, of which no copy is made, are added last.
+        """
+        before = {name: self.sums[name].clone() for name in ("link", "keys", "scalars")}
         samples = described.samples
         own = [1.0, 1 / samples] if samples > 1 else [0.0, 0.0]
-        self._add(task, described.mean, described.covariance, own, 1)
-        self.sums["scalars"][_SCALE] = described.scale
+        try:
+            self._add(task, described.mean, own, 1)
+            self.sums["scalars"][_SCALE] = described.scale
+            yield
+        except BaseException:
+            self.sums.update(before)
+            self._ready.clear()
+            raise
+        self.sums["within"].add_(described.covariance)
         self.length = described.length
 
+    def learn(self, task: int, described: Description) -> None:
+        """Add a task."""
+        with self.learning(task, described):
+            pass
+
     def can_forget(self) -> bool:
-        """Whether a task's share of the sums can be told from the others': see `forget`."""
+        """Whether the share of one task in the sums can be separated: see `forget`."""
         return self.count <= self.keys.bits
 
     def forget(self, task: int) -> None:
@@ -178,7 +243,8 @@ class ContentAddress:
         mean = (self.sums["link"].double() @ (decode @ key)).to(self.sums["link"])
         share = 1 / self.count
         own = (self.sums["scalars"][[_SPREAD, _INVERSE]] * share).tolist()
-        self._add(task, mean, self.sums["within"] * share, own, -1)
+        self.sums["within"].mul_(1 - share)
+        self._add(task, mean, own, -1)
         if self.count == 0:
             self.length = 0
             for value in self.sums.values():
@@ -196,7 +262,7 @@ class ContentAddress:
             CueError: not finite samples of the length of all others, or nothing to compare with.
             NumericalError: the sums are not finite.
         """
-        samples = self._checked(samples)
+        samples = self._checked(samples, self.length)
         if self.count == 0:
             raise CueError("no task was stored with a signature: give one to store(...)")
         scale = float(self.sums["scalars"][_SCALE])
@@ -229,12 +295,13 @@ class ContentAddress:
         if level > 0:
             noise.diagonal().add_(_RIDGE * level)
             level = level * (1 + samples * inverse / spreads)
-        else:  # a quarter of what tells tasks apart, or of the only task's mean
+        else:  # a quarter of what separates tasks, or of the only task's mean
             level = (between.diagonal().mean() if count > 1 else centre.square().mean()) / STRANGE
+            level = level.clamp_min(_FLOOR * centre.square().mean())  # signatures that coincide
             noise.diagonal().add_(level.clamp_min(1e-30))
         if count == 1:
             between.zero_()  # but for rounding
-        factor = torch.linalg.cholesky(between + noise)
+        factor = _factor(between, noise)
         spread = level * self.features + missed
         parts = (torch.cholesky_solve(cross, factor), centre, prior, decode, spread)
         if len(self._ready) == _KEPT:
@@ -242,11 +309,8 @@ class ContentAddress:
         self._ready[samples] = _Solved(*(part.to(self.sums["link"]) for part in parts))
         return self._ready[samples]
 
-    def _add(
-        self, task: int, mean: Tensor, covariance: Tensor, own: list[float], sign: int
-    ) -> None:
+    def _add(self, task: int, mean: Tensor, own: list[float], sign: int) -> None:
         key = self._with_one(task)
-        self.sums["within"].add_(covariance, alpha=sign)
         self.sums["link"].addr_(mean, key, alpha=sign)
         self.sums["keys"].addr_(key, key, alpha=sign)
         scalars = self.sums["scalars"]
@@ -263,10 +327,10 @@ class ContentAddress:
             )
 
     def _with_one(self, task: int) -> Tensor:
-        key = self.keys.of(torch.tensor([task]))[0].to(self.sums["link"])
+        key = self.keys.of(torch.tensor([task], device="cpu"))[0].to(self.sums["link"])
         return torch.cat([key, key.new_ones(1)])
 
-    def _checked(self, samples: Tensor) -> Tensor:
+    def _checked(self, samples: Tensor, wanted: int) -> Tensor:
         """Samples (..., n) on the sums' device; CueError for what are none."""
         real = isinstance(samples, Tensor) and samples.is_floating_point() and samples.ndim > 0
         if not real:
@@ -276,10 +340,10 @@ class ContentAddress:
         if samples.numel() == 0 or not bool(torch.isfinite(samples).all()):
             raise CueError("the signature is empty or holds NaN or infinity")
         if not bool((samples != 0).flatten(-min(2, samples.ndim)).any(-1).all()):
-            raise CueError("the signature is all zeros: it tells no task from another")
-        if self.length not in (0, samples.shape[-1]):
+            raise CueError("the signature is all zeros: it separates no tasks")
+        if wanted not in (0, samples.shape[-1]):
             raise CueError(
-                f"the memory's signatures have length {self.length}, got {samples.shape[-1]}: "
+                f"the memory's signatures have length {wanted}, got {samples.shape[-1]}: "
                 "compute them in the same way for every store and recall"
             )
         return samples.detach().to(self.sums["link"].device)
@@ -293,3 +357,31 @@ class ContentAddress:
             self._map = torch.from_numpy(uniform).to(self.sums["link"])
         scaled = (samples.double() * (scale / length**0.5)).to(self._map)
         return torch.relu(scaled @ self._map)
+
+
+def _factor(between: Tensor, noise: Tensor) -> Tensor:
+    """Cholesky factor of between + noise, with as much more ridge as rounding makes necessary."""
+    whole = between + noise
+    ridge = _FLOOR * whole.diagonal().mean()
+    for _ in range(_TRIES):
+        factor, failed = torch.linalg.cholesky_ex(whole)
+        if not bool(failed):
+            return cast(Tensor, factor)
+        whole.diagonal().add_(ridge)
+        ridge = 10 * ridge
+    raise NumericalError("the content address cannot be solved: its sums make no sense")
+
+
+def _joined(a: Description, b: Description) -> Description:
+    """Mean and covariance of two parts of the samples together."""
+    samples = a.samples + b.samples
+    apart, share = b.mean - a.mean, b.samples / samples
+    scatter = (a.samples - 1) * a.covariance + (b.samples - 1) * b.covariance
+    scatter.addr_(apart, apart, alpha=a.samples * share)
+    return Description(
+        mean=a.mean + share * apart,
+        covariance=scatter / max(1, samples - 1),
+        samples=samples,
+        scale=a.scale,
+        length=a.length,
+    )

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hopmask.memory.reservoir import Reservoir
+from hopmask.couplings.base import Couplings
 from hopmask.patterns.check_bits import MENDED
-from hopmask.patterns.joint_code import Code
+from hopmask.patterns.joint_code import JointCode
 from hopmask.recall.descent import descend
 from hopmask.recall.dynamics import SETTLE
+from hopmask.recall.landscape import Landscape
 
-_OLDEST = 4  # tasks, from the first, that are asked after each store
+_OLDEST = 4  # tasks, from the first, that are recalled after each store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,29 +67,34 @@ class LoadReport:
 
 
 def report_of(
-    reservoir: Reservoir, code: Code, *, sample: int, known: int, nbytes: int
+    couplings: Couplings, code: JointCode, *, sample: int, numbered: int, nbytes: int
 ) -> LoadReport:
     """Recall some tasks by their number and measure how safely they are held.
 
     Args:
-        reservoir: not empty.
+        couplings: not empty.
         code: of its patterns.
         sample: how many tasks, spread evenly.
-        known: numbers given so far.
+        numbered: how many task numbers were given out.
         nbytes: of the whole memory's state.
     """
-    tasks = torch.linspace(0, known - 1, min(sample, known)).round().long()
-    state, held, _ = recalled_by_key(reservoir, code, tasks, bits=code.keys.bits, known=known)
-    _, easily, _ = recalled_by_key(reservoir, code, tasks, bits=code.keys.bits // 2, known=known)
-    unstable = reservoir.unstable(state[held])
-    of_all = known / reservoir.count  # numbers that were forgotten are among the sample
+    tasks = torch.linspace(
+        0, numbered - 1, min(sample, numbered), dtype=torch.float32, device="cpu"
+    )
+    tasks = tasks.round().long()
+    state, held, _ = recalled_by_key(couplings, code, tasks, bits=code.keys.bits, numbered=numbered)
+    _, easily, _ = recalled_by_key(
+        couplings, code, tasks, bits=code.keys.bits // 2, numbered=numbered
+    )
+    unstable = couplings.unstable(state[held])
+    of_all = numbered / couplings.count  # numbers that were forgotten are among the sample
     return LoadReport(
-        rule=reservoir.rule.name,
-        tasks=reservoir.count,
-        spins=reservoir.size,
-        load=reservoir.load,
+        rule=couplings.rule_name,
+        tasks=couplings.count,
+        spins=couplings.size,
+        load=couplings.load,
         nbytes=nbytes,
-        packed_nbytes=reservoir.count * -(-code.bits // 8),
+        packed_nbytes=couplings.count * -(-code.bits // 8),
         sampled=len(tasks),
         recalled=float((held.double().mean() * of_all).clamp(max=1)),
         recalled_by_half=float((easily.double().mean() * of_all).clamp(max=1)),
@@ -96,7 +102,9 @@ def report_of(
     )
 
 
-def overload(reservoir: Reservoir, code: Code, *, task: int, pattern: Tensor, known: int) -> str:
+def overload(
+    couplings: Couplings, code: JointCode, *, task: int, pattern: Tensor, numbered: int
+) -> str:
     """What to warn of after a task was stored as `pattern` (1, d); "" while all is well.
 
     The newest task is recalled, and, unless some were forgotten and it is not known which, the
@@ -104,40 +112,42 @@ def overload(reservoir: Reservoir, code: Code, *, task: int, pattern: Tensor, kn
     is lost, or about to be: half of its key no longer recalls it, or mending had to reach beyond an
     eighth of the spins that it can mend.
     """
-    wrong = int(reservoir.unstable(pattern)[0])
+    wrong = int(couplings.unstable(pattern)[0])
     full = lost = ""
     if wrong > MENDED:
         lost = f"task {task} is stored, but {wrong} of its spins would flip"
-    elif reservoir.count > 1:
+    elif couplings.count > 1:
         earlier = [*range(min(task, _OLDEST)), task * 40503 % 65521 % max(task, 1)]
-        asked = torch.tensor([*(earlier if known == reservoir.count else []), task])
+        sample = torch.tensor(
+            [*(earlier if numbered == couplings.count else []), task], device="cpu"
+        )
         bits = code.keys.bits
-        _, held, reach = recalled_by_key(reservoir, code, asked, bits=bits // 2, known=known)
+        _, held, reach = recalled_by_key(couplings, code, sample, bits=bits // 2, numbered=numbered)
         if not bool(held.all()):
-            weak = int(asked[held.logical_not().cpu()][0])
+            weak = int(sample[held.logical_not().cpu()][0])
             full = f"task {weak} is recalled by its number, but not by half of its key"
-            _, held, reach = recalled_by_key(reservoir, code, asked, bits=bits, known=known)
+            _, held, reach = recalled_by_key(couplings, code, sample, bits=bits, numbered=numbered)
         if not bool(held.all()):
-            lost = f"task {int(asked[held.logical_not().cpu()][0])} is no longer recalled"
+            lost = f"task {int(sample[held.logical_not().cpu()][0])} is no longer recalled"
         if not full and int(reach.max()) > MENDED // 8:
-            weak, far = int(asked[int(reach.argmax())]), int(reach.max())
+            weak, far = int(sample[int(reach.argmax())]), int(reach.max())
             full = (
                 f"task {weak} is recalled by mending as far as its {far} least firm spins, and the "
                 f"check bits mend {MENDED}"
             )
     if not lost and not full:
         return ""
-    rule = reservoir.rule.name
+    rule = couplings.rule_name
     remedy = "a larger memory" + ("" if rule == "projection" else " or rule 'projection'")
     return (
-        f"the memory is {'too full' if lost else 'full'} ({reservoir.count} tasks, rule '{rule}', "
-        f"{reservoir.size} spins, load {reservoir.load:.3f}): {lost or full}. Use {remedy}"
+        f"the memory is {'too full' if lost else 'full'} ({couplings.count} tasks, rule '{rule}', "
+        f"{couplings.size} spins, load {couplings.load:.3f}): {lost or full}. Use {remedy}"
         f"{'' if lost else ' before the next task'}"
     )
 
 
 def recalled_by_key(
-    reservoir: Reservoir, code: Code, tasks: Tensor, *, bits: int, known: int
+    couplings: Couplings, code: JointCode, tasks: Tensor, *, bits: int, numbered: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Recall some tasks (k,) by the first bits of their keys.
 
@@ -145,11 +155,11 @@ def recalled_by_key(
         The states (k, d); which are these tasks (k,); and how far mending had to reach: the place,
         from 1, of the firmest spin that was turned, among all in order of firmness, or 0 (k,).
     """
-    cue = code.by_key(tasks, like=reservoir.mean, bits=bits)
-    landscape = reservoir._landscape(None, len(tasks)).holding(cue)
-    keys = code.keys_of(known, like=cue)
+    cue = code.by_key(tasks, like=couplings.mean, bits=bits)
+    landscape = Landscape(couplings, None, len(tasks)).holding(cue)
+    keys = code.keys_of(numbered, like=cue)
     settled = descend(landscape, cue, SETTLE).state
-    firm = settled * reservoir.field(settled)
+    firm = settled * couplings.field(settled)
     state, verified = code.read(settled, firm, keys)
     found, _ = code.keys.nearest(state, keys)
     place = firm.argsort(-1).argsort(-1) + 1

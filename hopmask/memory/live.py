@@ -74,7 +74,7 @@ def open_memory(
     if mode == "x" or (mode == "a" and new is not None):
         _begin(Path(path), new, exclusive=mode == "x", wait=wait)
     live = LiveMemory(path, writable=mode != "r", rule=rule, device=device, wait=wait)
-    here, there = live._document_about(), new._document().about if new else None
+    here, there = live._document_about(), new.document().about if new else None
     if there is not None and here != there:
         raise ConfigError(f"{path} holds a memory of {here}, new= is one of {there}")
     return live
@@ -95,7 +95,7 @@ def _begin(path: Path, new: MaskMemory | None, *, exclusive: bool, wait: float) 
                 f"run `hopmask recover {path}`, or delete that file to begin anew"
             )
         else:
-            writer.write(new._document())
+            writer.write(new.document())
 
 
 class LiveMemory:
@@ -212,7 +212,7 @@ class LiveMemory:
             memory = self._newest()
             self._memory = None  # if anything goes wrong from here on, the file is what counts
             answer = change(memory)
-            self._stamp = writer.write(memory._document(), after=self._stamp)
+            self._stamp = writer.write(memory.document(), after=self._stamp)
             self._memory = memory
         return answer
 
@@ -251,4 +251,4 @@ class LiveMemory:
             )
 
     def _document_about(self) -> Mapping[str, Any]:
-        return self._newest()._document().about
+        return self._newest().document().about

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from hopmask import storage
-from hopmask.couplings.rules import LearningRule, rule_named
-from hopmask.errors import ConfigError, CorruptStoreError, StoreTooLargeError
-from hopmask.memory import schema
+from hopmask.couplings.rules import LearningRule
+from hopmask.errors import ConfigError, CorruptStoreError
+from hopmask.memory.document import parts_of
 from hopmask.memory.mask_memory import MaskMemory
 from hopmask.memory.reservoir import Reservoir
 from hopmask.memory.schema import KINDS
@@ -69,44 +68,12 @@ def restored(
     device: str | torch.device = "cpu",
 ) -> MaskMemory | Reservoir:
     """The memory of a document that was read from a file."""
-    check(path, document)
-    about, arrays = document.about, document.arrays
-    if rule is not None and rule.name != about["rule"]:
-        raise ConfigError(f"{path} was written by rule '{about['rule']}', not by '{rule.name}'")
-    try:
-        device = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ConfigError(f"{device!r} is no device, such as 'cpu' or 'cuda'") from error
-    size = len(arrays["mean"])
-    reservoir = Reservoir(size, rule=rule or rule_named(about["rule"]), device="meta")
-    try:  # copies, which lie as tensors of a memory's own do, so that sums round alike
-        tensors = {
-            name: torch.tensor(arrays[name], device=device) for name in arrays if name != "counters"
-        }
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise ConfigError(f"cannot put the memory on device '{device}': {error}") from error
-    reservoir.psi, reservoir.mean = tensors.pop("psi"), tensors.pop("mean")
-    reservoir.count, next_task, length = (int(n) for n in arrays["counters"])
+    parts = parts_of(path, document, rule=rule, device=device)
     if document.kind == "reservoir":
-        return reservoir
+        return Reservoir.of(parts.couplings)
     try:
-        return MaskMemory._restored(about, reservoir, next_task, length, tensors)
+        return MaskMemory.of_parts(parts)
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptStoreError(
             f"{path}: its description does not fit its matrix ({error}). Nothing was loaded"
         ) from error
-
-
-def check(path: Path, document: Document) -> None:
-    """Raise unless the parts of a memory's document fit together.
-
-    Raises:
-        CorruptStoreError: they do not. (What only a MaskMemory can tell, `restored` finds out.)
-        StoreTooLargeError: more spins, layers, features or tasks than hopmask writes.
-    """
-    mean, counters = (document.arrays.get(name, np.zeros(3)) for name in ("mean", "counters"))
-    numbers = int(counters[1]) if counters.dtype.kind == "i" and counters.shape == (3,) else 0
-    if large := schema.too_large(document.about, mean.size, numbers):
-        raise StoreTooLargeError(f"{path} has {large}. Nothing was loaded")
-    if wrong := schema.misfit(document) or schema.not_finite(document):
-        raise CorruptStoreError(f"{path}: {wrong}. Nothing was loaded: restore a copy")

@@ -1,34 +1,25 @@
-"""A reservoir: one coupling matrix Ψ, the running mean μ of what it holds, and their count."""
+"""A reservoir: bare spin vectors in dense couplings, stored, looked at and recalled."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from hopmask import storage
-from hopmask.couplings.rules import LearningRule, rule_named
-from hopmask.errors import (
-    ConfigError,
-    CueError,
-    DuplicateError,
-    EmptyMemoryError,
-    NumericalError,
-    OverloadWarning,
-    StoreTooLargeError,
-)
-from hopmask.memory import schema
+from hopmask._precision import in_full_precision
+from hopmask.couplings.dense import DenseCouplings
+from hopmask.couplings.rules import LearningRule
+from hopmask.errors import ConfigError, CueError, EmptyMemoryError, OverloadWarning
+from hopmask.memory.document import of_couplings
 from hopmask.patterns.spins import check_spins, to_spins
-from hopmask.recall.dynamics import SETTLE, Dynamics
-from hopmask.recall.landscape import Landscape, Penalty, check_penalty
+from hopmask.recall.landscape import Penalty, check_penalty
+from hopmask.recall.options import BASINS, Search
 from hopmask.recall.result import SpinHit
-from hopmask.recall.search import RESIDUAL_TOLERANCE, Check, Found, Propose, search
+from hopmask.recall.search import search as search_basins
 from hopmask.storage import Document, Stamp
-
-_DUPLICATE_RESIDUAL = 0.2  # a fixed point this close to the stored span is a stored pattern
 
 
 class Reservoir:
@@ -41,6 +32,9 @@ class Reservoir:
         rule: learning rule, by name or as an object.
         dtype: torch.float32 or torch.float64.
         device: where Ψ lives.
+
+    Attributes:
+        couplings: Ψ, μ and the count.
 
     Raises:
         ConfigError: size, rule, dtype or device that nothing can be built from.
@@ -65,41 +59,80 @@ class Reservoir:
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> None:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ConfigError(f"size must be a positive number of spins, got {size!r}")
-        if dtype not in (torch.float32, torch.float64):
-            raise ConfigError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
-        self.size = size
-        self.rule = rule_named(rule)
-        try:
-            self.psi = torch.zeros(size, size, dtype=dtype, device=device)
-        except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
-            raise ConfigError(
-                f"no room or device for a {size} x {size} matrix on '{device}': {error}"
-            ) from error
-        self.mean = torch.zeros(size, dtype=dtype, device=device)
-        self.count = 0
+        self.couplings = DenseCouplings(size, rule=rule, dtype=dtype, device=device)
+
+    @classmethod
+    def of(cls, couplings: DenseCouplings) -> Self:
+        """A reservoir around couplings; they are kept, not copied."""
+        found = cls(couplings.size, rule=couplings.rule, dtype=couplings.dtype, device="meta")
+        found.couplings = couplings
+        return found
+
+    @property
+    def size(self) -> int:
+        """d, number of spins."""
+        return self.couplings.size
+
+    @property
+    def count(self) -> int:
+        """Number of patterns stored."""
+        return self.couplings.count
+
+    def __len__(self) -> int:
+        """Number of patterns stored."""
+        return self.count
+
+    @property
+    def psi(self) -> Tensor:
+        """Ψ, (d, d)."""
+        return self.couplings.psi
+
+    @property
+    def mean(self) -> Tensor:
+        """μ, (d,)."""
+        return self.couplings.mean
+
+    @property
+    def rule(self) -> LearningRule:
+        """The learning rule."""
+        return self.couplings.rule
 
     @property
     def dtype(self) -> torch.dtype:
         """Floating type of Ψ."""
-        return self.psi.dtype
+        return self.couplings.dtype
 
     @property
     def device(self) -> torch.device:
         """Where Ψ lives."""
-        return self.psi.device
+        return self.couplings.device
 
     @property
     def nbytes(self) -> int:
         """Bytes of the state, Ψ, μ and the counter; independent of `count`."""
-        return (self.psi.numel() + self.mean.numel()) * self.psi.element_size() + 8
+        return self.couplings.nbytes
 
     @property
     def load(self) -> float:
         """α = stored patterns / spins."""
-        return self.count / self.size
+        return self.couplings.load
 
+    def __repr__(self) -> str:
+        return (
+            f"Reservoir({self.size} spins, {self.count} patterns, rule '{self.rule.name}', "
+            f"{self.nbytes / 1e6:.1f} MB on {self.device})"
+        )
+
+    def to(self, device: str | torch.device) -> "Reservoir":
+        """Move the reservoir to a device, in place; returns it.
+
+        Raises:
+            ConfigError: there is no such device, or no room on it.
+        """
+        self.couplings.to(device)
+        return self
+
+    @in_full_precision
     def store(self, spins: Tensor) -> None:
         """Store one pattern, or several in order. The input is neither changed nor kept.
 
@@ -115,41 +148,18 @@ class Reservoir:
         Warns:
             OverloadWarning: the pattern just stored is no fixed point: the memory is too full.
         """
-        patterns = self._spins(spins, "spins")
-        for pattern in patterns.reshape(-1, self.size):
-            self._store_one(pattern)
+        for pattern in self._spins(spins, "spins").reshape(-1, self.size):
+            self.couplings.write(pattern)
+            if wrong := int(self.couplings.unstable(pattern)):
+                warnings.warn(
+                    f"pattern {self.count - 1} is stored but not stable: {wrong} of {self.size} "
+                    f"spins would flip (rule '{self.rule.name}', load {self.load:.3f}). Recalls "
+                    "will be inexact: use a larger reservoir or rule 'projection'",
+                    OverloadWarning,
+                    stacklevel=3,
+                )
 
-    def _store_one(self, pattern: Tensor) -> None:
-        self._write(pattern)
-        wrong = int(self.unstable(pattern))
-        if wrong:
-            warnings.warn(
-                f"pattern {self.count - 1} is stored but not stable: {wrong} of {self.size} spins "
-                f"would flip (rule '{self.rule.name}', load {self.load:.3f}). Recalls will be "
-                "inexact: use a larger reservoir or rule 'projection'",
-                OverloadWarning,
-                stacklevel=3,
-            )
-
-    def _write(self, pattern: Tensor) -> None:
-        """Store one pattern (d,) that is valid; refuse duplicates and a Ψ that is not finite."""
-        field = self.rule.field(self.psi, pattern)
-        if not bool(torch.isfinite(field).all()):
-            raise NumericalError("Ψ holds NaN or infinity: nothing was stored. Load a saved memory")
-        stable = self.count > 0 and bool((field * pattern > 0).all())
-        if stable and bool(self.rule.residual(self.psi, pattern) < _DUPLICATE_RESIDUAL):
-            raise DuplicateError(
-                f"the pattern, or its negative, is stored already (one of {self.count}), or made "
-                "up of stored ones: a second copy would distort the memory. Skip it"
-            )
-        self.rule.update(self.psi, pattern)
-        self.count += 1
-        self.mean += (pattern - self.mean) / self.count
-
-    def unstable(self, state: Tensor) -> Tensor:
-        """How many spins of ±1 states (..., d) the energy would flip, z_i h_i <= 0; (...)."""
-        return (self.rule.field(self.psi, state) * state <= 0).sum(-1)
-
+    @in_full_precision
     def forget(self, spins: Tensor) -> None:
         """Take one stored pattern out again, exactly.
 
@@ -160,51 +170,54 @@ class Reservoir:
             NotForgettableError: the rule has no exact inverse.
             EmptyMemoryError: nothing is stored.
             MaskError: wrong shape or values.
+            CueError: it is not recognised as a stored pattern; its negative is not it.
         """
         pattern = self._spins(spins, "spins").reshape(-1, self.size)
         if len(pattern) != 1:
             raise CueError(f"forget takes one pattern, got {len(pattern)}")
         self._require_patterns()
-        if not bool(self.is_memory(pattern)) or not bool(pattern[0] @ self.mean > 0):
+        if not self.couplings.holds(pattern[0]):
             raise CueError(
                 "the pattern is not recognised as a stored one (its negative is not it): nothing "
                 "was forgotten"
             )
-        self._remove(pattern[0])
+        self.couplings.remove(pattern[0])
 
-    def _remove(self, pattern: Tensor) -> None:
-        """Take out a pattern (d,) that is known to be stored."""
-        self.rule.remove(self.psi, pattern)
-        self.count -= 1
-        if self.count:
-            self.mean += (self.mean - pattern) / self.count
-        else:
-            self.mean.zero_()
-
+    @in_full_precision
     def energy(self, spins: Tensor) -> Tensor:
         """E(z) = −½ zᵀΨz (paper, section 3.5); spins (..., d) in [-1, 1] or bool; returns (...)."""
-        state = self._state(spins)
-        return -0.5 * (state * self.rule.field(self.psi, state)).sum(-1)
+        return self.couplings.energy(self._state(spins))
 
+    @in_full_precision
     def field(self, spins: Tensor) -> Tensor:
         """h = Ψz, as the rule defines it; spins (..., d) in [-1, 1] or bool; returns (..., d)."""
-        return self.rule.field(self.psi, self._state(spins))
+        return self.couplings.field(self._state(spins))
 
+    @in_full_precision
     def residual(self, spins: Tensor) -> Tensor:
         """ρ in [0, 1]: 0 for a memory, about 1 for noise; spins (..., d); returns (...).
 
         See `LearningRule.residual` for the formula.
         """
-        return self.rule.residual(self.psi, self._state(spins))
+        return self.couplings.residual(self._state(spins))
 
+    @in_full_precision
+    def unstable(self, spins: Tensor) -> Tensor:
+        """How many spins of ±1 states (..., d) the energy would flip, z_i h_i <= 0; (...)."""
+        return self.couplings.unstable(self._state(spins))
+
+    @in_full_precision
+    def is_memory(self, spins: Tensor) -> Tensor:
+        """Whether ±1 states (..., d) are fixed points with the residual of a memory; (...)."""
+        return self.couplings.is_memory(self._state(spins))
+
+    @in_full_precision
     def recall(
         self,
         cue: Tensor | None = None,
         *,
         penalty: Callable[[Tensor], Tensor] | None = None,
-        dynamics: Sequence[Dynamics] = SETTLE,
-        max_basins: int = 8,
-        trace: bool = False,
+        search: Search | None = None,
     ) -> SpinHit:
         """Recall stored patterns from damaged ones, from a penalty, or from both.
 
@@ -215,11 +228,9 @@ class Reservoir:
             cue: (d,) or (batch, d) in [-1, 1], or bool; 0 where a spin is unknown.
             penalty: differentiable; takes spins in [-1, 1] of the cue's shape ((d,) without a cue)
                 and returns a scalar, or (batch,) for a batch. The answer is the memory that
-                minimises penalty − w · agreement with the cue (see `search.py`) among the basins
+                minimises penalty − w · agreement with the cue (see `Search`) among the basins
                 visited.
-            dynamics: parts of each descent, run in order.
-            max_basins: with a penalty, how many basins to visit at most.
-            trace: record energy, penalty, overlap and state at every step.
+            search: options; see `Search`.
 
         Returns:
             SpinHit. Not finding a memory is a result (`verified`), not an error.
@@ -227,113 +238,25 @@ class Reservoir:
         Raises:
             EmptyMemoryError: nothing is stored.
             CueError: neither cue nor penalty, or a cue of wrong shape, value, or all zeros.
+            ConfigError: options that such a recall would ignore.
             PenaltyError: the penalty is not a finite, differentiable scalar.
         """
         self._require_patterns()
-        if cue is None and penalty is None:
-            raise CueError("recall needs a cue or a penalty, got neither")
-        check_penalty(penalty)
-        shape = torch.Size((self.size,))
-        if cue is not None:
-            cue = self._state(cue)
-            shape = cue.shape
-            cue = cue.reshape(-1, self.size)
-            if bool((cue == 0).all(-1).any()):
-                raise CueError(
-                    "the cue is all zeros: it says nothing about any spin. Give at least one ±1"
-                )
-        batch = 1 if cue is None else len(cue)
-
-        def flat(state: Tensor) -> Tensor:  # the user's penalty sees the user's shapes
-            value = penalty(state.reshape(shape).clone())  # type: ignore[misc]
-            scalar = isinstance(value, Tensor) and value.ndim == 0 and len(shape) == 1
-            return value[None] if scalar else value
-
-        def check(state: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-            toward = self.mean if cue is None else cue[rows]
-            wrong = (state * toward).sum(-1, keepdim=True) < 0
-            state = torch.where(wrong, -state, state)
-            return state, self.is_memory(state)
-
-        found = self._seek(
-            cue=cue,
-            penalty=flat if penalty is not None else None,
-            check=check,
-            held=None,
-            propose=None,
-            dynamics=dynamics,
-            max_basins=max_basins if penalty is not None else 1,
-            compare=penalty is not None,
-            min_margin=torch.inf,
-            trace=trace,
-            batch=batch,
+        self.couplings.check_finite()
+        options = search or Search()
+        question = _Question(
+            self.couplings, None if cue is None else self._state(cue), penalty, options
         )
+        found = search_basins(self.couplings, question, options)
+        shape = question.shape
         return SpinHit(
             spins=found.state.reshape(shape),
-            residual=self.residual(found.state).reshape(shape[:-1]),
-            energy=self.energy(found.state).reshape(shape[:-1]),
+            residual=self.couplings.residual(found.state).reshape(shape[:-1]),
+            energy=self.couplings.energy(found.state).reshape(shape[:-1]),
             steps=found.steps.reshape(shape[:-1]),
             verified=found.verified.reshape(shape[:-1]),
             trace=found.trace,
         )
-
-    def _seek(
-        self,
-        *,
-        cue: Tensor | None,
-        penalty: Penalty | None,
-        check: Check,
-        held: Tensor | None,
-        propose: Propose | None,
-        dynamics: Sequence[Dynamics],
-        max_basins: int,
-        compare: bool,
-        min_margin: float,
-        trace: bool,
-        batch: int,
-    ) -> Found:
-        """Search with input already validated; `MaskMemory` and `recall` both end here."""
-        parts = isinstance(dynamics, Sequence) and len(dynamics) > 0
-        if not parts or not all(hasattr(part, "from_mean") for part in dynamics):
-            raise ConfigError(
-                f"dynamics must hold at least one part, such as (MeanField(), SignPolish()), "
-                f"got {dynamics!r}"
-            )
-        if isinstance(max_basins, bool) or not isinstance(max_basins, int) or max_basins < 1:
-            raise ConfigError(
-                f"recall needs at least one attempt, a whole number, got {max_basins!r}"
-            )
-        if (
-            isinstance(min_margin, bool)
-            or not isinstance(min_margin, int | float)
-            or not min_margin > 0
-        ):
-            raise ConfigError(f"min_margin must be positive, got {min_margin!r}")
-        if not bool(torch.isfinite(self.mean).all() and torch.isfinite(self.psi.sum())):
-            raise NumericalError("Ψ holds NaN or infinity: load a saved memory")
-        return search(
-            self._landscape(penalty, batch),
-            cue=cue,
-            check=check,
-            held=held,
-            propose=None if dynamics[0].from_mean else propose,
-            count=self.count,
-            dynamics=dynamics,
-            max_basins=max_basins,
-            compare=compare,
-            min_margin=min_margin,
-            trace=trace,
-            batch=batch,
-        )
-
-    def _landscape(self, penalty: Penalty | None, batch: int) -> Landscape:
-        """What a descent of so many rows runs on."""
-        return Landscape(self.rule, self.psi, self.mean, penalty, batch)
-
-    def is_memory(self, state: Tensor) -> Tensor:
-        """Whether ±1 states (b, d) are fixed points with the residual of a memory; (b,)."""
-        near = self.rule.residual(self.psi, state) <= RESIDUAL_TOLERANCE
-        return (self.unstable(state) == 0) & near
 
     def save(self, path: str | Path) -> Stamp:
         """Commit the reservoir to an HDF5 file, durably; `hopmask.load` reads it.
@@ -349,36 +272,11 @@ class Reservoir:
             StoreFileError: the path names no file, or the reservoir is larger than any file.
             NumericalError: it holds NaN or infinity; nothing was written.
         """
-        return storage.write(path, self._document("reservoir", {}, (0, 0), {}))
+        return storage.write(path, self.document())
 
-    def _document(
-        self,
-        kind: str,
-        about: Mapping[str, Any],
-        counters: tuple[int, int],
-        sums: Mapping[str, Tensor],
-    ) -> Document:
-        """The document of a memory around this reservoir; see `schema.py` for its form."""
-        about = {
-            "rule": self.rule.name,
-            "dtype": str(self.dtype).removeprefix("torch."),
-            **about,
-        }
-        if large := schema.too_large(about, self.size, counters[0]):
-            raise StoreTooLargeError(
-                f"the memory has {large}, which no file may hold: nothing was written. Use several "
-                "smaller memories"
-            )
-        arrays = {
-            "psi": self.psi.cpu().numpy(),
-            "mean": self.mean.cpu().numpy(),
-            "counters": np.array([self.count, *counters], np.int64),
-            **{name: value.cpu().numpy() for name, value in sums.items()},
-        }
-        document = Document(kind=kind, about=about, arrays=arrays)
-        if wrong := schema.not_finite(document):
-            raise NumericalError(f"{wrong}: nothing was written. Load a saved memory")
-        return document
+    def document(self) -> Document:
+        """The reservoir as a document of `hopmask.storage`."""
+        return of_couplings(self.couplings, kind="reservoir", about={})
 
     def _require_patterns(self) -> None:
         """Raise EmptyMemoryError if nothing is stored."""
@@ -401,3 +299,59 @@ class Reservoir:
         if not bool((spins.abs() <= 1).all()):
             raise CueError("spins must lie in [-1, 1], got values outside it or NaN")
         return spins.detach().to(self.psi)
+
+
+class _Question:
+    """What `Reservoir.recall` searches for: a `hopmask.recall.search.Question`."""
+
+    held: Tensor | None = None
+    proposes = False
+    spare = 0
+
+    def __init__(
+        self,
+        couplings: DenseCouplings,
+        cue: Tensor | None,
+        penalty: Callable[[Tensor], Tensor] | None,
+        options: Search,
+    ) -> None:
+        if cue is None and penalty is None:
+            raise CueError("recall needs a cue or a penalty, got neither")
+        check_penalty(penalty)
+        if options.min_margin != float("inf"):
+            raise ConfigError("min_margin is of a MaskMemory's recall by data: leave it out")
+        self._couplings, self.compare = couplings, penalty is not None
+        self.shape = torch.Size((couplings.size,)) if cue is None else cue.shape
+        self.cue = None if cue is None else cue.reshape(-1, couplings.size)
+        if self.cue is not None and bool((self.cue == 0).all(-1).any()):
+            raise CueError(
+                "the cue is all zeros: it says nothing about any spin. Give at least one ±1"
+            )
+        self.rows = 1 if self.cue is None else len(self.cue)
+        self.basins = options.max_basins or (BASINS if self.compare else 1)
+        self.penalty: Penalty | None = None
+        if penalty is not None:
+            self.penalty = _InShape(penalty, self.shape)
+
+    def check(self, state: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """States that agree with the cue, or else with μ; which are memories (r,)."""
+        toward = self._couplings.mean if self.cue is None else self.cue[rows]
+        wrong = (state * toward).sum(-1, keepdim=True) < 0
+        state = torch.where(wrong, -state, state)
+        return state, self._couplings.is_memory(state)
+
+    def propose(self, start: Tensor, rows: Tensor) -> Tensor:
+        """Bare patterns have no keys to propose."""
+        return start
+
+
+class _InShape:
+    """A penalty that sees states in the shape of the caller's cue."""
+
+    def __init__(self, penalty: Callable[[Tensor], Tensor], shape: torch.Size) -> None:
+        self.penalty, self.shape = penalty, shape
+
+    def __call__(self, state: Tensor) -> Tensor:
+        value = self.penalty(state.reshape(self.shape).clone())
+        scalar = isinstance(value, Tensor) and value.ndim == 0 and len(self.shape) == 1
+        return value[None] if scalar else value

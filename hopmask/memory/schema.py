@@ -3,7 +3,7 @@
 Kinds of document (see `storage/document.py`): "masks" and "reservoir", with
 
     about    rule, dtype ("float32" or "float64"); of masks also layers ([[name, [side ...]] ...]),
-             seed, key_bits and signature_features
+             seed, key_bits, signature_features and, where it was given, fingerprint
     psi      Ψ, (d, d), of that dtype
     mean     μ, (d,), of that dtype
     counters int64 (3,): patterns held; number of the next task; length of a signature, or 0
@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from hopmask.couplings.dense import LARGEST
+from hopmask.memory import address
 from hopmask.storage import Document
 
 KINDS = ("masks", "reservoir")
-LARGEST = 16_384  # spins, and features of signatures
+_FINGERPRINT = 256  # characters
 _MOST_LAYERS = 4096
 _MOST_SIDES = 64
 _MOST_TASKS = 1 << 20  # numbers given out: every recall makes all their keys
@@ -30,7 +32,7 @@ _DTYPES = ("float32", "float64")
 
 
 def misfit(document: Document) -> str | None:
-    """Why a document's parts do not fit together, in form; what only a MaskMemory tells is left."""
+    """Why a document's parts do not fit together, in form."""
     about, arrays = document.about, document.arrays
     if about.get("dtype") not in _DTYPES or not isinstance(about.get("rule"), str):
         return "its description lacks a known dtype or rule"
@@ -63,7 +65,7 @@ def too_large(about: Mapping[str, Any], spins: int, numbers: int) -> str | None:
     layers, features = about.get("layers"), about.get("signature_features")
     for what, number, most in (
         ("spins", spins, LARGEST),
-        ("features of signatures", features if isinstance(features, int) else 0, LARGEST),
+        ("features of signatures", features if isinstance(features, int) else 0, address.LARGEST),
         ("layers", len(layers) if isinstance(layers, list) else 0, _MOST_LAYERS),
         ("numbers of tasks given out", numbers, _MOST_TASKS),
     ):
@@ -92,6 +94,9 @@ def _masks_misfit(document: Document) -> str | None:
         return "its layers are not [[name, [side ...]] ...]"
     if len({name for name, _ in layers}) < len(layers):
         return "two of its layers have one name"
+    fingerprint = about.get("fingerprint", "")
+    if not isinstance(fingerprint, str) or len(fingerprint) > _FINGERPRINT:
+        return "its fingerprint is no short text"
     bits = sum(prod(shape) for _, shape in layers)
     if bits + about["key_bits"] > document.arrays.get("mean", np.zeros(0)).size:
         return (

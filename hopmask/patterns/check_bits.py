@@ -4,13 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hopmask._precision import full_precision
 from hopmask.patterns.keys import random_words
 
 CHECK_BITS = 64
 MENDED = 32  # spins that may be wrong: those that the energy holds least
 
 
-class Parity:
+class CheckBits:
     """A linear code over the spins of one joint vector [key | check bits | masks].
 
     Every spin i has a random word w_i of 64 bits from the seed; check bit j has the word 2^j. A
@@ -26,7 +27,7 @@ class Parity:
         where: which of them are the check bits.
 
     Example:
-        >>> parity = Parity(seed=0, size=300, where=slice(100, 164))
+        >>> parity = CheckBits(seed=0, size=300, where=slice(100, 164))
         >>> spins = torch.ones(1, 300)
         >>> parity.seal(spins)
         >>> bool(parity.holds(spins).all())
@@ -84,7 +85,8 @@ class Parity:
     def _sum(self, spins: Tensor) -> Tensor:
         """Sum of the words of positive spins modulo 2: 0 or 1, (b, 64)."""
         self._to(spins)
-        return ((spins > 0).float() @ self._bits).remainder(2)
+        with full_precision(spins.device):  # else sums beyond 256 would be rounded
+            return ((spins > 0).float() @ self._bits).remainder(2)
 
     def _to(self, spins: Tensor) -> None:
         self._words, self._bits = self._words.to(spins.device), self._bits.to(spins.device)

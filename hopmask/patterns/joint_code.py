@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from hopmask.patterns.check_bits import CHECK_BITS, Parity
+from hopmask.patterns.check_bits import CHECK_BITS, CheckBits
 from hopmask.patterns.keys import Keys
 from hopmask.patterns.layout import Layout, Size
 
 
-class Code:
+class JointCode:
     """The joint vector [key bits | check bits | masks of all layers] of one memory.
 
     Key bits stand for the task's number, check bits prove a vector right and mend it. One vector
@@ -25,7 +25,7 @@ class Code:
         ConfigError: sizes or bits that nothing can be built from.
 
     Example:
-        >>> code = Code({"hidden": 100}, seed=0, key_bits=64)
+        >>> code = JointCode({"hidden": 100}, seed=0, key_bits=64)
         >>> pattern = code.pattern(3, torch.ones(100), like=torch.zeros(1))
         >>> pattern.shape
         torch.Size([1, 228])
@@ -38,7 +38,7 @@ class Code:
         self.keys = Keys(seed=seed, bits=key_bits)
         self.layout = Layout(sizes, head=key_bits + CHECK_BITS)
         checked = slice(key_bits, key_bits + CHECK_BITS)
-        self._parity = Parity(seed=seed, size=self.layout.size, where=checked)
+        self._parity = CheckBits(seed=seed, size=self.layout.size, where=checked)
 
     @property
     def size(self) -> int:
@@ -56,7 +56,7 @@ class Code:
 
     def pattern(self, task: int, body: Tensor, *, like: Tensor) -> Tensor:
         """What is stored for a task's number and masks (±1, (body,)): (1, d)."""
-        made = self.by_key(torch.tensor([task]), like=like)
+        made = self.by_key(torch.tensor([task], device="cpu"), like=like)
         made[:, self.layout.body] = body
         self._parity.seal(made)
         return made
@@ -69,8 +69,8 @@ class Code:
         return cue
 
     def keys_of(self, count: int, *, like: Tensor) -> Tensor:
-        """Keys of the numbers below `count`, (count, key bits): made when asked, never kept."""
-        return self.keys.of(torch.arange(count)).to(like)
+        """Keys of the numbers below `count`, (count, key bits): made on demand, never kept."""
+        return self.keys.of(torch.arange(count, device="cpu")).to(like)
 
     def read(self, state: Tensor, firm: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """States (b, d) with their last wrong spins mended, and which are stored patterns, proven.

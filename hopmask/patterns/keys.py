@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hopmask.errors import ConfigError
+from hopmask._checks import check_whole
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_LEAST = 32  # key bits; fewer would not tell a handful of tasks apart
+_LEAST = 32  # key bits; fewer would not separate a handful of tasks
 
 
 def key_bits(seed: int, tasks: Tensor, bits: int) -> Tensor:
@@ -67,8 +67,7 @@ class Keys:
     """
 
     def __init__(self, *, seed: int, bits: int) -> None:
-        if isinstance(bits, bool) or not isinstance(bits, int) or bits < _LEAST:
-            raise ConfigError(f"key_bits must be at least {_LEAST}, got {bits!r}")
+        check_whole(bits, "key_bits", least=_LEAST)
         self.seed, self.bits = seed, bits
         self.where = slice(0, bits)
 

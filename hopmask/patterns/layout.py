@@ -1,13 +1,12 @@
 """Layout: where the key and each layer's mask lie in one joint ±1 vector."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from math import prod
-from operator import index
 
 import torch
 from torch import Tensor
 
+from hopmask._checks import index_or_none, nearest
 from hopmask.errors import ConfigError, CueError, MaskError
 from hopmask.patterns.spins import to_spins
 
@@ -100,10 +99,9 @@ class Layout:
 
     def _known(self, name: str, error: type[CueError] | type[MaskError]) -> None:
         if name not in self.shapes:
-            near = get_close_matches(str(name), self.shapes, n=1, cutoff=0.0)[0]
             raise error(
-                f"unknown layer {name!r}: did you mean '{near}'? The memory holds "
-                f"{list(self.shapes)}"
+                f"unknown layer {name!r}: did you mean '{nearest(name, self.shapes)}'? The memory "
+                f"holds {list(self.shapes)}"
             )
 
 
@@ -112,11 +110,8 @@ def _shapes(sizes: Mapping[str, Size]) -> dict[str, tuple[int, ...]]:
         raise ConfigError(f"sizes must map names to sizes, such as {{'h': 512}}, got {sizes!r}")
     shapes = {}
     for name, size in sizes.items():
-        try:
-            sides = tuple(size) if isinstance(size, tuple | list) else (size,)
-            shape = tuple(index(side) for side in sides if not isinstance(side, bool))
-        except TypeError:
-            shape = ()
+        sides = tuple(size) if isinstance(size, tuple | list) else (size,)
+        shape = tuple(side for side in map(index_or_none, sides) if side is not None)
         if (
             not isinstance(name, str)
             or not name

@@ -26,7 +26,7 @@ class Descent:
     Attributes:
         state: ±1, (b, d).
         steps: updates until its signs stopped changing, (b,).
-        path: the states from start to end, (steps + 1, b, d), if asked for; else empty.
+        path: the states from start to end, (steps + 1, b, d), where a trace is wanted; else empty.
     """
 
     state: Tensor

@@ -126,11 +126,11 @@ class MeanField:
 
     Example:
         >>> import torch
-        >>> from hopmask import Reservoir
+        >>> from hopmask import Reservoir, Search
         >>> reservoir = Reservoir(32)
         >>> reservoir.store(torch.ones(32))
         >>> cue = torch.ones(32); cue[:8] = 0
-        >>> bool(reservoir.recall(cue, dynamics=[MeanField(hot=0.5)]).verified)
+        >>> bool(reservoir.recall(cue, search=Search(dynamics=[MeanField(hot=0.5)])).verified)
         True
 
     Source:
@@ -201,10 +201,10 @@ def paper_schedule(*, steps: int = 30) -> tuple[Dynamics, ...]:
     """The paper's recall and nothing else: annealed descent on energy + penalty from μ.
 
     Args:
-        steps: T, number of steps; the penalty is asked once a step (fresh data each time).
+        steps: T, number of steps; the penalty is evaluated once per step (fresh data each time).
 
     Returns:
-        Dynamics for `recall(..., dynamics=)`.
+        Dynamics for `Search(dynamics=...)`.
 
     Raises:
         ConfigError: steps is not positive.

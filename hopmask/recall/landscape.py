@@ -2,20 +2,32 @@
 
 from collections.abc import Callable
 from copy import copy
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from hopmask.couplings.rules import LearningRule
+from hopmask.couplings.base import Couplings
 from hopmask.errors import NumericalError, PenaltyError
 
 Penalty = Callable[[Tensor], Tensor]  # spins in [-1, 1], (b, d) -> (b,)
-
-
 _INDEPENDENT = (
     "the penalty's value does not depend on the masks it was given: compute it with differentiable "
     "torch operations on them, without detach() or no_grad"
 )
+
+
+@runtime_checkable
+class RowPenalty(Protocol):
+    """A penalty of a batch that can also be computed for some of the rows alone.
+
+    A recall of many rows leaves rows that are done: a penalty with this method is no longer
+    evaluated for them.
+    """
+
+    def of_rows(self, rows: Tensor) -> Callable[..., Tensor]:
+        """The penalty of rows (r,) of the batch: it takes masks (r, ...) and returns (r,)."""
+        ...
 
 
 def check_penalty(penalty: object) -> None:
@@ -29,19 +41,23 @@ class Landscape:
 
     Deflation: h ← Ψz − Σ_c u_c (u_c·z), where u_c is an orthonormal basis of the rejected states.
     Spins that are held, such as those of a key that is known for sure, feel a field of the size of
-    the largest toward their value. Ψ itself is never copied or changed.
+    the largest toward their value. The couplings are never copied or changed.
     """
 
-    def __init__(
-        self, rule: LearningRule, psi: Tensor, mean: Tensor, penalty: Penalty | None, batch: int
-    ) -> None:
-        self.rule, self.psi, self.mean, self.penalty = rule, psi, mean, penalty
-        self.rejected = psi.new_zeros(0, batch, psi.shape[0])  # (r, b, d), orthonormal over r
+    def __init__(self, couplings: Couplings, penalty: Penalty | None, batch: int) -> None:
+        self.couplings, self.penalty = couplings, penalty
+        mean = couplings.mean
+        self.rejected = mean.new_zeros(0, batch, len(mean))  # (r, b, d), orthonormal over r
         self.held: Tensor | None = None  # ±1, 0 where a spin is free, (b, d)
+
+    @property
+    def mean(self) -> Tensor:
+        """μ, (d,)."""
+        return self.couplings.mean
 
     def field(self, state: Tensor) -> Tensor:
         """Deflated local field of states (b, d), with spins held."""
-        field = self.outside(self.rule.field(self.psi, state))
+        field = self.outside(self.couplings.field(state))
         if self.held is None:
             return field
         strongest = field.abs().amax(-1, keepdim=True)
@@ -66,19 +82,20 @@ class Landscape:
         unit = rest / rest.norm(dim=-1, keepdim=True).clamp_min(1e-6)
         self.rejected = torch.cat([self.rejected, unit[None]])
 
-    def energy(self, state: Tensor) -> Tensor:
-        """E = −½ zᵀΨz of states (b, d), not deflated; (b,)."""
-        return -0.5 * (state * self.rule.field(self.psi, state)).sum(-1)
-
     def narrowed(self, rows: Tensor) -> "Landscape":
-        """Some rows alone; the penalty still sees the whole batch, with m = ½ in the others."""
-        penalty, batch = self.penalty, self.rejected.shape[1]
+        """Some rows (r,) alone.
 
-        def part(state: Tensor) -> Tensor:
-            whole = state.new_zeros(batch, state.shape[1]).index_copy(0, rows, state)
-            return penalty(whole)[rows]  # type: ignore[misc]
-
-        some = Landscape(self.rule, self.psi, self.mean, part if penalty else None, len(rows))
+        A `RowPenalty` is evaluated for these rows only; another penalty still sees the whole batch,
+        with m = ½ in the other rows.
+        """
+        penalty = self.penalty
+        if isinstance(penalty, RowPenalty):
+            part: Penalty | None = penalty.of_rows(rows)
+        elif penalty is not None:
+            part = _Padded(penalty, rows, self.rejected.shape[1])
+        else:
+            part = None
+        some = Landscape(self.couplings, part, len(rows))
         some.rejected = self.rejected[:, rows]
         some.held = None if self.held is None else self.held[rows]
         return some
@@ -107,7 +124,7 @@ class Landscape:
         if not isinstance(value, Tensor) or value.shape != state.shape[:1]:
             came = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value)
             raise PenaltyError(
-                f"the penalty must return one scalar tensor a mask, got {came}: "
+                f"the penalty must return one scalar tensor per mask, got {came}: "
                 "reduce it, for example with .mean()"
             )
         if not bool(torch.isfinite(value).all()):
@@ -117,9 +134,24 @@ class Landscape:
         return value
 
 
+class _Padded:
+    """A penalty of a whole batch, for some of the rows: the others are filled up with zeros."""
+
+    def __init__(self, whole: Penalty, rows: Tensor, batch: int) -> None:
+        self.whole, self.rows, self.batch = whole, rows, batch
+
+    def __call__(self, state: Tensor) -> Tensor:
+        filled = state.new_zeros(self.batch, state.shape[1]).index_copy(0, self.rows, state)
+        return self.whole(filled)[self.rows]
+
+    def of_rows(self, rows: Tensor) -> Penalty:
+        return _Padded(self.whole, self.rows[rows], self.batch)
+
+
 def check_finite(state: Tensor) -> None:
+    """Raise NumericalError where a state holds NaN or infinity."""
     if not bool(torch.isfinite(state).all()):
         raise NumericalError(
             "recall ran into NaN or infinity: the couplings or the step size are too large. "
-            "Check reservoir.psi, or lower `rate` of AnnealedDescent"
+            "Check the couplings, or lower `rate` of AnnealedDescent"
         )

@@ -13,17 +13,17 @@ class Trace:
     """What a recall did: every step of every basin visited, in order; row 0 is the first start.
 
     Attributes:
-        attempt: which basin a row belongs to, 0, 1, 2 ..., (rows,).
+        basin: which basin a row belongs to, 0, 1, 2 ..., (rows,).
         energy: E of the state, (rows, batch).
         penalty: penalty of the state, (rows, batch); None without a penalty.
         overlap: (1/d) Σ z z' of the state with the answer, in [-1, 1], (rows, batch).
         states: the state, in [-1, 1], (rows, batch, d).
 
     Example:
-        >>> from hopmask import Reservoir
+        >>> from hopmask import Reservoir, Search
         >>> reservoir = Reservoir(16)
         >>> reservoir.store(torch.ones(16))
-        >>> trace = reservoir.recall(torch.ones(16), trace=True).trace
+        >>> trace = reservoir.recall(torch.ones(16), search=Search(trace=True)).trace
         >>> float(trace.overlap[-1, 0])
         1.0
 
@@ -31,7 +31,7 @@ class Trace:
         Overlap and energy as in Amit, Gutfreund, Sompolinsky 1985.
     """
 
-    attempt: Tensor
+    basin: Tensor
     energy: Tensor
     penalty: Tensor | None
     overlap: Tensor
@@ -53,15 +53,15 @@ class Hit:
         margin: recall by data: F(next) − F(answer), F = penalty − w · agreement with the cue, which
             includes the key that the content address guesses (see `search.py`), next the best of
             the other basins visited, and no more than its penalty lies below a random state's; −∞
-            where no basin was a memory; NaN for one attempt, and for recall by number or damaged
+            where no basin was a memory; NaN for one basin, and for recall by number or damaged
             mask.
-        recognized: verified, and by data: the margin is at least 2 (nats of entropy; a penalty in
-            other units asks for a rule of your own on `margin`) and the signature, where there is
-            one, is no stranger to the content address; by damaged mask: it agrees with the answer
-            by 5 standard deviations of chance or more. False says "none of mine", or "I cannot
-            tell".
+        recognized: verified, and by data: the margin is at least `Search.recognition_margin`
+            (2, for a penalty in nats of entropy) and the signature, where there is one, is no stranger to
+            the content address; by damaged mask: it agrees with the answer by 5 standard deviations
+            of chance or more, chance being a random mask like those stored. False says "none of
+            mine", or "I cannot decide".
         unstable: spins of the answer that the energy alone would flip; the check bits mended them.
-        trace: step by step record, if asked for.
+        trace: step by step record, where a trace was wanted.
 
     `verified` says that the answer is a memory, not that it is the right one: with a weak cue and
     more memories than `max_basins`, another may fit better.
@@ -90,6 +90,12 @@ class Hit:
     unstable: Any
     trace: Trace | None
 
+    def __repr__(self) -> str:
+        layers = ", ".join(f"{name} {tuple(mask.shape)}" for name, mask in self.masks.items())
+        named = ("task", "verified", "recognized", "residual", "energy", "margin", "steps")
+        facts = [f"{name}={_short(getattr(self, name))}" for name in named]
+        return f"Hit({', '.join(facts)}; masks {layers})"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpinHit:
@@ -101,7 +107,7 @@ class SpinHit:
         energy: E = −½ zᵀΨz of the answer; (...).
         steps: updates until the state stopped changing, over all basins visited; (...).
         verified: the answer is a fixed point and its residual is that of a memory; (...).
-        trace: step by step record, if asked for.
+        trace: step by step record, where a trace was wanted.
 
     Example:
         >>> reservoir = Reservoir(16)
@@ -119,3 +125,11 @@ class SpinHit:
     steps: Tensor
     verified: Tensor
     trace: Trace | None
+
+
+def _short(value: object) -> str:
+    """A figure, or the first few of a batch, in a few characters."""
+    if isinstance(value, Tensor):
+        few = ", ".join(_short(item) for item in value[:4].tolist())
+        return f"[{few}{', ...' if len(value) > 4 else ''}]"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

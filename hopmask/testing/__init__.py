@@ -39,6 +39,7 @@ except ImportError as error:
 
 from hopmask.testing.checks import assert_capacity, assert_recallable
 from hopmask.testing.contract import LearningRuleContract
+from hopmask.testing.couplings_contract import CouplingsContract
 from hopmask.testing.strategies import (
     Filled,
     damaged,
@@ -50,6 +51,7 @@ from hopmask.testing.strategies import (
 )
 
 __all__ = [
+    "CouplingsContract",
     "Filled",
     "LearningRuleContract",
     "assert_capacity",

@@ -26,7 +26,7 @@ def assert_recallable(
     Args:
         store: a Reservoir, or a MaskMemory.
         patterns: of a Reservoir ±1 or bool (k, d); of a MaskMemory name -> bool (k, *shape), the
-            masks of its tasks 0 ... k − 1, which are asked by number too.
+            masks of its tasks 0 ... k − 1, which are recalled by number too.
         cues: what to recall them by, of the same shape: spins in [-1, 1], or name -> levels in
             [0, 1]. By default the patterns themselves, undamaged.
 
@@ -67,7 +67,7 @@ def assert_recallable(
     levels = expected.dtype == torch.bool != cue.dtype and not bool((cue < 0).any())
     if levels and not bool(expected.all()):
         raise ConfigError(
-            "cues that are nowhere below 0 are levels in [0, 1]: a Reservoir is asked by spins, "
+            "cues that are nowhere below 0 are levels in [0, 1]: a Reservoir is recalled by spins, "
             "2 * levels - 1"
         )
     _compare(expected > 0, store.recall(cue).spins > 0, store, "by cue")
@@ -89,8 +89,8 @@ def assert_capacity(
         factory: makes an empty Reservoir or MaskMemory; called once a trial.
         load: α; round(α · d) patterns are stored, at least one, where d counts the key and check
             bits of a MaskMemory too (`hopmask.capacity.measure` knows bare reservoirs alone).
-        noise: share of the spins of a cue that are turned, or a `Damage`. A MaskMemory is asked by
-            masks alone, not by number.
+        noise: share of the spins of a cue that are turned, or a `Damage`. A MaskMemory is recalled
+            by masks alone, not by number.
         recalled: share of all the patterns that must come back bit for bit.
         masks: where patterns come from, of the reservoir's size, or of the bits of all the layers
             together; by default independent random masks, half of whose bits are set.
@@ -124,13 +124,13 @@ def assert_capacity(
         )
     damage = noise if isinstance(noise, Damage) else Damage(share=noise)
     generator = generator_of(seed, 0)
-    back = asked = 0
+    back = sample = 0
     for _ in range(trials):
         store = factory()
         if not isinstance(store, Store) or store.count:
             raise ConfigError(f"factory must make an empty Reservoir or MaskMemory, got {store!r}")
-        spins = store.reservoir.size if isinstance(store, MaskMemory) else store.size
-        bits = store._code.bits if isinstance(store, MaskMemory) else store.size
+        spins = store.couplings.size
+        bits = store.code.bits if isinstance(store, MaskMemory) else store.size
         source: Ensemble = masks if masks is not None else RandomMasks(size=bits)
         count = max(1, round(load * spins))
         if source.size != bits or (source.most is not None and source.most < count):
@@ -145,10 +145,10 @@ def assert_capacity(
         except (DuplicateError, NumericalError) as error:
             raise AssertionError(f"{what}: a pattern was refused: {error}") from error
         back += int((found == (patterns > 0).cpu()).all(-1).sum())
-        asked += count
-    if not enough(back, asked, recalled):
+        sample += count
+    if not enough(back, sample, recalled):
         raise AssertionError(
-            f"{what}: {back} of {asked} came back bit for bit from cues ({damage}), fewer than "
+            f"{what}: {back} of {sample} came back bit for bit from cues ({damage}), fewer than "
             f"{100 * recalled:g}%: lower the load, or use a rule that holds more (hopmask capacity)"
         )
 
@@ -160,7 +160,7 @@ def _stored_and_recalled(store: Store, patterns: Tensor, cues: Tensor) -> Tensor
         if isinstance(store, Reservoir):
             store.store(patterns.to(store.psi))
             return (store.recall(cues.to(store.psi)).spins > 0).cpu()
-        layout = store._code.layout
+        layout = store.code.layout
         whole = torch.zeros(len(patterns), layout.size)
         whole[:, layout.body] = patterns
         for row in whole:
@@ -197,7 +197,7 @@ def _compare(expected: Tensor, found: Tensor, store: Store, how: str) -> None:
     if not bool(wrong.any()):
         return
     first = int(wrong.nonzero()[0, 0])
-    spins = store.reservoir.size if isinstance(store, MaskMemory) else store.size
+    spins = store.couplings.size
     raise AssertionError(
         f"{_described(store, store.count, spins)}: {int((wrong > 0).sum())} of {len(wrong)} "
         f"patterns came back wrong {how}; the first is {first}, in {int(wrong[first])} of "
@@ -206,5 +206,4 @@ def _compare(expected: Tensor, found: Tensor, store: Store, how: str) -> None:
 
 
 def _described(store: Store, count: int, spins: int) -> str:
-    rule = store.reservoir.rule if isinstance(store, MaskMemory) else store.rule
-    return f"rule '{rule.name}', {spins} spins, {count} patterns (load {count / spins:.3f})"
+    return f"rule '{store.rule.name}', {spins} spins, {count} patterns (load {count / spins:.3f})"

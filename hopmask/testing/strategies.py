@@ -250,7 +250,7 @@ def memories(
         sizes, rule=_drawn(draw, rule), seed=seed, key_bits=key_bits, signature_features=0
     )
     number = _drawn(draw, count)
-    code = memory._code
+    code = memory.code
     drawn = draw(mask_sets(code.bits, count=number, density=density, overlap=overlap))
     layers = code.layout.split(torch.nn.functional.pad(drawn, (code.size - code.bits, 0)))
     with _taken():

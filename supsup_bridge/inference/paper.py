@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from hopmask import Hit, MaskMemory, paper_schedule
+from hopmask import Hit, MaskMemory, Search, paper_schedule
 from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.inference.recall import RecallInference
 from supsup_bridge.networks.fixed import FixedNetwork
@@ -63,8 +63,6 @@ class PaperInference(RecallInference):
 
         return self.memory.recall(
             penalty=fresh_entropy,
-            dynamics=paper_schedule(steps=self.steps),
-            max_basins=1,
             batch=len(images),
-            trace=trace,
+            search=Search(dynamics=paper_schedule(steps=self.steps), max_basins=1, trace=trace),
         )

@@ -5,14 +5,37 @@ from math import inf
 import torch
 from torch import Tensor
 
-from hopmask import ConfigError, Hit, MaskMemory, Trace
+from hopmask import ConfigError, Hit, MaskMemory, Search, Trace
 from supsup_bridge.inference.base import Inferred, TaskInference
 from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.inference.signatures import Signature, pixels
-from supsup_bridge.networks.fixed import FixedNetwork
+from supsup_bridge.networks.fixed import FixedNetwork, Masks
 
 RECALLS = ("both", "entropy", "address")
-CLEAR = 2.0  # nats
+MIN_MARGIN = 2.0  # nats
+
+
+class MeanEntropy:
+    """Penalty of a recall: the network's entropy, averaged over each set of images.
+
+    Args:
+        network: the fixed network.
+        images: (b, n, ...): b sets of n images, one set per recall.
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5.
+    """
+
+    def __init__(self, network: FixedNetwork, images: Tensor) -> None:
+        self.network, self.images = network, images
+
+    def __call__(self, masks: Masks) -> Tensor:
+        """H (b,) under masks, name -> levels in [0, 1] (b, *size)."""
+        return entropy(self.network(self.images, masks)).mean(-1)
+
+    def of_rows(self, rows: Tensor) -> "MeanEntropy":
+        """The penalty of some of the sets alone."""
+        return MeanEntropy(self.network, self.images[rows])
 
 
 class RecallInference(TaskInference):
@@ -56,7 +79,7 @@ class RecallInference(TaskInference):
         signature: Signature = pixels,
         recall: str = "both",
         max_basins: int = 8,
-        min_margin: float = CLEAR,
+        min_margin: float = MIN_MARGIN,
     ) -> None:
         if recall not in RECALLS:
             raise ConfigError(f"recall must be one of {', '.join(RECALLS)}, got {recall!r}")
@@ -88,15 +111,15 @@ class RecallInference(TaskInference):
         return hit, hit.trace
 
     def _recall(self, images: Tensor, *, trace: bool) -> Hit:
-        def mean_entropy(masks: dict[str, Tensor]) -> Tensor:
-            return entropy(self.network(images, masks)).mean(-1)
-
         address = self.signature(images) if self.recall != "entropy" else None
         return self.memory.recall(
             signature=address,
-            penalty=mean_entropy if self.recall != "address" else None,
-            max_basins=self.max_basins,
-            min_margin=self.min_margin if self.memory.count > self.max_basins else inf,
+            penalty=MeanEntropy(self.network, images) if self.recall != "address" else None,
             batch=len(images) if address is None else None,
-            trace=trace,
+            search=Search(
+                max_basins=self.max_basins,
+                min_margin=self.min_margin if self.memory.count > self.max_basins else inf,
+                recognition_margin=MIN_MARGIN,
+                trace=trace,
+            ),
         )

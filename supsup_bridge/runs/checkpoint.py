@@ -21,14 +21,8 @@ import numpy as np
 import torch
 
 import hopmask
-from hopmask import (
-    ConfigError,
-    CorruptStoreError,
-    MaskMemory,
-    StoreFileError,
-    StoreLockedError,
-    storage,
-)
+from hopmask import ConfigError, MaskMemory, storage
+from hopmask.errors import CorruptStoreError, StoreFileError, StoreLockedError
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.state_tree import packed, unpacked

@@ -117,7 +117,7 @@ def _overlaps(axis: Any, record: Recorded, names: Sequence[str], masks: Sequence
 
 def _basins(axis: Any, record: Recorded) -> None:
     """Shade the chosen basin and separate those visited."""
-    attempt, overlap = record.trace.attempt, record.trace.overlap[:, 0]
+    attempt, overlap = record.trace.basin, record.trace.overlap[:, 0]
     last = torch.stack([overlap[attempt == a][-1] for a in range(int(attempt[-1]) + 1)])
     for number in range(len(last)):
         (rows,) = torch.nonzero(attempt == number, as_tuple=True)

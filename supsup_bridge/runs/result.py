@@ -76,7 +76,7 @@ def _config(run: "Experiment") -> dict[str, Any]:
     if settings.memory == "hopfield":
         usual = "entropy" if settings.network == "paper" else "both"
         chosen["recall"] = None if given else settings.recall or usual
-        chosen["rule"] = run.hopfield.reservoir.rule.name
+        chosen["rule"] = run.hopfield.rule.name
     elif not given:
         chosen["inference"] = run.preset.inference
         if follows_gradient(run.preset.inference):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hopmask import CorruptStoreError, StoreTooLargeError
+from hopmask.errors import CorruptStoreError, StoreTooLargeError
 
 _TYPES = {
     torch.bool: np.uint8,

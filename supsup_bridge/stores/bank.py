@@ -16,7 +16,6 @@ from torch import Tensor
 
 from hopmask import (
     ConfigError,
-    CorruptStoreError,
     EmptyMemoryError,
     Layout,
     MaskError,
@@ -24,6 +23,7 @@ from hopmask import (
     UnknownTaskError,
     storage,
 )
+from hopmask.errors import CorruptStoreError
 from supsup_bridge.stores.packed import combine, pack, products, unpack
 
 KIND = "bank"

@@ -17,13 +17,14 @@ from hopmask import (
     Projection,
     RandomMasks,
     Reservoir,
+    Search,
     SignPolish,
     Storkey,
     StorkeyMatrix,
     load,
     rule_named,
 )
-from hopmask.capacity.headroom import estimate, leaning
+from hopmask.capacity import biased_masks, estimate
 from hopmask.testing import damaged, mask_sets, memories, reservoirs, spins
 
 RULES = st.sampled_from(["storkey", "storkey-matrix", "hebbian", "projection"])
@@ -271,7 +272,9 @@ def test_the_negative_of_a_cue_recalls_the_negative_of_the_answer(rule, data):
     any_cue = data.draw(mask_sets(filled.store.size, count=4)).float() * 2 - 1
     easy = data.draw(damaged(filled.patterns, kind=KINDS, share=EASY))
     for cues, dynamics in product((any_cue, easy), DESCENTS):
-        up, down = (filled.store.recall(sign * cues, dynamics=dynamics) for sign in (1, -1))
+        up, down = (
+            filled.store.recall(sign * cues, search=Search(dynamics=dynamics)) for sign in (1, -1)
+        )
         assert torch.equal(down.spins, -up.spins)
         assert bool(((up.spins * cues).sum(-1) >= 0).all())
         assert torch.equal(down.verified, up.verified)
@@ -291,8 +294,8 @@ def test_turning_a_spin_in_all_patterns_and_cues_turns_it_in_the_answer(rule, dt
     any_cue = data.draw(mask_sets(filled.store.size, count=4)).to(dtype) * 2 - 1
     easy = data.draw(damaged(filled.patterns, kind=KINDS, share=EASY))
     for cues, dynamics in product((any_cue, easy), DESCENTS):
-        hit = filled.store.recall(cues, dynamics=dynamics)
-        other = turned.recall(cues * gauge, dynamics=dynamics)
+        hit = filled.store.recall(cues, search=Search(dynamics=dynamics))
+        other = turned.recall(cues * gauge, search=Search(dynamics=dynamics))
         assert torch.equal(other.spins, hit.spins * gauge)
         assert torch.equal(other.verified, hit.verified)
 
@@ -472,10 +475,10 @@ def test_forgetting_undoes_storing_under_hebbian(features, data):
     before = state_of(memory)
     expected = dict(before)
     if signs_last and number:
-        own = memory._address.describe(samples[number].reshape(-1, SAMPLE)).covariance
+        own = memory.address.describe(samples[number].reshape(-1, SAMPLE)).covariance
         expected["within"] = (before["within"] + own) * (1 - 1 / (number + 1))
     task = memory.store(rows_of(layers, number), signature=samples[number] if signs_last else None)
-    assert not torch.equal(memory.reservoir.psi, before["psi"])
+    assert not torch.equal(memory.couplings.psi, before["psi"])
     memory.forget(task)
     after = state_of(memory)
     assert memory.count == number
@@ -483,8 +486,8 @@ def test_forgetting_undoes_storing_under_hebbian(features, data):
         assert name not in after or torch.equal(after[name], before[name]), name
     for name in set(after) - {"counters"}:
         close(after[name], expected[name], 1e-5)
-    if memory._address is not None and number == 0:
-        assert not any(bool(after[name].any()) for name in memory._address.sums)
+    if memory.address is not None and number == 0:
+        assert not any(bool(after[name].any()) for name in memory.address.sums)
     for other in range(number):
         assert same(memory.recall(task=other).masks, rows_of(layers, other))
 
@@ -497,8 +500,8 @@ def test_masks_of_the_means_that_follow_from_the_mean_overlap_as_those_stored(ma
     """Σ mean/d = M and Σ mean²/d = max(q, M²), q the mean of z·z'/d over all pairs."""
     patterns = signed(masks)
     reservoir = Reservoir(patterns.shape[1], dtype=torch.float64)
-    reservoir.mean, reservoir.count = patterns.mean(0), len(patterns)
-    mean, middle = leaning(reservoir).mean, float(patterns.mean())
+    reservoir.couplings.mean, reservoir.couplings.count = patterns.mean(0), len(patterns)
+    mean, middle = biased_masks(reservoir).mean, float(patterns.mean())
     assert float(mean.mean()) == pytest.approx(middle, abs=1e-12)
     expected = max(mean_overlap(patterns), middle**2)
     assert float(mean.square().mean()) == pytest.approx(expected, abs=1e-12)
@@ -531,10 +534,10 @@ def signature_sets(number):
 def state_of(memory):
     """All that a memory keeps, copied."""
     sums, length = {}, 0
-    if memory._address is not None:
-        sums, length = memory._address.sums, memory._address.length
-    counters = torch.tensor([memory.count, memory._next, length])
-    kept = {"psi": memory.reservoir.psi, "mean": memory.reservoir.mean, "counters": counters}
+    if memory.address is not None:
+        sums, length = memory.address.sums, memory.address.length
+    counters = torch.tensor([memory.count, memory.numbered, length])
+    kept = {"psi": memory.couplings.psi, "mean": memory.couplings.mean, "counters": counters}
     return {name: value.clone() for name, value in (kept | sums).items()}
 
 

@@ -61,11 +61,11 @@ class Life(RuleBasedStateMachine):
 
     def refused(self, error, operation):
         """An operation fails with this error and changes nothing."""
-        reservoir = self.memory.reservoir
+        reservoir = self.memory.couplings
         psi, mean, count = reservoir.psi.clone(), reservoir.mean.clone(), reservoir.count
         with pytest.raises(error):
             operation()
-        assert self.memory.reservoir is reservoir
+        assert self.memory.couplings is reservoir
         assert torch.equal(reservoir.psi, psi)
         assert torch.equal(reservoir.mean, mean)
         assert reservoir.count == count
@@ -109,9 +109,9 @@ class Life(RuleBasedStateMachine):
             operation = self.memory.replace
             self.refused(NotForgettableError, lambda: operation(task, self.tasks[task]))
             return
-        psi = self.memory.reservoir.psi.clone()
+        psi = self.memory.couplings.psi.clone()
         self.memory.replace(task, self.tasks[task])
-        assert torch.equal(self.memory.reservoir.psi, psi)
+        assert torch.equal(self.memory.couplings.psi, psi)
 
     @precondition(lambda self: self.tasks)
     @rule(place=PICKS)
@@ -178,8 +178,8 @@ class Life(RuleBasedStateMachine):
         with tempfile.TemporaryDirectory() as folder:
             self.memory.save(Path(folder) / "memory.h5")
             again = load(Path(folder) / "memory.h5")
-        assert torch.equal(again.reservoir.psi, self.memory.reservoir.psi)
-        assert torch.equal(again.reservoir.mean, self.memory.reservoir.mean)
+        assert torch.equal(again.couplings.psi, self.memory.couplings.psi)
+        assert torch.equal(again.couplings.mean, self.memory.couplings.mean)
         self.memory = again
 
     @invariant()

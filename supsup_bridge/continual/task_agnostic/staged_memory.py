@@ -207,7 +207,7 @@ class StagedMemory:
 
     def restore(self, memory: MaskMemory, state: Mapping[str, Any]) -> None:
         """Go on with a memory that was saved and the `state` that stood beside it."""
-        device = memory.reservoir.device
+        device = memory.device
         opened, images = state["open"], state["images"]
         self.memory = memory
         self.open = None if opened is None else {n: m.to(device) for n, m in opened.items()}

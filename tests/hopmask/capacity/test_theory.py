@@ -9,7 +9,7 @@ from hopmask import (
     Damage,
     RandomMasks,
 )
-from hopmask.capacity.measurement import limits, measure
+from hopmask.capacity import limits, measure
 
 UNDAMAGED = Damage(share=0.0)
 
@@ -56,5 +56,5 @@ def test_the_limits_of_hebb_are_kept_by_what_is_measured():
 
 @pytest.mark.parametrize("size", [1, 0, -5, True, 512.0, "512", None, inf])
 def test_limits_of_fewer_than_2_spins_are_refused(size):
-    with pytest.raises(ConfigError, match="2 spins and more, got"):
+    with pytest.raises(ConfigError):
         limits(size)

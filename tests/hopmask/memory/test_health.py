@@ -7,47 +7,48 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 
-from hopmask import MaskMemory, OverloadWarning, Reservoir
+from hopmask import MaskMemory, OverloadWarning
+from hopmask.couplings.dense import DenseCouplings
 from hopmask.memory.health import overload, recalled_by_key
 from hopmask.patterns.check_bits import MENDED
-from hopmask.patterns.joint_code import Code
+from hopmask.patterns.joint_code import JointCode
 
 BITS = 32
 
 
 class Shelf:
-    """A reservoir, the code of its patterns, and the patterns themselves, to compare with."""
+    """Couplings, the code of its patterns, and the patterns themselves, to compare with."""
 
     def __init__(self, size, rule):
-        self.code = Code({"h": size}, seed=0, key_bits=BITS)
-        self.reservoir = Reservoir(self.code.size, rule=rule)
+        self.code = JointCode({"h": size}, seed=0, key_bits=BITS)
+        self.couplings = DenseCouplings(self.code.size, rule=rule)
         self.patterns = []
 
     def store(self, body):
-        pattern = self.code.pattern(len(self.patterns), body, like=self.reservoir.mean)
-        self.reservoir._write(pattern[0])
+        pattern = self.code.pattern(len(self.patterns), body, like=self.couplings.mean)
+        self.couplings.write(pattern[0])
         self.patterns.append(pattern[0])
 
     def warning(self):
         """What is said after the last store."""
         return overload(
-            self.reservoir,
+            self.couplings,
             self.code,
             task=len(self.patterns) - 1,
             pattern=self.patterns[-1][None],
-            known=len(self.patterns),
+            numbered=len(self.patterns),
         )
 
     def recalled(self, tasks, bits=BITS):
         return recalled_by_key(
-            self.reservoir, self.code, torch.tensor(tasks), bits=bits, known=len(self.patterns)
+            self.couplings, self.code, torch.tensor(tasks), bits=bits, numbered=len(self.patterns)
         )
 
     def turn(self, spins):
         """Make the couplings hold some spins weakly, and the wrong way round."""
         for spin in spins:
-            self.reservoir.psi[spin] *= -0.01
-            self.reservoir.psi[:, spin] *= -0.01
+            self.couplings.psi[spin] *= -0.01
+            self.couplings.psi[:, spin] *= -0.01
 
 
 def shelf(tasks, random_spins, size=256, rule="storkey"):
@@ -108,7 +109,7 @@ def test_bits_that_many_other_masks_have_set_are_lost_where_a_new_mask_has_not()
 
     patterns = torch.cat(
         [
-            memory._code.pattern(task, body * 2.0 - 1, like=torch.zeros(1))
+            memory.code.pattern(task, body * 2.0 - 1, like=torch.zeros(1))
             for task, body in enumerate([*leaning, mask])
         ]
     )
@@ -257,10 +258,10 @@ def test_a_report_reads_as_one_sentence_of_its_figures(random_spins):
 
 def test_a_report_changes_nothing(random_spins):
     memory = hebbian(4, random_spins)
-    psi, mean = memory.reservoir.psi.clone(), memory.reservoir.mean.clone()
+    psi, mean = memory.couplings.psi.clone(), memory.couplings.mean.clone()
     first = memory.report()
-    assert torch.equal(memory.reservoir.psi, psi)
-    assert torch.equal(memory.reservoir.mean, mean)
+    assert torch.equal(memory.couplings.psi, psi)
+    assert torch.equal(memory.couplings.mean, mean)
     assert memory.report() == first
 
 

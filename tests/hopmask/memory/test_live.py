@@ -17,25 +17,27 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 import hopmask
 from hopmask import (
-    CommitFailedError,
-    CommitUncertainError,
     ConfigError,
-    CorruptStoreError,
     DuplicateError,
     Hebbian,
     LiveMemory,
     MaskError,
     MaskMemory,
-    NotAHopmaskStoreError,
     NotForgettableError,
     OverloadWarning,
     Reservoir,
+    load,
+    storage,
+)
+from hopmask.errors import (
+    CommitFailedError,
+    CommitUncertainError,
+    CorruptStoreError,
+    NotAHopmaskStoreError,
     StaleStoreError,
     StoreFileError,
     StoreLockedError,
     StoreNotFoundError,
-    load,
-    storage,
 )
 from hopmask.storage import commit
 

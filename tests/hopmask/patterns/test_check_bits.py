@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hopmask.patterns.check_bits import CHECK_BITS, MENDED, Parity
+from hopmask.patterns.check_bits import CHECK_BITS, MENDED, CheckBits
 
 SIZE, WHERE = 500, slice(128, 128 + CHECK_BITS)
-parity = Parity(seed=4, size=SIZE, where=WHERE)
+parity = CheckBits(seed=4, size=SIZE, where=WHERE)
 
 
 def sealed(seed: int = 0, rows: int = 3) -> torch.Tensor:
@@ -90,12 +90,12 @@ def test_rows_are_mended_each_for_itself():
 
 
 def test_another_seed_has_other_words():
-    other = Parity(seed=5, size=SIZE, where=WHERE)
+    other = CheckBits(seed=5, size=SIZE, where=WHERE)
     assert not bool(other.holds(sealed()).any())
 
 
 def test_patterns_shorter_than_what_is_tried_are_mended_too():
-    small = Parity(seed=0, size=CHECK_BITS + 3, where=slice(0, CHECK_BITS))
+    small = CheckBits(seed=0, size=CHECK_BITS + 3, where=slice(0, CHECK_BITS))
     spins = torch.ones(1, CHECK_BITS + 3)
     small.seal(spins)
     wrong = spins.clone()

@@ -5,12 +5,12 @@ import torch
 
 from hopmask import ConfigError
 from hopmask.patterns.check_bits import CHECK_BITS, MENDED
-from hopmask.patterns.joint_code import Code
+from hopmask.patterns.joint_code import JointCode
 
 BITS, BODY = 64, 100
 SIZES = {"h1": 40, "h2": (6, 10)}
 LIKE = torch.zeros(1)
-code = Code(SIZES, seed=3, key_bits=BITS)
+code = JointCode(SIZES, seed=3, key_bits=BITS)
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def test_check_bits_depend_on_key_and_masks(body):
 
 def test_a_vector_follows_from_seed_number_and_masks(body):
     pattern = code.pattern(1, body, like=LIKE)
-    again = Code(SIZES, seed=3, key_bits=BITS).pattern(1, body, like=LIKE)
-    other = Code(SIZES, seed=4, key_bits=BITS).pattern(1, body, like=LIKE)
+    again = JointCode(SIZES, seed=3, key_bits=BITS).pattern(1, body, like=LIKE)
+    other = JointCode(SIZES, seed=4, key_bits=BITS).pattern(1, body, like=LIKE)
     assert torch.equal(again, pattern)
     assert not torch.equal(other[:, :BITS], pattern[:, :BITS])
 
@@ -159,4 +159,4 @@ def test_rows_are_read_each_for_itself(body):
 )
 def test_a_code_of_sizes_or_bits_that_are_none_is_refused(sizes, bits, named):
     with pytest.raises(ConfigError, match=named):
-        Code(sizes, seed=0, key_bits=bits)
+        JointCode(sizes, seed=0, key_bits=bits)

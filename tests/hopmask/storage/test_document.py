@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopmask import (
+from hopmask import HopmaskError
+from hopmask.errors import (
     CorruptStoreError,
-    HopmaskError,
     NotAHopmaskStoreError,
     SchemaTooNewError,
     StoreTooLargeError,

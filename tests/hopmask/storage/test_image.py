@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hopmask import CorruptStoreError, StoreFileError, UnsafeStoreError
+from hopmask.errors import CorruptStoreError, StoreFileError, UnsafeStoreError
 from hopmask.storage import Document, image, read_stamped, write
 
 ARRAYS = {

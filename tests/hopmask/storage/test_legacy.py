@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from hopmask import (
+from hopmask import MaskMemory, Reservoir, load
+from hopmask.errors import (
     CorruptStoreError,
-    MaskMemory,
     NotAHopmaskStoreError,
-    Reservoir,
     SchemaTooNewError,
     StoreFileError,
-    load,
 )
 from hopmask.storage import legacy, migrate, read_stamped
 
@@ -60,15 +58,15 @@ def built(name):
 
 def state_of(memory):
     """Everything that a memory is, for comparison to the bit."""
-    reservoir = memory if isinstance(memory, Reservoir) else memory.reservoir
+    reservoir = memory if isinstance(memory, Reservoir) else memory.couplings
     state = {"psi": reservoir.psi, "mean": reservoir.mean}
     plain = [type(memory), reservoir.rule.name, reservoir.count, reservoir.dtype]
     if isinstance(memory, MaskMemory):
         plain += [memory.shapes, memory.seed, memory.key_bits, memory.signature_features]
-        plain += [memory._next, list(memory.shapes)]
-        if memory._address:
-            state |= memory._address.sums
-            plain.append(memory._address.length)
+        plain += [memory.numbered, list(memory.shapes)]
+        if memory.address:
+            state |= memory.address.sums
+            plain.append(memory.address.length)
     return plain, {name: (v.dtype, v.shape, v.numpy().tobytes()) for name, v in state.items()}
 
 
@@ -124,7 +122,7 @@ def test_a_golden_file_is_the_memory_that_was_saved(copied, name, schema):
 @pytest.mark.parametrize("schema", [2, 3])
 def test_a_golden_memory_recalls_its_masks(copied, schema):
     memory = load(copied(f"hebbian_schema{schema}.h5"))
-    assert (memory.count, memory._next) == (2, 3)
+    assert (memory.count, memory.numbered) == (2, 3)
     memory = load(copied(f"masks_schema{schema}.h5"))
     expected = built("masks")
     for task in range(3):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hopmask import CommitFailedError, LockingUnsupportedError, StoreLockedError
+from hopmask.errors import CommitFailedError, LockingUnsupportedError, StoreLockedError
 from hopmask.storage import lock
 
 HOLD = (

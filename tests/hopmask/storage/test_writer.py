@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from hopmask import CommitFailedError, StoreFileError, StoreLockedError
+from hopmask.errors import CommitFailedError, StoreFileError, StoreLockedError
 from hopmask.storage import read_stamped, write, writing
 from hopmask.storage.commit import draft_of, previous_of
 

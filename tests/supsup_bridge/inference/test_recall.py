@@ -169,9 +169,9 @@ def test_recall_by_entropy_never_asks_for_the_address(learned) -> None:
 
 def test_recall_changes_neither_memory_nor_network(learned) -> None:
     setup = learned("unit")
-    psi, weights = setup.memory.reservoir.psi.clone(), setup.network.get_buffer("weight1").clone()
+    psi, weights = setup.memory.couplings.psi.clone(), setup.network.get_buffer("weight1").clone()
     setup.inference().infer(setup.sets(0))
-    assert torch.equal(setup.memory.reservoir.psi, psi)
+    assert torch.equal(setup.memory.couplings.psi, psi)
     assert torch.equal(setup.network.get_buffer("weight1"), weights)
     assert setup.memory.count == 3
 
@@ -247,7 +247,7 @@ def test_a_trace_ends_where_the_recall_ends(recall: str, learned) -> None:
     hit, trace = setup.inference(recall).trace(setup.sets(1, 1)[0])
     assert hit.task.tolist() == [1]
     assert float(trace.overlap[:, 0].max()) == pytest.approx(1, abs=1e-4)
-    assert len(trace.energy) == len(trace.attempt) == len(trace.states)
+    assert len(trace.energy) == len(trace.basin) == len(trace.states)
     assert (trace.penalty is None) == (recall == "address")
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from hopmask import ConfigError, CorruptStoreError, StoreFileError, storage
+from hopmask import ConfigError, storage
+from hopmask.errors import CorruptStoreError, StoreFileError
 from supsup_bridge import Experiment, RunSettings
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.checkpoint import Checkpoints, Slot

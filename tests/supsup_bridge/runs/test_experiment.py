@@ -507,7 +507,7 @@ def test_masks_learned_before_are_taken_as_they_are(small, quiet, learned) -> No
 
 def test_masks_that_a_store_has_lost_are_not_learned(small, quiet, finished) -> None:
     full = deepcopy(finished(masks="hashed", bits=256).memory)
-    full.reservoir.psi.normal_(generator=torch.Generator().manual_seed(0))
+    full.couplings.psi.normal_(generator=torch.Generator().manual_seed(0))
     experiment = Experiment(small(masks="hashed", bits=256), learned=full)
     with pytest.raises(ConfigError, match="mask 0 cannot be recalled exactly"):
         experiment.run(quiet)
@@ -517,7 +517,7 @@ def test_masks_that_a_store_has_lost_are_not_learned(small, quiet, finished) -> 
 @pytest.mark.parametrize("rule", ["hebbian", "projection"])
 def test_the_memory_has_the_rule_that_was_asked_for(rule, small) -> None:
     experiment = Experiment(small(rule=rule))
-    assert experiment.memory.reservoir.rule.name == rule
+    assert experiment.memory.couplings.rule.name == rule
 
 
 @pytest.mark.parametrize("signature", ["outputs", "torch:sin"])
@@ -525,7 +525,7 @@ def test_the_address_is_made_of_the_signature_that_was_asked_for(signature, smal
     experiment = Experiment(small(signature=signature))
     experiment.run(quiet)
     length = experiment.network.outputs if signature == "outputs" else 64
-    assert experiment.memory._address.length == length
+    assert experiment.memory.address.length == length
     assert experiment.result()["accuracy"] > 0
 
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopmask import CorruptStoreError, StoreTooLargeError
+from hopmask.errors import CorruptStoreError, StoreTooLargeError
 from supsup_bridge.runs.state_tree import packed, unpacked
 
 LEAVES = (

@@ -16,20 +16,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hopmask import (
-    CommitFailedError,
     ConfigError,
-    CorruptStoreError,
     EmptyMemoryError,
     MaskError,
-    NotAHopmaskStoreError,
     NumericalError,
     Reservoir,
-    SchemaTooNewError,
-    StoreFileError,
-    StoreNotFoundError,
     UnknownTaskError,
     load,
     storage,
+)
+from hopmask.errors import (
+    CommitFailedError,
+    CorruptStoreError,
+    NotAHopmaskStoreError,
+    SchemaTooNewError,
+    StoreFileError,
+    StoreNotFoundError,
 )
 from supsup_bridge.stores.bank import MaskBank
 

@@ -1,0 +1,36 @@
+"""Checks of arguments that many doors share."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from operator import index
+
+from hopmask.errors import ConfigError
+
+
+def is_whole(value: object, *, least: int = 1) -> bool:
+    """Whether a value is an integer (no bool) of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def check_whole(value: object, what: str, *, least: int = 1) -> None:
+    """Raise ConfigError unless a value is an integer (no bool) of at least `least`."""
+    if not is_whole(value, least=least):
+        raise ConfigError(f"{what} must be a whole number of at least {least}, got {value!r:.40}")
+
+
+def index_or_none(value: object) -> int | None:
+    """A value as an index, also of numpy's and torch's integers; None for what is none."""
+    try:
+        return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def is_real(value: object) -> bool:
+    """Whether a value is a real number (no bool); NaN is."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """The known name that is most like another one, for "did you mean"."""
+    return get_close_matches(str(name), [*known], n=1, cutoff=0.0)[0]

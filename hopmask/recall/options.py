@@ -1,0 +1,61 @@
+"""Options of a recall's search, in one frozen object."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+from hopmask._checks import is_real, is_whole
+from hopmask.errors import ConfigError
+from hopmask.recall.dynamics import SETTLE, Dynamics
+
+BASINS = 8  # visited at most, unless a search says otherwise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How a recall searches.
+
+    Args:
+        dynamics: parts of each descent, run in order.
+        max_basins: basins to visit at most; default 8 for a recall by number or by data, and 1 by
+            a damaged mask alone, whose first basin is nearly always the answer.
+        min_margin: by data: visit no more basins once the best is ahead of the next by this margin,
+            in the penalty's units; default: visit all `max_basins`.
+        agreement_weight: by data: w, the penalty that full agreement with the cue is worth.
+        recognition_margin: by data: the margin from which on an answer counts as recognized. The
+            defaults of w and this margin are for a penalty in nats of entropy.
+        trace: record energy, penalty, overlap and state at every step.
+
+    Raises:
+        ConfigError: an option out of its range.
+
+    Example:
+        >>> Search(max_basins=3).trace
+        False
+
+    Source:
+        hopmask's own.
+    """
+
+    dynamics: Sequence[Dynamics] = SETTLE
+    max_basins: int | None = None
+    min_margin: float = inf
+    agreement_weight: float = 5.0
+    recognition_margin: float = 2.0
+    trace: bool = False
+
+    def __post_init__(self) -> None:
+        parts = isinstance(self.dynamics, Sequence) and len(self.dynamics) > 0
+        if not parts or not all(hasattr(part, "from_mean") for part in self.dynamics):
+            raise ConfigError(
+                f"dynamics must hold at least one part, such as (MeanField(), SignPolish()), "
+                f"got {self.dynamics!r}"
+            )
+        if self.max_basins is not None and not is_whole(self.max_basins):
+            raise ConfigError(
+                f"max_basins must be a whole number of at least 1, got {self.max_basins!r}"
+            )
+        for name in ("min_margin", "agreement_weight", "recognition_margin"):
+            value = getattr(self, name)
+            if not is_real(value) or not value > 0:
+                raise ConfigError(f"{name} must be positive, got {value!r}")
