@@ -52,14 +52,17 @@ def network_of(
     return network if device is None else _on(network, device_named(device))
 
 
-def memory_of(settings: LearnerSettings, network: FixedNetwork) -> MaskMemory | MaskBank:
-    """An empty memory for the masks of a network, on the network's device."""
+def memory_of(
+    settings: LearnerSettings, network: FixedNetwork, fingerprint: str
+) -> MaskMemory | MaskBank:
+    """An empty memory for the masks of the network of that fingerprint, on the network's device."""
     if settings.memory == "bank":
         return MaskBank(network.mask_sizes, device=network.device)
     given: dict[str, Any] = {
         "rule": settings.rule,
         "key_bits": settings.key_bits,
         "signature_features": settings.signature_features,
+        "fingerprint": fingerprint,
     }
     seed = stream_seed(settings.seed, "memory")
     return MaskMemory(network.mask_sizes, seed=seed, device=network.device, **given)

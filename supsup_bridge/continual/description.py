@@ -1,4 +1,6 @@
-"""What the content address learns a task from: signatures of some of the task's images."""
+"""What the content address learns a task from: signatures of the task's images."""
+
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -10,10 +12,11 @@ from supsup_bridge.training.settings import TrainingSettings
 
 def described(
     signature: Signature, data: LessonData, *, generator: torch.Generator, device: torch.device
-) -> Tensor:
-    """Signatures (s, n) of at most `DESCRIBED` images: all that the memory is given of them.
+) -> Tensor | Iterable[Tensor]:
+    """Signatures of a task's images, for `hopmask.MaskMemory.store`.
 
-    Of tensors these are evenly spread; anything else is read once more, batch by batch.
+    Of tensors these are at most `DESCRIBED`, evenly spread. Anything else is read once more, all of
+    it, and its signatures come batch by batch, so that never all are held.
 
     Args:
         signature: of images (s, *shape).
@@ -21,14 +24,15 @@ def described(
         generator: of the order in which the data is read.
         device: where images go.
     """
-    if isinstance(data, TensorData):
-        count = len(data.images)
-        chosen = torch.linspace(0, count - 1, min(count, DESCRIBED)).long()
-        return signature(data.images[chosen.to(data.images.device)].to(device))
-    parts, left = [], DESCRIBED
+    if not isinstance(data, TensorData):
+        return _batchwise(signature, data, generator, device)
+    count = len(data.images)
+    chosen = torch.linspace(0, count - 1, min(count, DESCRIBED), device="cpu").long()
+    return signature(data.images[chosen.to(data.images.device)].to(device))
+
+
+def _batchwise(
+    signature: Signature, data: LessonData, generator: torch.Generator, device: torch.device
+) -> Iterator[Tensor]:
     for images, _ in data.batches(TrainingSettings(epochs=1), generator):
-        parts.append(signature(images[:left].to(device)))
-        left -= len(parts[-1])
-        if left <= 0:
-            break
-    return torch.cat(parts)
+        yield signature(images.to(device))

@@ -39,7 +39,9 @@ class Evaluation:
         return {name: sum(values) / len(values) for name, values in vars(self).items()}
 
     def __str__(self) -> str:
-        rows = [(str(task), *row) for task, row in enumerate(zip(*vars(self).values(), strict=True))]
+        rows = [
+            (str(task), *row) for task, row in enumerate(zip(*vars(self).values(), strict=True))
+        ]
         rows.append(("mean", *self.mean.values()))
         head = "task   given  inferred  joint  task right"
         return "\n".join(
@@ -79,9 +81,7 @@ def halves(data: object, *, number: int, seed: int) -> Task:
     )
 
 
-def _collected(
-    data: LessonData, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _collected(data: LessonData, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """All images and labels."""
     if isinstance(data, TensorData):
         return data.images, data.labels

@@ -46,7 +46,7 @@ def _of_units(network: UnitNetwork, levels: Masks) -> nn.Module:
     weights = [network.get_buffer(f"weight{i}") for i in range(network.depth)]
     for number, weight in enumerate(weights, 1):
         units, inputs = weight.shape
-        linear = nn.utils.skip_init(nn.Linear, inputs, units, bias=False, device=weight.device)
+        linear = nn.Linear(inputs, units, bias=False, device="meta").to_empty(device=weight.device)
         with torch.no_grad():
             linear.weight.copy_(weight)
         layers.append(linear)

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 import hopmask
-from hopmask import ConfigError, CorruptStoreError, MaskMemory, StoreFileError, storage
+from hopmask import ConfigError, MaskMemory, storage
+from hopmask.errors import CorruptStoreError, StoreFileError
 from supsup_bridge.continual.settings import LearnerSettings
 from supsup_bridge.networks.registry import NETWORKS
 from supsup_bridge.stores.bank import MaskBank

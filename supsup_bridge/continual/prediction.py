@@ -39,8 +39,8 @@ class Prediction:
         return len(self.task)
 
     def __repr__(self) -> str:
-        tasks = ", ".join(map(str, self.task.unique().tolist()[:8]))
-        more = ", ..." if len(self.task.unique()) > 8 else ""
+        found = sorted(set(self.task.tolist()))
+        tasks, more = ", ".join(map(str, found[:8])), ", ..." if len(found) > 8 else ""
         return (
             f"Prediction({len(self)} images, tasks {tasks}{more}, "
             f"{int(self.recognized.sum())} recognized)"
@@ -101,9 +101,7 @@ def _each(network: FixedNetwork, inference: TaskInference, images: Tensor) -> Pr
 
 def _prediction(logits: Tensor, task: Tensor, verified: Tensor) -> Prediction:
     sure = entropy(logits) < 0.5 * log(logits.shape[-1])
-    return Prediction(
-        task=task, label=logits.argmax(-1), logits=logits, recognized=verified & sure
-    )
+    return Prediction(task=task, label=logits.argmax(-1), logits=logits, recognized=verified & sure)
 
 
 def _joined(parts: list[Prediction]) -> Prediction:

@@ -56,14 +56,10 @@ def infer(
     """
     batches = -(-len(task.scored_labels) // SCORED_BATCH)
     pool = task.inference_images.to(device)
-    return inference.infer(
-        inference.sets(pool, sets=batches, samples=samples, generator=generator)
-    )
+    return inference.infer(inference.sets(pool, sets=batches, samples=samples, generator=generator))
 
 
-def score_given(
-    network: FixedNetwork, task: Task, masks: Masks, *, device: torch.device
-) -> float:
+def score_given(network: FixedNetwork, task: Task, masks: Masks, *, device: torch.device) -> float:
     """Accuracy on a task's scored images under given masks."""
     images, labels = task.scored_images.to(device), task.scored_labels.to(device)
     right = _right(network, masks, images, labels, task.inference_images.to(device))

@@ -138,4 +138,3 @@ class LearnerSettings:
                 f"signature must be one of {', '.join(SIGNATURES)} or package.module:function, "
                 f"got {self.signature!r}"
             )
-

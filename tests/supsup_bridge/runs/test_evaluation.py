@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from supsup_bridge import FixedNetwork, Inferred, MaskBank, Task, TaskInference
-from supsup_bridge.runs.evaluation import SCORED_BATCH, Scorer, Scores, mean
 from supsup_bridge.networks.digests import mask_digest
+from supsup_bridge.runs.evaluation import SCORED_BATCH, Scorer, Scores, mean
 from supsup_bridge.runs.timing import Stopwatch
 
 CLASSES = 4

@@ -36,9 +36,9 @@ from supsup_bridge import (
     split_digits,
 )
 from supsup_bridge.data.datasets import load_digits
+from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.runs import evaluation as scoring
 from supsup_bridge.runs import experiment as module
-from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.runs.settings import SCENARIOS
 from supsup_bridge.training.fit import Lesson
 
