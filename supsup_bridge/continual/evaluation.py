@@ -39,9 +39,8 @@ class Evaluation:
         return {name: sum(values) / len(values) for name, values in vars(self).items()}
 
     def __str__(self) -> str:
-        rows = [
-            (str(task), *row) for task, row in enumerate(zip(*vars(self).values(), strict=True))
-        ]
+        columns = zip(*vars(self).values(), strict=True)
+        rows = [(str(task), *row) for task, row in enumerate(columns)]
         rows.append(("mean", *self.mean.values()))
         head = "task   given  inferred  joint  task right"
         return "\n".join(

@@ -86,8 +86,8 @@ def arguments(
         )
     if own is not None and ":" in own and signature != own:
         raise ConfigError(
-            f"the learner calls the signature {own!r}: give it to load(signature=), so that nothing "
-            "is run that only a file names"
+            f"the learner calls the signature {own!r}: give it to load(signature=), so that "
+            "nothing is run that only a file names"
         )
     if module is not None and not isinstance(module, str):
         origin = {}

@@ -52,7 +52,7 @@ class SupSup(Learning):
             copied. Or a network by name ("lenet-300-100", "fc-1024-1024", "layer-norm") over flat
             images, with its `inputs` and `outputs`; or a `FixedNetwork`, which has masks already.
         memory: "hopfield" (constant size) or "bank" (every mask, one bit per entry).
-        masks: "hashed" (default of hopfield), "unit", or "weight" (default of, and only with, bank).
+        masks: "hashed" (default of hopfield), "unit", or "weight" (a bank alone, its default).
         bits: length of a hashed mask (default 2048, or one bit per weight where there are fewer).
         weights: "fixed" draws those of Linear and Conv2d layers anew from the seed; "given" keeps
             the module's, for a pre-trained backbone.
@@ -124,7 +124,7 @@ class SupSup(Learning):
         return of_one_task(logits, int(found.task[0]), verified=bool(found.verified[0]))
 
     def infer_task(self, images: Tensor, *, together: bool = False) -> Tensor | int:
-        """Number of the task of each image (n,), or one number; arguments and errors of `predict`."""
+        """Number of the task of each image (n,), or one number; see `predict`."""
         self._check_question(images)
         inference = self._inferences.inference(self._memory)
         if together:

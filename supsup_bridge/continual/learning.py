@@ -129,7 +129,7 @@ class Learning:
 
     def store(self, masks: Masks, data: LessonData, *, image_shape: tuple[int, ...]) -> int:
         """Keep the masks of a task that was learned from the data; returns its number."""
-        signature = None
+        signature: Any = None
         if self._settings.has_address:
             signature = described(
                 self._inferences.signature,

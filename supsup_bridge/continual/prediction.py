@@ -14,6 +14,7 @@ from supsup_bridge.networks.fixed import FixedNetwork, Masks
 TOGETHER = 1024  # images that one joint inference sees, evenly spread over those given
 _NUMBERS = 2**25  # floats that the masked weights of one piece may take
 _AT_ONCE = 1024  # images in one forward pass
+_SURE = 0.75  # share of the largest entropy below which a mask is sure of an image
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -26,7 +27,7 @@ class Prediction:
             module's outputs take part, so that a label can lie beyond the task's classes.
         logits: (n, outputs).
         recognized: bool (n,): the mask is a stored one, bit for bit, and sure of the image: the
-            entropy of the softmax is below half of its maximum, log(outputs). False is "none of my
+            entropy of the softmax is below 3/4 of its maximum, log(outputs). False is "none of my
             tasks", or "I cannot tell".
     """
 
@@ -100,7 +101,7 @@ def _each(network: FixedNetwork, inference: TaskInference, images: Tensor) -> Pr
 
 
 def _prediction(logits: Tensor, task: Tensor, verified: Tensor) -> Prediction:
-    sure = entropy(logits) < 0.5 * log(logits.shape[-1])
+    sure = entropy(logits) < _SURE * log(logits.shape[-1])
     return Prediction(task=task, label=logits.argmax(-1), logits=logits, recognized=verified & sure)
 
 
