@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from hopmask import HopmaskError
-from supsup_bridge.cli import run
+from supsup_bridge.cli import predict, run
 
-_COMMANDS = (run,)
+_COMMANDS = (run, predict)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

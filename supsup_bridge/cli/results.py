@@ -57,9 +57,12 @@ def write(experiment: Experiment, out: Path, *, partial: bool) -> dict[str, Any]
     memory = out / f"memory{mark}.h5"
     if not partial:  # the file of a finished run shows nothing of the breaks in the run
         _discard(memory)
+        _discard(out / "learner.h5")
     report.write_json(result, out / f"result{mark}.json")
-    experiment.memory.save(memory)
-    if not partial:
+    if partial:
+        experiment.memory.save(memory)
+    else:
+        experiment.save(out)
         (out / "result.partial.json").unlink(missing_ok=True)
         _discard(out / "memory.partial.h5")
     return result

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from hopmask import ConfigError, MaskMemory
+from hopmask import ConfigError, EmptyMemoryError, MaskMemory
 from supsup_bridge.continual.building import memory_of, network_of
 from supsup_bridge.continual.checks import check_images
 from supsup_bridge.continual.description import described
@@ -237,6 +237,17 @@ class Learning:
     def network(self) -> FixedNetwork:
         """The fixed network."""
         return self._network
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of an image.
+
+        Raises:
+            EmptyMemoryError: no task was learned.
+        """
+        if self._image_shape is None:
+            raise EmptyMemoryError("no task was learned: call learn(data) first")
+        return self._image_shape
 
     @property
     def settings(self) -> LearnerSettings:

@@ -82,7 +82,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
 def test_a_run_ends_well_and_leaves_its_four_files(done: tuple[int, Path]) -> None:
     status, out = done
     assert status == 0
-    assert names(out) == {"result.json", "memory.h5", "recall.png", "accuracy.png"}
+    assert names(out) == {"result.json", "memory.h5", "learner.h5", "recall.png", "accuracy.png"}
 
 
 def test_a_runs_result_is_what_was_asked_for(done: tuple[int, Path]) -> None:
@@ -114,7 +114,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_with_a_bank_leaves_three_files(bank: Path) -> None:
-    assert names(bank) == {"result.json", "memory.h5", "accuracy.png"}
+    assert names(bank) == {"result.json", "memory.h5", "learner.h5", "accuracy.png"}
 
 
 def test_a_runs_bank_can_be_loaded(bank: Path) -> None:
@@ -517,7 +517,7 @@ def test_results_so_far_are_written_after_each_task_and_removed_at_the_end(
     monkeypatch.setattr(Lesson, "run", watched)
     assert run([*BANK, "--tasks", "3", "--out", str(out)]) == 0
     assert seen == [None, 1, 2]
-    assert names(out) == {"result.json", "memory.h5", "accuracy.png"}
+    assert names(out) == {"result.json", "memory.h5", "learner.h5", "accuracy.png"}
 
 
 def test_a_finished_run_removes_what_an_interrupted_one_left(tmp_path: Path) -> None:
@@ -527,7 +527,7 @@ def test_a_finished_run_removes_what_an_interrupted_one_left(tmp_path: Path) -> 
         assert run([*BANK, "--out", str(out)]) == 130
     assert names(out) == PARTIAL
     assert run(["--resume", str(out)]) == 0
-    assert names(out) == {"result.json", "memory.h5", "accuracy.png"}
+    assert names(out) == {"result.json", "memory.h5", "learner.h5", "accuracy.png"}
     assert not list(out.glob("*.partial.*"))
 
 
