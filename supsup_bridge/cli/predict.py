@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from hopmask import ConfigError, MissingDependencyError
+from hopmask import ConfigError
+from hopmask.errors import MissingDependencyError
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.prediction import Prediction
 

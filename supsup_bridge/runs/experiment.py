@@ -1,22 +1,20 @@
 """A run: learn the tasks of a stream one by one, keep only the store, infer tasks, and score."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from hopmask import ConfigError, Hit, HopmaskError, MaskMemory, Trace
+from hopmask import ConfigError, HopmaskError, MaskMemory
 from supsup_bridge.continual.building import device_named
 from supsup_bridge.continual.inferences import Memory
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.data.task import Task
-from supsup_bridge.networks.digests import mask_digest
-from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.networks.registry import check_fits
 from supsup_bridge.rng import stream
 from supsup_bridge.runs.evaluation import Scorer, Scores
@@ -24,35 +22,19 @@ from supsup_bridge.runs.factories import learner_of, new_inference
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.presets import Preset, resolved
+from supsup_bridge.runs.recording import Recorded, recorded
 from supsup_bridge.runs.result import result_of
 from supsup_bridge.runs.settings import RunSettings
+from supsup_bridge.runs.teaching import Teacher
 from supsup_bridge.runs.timing import Stopwatch
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.stores.protocols import MaskStore
-from supsup_bridge.training.batches import IndexedBatches, check_labels
-from supsup_bridge.training.data import TensorData
-from supsup_bridge.training.fit import Lesson
 
-_Progress = Callable[[int, float], None]  # step, loss
 _CHECKED = 5  # tasks whose recall part is looked at before a run; the rest when they are scored
 
 
 class StreamEndedError(HopmaskError, RuntimeError):
     """A task stream ended before the tasks that the run was to learn."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """One task's recall, step by step: overlap with each recalled-by-number mask (steps, masks).
-
-    `right` holds the numbers of the masks that count as the task's.
-    """
-
-    number: int
-    right: set[int]
-    hit: Hit
-    trace: Trace
-    overlaps: Tensor
 
 
 class Experiment:
@@ -91,7 +73,7 @@ class Experiment:
         tasks: Sequence[Task] | None = None,
         learned: MaskStore | None = None,
     ) -> None:
-        self.learned = learned
+        self.ledger = Ledger(tasks=_tasks(settings))
         self._settings, self._preset = settings, resolved(settings)
         self.stream: Sequence[Task] = (
             tasks
@@ -102,17 +84,8 @@ class Experiment:
         )
         self._check_samples(self.samples)
         first = self.stream[0].inference_images
-        if first.ndim != 2:
-            raise ConfigError(
-                f"images must be flat, (n, pixels), got {tuple(first.shape)}: flatten them; a "
-                "module given to --network can begin with nn.Unflatten"
-            )
         self.labels = max(task.classes for task in self.stream)
-        if self.labels > self.preset.outputs:
-            raise ConfigError(
-                f"{settings.benchmark} has {self.labels} labels, the network {self.preset.outputs} "
-                f"outputs: set --output-size to at least {self.labels}"
-            )
+        _check_fit(settings, self.preset, first, self.labels)
         self.learner: SupSup = learner_of(
             settings,
             self.preset,
@@ -120,17 +93,13 @@ class Experiment:
             classes=self.labels,
             images=[len(task.train_labels) for task in self.stream[:_CHECKED]],
             device=device_named(settings.device),
-            closed=self._note,
+            closed=self.ledger.note,
         )
         seen = first[: self.samples].to(self.device)
         check_fits(self.network, seen, name=self.preset.network)
         self.watch = _watch()
-        self.ledger = Ledger(tasks=_tasks(settings))
-        self._lesson: Lesson | None = None  # where tasks are given: the one being learned
-        self._batches: IndexedBatches | None = None  # where not: of the task at hand
-        self._used: dict[int, int] = {}  # and how many of them went to each mask
+        self._teacher = Teacher(self.learner, self.ledger, learned=learned)
         self._scoring: tuple[int, Scores] | None = None  # an evaluation after so many tasks
-        self._begun: dict[str, Any] = {}  # what a checkpoint holds of the task at hand
 
     @property
     def settings(self) -> RunSettings:
@@ -212,7 +181,7 @@ class Experiment:
                     f"{number}, or give a longer stream. What was learned stays readable"
                 ) from None
             if self.ledger.count == number:
-                self._learn_task(task, number, observer, pause)
+                self._teacher.teach(task, number, observer, pause, watch=self.watch)
                 pause()
             if self.settings.is_due(number + 1):
                 self.evaluate(observer, pause=pause)
@@ -220,73 +189,6 @@ class Experiment:
                 self._score_newest(observer)
             observer.learned(task, number)
             pause()
-
-    def _learn_task(
-        self, task: Task, number: int, observer: Observer, pause: Callable[[], None]
-    ) -> None:
-        data = TensorData(task.train_images.to(self.device), task.train_labels.to(self.device))
-        check_labels(data.images, data.labels, self.network.outputs)
-        self.ledger.begun(task)
-        steps = self.preset.training.steps(len(data.images))
-
-        def progress(step: int, loss: float) -> None:
-            observer.training(task, number, step, steps, loss)
-
-        if self.free is None:
-            self._learn(number, data, progress, pause)
-            self.ledger.learned({number: steps})
-        else:
-            self._observe(number, data, progress, pause)
-
-    def _learn(
-        self, number: int, data: TensorData, progress: _Progress, pause: Callable[[], None]
-    ) -> None:
-        with self.watch("train"):
-            if self.learned is not None:
-                masks = _learned_before(self.learned, number)
-            else:
-                self._lesson = self.learner.lesson(data)
-                if (begun := self._begun.pop("lesson", None)) is not None:
-                    self._lesson.restore(begun)
-                masks = self._lesson.run(progress, pause=pause)
-        with self.watch("store"):
-            self.learner.store(masks, data, image_shape=tuple(data.images.shape[1:]))
-        self._lesson = None
-        self.ledger.digests.append(mask_digest(masks))
-
-    def _observe(
-        self, number: int, data: TensorData, progress: _Progress, pause: Callable[[], None]
-    ) -> None:
-        """NNs: pass a task's batches to a learner that is not given the task."""
-        generator = stream(self.settings.seed, "batches", number)
-        self._batches, self._used = data.batches(self.preset.training, generator), {}
-        if (begun := self._begun.pop("untold", None)) is not None:
-            self._batches.restore(begun["batches"])
-            self._used = begun["used"]
-        used = self._used
-        with self.watch("train"):
-            try:
-                for images, labels in self._batches:
-                    mask, loss = self.learner.observe(images, labels)
-                    used[mask] = used.get(mask, 0) + 1
-                    progress(self._batches.done, loss)
-                    pause()
-            except KeyboardInterrupt:
-                self.learner.commit()
-                raise
-        with self.watch("store"):
-            self.learner.commit()
-            if number + 1 == _tasks(self.settings):
-                self.close()
-        open_from = 0 if isinstance(self.memory, MaskBank) else self.hopfield.count
-        for mask in range(open_from, self.memory.count):
-            self._note(mask, self.memory.recall(task=mask).masks)
-        self._batches = None
-        self.ledger.learned(used)
-
-    def _note(self, mask: int, masks: Masks) -> None:
-        """Note the digest of a mask as it was learned."""
-        self.ledger.digests[mask : mask + 1] = [mask_digest(masks)]
 
     def evaluate(self, observer: Observer, *, pause: Callable[[], None] = lambda: None) -> None:
         """Score every task learned so far: one more whole row of the accuracy matrix.
@@ -386,15 +288,11 @@ class Experiment:
 
     def state(self) -> dict[str, Any]:
         """All that the run depends on from here on, except for `kept` and the settings."""
-        untold = None
-        if self._batches is not None:
-            untold = {"batches": self._batches.state(), "used": self._used}
         return {
             "ledger": self.ledger.state(),
             "seconds": self.watch.seconds(),
             "scoring": asdict(self._scoring[1]) if self._scoring else None,
-            "lesson": self._lesson.state() if self._lesson else None,
-            "untold": untold,
+            "task": self._teacher.state(),
             "learner": self.learner.state(),
         }
 
@@ -412,30 +310,18 @@ class Experiment:
         self.watch.restore(state["seconds"])
         if state["scoring"] is not None:
             self._scoring = (self.ledger.count, Scores(**state["scoring"]))
-        self._begun = {name: state[name] for name in ("lesson", "untold")}
+        self._teacher.restore(state["task"])
 
     def record(self, *, most: int = 10) -> Iterator[Recorded]:
-        """Recall the first tasks once more from their recall images, step by step, for a plot.
-
-        Args:
-            most: how many tasks at most.
-        """
-        memory = self.hopfield
-        learned = [memory.recall(task=i).masks for i in range(min(most, memory.count))]
-        for number in range(min(most, self.ledger.count)):
-            generator = stream(self.settings.seed, "record", number)
-            inference = self.learner.inferences.recall(memory, memory.count, number)
-            pool = self.stream[number].inference_images.to(self.device)
-            sets = inference.sets(pool, sets=1, samples=self.samples, generator=generator)
-            hit, trace = inference.trace(sets[0])
-            overlaps = [memory.overlap(trace.states[:, 0], masks) for masks in learned]
-            yield Recorded(
-                number=number,
-                right=self._accepted(number),
-                hit=hit,
-                trace=trace,
-                overlaps=torch.stack(overlaps, 1),
-            )
+        """Recall the first tasks once more from inference images, step by step, for a plot."""
+        return recorded(
+            self.learner.inferences,
+            self.hopfield,
+            self.stream[: min(most, self.ledger.count)],
+            accepted=self._accepted,
+            samples=self.samples,
+            seed=self.settings.seed,
+        )
 
     def names(self) -> list[str]:
         """Names of the tasks learned so far."""
@@ -461,11 +347,14 @@ def _tasks(settings: RunSettings) -> int:
     return settings.tasks
 
 
-def _learned_before(store: MaskStore, number: int) -> Masks:
-    stored = store.recall(task=number)
-    if not stored.verified:
+def _check_fit(settings: RunSettings, preset: Preset, images: Tensor, labels: int) -> None:
+    if images.ndim != 2:
         raise ConfigError(
-            f"mask {number} cannot be recalled exactly from the store of learned masks: give a "
-            "MaskBank, or a memory that is not too full"
+            f"images must be flat, (n, pixels), got {tuple(images.shape)}: flatten them; a module "
+            "given to --network can begin with nn.Unflatten"
         )
-    return stored.masks
+    if labels > preset.outputs:
+        raise ConfigError(
+            f"{settings.benchmark} has {labels} labels, the network {preset.outputs} outputs: set "
+            f"--output-size to at least {labels}"
+        )

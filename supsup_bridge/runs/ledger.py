@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from supsup_bridge.data.task import Task
+from supsup_bridge.networks.digests import mask_digest
+from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.runs import metrics
 from supsup_bridge.runs.evaluation import Scores
 
@@ -61,6 +63,10 @@ class Ledger:
     def learned(self, used: Mapping[int, int]) -> None:
         """One more task was learned; `used` says how many batches each mask served."""
         self.used.append(dict(used))
+
+    def note(self, mask: int, masks: Masks) -> None:
+        """Note the digest of a mask as it was learned, in place of an earlier one."""
+        self.digests[mask : mask + 1] = [mask_digest(masks)]
 
     def scored(self, scores: Scores, *, whole: bool) -> None:
         """An evaluation after the newest task, of all tasks or of that one alone."""

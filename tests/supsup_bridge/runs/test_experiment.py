@@ -35,9 +35,10 @@ from supsup_bridge import (
     erdos_renyi,
     split_digits,
 )
+from supsup_bridge.continual import building, inferences, learning, scoring
 from supsup_bridge.data.datasets import load_digits
 from supsup_bridge.networks.digests import mask_digest
-from supsup_bridge.runs import evaluation as scoring
+from supsup_bridge.runs import evaluation, teaching
 from supsup_bridge.runs import experiment as module
 from supsup_bridge.runs.settings import SCENARIOS
 from supsup_bridge.training.fit import Lesson
@@ -340,38 +341,37 @@ def test_a_run_leaves_the_global_generators_alone(small, quiet) -> None:
     assert (np.random.get_state()[1] == old).all()  # noqa: NPY002
 
 
-def test_no_two_parts_of_a_run_draw_from_the_same_stream(small, quiet, monkeypatch) -> None:
-    made: list[int] = []
-    given: list[int] = []
-    stream, lesson = module.stream, module.Lesson
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Seed of each random stream that a run makes."""
+    seeds: list[int] = []
+    stream = module.stream
 
-    def watched_stream(*key: Any) -> torch.Generator:
+    def watched(*key: Any) -> torch.Generator:
         generator = stream(*key)
-        made.append(generator.initial_seed())
+        seeds.append(generator.initial_seed())
         return generator
 
-    def watched_lesson(*args: Any, **options: Any) -> Lesson:
-        given.extend(options[name].initial_seed() for name in ("scores", "batches"))
-        return lesson(*args, **options)
+    for part in (module, teaching, learning, inferences, building):
+        monkeypatch.setattr(part, "stream", watched)
+    return seeds
 
-    monkeypatch.setattr(module, "stream", watched_stream)
-    monkeypatch.setattr(module, "Lesson", watched_lesson)
+
+def test_no_two_parts_of_a_run_draw_from_the_same_stream(small, quiet, made, monkeypatch) -> None:
+    given: list[int] = []
+
+    def watched(*args: Any, **options: Any) -> Lesson:
+        given.extend(options[name].initial_seed() for name in ("scores", "batches"))
+        return Lesson(*args, **options)
+
+    monkeypatch.setattr(learning, "Lesson", watched)
     Experiment(small(tasks=2)).run(quiet)
     assert len(given) == 4
     assert set(given) <= set(made)
     assert len(set(made)) == len(made)
 
 
-def test_a_free_learner_draws_each_stream_once(small, quiet, monkeypatch) -> None:
-    made: list[int] = []
-    stream = module.stream
-
-    def watched_stream(*key: Any) -> torch.Generator:
-        generator = stream(*key)
-        made.append(generator.initial_seed())
-        return generator
-
-    monkeypatch.setattr(module, "stream", watched_stream)
+def test_a_free_learner_draws_each_stream_once(small, quiet, made) -> None:
     experiment = Experiment(small(tasks=2, memory="bank", scenario="NNs", ask_every=10))
     experiment.run(quiet)
     assert experiment.memory.count > 1
@@ -476,7 +476,7 @@ def test_images_recall_the_learned_masks_from_the_saved_file(
     inference = RecallInference(
         network=experiment.network,
         memory=hopmask.load(tmp_path / "memory.h5"),
-        signature=experiment.signature,
+        signature=experiment.learner.inferences.signature,
     )
     for number, task in enumerate(experiment.stream):
         found = inference.infer(task.inference_images[None, :32])
@@ -620,7 +620,7 @@ def test_a_prediction_with_weight_masks_does_not_depend_on_its_batch_mates(finis
 @pytest.mark.parametrize("kind", [BANK, {"memory": "bank", "scenario": "NNs"}], ids=str)
 def test_an_answer_of_a_bank_does_not_depend_on_the_other_sets(kind, finished) -> None:
     experiment = finished(tasks=3, **kind)
-    inference = experiment.asking.inference(experiment.memory, 0, 0)
+    inference = experiment.learner.inferences.inference(experiment.memory, 0, 0)
     sets = torch.stack([task.inference_images[:4] for task in experiment.stream])
     together = inference.infer(sets)
     for row in range(3):
@@ -649,7 +649,7 @@ def test_digests_measure_and_do_nothing_else(
     kind: dict[str, Any], small, quiet, finished, monkeypatch
 ) -> None:
     fresh = map(str, count())
-    for part in (module, scoring):
+    for part in (teaching, scoring, evaluation):
         monkeypatch.setattr(part, "mask_digest", lambda masks: next(fresh))
     experiment = Experiment(small(**kind))
     experiment.run(quiet)
