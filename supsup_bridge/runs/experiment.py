@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from hopmask import ConfigError, HopmaskError, MaskMemory
 from supsup_bridge.continual.building import device_named
