@@ -319,6 +319,7 @@ class Experiment:
             self.learner.inferences,
             self.hopfield,
             self.stream[: min(most, self.ledger.count)],
+            most=most,
             accepted=self._accepted,
             samples=self.samples,
             seed=self.settings.seed,

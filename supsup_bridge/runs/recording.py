@@ -31,6 +31,7 @@ def recorded(
     memory: MaskMemory,
     tasks: Sequence[Task],
     *,
+    most: int,
     accepted: Callable[[int], set[int]],
     samples: int,
     seed: int,
@@ -40,13 +41,14 @@ def recorded(
     Args:
         inferences: of the learner.
         memory: what holds the masks.
-        tasks: the first tasks.
+        tasks: the tasks.
+        most: how many of the tasks, and of the masks, at most.
         accepted: number of a task -> the masks that count as the task's.
         samples: images that one recall sees.
         seed: of the images drawn.
     """
-    learned = [memory.recall(task=i).masks for i in range(min(len(tasks), memory.count))]
-    for number, task in enumerate(tasks):
+    learned = [memory.recall(task=i).masks for i in range(min(most, memory.count))]
+    for number, task in enumerate(tasks[:most]):
         generator = stream(seed, "record", number)
         inference = inferences.recall(memory, memory.count, number)
         pool = task.inference_images.to(inference.network.device)
