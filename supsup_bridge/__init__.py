@@ -1,5 +1,8 @@
 """supsup_bridge: supermasks in superposition, with every mask kept or on hopmask's memory."""
 
+from supsup_bridge.continual.evaluation import Evaluation
+from supsup_bridge.continual.learner import SupSup
+from supsup_bridge.continual.prediction import Prediction
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.continual.task_agnostic.novelty import NoveltyTest
 from supsup_bridge.continual.task_agnostic.staged_inference import RecallNovelty, StagedInference
@@ -24,9 +27,13 @@ from supsup_bridge.stores.bank import MaskBank, Stored
 from supsup_bridge.stores.protocols import MaskStore
 from supsup_bridge.training.fit import train_mask
 from supsup_bridge.training.scores import Threshold, TopK, erdos_renyi
-from supsup_bridge.training.trainer import MaskTrainer, TrainingSettings
+from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.trainer import MaskTrainer
 
-__all__ = [
+__all__ = [  # noqa: RUF022 (what a newcomer needs comes first)
+    "SupSup",
+    "Prediction",
+    "Evaluation",
     "ArgmaxLogits",
     "BankInference",
     "Binary",

@@ -36,4 +36,14 @@ def stream(seed: int, purpose: str, *index: int) -> torch.Generator:
         >>> torch.rand(1, generator=stream(0, "network")).shape
         torch.Size([1])
     """
-    return torch.Generator().manual_seed(stream_seed(seed, purpose, *index))
+    return torch.Generator("cpu").manual_seed(stream_seed(seed, purpose, *index))
+
+
+def shuffled(count: int, generator: torch.Generator) -> torch.Tensor:
+    """The numbers 0 ... count − 1 in random order, on the generator's device.
+
+    Example:
+        >>> sorted(shuffled(3, stream(0, "order")).tolist())
+        [0, 1, 2]
+    """
+    return torch.randperm(count, generator=generator, dtype=torch.int64, device=generator.device)

@@ -1,5 +1,5 @@
 """The command `hopmask`, a module for each group of commands."""
 
-from hopmask.cli.capacity import main
+from hopmask.cli.main import main
 
 __all__ = ["main"]

@@ -1,4 +1,4 @@
-"""The command `hopmask`; with `cli_files` the only place that parses arguments and prints."""
+"""`hopmask capacity`: how many masks a learning rule holds, as a table, a plot and JSON."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,34 +14,18 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from hopmask import __version__, capacity
+from hopmask import capacity
 from hopmask.capacity.damage import KINDS, Damage
 from hopmask.capacity.mask_files import read_masks
 from hopmask.capacity.mask_sources import Ensemble, RandomMasks
 from hopmask.capacity.measurement import Capacity, Point
 from hopmask.capacity.theory import Limit
-from hopmask.cli import files as cli_files
 from hopmask.couplings.rules import rule_named
 from hopmask.errors import ConfigError, HopmaskError
 
 _POINTS = 12  # of a curve
 _BEYOND = 1.4  # where a curve ends, in capacities
 _STYLES = ("-", "--", "-.", ":")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status (0 done, 1 failed, 2 bad input, 130 Ctrl-C)."""
-    options = _parser().parse_args(arguments)
-    errors = Console(stderr=True, highlight=False)
-    try:
-        options.run(options, Console(highlight=False), errors)
-        return 0
-    except KeyboardInterrupt:
-        errors.print("interrupted", style="yellow")
-        return 130
-    except HopmaskError as error:
-        errors.print(f"error: {error}", style="red", markup=False)
-        return 2 if isinstance(error, ValueError) else 1
 
 
 def _capacity(options: argparse.Namespace, console: Console, errors: Console) -> None:
@@ -204,25 +189,15 @@ def _writable(path: Path, option: str) -> None:
         raise ConfigError(f"cannot write {path}: give {option} a file in a folder that exists")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="hopmask",
-        description="Memories of masks in constant space: what they hold, and their files.",
+def add_commands(commands: Any) -> None:
+    """Add the command to the parser of `hopmask`; its `run` takes the options and two consoles."""
+    command = commands.add_parser(
+        "capacity",
+        help="how many masks a learning rule holds",
+        description="The largest number of masks that come back from damaged cues, with a 95 % "
+        "interval (Student's t over the draws), theoretical limits beside it, and a plot of the "
+        "share recalled over the load. --rule and --damage may be repeated.",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    parser.add_argument("--version", action="version", version=f"hopmask {__version__}")
-    help_text = "how many masks a learning rule holds"
-    description = (
-        "The largest number of masks that come back from damaged cues, with a 95 %% interval "
-        "(Student's t over the draws), theoretical limits beside it, and a plot of the share "
-        "recalled over the load. --rule and --damage may be repeated."
-    )
-    _add_capacity(commands.add_parser("capacity", help=help_text, description=description))
-    cli_files.add_commands(commands)
-    return parser
-
-
-def _add_capacity(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_capacity)
     add = command.add_argument
     add("--d", type=int, help="bits of a mask (default: 512, or those of --masks)")

@@ -11,7 +11,7 @@ from hopmask import ConfigError
 from supsup_bridge.data.datasets import LabelledImages, load_digits, load_mnist
 from supsup_bridge.data.mnist_variants import ROTATIONS, permuted_mnist, rotated_mnist
 from supsup_bridge.data.task import Task
-from supsup_bridge.rng import stream
+from supsup_bridge.rng import shuffled, stream
 
 _TEST_SHARE = 0.4  # of the digits, which come without a test part
 
@@ -38,10 +38,10 @@ def split_digits(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> 
     """
     digits = load_digits()
     generator = stream(seed, "split")
-    held_out = torch.zeros(len(digits.labels), dtype=torch.bool)
+    held_out = torch.zeros(len(digits.labels), dtype=torch.bool, device="cpu")
     for label in range(10):
         (where,) = torch.nonzero(digits.labels == label, as_tuple=True)
-        order = where[torch.randperm(len(where), generator=generator)]
+        order = where[shuffled(len(where), generator)]
         held_out[order[: round(_TEST_SHARE * len(order))]] = True
     train = LabelledImages(images=digits.images[~held_out], labels=digits.labels[~held_out])
     test = LabelledImages(images=digits.images[held_out], labels=digits.labels[held_out])
@@ -132,7 +132,7 @@ def _pairs(train: LabelledImages, test: LabelledImages, *, seed: int, tasks: int
 def _pair(train: LabelledImages, test: LabelledImages, *, first: int, seed: int) -> Task:
     ours = (train.labels == first) | (train.labels == first + 1)
     (where,) = torch.nonzero((test.labels == first) | (test.labels == first + 1), as_tuple=True)
-    order = where[torch.randperm(len(where), generator=stream(seed, "cut", first))]
+    order = where[shuffled(len(where), stream(seed, "cut", first))]
     recall, scored = order[: len(order) // 2], order[len(order) // 2 :]
     return Task(
         name=f"digits {first} and {first + 1}",

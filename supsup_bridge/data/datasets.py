@@ -56,9 +56,9 @@ def load_digits() -> LabelledImages:
         E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI repository.
     """
     data = _sklearn_digits()
-    pixels = torch.as_tensor(data.data, dtype=torch.float32) / 16
+    pixels = torch.from_numpy(data.data.astype(np.float32)) / 16
     return LabelledImages(
-        images=(pixels - _DIGITS_MEAN) / _DIGITS_STD, labels=torch.as_tensor(data.target)
+        images=(pixels - _DIGITS_MEAN) / _DIGITS_STD, labels=torch.from_numpy(data.target)
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from hopmask import ConfigError
 from supsup_bridge.data.datasets import load_mnist
 from supsup_bridge.data.task import Task, TaskStream
-from supsup_bridge.rng import stream
+from supsup_bridge.rng import shuffled, stream
 
 ROTATIONS, _DEGREES = 36, 10  # 10 degrees apart, the whole circle
 _BATCH = 1024  # images rotated together, few enough to stay in the cache
@@ -49,7 +49,7 @@ def permuted_mnist(*, seed: int = 0, tasks: int = 10, data: Path | None = None) 
 
     def permutation(number: int) -> Task:
         generator = stream(seed, "permutation", number)
-        order = torch.randperm(plain.train_images.shape[1], generator=generator)
+        order = shuffled(plain.train_images.shape[1], generator)
         return _transformed(plain, f"permutation {number}", partial(permuted, order=order))
 
     return TaskStream(permutation, tasks=tasks)
@@ -148,7 +148,7 @@ def _corners(side: int, degrees: float) -> tuple[Tensor, Tensor]:
     A corner outside the image has weight 0.
     """
     angle, middle = math.radians(degrees), (side - 1) / 2
-    axis = torch.arange(side, dtype=torch.float64) - middle
+    axis = torch.arange(side, dtype=torch.float64, device="cpu") - middle
     down, right = torch.meshgrid(axis, axis, indexing="ij")
     row = math.cos(angle) * down + math.sin(angle) * right + middle
     column = math.cos(angle) * right - math.sin(angle) * down + middle
@@ -166,7 +166,7 @@ def _corners(side: int, degrees: float) -> tuple[Tensor, Tensor]:
 def _whole_mnist(seed: int, data: Path | None) -> Task:
     """All ten digits as one task."""
     train, test = load_mnist(data)
-    order = torch.randperm(len(test.labels), generator=stream(seed, "cut"))
+    order = shuffled(len(test.labels), stream(seed, "cut"))
     recall, scored = order[: len(order) // 2], order[len(order) // 2 :]
     return Task(
         name="MNIST",

@@ -8,7 +8,7 @@ from torch import Tensor
 from hopmask import ConfigError, Hit, MaskMemory, Search, Trace
 from supsup_bridge.inference.base import Inferred, TaskInference
 from supsup_bridge.inference.objectives import entropy
-from supsup_bridge.inference.signatures import Signature, pixels
+from supsup_bridge.inference.signatures import Signature, of_sets, pixels
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
 
 RECALLS = ("both", "entropy", "address")
@@ -111,7 +111,7 @@ class RecallInference(TaskInference):
         return hit, hit.trace
 
     def _recall(self, images: Tensor, *, trace: bool) -> Hit:
-        address = self.signature(images) if self.recall != "entropy" else None
+        address = of_sets(self.signature, images) if self.recall != "entropy" else None
         return self.memory.recall(
             signature=address,
             penalty=MeanEntropy(self.network, images) if self.recall != "address" else None,

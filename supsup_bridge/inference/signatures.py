@@ -12,34 +12,38 @@ from supsup_bridge.inference.slopes import slopes
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
 from supsup_bridge.networks.registry import imported
 
-Signature = Callable[[Tensor], Tensor]  # images (..., inputs) -> (..., n)
+Signature = Callable[[Tensor], Tensor]  # images (n, *shape) -> (n, k)
 SIGNATURES = ("input", "outputs", "gradient")
 DESCRIBED = 8192  # images of a task, at most, that the content address learns from
 _CHUNK = 64  # images whose gradients are taken at once
 
 
 def pixels(images: Tensor) -> Tensor:
-    """The images themselves, (..., inputs)."""
-    return images
+    """The images themselves, flat: (n, pixels)."""
+    return images.flatten(1)
 
 
 def outputs(images: Tensor, *, network: FixedNetwork) -> Tensor:
-    """Outputs of the fixed network with every mask bit at one half, (..., outputs)."""
+    """Outputs of the fixed network with every mask bit at one half, (n, outputs)."""
     with torch.no_grad():
-        flat = images.reshape(-1, images.shape[-1])
-        made: Tensor = network(flat, _half(network, images))
-    return made.reshape(*images.shape[:-1], -1)
+        made: Tensor = network(images, _half(network, images))
+    return made
 
 
 def gradient(images: Tensor, *, network: FixedNetwork) -> Tensor:
-    """Each image's entropy gradient ∂H/∂m at m = ½, all masks in a row, (..., bits)."""
-    flat = images.reshape(-1, 1, images.shape[-1])
+    """Each image's entropy gradient ∂H/∂m at m = ½, all masks in a row, (n, bits)."""
     half = _half(network, images)
     parts = []
-    for part in torch.split(flat, _CHUNK):
+    for part in torch.split(images[:, None], _CHUNK):
         slope = slopes(network, entropy, part, half)
         parts.append(torch.cat([g.flatten(1) for g in slope.values()], -1))
-    return torch.cat(parts).reshape(*images.shape[:-1], -1)
+    return torch.cat(parts)
+
+
+def of_sets(signature: Signature, images: Tensor) -> Tensor:
+    """Signatures (b, n, k) of sets of images (b, n, *shape)."""
+    found = signature(images.flatten(0, 1))
+    return found.reshape(*images.shape[:2], -1)
 
 
 def signature_named(name: str, network: FixedNetwork) -> Signature:
@@ -47,7 +51,7 @@ def signature_named(name: str, network: FixedNetwork) -> Signature:
 
     Args:
         name: "input" (the images), "outputs" (of the fixed network at half mask), "gradient" (of
-            the entropy at half mask), or a function of your own of images (..., inputs).
+            the entropy at half mask), or a user's function of images (n, *shape).
         network: the fixed network.
 
     Raises:

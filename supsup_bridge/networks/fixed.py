@@ -6,13 +6,16 @@ network costs one seed. Masks enter as levels m in [0, 1]; binary masks are m in
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from math import prod, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hopmask import ConfigError
+from hopmask import ConfigError, HopmaskError
+
+REFERENCE = 2048  # images, at most, whose statistics a predictor with batch norm takes
 
 Predictor = Callable[[Tensor], Tensor]
 Size = int | tuple[int, ...]
@@ -41,6 +44,21 @@ class FixedNetwork(nn.Module, ABC):
     mask_sizes: dict[str, Size]
     outputs: int
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """`forward`; where torch fails on the images given, a ConfigError names their shape."""
+        try:
+            return super().__call__(*args, **kwargs)
+        except (HopmaskError, torch.cuda.OutOfMemoryError):
+            raise
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise _misfit(self, args, error) from error
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are: the device of the first parameter or buffer; else the CPU."""
+        first = next(chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if first is None else first.device
+
     @property
     def pointwise(self) -> bool:
         """Whether an image's logits never depend on the other images given with it."""
@@ -68,7 +86,8 @@ class FixedNetwork(nn.Module, ABC):
 
         Args:
             masks: binary masks, name -> (*size).
-            reference: images (n, ...) that are not scored, for networks that need statistics.
+            reference: images (n, ...) that are not scored, for networks that need statistics;
+                with more than `REFERENCE` of them, so many, evenly spread, are used.
         """
         levels = {name: mask.float() for name, mask in masks.items()}
         return lambda images: self.forward(images, levels)
@@ -85,8 +104,23 @@ def signed_constant(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     Source:
         Ramanujan et al. 2020 (arXiv 1911.13299), "signed Kaiming constant"; SupSup, section 3.
     """
-    signs = torch.randint(0, 2, tuple(shape), generator=generator)
-    return (signs * 2 - 1) * sqrt(2 / prod(shape[1:]))
+    signs = torch.randint(
+        0, 2, tuple(shape), generator=generator, dtype=torch.int64, device=generator.device
+    )
+    return (signs * 2 - 1).to(torch.float32) * sqrt(2 / prod(shape[1:]))
+
+
+def evenly(images: Tensor, most: int) -> Tensor:
+    """The images, or so many of them, evenly spread.
+
+    Example:
+        >>> evenly(torch.arange(9), 3)
+        tensor([0, 4, 8])
+    """
+    if len(images) <= most:
+        return images
+    places = torch.linspace(0, len(images) - 1, most, dtype=torch.float64, device="cpu").long()
+    return images[places.to(images.device)]
 
 
 def fix_weights(module: nn.Module, generator: torch.Generator) -> nn.Module:
@@ -137,16 +171,35 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
         >>> mlp([4, 3, 2])(torch.ones(1, 4)).shape
         torch.Size([1, 2])
     """
-    _check_sizes(sizes)
+    check_sizes(sizes)
     layers: list[nn.Module] = []
     with torch.random.fork_rng(devices=[]):  # torch draws a new layer from its global generator
         for before, after in pairwise(sizes):
-            layers += [nn.Linear(before, after, bias=False), nn.ReLU()]
+            layers += [
+                nn.Linear(before, after, bias=False, device="cpu", dtype=torch.float32),
+                nn.ReLU(),
+            ]
     return nn.Sequential(*layers[:-1])
 
 
-def _check_sizes(sizes: Sequence[int]) -> None:
+def check_sizes(sizes: Sequence[int]) -> None:
+    """Raise ConfigError unless there are inputs, at least one hidden layer, and outputs."""
     if len(sizes) < 3 or any(not isinstance(s, int) or s < 1 for s in sizes):
         raise ConfigError(
             f"sizes must be inputs, at least one hidden layer and outputs, got {list(sizes)}"
         )
+
+
+def _misfit(network: FixedNetwork, args: tuple[Any, ...], error: Exception) -> ConfigError:
+    images = args[0] if args else None
+    if not isinstance(images, Tensor):
+        return ConfigError(
+            f"{type(network).__name__} takes images as a tensor (n, ...), got "
+            f"{type(images).__name__}: {error}"
+        )
+    return ConfigError(
+        f"{type(network).__name__} on {network.device} cannot take images "
+        f"{tuple(images.shape)}, {images.dtype}, on {images.device}: {error}. Give images "
+        "(n, ...), or (b, n, ...) for b masks at once, of the shape, type and device of the "
+        "network's own"
+    )

@@ -127,14 +127,17 @@ class HashedCode(MaskCode):
         self.bounds = {"bits": _BOUND}
         ends = accumulate((layer.weight.numel() for layer in layers.values()), initial=0)
         self.slices = dict(zip(layers, (slice(a, b) for a, b in pairwise(ends)), strict=True))
-        bit_of = torch.randperm(count, generator=spread) % bits
+        where = spread.device
+        bit_of = torch.randperm(count, generator=spread, dtype=torch.int64, device=where) % bits
         each = -(-count // bits)  # weights of a bit; some bits have one fewer
-        order = torch.full((bits * each,), count)  # row j: the weights of bit j, then padding
+        # row j: the weights of bit j, then padding
+        order = torch.full((bits * each,), count, dtype=torch.int64, device=where)
         by_bit = torch.argsort(bit_of, stable=True)
         load = torch.bincount(bit_of, minlength=bits)
-        place = torch.arange(count) - (load.cumsum(0) - load)[bit_of[by_bit]]
+        place = torch.arange(count, device=where) - (load.cumsum(0) - load)[bit_of[by_bit]]
         order[bit_of[by_bit] * each + place] = by_bit
-        signs = (torch.randint(0, 2, (count,), generator=spread) * 2 - 1).to(weights)
+        drawn = torch.randint(0, 2, (count,), generator=spread, dtype=torch.int64, device=where)
+        signs = (drawn * 2 - 1).to(weights)
         self.register_buffer("offset", weights / 2)
         self.register_buffer("swing", weights * signs / 2)
         self.register_buffer("bit_of", bit_of.to(weights.device))

@@ -8,14 +8,22 @@ from difflib import get_close_matches
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from hopmask import ConfigError, MaskError
-from supsup_bridge.networks.fixed import FixedNetwork, Predictor, Size, refuse_lazy
+from supsup_bridge.networks.fixed import (
+    REFERENCE,
+    FixedNetwork,
+    Predictor,
+    Size,
+    evenly,
+    refuse_lazy,
+)
 from supsup_bridge.networks.mask_codes import HashedCode, MaskCode, UnitCode, WeightCode
 
 _log = logging.getLogger(__name__)
 MASKS = ("weight", "unit", "hashed")
+_BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+_Norm = _BatchNorm | nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
 _SHARE = 32  # weights of one hashed bit, unless `bits` is given
 
 
@@ -84,7 +92,7 @@ class MaskedNetwork(FixedNetwork):
         for norm in self._norms:
             _track(norm, like)
         self._still()
-        if masks == "unit" and any(isinstance(m, _NormBase) for m in self.module.modules()):
+        if masks == "unit" and any(isinstance(m, _Norm) for m in self.module.modules()):
             _log.warning(
                 "unit masks scale a layer's outputs, and batch or instance normalisation right "
                 "after it divides that out again: such masks learn little; use weight or hashed "
@@ -97,7 +105,7 @@ class MaskedNetwork(FixedNetwork):
             self.code = UnitCode(self._layers)
         else:
             weights = sum(layer.weight.numel() for layer in self._layers.values())
-            spread = spread or torch.Generator().manual_seed(0)
+            spread = spread or torch.Generator("cpu").manual_seed(0)
             bits = -(-weights // _SHARE) if bits is None else bits
             self.code = HashedCode(self._layers, bits=bits, spread=spread)
         self.mask_sizes: dict[str, Size] = self.code.sizes
@@ -120,7 +128,7 @@ class MaskedNetwork(FixedNetwork):
     def _still(self) -> None:
         """Evaluation mode for whatever is no normalisation, so that nothing is drawn at random."""
         for part in self.module.modules():
-            if not isinstance(part, _NormBase):
+            if not isinstance(part, _Norm):
                 part.training = False
 
     def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
@@ -140,13 +148,25 @@ class MaskedNetwork(FixedNetwork):
         values = self.code.masked(self._layers, masks)
         return self._call(images, values, self._statistics(), batched)
 
+    def masked_parameters(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Name of each masked parameter of `module` -> its value W ⊙ M.
+
+        Args:
+            masks: name -> levels in [0, 1] (*size) or (b, *size).
+
+        Raises:
+            MaskError: as in a call.
+        """
+        self._check(masks)
+        return self.code.masked(self._layers, masks)
+
     def predictor(self, masks: Mapping[str, Tensor], reference: Tensor) -> Predictor:
         self._check(masks)
         values = self.code.masked(self._layers, masks)
         statistics = self._statistics()
         if not self.pointwise:
             with torch.no_grad():  # leaves those of the reference images in `statistics`
-                self._call(reference, values, statistics, batched=False)
+                self._call(evenly(reference, REFERENCE), values, statistics, batched=False)
         return lambda images: self._predict(images, values, statistics)
 
     def _predict(
@@ -221,9 +241,9 @@ def _track(norm: _BatchNorm, like: Tensor) -> None:
             "its batch: build it with track_running_stats=True, or call module.train()"
         )
     norm.track_running_stats = True
-    norm.running_mean = torch.zeros(norm.num_features).to(like)
-    norm.running_var = torch.ones(norm.num_features).to(like)
-    norm.num_batches_tracked = torch.tensor(0, device=like.device)
+    norm.running_mean = torch.zeros(norm.num_features, dtype=like.dtype, device=like.device)
+    norm.running_var = torch.ones(norm.num_features, dtype=like.dtype, device=like.device)
+    norm.num_batches_tracked = torch.tensor(0, dtype=torch.int64, device=like.device)
 
 
 def _maskable(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:

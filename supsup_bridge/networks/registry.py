@@ -83,7 +83,7 @@ def check_fits(network: FixedNetwork, images: Tensor, *, name: str) -> None:
         ConfigError: the network cannot take them.
     """
     blank = {
-        mask: torch.full(size if isinstance(size, tuple) else (size,), 0.5).to(images)
+        mask: images.new_full(size if isinstance(size, tuple) else (size,), 0.5)
         for mask, size in network.mask_sizes.items()
     }
     try:

@@ -8,7 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hopmask import ConfigError
-from supsup_bridge.networks.fixed import FixedNetwork, Predictor, _check_sizes, signed_constant
+from supsup_bridge.networks.fixed import (
+    REFERENCE,
+    FixedNetwork,
+    Predictor,
+    check_sizes,
+    evenly,
+    signed_constant,
+)
 
 
 class UnitNetwork(FixedNetwork):
@@ -39,7 +46,7 @@ class UnitNetwork(FixedNetwork):
         self, sizes: Sequence[int], *, network: torch.Generator, normalisation: str = "layer"
     ) -> None:
         super().__init__()
-        _check_sizes(sizes)
+        check_sizes(sizes)
         if normalisation not in ("layer", "batch"):
             raise ConfigError(f"normalisation must be 'layer' or 'batch', got {normalisation!r}")
         self.normalisation = normalisation
@@ -61,7 +68,7 @@ class UnitNetwork(FixedNetwork):
             return super().predictor(masks, reference)
         levels = {name: mask.float() for name, mask in masks.items()}
         statistics: list[tuple[Tensor, Tensor]] = []
-        self._run(reference, levels, None, statistics)
+        self._run(evenly(reference, REFERENCE), levels, None, statistics)
         return lambda images: self._run(images, levels, statistics, [])
 
     def _run(

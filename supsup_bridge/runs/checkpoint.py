@@ -1,9 +1,10 @@
-"""Checkpoints: what a run needs to go on where it stopped, in DIR/checkpoint, without pickle.
+"""Checkpoints: what a run needs to continue where it stopped, in DIR/checkpoint, without pickle.
 
 `memory.0.h5` or `memory.1.h5` holds the masks so far. `run.h5` holds everything else (the settings,
-what was measured, the mask in training with its optimiser and generators, the position in the data)
-and names the memory that it goes with, by slot and SHA-256. A memory is written to the slot that
-`run.h5` does not name, so that whatever fails in whatever order, what it names is there.
+the data folder, what was measured, the mask in training with its optimiser and generators, the
+position in the data) and names the memory that belongs to it, by slot and SHA-256. A memory is
+written to the slot that `run.h5` does not name, so that whatever fails in whatever order, the
+memory that `run.h5` names is there.
 """
 
 import logging
@@ -25,12 +26,12 @@ from hopmask.errors import CorruptStoreError, StoreFileError, StoreLockedError
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.state_tree import packed, unpacked
+from supsup_bridge.runs.timing import Pace
 from supsup_bridge.stores.bank import MaskBank
 
 _log = logging.getLogger(__name__)
 FOLDER = "checkpoint"
 KIND = "checkpoint"
-_SHARE = 0.02  # of a run's time that its checkpoints may take
 _FIRST = (0.01, 5e8)  # seconds, and bytes of memory a second, that one is first expected to take
 
 
@@ -49,23 +50,26 @@ class Saved:
     Attributes:
         settings: of the run.
         state: what `Experiment.restore` takes; None of a run that has only just begun.
-        slot: where the masks lie that go with it; None as well.
-        surroundings: what of programs and machine its figures may depend on, by name.
+        slot: where the masks of that state lie; None as well.
+        data: folder of the data set's files that the run was given.
+        surroundings: what of programs and machine the figures may depend on, by name.
     """
 
     settings: RunSettings
     state: dict[str, Any] | None
     slot: Slot | None
+    data: Path | None
     surroundings: dict[str, str]
 
 
 class Checkpoints:
-    """Writes an experiment's state so seldom that it takes 2 % of the time, and when asked to.
+    """Writes an experiment's state so seldom that it takes 2 % of the time, and on request.
 
     Args:
         out: folder of the run's results.
         experiment: the run.
-        slot: where its memory lies, of a run that goes on.
+        slot: where the memory lies, of a run that is continued.
+        data: folder of the data set's files, if the run was given one.
 
     Example:
         >>> import tempfile
@@ -80,12 +84,20 @@ class Checkpoints:
         checkpoint interval"; here a bound on the cost decides.
     """
 
-    def __init__(self, out: Path, experiment: Experiment, *, slot: Slot | None = None) -> None:
+    def __init__(
+        self,
+        out: Path,
+        experiment: Experiment,
+        *,
+        slot: Slot | None = None,
+        data: Path | None = None,
+    ) -> None:
         self.folder, self.experiment = out / FOLDER, experiment
         self.seconds = 0.0  # spent on checkpoints
-        self.stop = False  # asked to write one and to interrupt the run
+        self.stop = False  # to write one and to interrupt the run at the next call
+        self._data = data
         self._slot, self._of = slot, experiment.memory_state  # what run.h5 names, and what it holds
-        self._last = time.monotonic()
+        self._pace = Pace()
         least, rate = _FIRST
         self._cost = {False: least, True: least + experiment.memory.nbytes / rate}
 
@@ -97,18 +109,17 @@ class Checkpoints:
         Raises:
             KeyboardInterrupt: `stop` is set; a checkpoint was written, if it could be.
         """
-        due = (time.monotonic() - self._last) * _SHARE >= self._cost[self._is_changed()]
-        if due or self.stop:
+        if self.stop or self._pace.is_due(cost=self._cost[self._is_changed()]):
             try:
                 self.write()
             except StoreFileError as error:
-                self._last = time.monotonic()
-                _log.warning("no checkpoint could be written, and the run goes on: %s", error)
+                self._pace.done()
+                _log.warning("no checkpoint could be written, and the run continues: %s", error)
         if self.stop:
             raise KeyboardInterrupt
 
     def begin(self) -> None:
-        """Write the settings, so that a run can be gone on with from its first step on.
+        """Write the settings, so that a run can be continued from its first step on.
 
         Raises:
             StoreFileError: they cannot be written.
@@ -130,9 +141,9 @@ class Checkpoints:
             slot = Slot(number=number, sha256=self.experiment.kept.save(memory).sha256)
         self._commit(slot, self.experiment.state())
         self._slot, self._of = slot, state
-        self._last = time.monotonic()
-        self._cost[changed] = self._last - start
-        self.seconds += self._last - start
+        self._pace.done()
+        self._cost[changed] = time.monotonic() - start
+        self.seconds += self._cost[changed]
 
     def remove(self) -> None:
         """Delete the checkpoint of a run that is finished."""
@@ -140,13 +151,14 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _is_changed(self) -> bool:
-        """Whether the memory holds something else than the file that run.h5 names."""
+        """Whether the memory differs from the file that run.h5 names."""
         return self._slot is None or self._of != self.experiment.memory_state
 
     def _commit(self, slot: Slot | None, state: dict[str, Any] | None) -> None:
         about = {
             "memory": None if slot is None else asdict(slot),
             "settings": asdict(self.experiment.settings),
+            "data": None if self._data is None else str(self._data.absolute()),
             "surroundings": surroundings(self.experiment.device),
         }
         document = storage.Document(kind=KIND, about=about, arrays=packed(state))
@@ -158,7 +170,7 @@ def locked(out: Path) -> Iterator[None]:
     """Hold the checkpoint of a folder of results, so that no other process has the same run.
 
     Raises:
-        ConfigError: another one has it.
+        ConfigError: another process holds it.
         StoreFileError: the folder cannot be written to.
     """
     folder = out / FOLDER
@@ -171,7 +183,7 @@ def locked(out: Path) -> Iterator[None]:
             held.enter_context(storage.writing(folder / "run", wait=0))
         except StoreLockedError as error:
             raise ConfigError(
-                f"another process is at work on the run in {out} ({error}): wait for its end"
+                f"another process works on the run in {out} ({error}): wait for its end"
             ) from error
         yield
 
@@ -200,6 +212,7 @@ def read(out: Path) -> Saved:
             settings=RunSettings(**about["settings"]),
             state=unpacked(document.arrays),
             slot=None if about["memory"] is None else Slot(**about["memory"]),
+            data=None if about["data"] is None else Path(about["data"]),
             surroundings=dict(about["surroundings"]),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -211,11 +224,23 @@ def read(out: Path) -> Saved:
 def resumed(out: Path, saved: Saved, *, data: Path | None = None) -> Experiment:
     """The run of a checkpoint, where it stopped.
 
+    Args:
+        out: folder of the run's results.
+        saved: the checkpoint that was read there.
+        data: folder of the data set's files; None for the one that the checkpoint names.
+
     Raises:
-        ConfigError, DataError: as for `Experiment`.
-        StoreFileError: its memory is damaged, or its state none that this version knows.
+        ConfigError: the data folder that the checkpoint names no longer exists; and as for
+            `Experiment`.
+        DataError: as for `Experiment`.
+        StoreFileError: the memory is damaged, or this version does not know such a state.
     """
-    run = Experiment(saved.settings, data=data)
+    if data is None and saved.data is not None and not saved.data.is_dir():
+        raise ConfigError(
+            f"the run in {out} read its data from {saved.data}, which no longer exists: give the "
+            "data's new folder as --data"
+        )
+    run = Experiment(saved.settings, data=saved.data if data is None else data)
     if saved.state is None or saved.slot is None:
         return run
     path = slot_file(out / FOLDER, saved.slot.number)
@@ -224,10 +249,11 @@ def resumed(out: Path, saved: Saved, *, data: Path | None = None) -> Experiment:
         memory = MaskBank.load(path, device=run.device, expect_sha256=saved.slot.sha256)
     else:
         memory = hopmask.load(path, device=run.device, expect_sha256=saved.slot.sha256)
+    if not isinstance(memory, MaskMemory | MaskBank):
+        raise CorruptStoreError(f"{path} is whole, but holds no masks: {type(memory).__name__}")
     try:
-        assert isinstance(memory, MaskMemory | MaskBank)
         run.restore(saved.state, memory)
-    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise CorruptStoreError(
             f"{out / FOLDER} is whole, but of a run that this version does not know ({error!r})"
         ) from error

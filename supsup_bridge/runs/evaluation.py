@@ -1,19 +1,17 @@
-"""Scoring of the tasks learned so far: what one evaluation measures, and how."""
+"""Scoring of the tasks learned so far: what a run keeps of an evaluation."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from supsup_bridge.continual import scoring
 from supsup_bridge.data.task import Task
-from supsup_bridge.inference.base import Inferred, TaskInference
-from supsup_bridge.networks.fixed import FixedNetwork, Masks
-from supsup_bridge.runs.metrics import mask_digest
+from supsup_bridge.inference.base import TaskInference
+from supsup_bridge.networks.digests import mask_digest
+from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.runs.timing import Stopwatch
 from supsup_bridge.stores.protocols import MaskStore
-
-SCORED_BATCH = 128  # images that one task inference serves, the paper's test batch
 
 
 @dataclass(kw_only=True)
@@ -22,7 +20,7 @@ class Scores:
 
     Attributes:
         row: accuracy of each task, None where it was not scored.
-        given: accuracy of each scored task with the task told.
+        given: accuracy of each scored task with the task given.
         inferred: of each inference, whether the task was right.
         exact: of each inference, whether every bit of the mask was that of the learned one.
         steps, verified: of each inference.
@@ -36,7 +34,7 @@ class Scores:
     verified: list[bool] = field(default_factory=list)
 
     def add(self, task: int, accuracy: float, found: "Scores") -> None:
-        """Take in what was found for one task."""
+        """Include what was found for one task."""
         self.row[task] = accuracy
         for name in ("given", "inferred", "exact", "steps", "verified"):
             getattr(self, name).extend(getattr(found, name))
@@ -52,10 +50,7 @@ class Scores:
 
 
 class Scorer:
-    """Scores single tasks of a run and adds what it finds to a `Scores`.
-
-    The task is inferred once for every 128 scored images, from recall images alone; no scored image
-    is seen before its prediction, and none takes part in another's.
+    """Scores single tasks of a run, in its scenario, and takes the times.
 
     Args:
         network: the fixed network.
@@ -81,82 +76,63 @@ class Scorer:
         self,
         task: Task,
         *,
-        told: int,
+        mask: int,
         accepted: set[int],
         digest: str,
         inference: TaskInference,
         samples: int,
         generator: torch.Generator,
-        scores: Scores,
-    ) -> float:
-        """Accuracy on one task's scored images.
+    ) -> tuple[float, Scores]:
+        """Accuracy on one task's scored images, and what else is found, but for the row.
 
         Args:
             task: the task.
-            told: number of its mask.
-            accepted: numbers of the masks that count as this task's: with `told` alone, except
-                where a learner allocated several.
-            digest: of the learned mask `told`.
+            mask: number of its mask.
+            accepted: numbers of the masks that count as this task's: `mask` alone, except where a
+                learner allocated several.
+            digest: of the learned mask.
             inference: how the task is inferred.
             samples: images that one inference sees.
-            generator: draws them from the recall images.
-            scores: takes what is found, but for the row.
+            generator: draws them from the inference images.
         """
-        labels = task.scored_labels.to(self.device)
-        images = task.scored_images.to(self.device)
-        pool = task.inference_images.to(self.device)
-        batches = -(-len(labels) // SCORED_BATCH)
+        network, device = self.network, self.device
         with self.watch("recall"):
-            known = self.store.recall(task=told)
+            known = self.store.recall(task=mask)
             found = None
             if self.scenario != "GG":
-                drawn = inference.sets(pool, sets=batches, samples=samples, generator=generator)
-                found = inference.infer(drawn)
-        with self.watch("evaluate"), torch.no_grad():
-            told_right = self._right(known.masks, images, labels, pool)
-            scores.given.append(float(told_right.double().mean()))
+                found = scoring.infer(
+                    task, inference, samples=samples, generator=generator, device=device
+                )
+        with self.watch("evaluate"):
             if found is None:
-                scores.exact.append(mask_digest(known.masks) == digest)
-                scores.steps.append(known.steps)
-                scores.verified.append(known.verified)
-                return scores.given[-1]
-            right = self._inferred_right(found, digest, images, labels, pool, scores)
-            correct = [int(number) in accepted for number in found.task]
-            scores.inferred += correct
-            scores.steps += found.steps.tolist()
-            scores.verified += found.verified.tolist()
-            if self.scenario == "GNu":
-                allowed = torch.tensor(correct, device=self.device)
-                right &= allowed.repeat_interleave(SCORED_BATCH)[: len(right)]
-        return float(right.double().mean())
-
-    def _inferred_right(
-        self,
-        found: Inferred,
-        digest: str,
-        images: Tensor,
-        labels: Tensor,
-        pool: Tensor,
-        scores: Scores,
-    ) -> Tensor:
-        """Whether each label is right under its batch's inferred mask; one pass a distinct mask."""
-        batch_of = torch.arange(len(labels), device=self.device) // SCORED_BATCH
-        groups: dict[str, list[int]] = {}
-        for i in range(len(found.task)):
-            key = mask_digest({name: mask[i] for name, mask in found.masks.items()})
-            groups.setdefault(key, []).append(i)
-            scores.exact.append(key == digest)
-        right = torch.zeros_like(labels, dtype=torch.bool)
-        for batches in groups.values():
-            masks = {name: mask[batches[0]] for name, mask in found.masks.items()}
-            where = torch.isin(batch_of, torch.tensor(batches, device=self.device))
-            right[where] = self._right(masks, images[where], labels[where], pool)
-        return right
-
-    def _right(self, masks: Masks, images: Tensor, labels: Tensor, pool: Tensor) -> Tensor:
-        predict = self.network.predictor(masks, pool)
-        parts = [predict(part).argmax(-1) for part in torch.split(images, 16 * SCORED_BATCH)]
-        return torch.cat(parts) == labels
+                given = scoring.score_given(network, task, known.masks, device=device)
+                exact = mask_digest(known.masks) == digest
+                only = Scores(
+                    row=[],
+                    given=[given],
+                    exact=[exact],
+                    steps=[known.steps],
+                    verified=[known.verified],
+                )
+                return given, only
+            score = scoring.score(
+                network,
+                task,
+                known.masks,
+                found,
+                accepted=accepted,
+                digest=digest,
+                device=device,
+            )
+        accuracy = score.joint if self.scenario == "GNu" else score.label
+        return accuracy, Scores(
+            row=[],
+            given=[score.given],
+            inferred=score.inferred,
+            exact=score.exact,
+            steps=found.steps.tolist(),
+            verified=found.verified.tolist(),
+        )
 
 
 def mean(values: list[Any]) -> float | None:

@@ -1,92 +1,115 @@
-"""How a run asks which task it sees, and whether it is new: from its settings and its memory."""
+"""Makes a run's learner from the settings."""
 
-from hopmask import MaskMemory
-from supsup_bridge.continual.task_agnostic.novelty import EPSILON, Novelty, NoveltyTest
-from supsup_bridge.continual.task_agnostic.staged_inference import RecallNovelty, StagedInference
-from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
-from supsup_bridge.inference.base import TaskInference
-from supsup_bridge.inference.named import check_objective, follows_gradient, inference_named
-from supsup_bridge.inference.objectives import Objective, entropy, objective_named
-from supsup_bridge.inference.paper import PaperInference
-from supsup_bridge.inference.recall import RecallInference
-from supsup_bridge.inference.signatures import Signature
-from supsup_bridge.networks.fixed import FixedNetwork
-from supsup_bridge.rng import stream
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from hopmask import ConfigError
+from supsup_bridge.continual.learner import SupSup
+from supsup_bridge.inference.named import follows_gradient
+from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings
-from supsup_bridge.stores.bank import MaskBank
-
-Memory = MaskMemory | MaskBank | StagedMemory
 
 
-class Asking:
-    """Makes the task inference and the novelty test of a run.
+def learner_of(
+    settings: RunSettings,
+    preset: Preset,
+    *,
+    inputs: int,
+    classes: int,
+    images: Sequence[int],
+    device: torch.device,
+    closed: Callable[[int, Masks], None],
+) -> SupSup:
+    """The learner of a run.
 
     Args:
         settings: of the run.
         preset: with what the settings leave open.
-        network: the fixed network.
-        labels: labels of a task, at most.
-        signature: of images, for the content address.
+        inputs: pixels of an image.
+        classes: the largest number of classes of any task.
+        images: numbers of training images, per task.
+        device: where to work.
+        closed: NNs: called with number and masks of each mask that is stored for good.
 
     Raises:
-        ConfigError: an objective that the inference does not take, or that needs more outputs.
+        ConfigError: settings that do not fit the network or the tasks.
     """
+    of_memory: dict[str, Any] = {"epsilon": settings.epsilon}
+    if settings.memory == "hopfield":
+        of_memory = {
+            "rule": settings.rule or preset.rule,
+            "key_bits": preset.key_bits,
+            "signature_features": preset.features,
+            "signature": settings.signature,
+        }
+    free = settings.scenario == "NNs"
+    if free:
+        of_memory["ask_every"] = novelty_interval(settings, preset, images)
+    return SupSup(
+        preset.network,
+        inputs=inputs,
+        outputs=preset.outputs,
+        memory=settings.memory,
+        masks=settings.masks,
+        bits=preset.bits or None,
+        seed=settings.seed,
+        device=device,
+        training=preset.training,
+        mask_init=preset.mask_init,
+        classes=classes,
+        task_free=free,
+        budget=settings.budget,
+        closed=closed,
+        **of_memory,
+        **new_inference(settings, preset),
+    )
 
-    def __init__(
-        self,
-        settings: RunSettings,
-        preset: Preset,
-        network: FixedNetwork,
-        *,
-        labels: int,
-        signature: Signature,
-    ) -> None:
-        self._settings, self._preset, self._network = settings, preset, network
-        self._labels, self._signature = labels, signature
-        self._objective = _objective(settings, preset, labels)
 
-    def inference(self, memory: Memory, *purpose: int) -> TaskInference:
-        """Which task images are of, by a memory; `purpose` tells random streams apart."""
-        if isinstance(memory, MaskBank):
-            return inference_named(
-                self._preset.inference,
-                network=self._network,
-                bank=memory,
-                objective=self._objective,
-                labels=self._labels,
-            )
-        if isinstance(memory, StagedMemory):
-            return StagedInference(self.recall(memory.memory, *purpose), memory)
-        return self.recall(memory, *purpose)
+def new_inference(settings: RunSettings, preset: Preset) -> dict[str, Any]:
+    """The learner's options of task inference."""
+    samples = {"infer_samples": preset.infer_samples}
+    if settings.memory == "hopfield":
+        return {
+            **samples,
+            "recall": "paper" if settings.network == "paper" else settings.recall or "both",
+        }
+    objective = settings.objective
+    if follows_gradient(preset.inference):
+        objective = objective or preset.objective
+        if settings.scenario == "GG":  # nothing is inferred, so that G asks for no outputs
+            objective = "H"
+    return {**samples, "inference": preset.inference, "objective": objective}
 
-    def recall(self, memory: MaskMemory, *purpose: int) -> RecallInference:
-        """The same by a Hopfield memory alone."""
-        if self._settings.network == "paper":
-            return PaperInference(
-                network=self._network,
-                memory=memory,
-                generator=stream(self._settings.seed, "paper-recall", *purpose),
-            )
-        return RecallInference(
-            network=self._network,
-            memory=memory,
-            signature=self._signature,
-            recall=self._settings.recall or "both",
+
+def novelty_interval(settings: RunSettings, preset: Preset, images: Sequence[int]) -> int:
+    """NNs: batches between two novelty tests, at most those of the smallest task.
+
+    Args:
+        settings: of the run.
+        preset: with what the settings leave open.
+        images: numbers of training images, per task.
+
+    Raises:
+        ConfigError: the settings' `ask_every` exceeds the batches of a task, so that the learner
+            could pass over a whole task without a test.
+
+    Example:
+        >>> from supsup_bridge.runs.presets import resolved
+        >>> settings = RunSettings(scenario="NNs", quick=True)
+        >>> novelty_interval(settings, resolved(settings), [216, 215])
+        20
+    """
+    batches = [preset.training.steps(count) for count in images]
+    fewest = min(batches)
+    if settings.ask_every is None:
+        return min(preset.ask_every, fewest)
+    if settings.ask_every > fewest:
+        raise ConfigError(
+            f"ask_every={settings.ask_every} batches lie between two novelty tests, but task "
+            f"{batches.index(fewest)} has {fewest} batches: a change of the task would be missed. "
+            f"Set --ask-every to at most {fewest}, best to a divisor of it"
         )
-
-    def novelty(self, memory: MaskBank | StagedMemory) -> Novelty:
-        """NNs: whether images are of a task that a memory holds no mask for."""
-        if isinstance(memory, StagedMemory):
-            return RecallNovelty(StagedInference(self.recall(memory.memory), memory))
-        epsilon = EPSILON if self._settings.epsilon is None else self._settings.epsilon
-        return NoveltyTest(network=self._network, bank=memory, objective=entropy, epsilon=epsilon)
-
-
-def _objective(settings: RunSettings, preset: Preset, labels: int) -> Objective:
-    """What a bank's inference follows the gradient of; H where it follows none."""
-    check_objective(preset.inference, settings.objective)
-    if settings.scenario == "GG" or not follows_gradient(preset.inference):
-        return entropy
-    name = settings.objective or preset.objective
-    return objective_named(name, labels=labels, outputs=preset.outputs)
+    return settings.ask_every

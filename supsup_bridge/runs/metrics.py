@@ -1,10 +1,7 @@
 """Figures of a run, from the accuracy matrix and the recalls."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from math import prod
-
-from torch import Tensor
 
 from hopmask import ConfigError
 from supsup_bridge.networks.fixed import Size
@@ -150,22 +147,6 @@ def _when_learned(matrix: Matrix, task: int) -> float:
             "it was learned"
         )
     return value
-
-
-def mask_digest(masks: Mapping[str, Tensor]) -> str:
-    """SHA-256 of binary masks, by which a recalled mask is compared with the learned one.
-
-    Example:
-        >>> import torch
-        >>> a = {"bits": torch.tensor([True, False])}
-        >>> mask_digest(a) == mask_digest({"bits": torch.tensor([1.0, 0.0])})
-        True
-    """
-    digest = hashlib.sha256()
-    for name in sorted(masks):
-        digest.update(name.encode() + b"\0")
-        digest.update((masks[name] > 0.5).cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def packed_bytes(mask_sizes: Mapping[str, Size], tasks: int) -> int:

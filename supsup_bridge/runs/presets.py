@@ -1,9 +1,9 @@
-"""Default sizes and training of each benchmark and kind of mask; every run can be told otherwise.
+"""Default sizes and training of each benchmark and kind of mask; a run's settings overrule them.
 
-Those of the MNIST benchmarks were chosen on parts of MNIST's training images alone, and on other
-permutations than the runs use. The digits come without a test part: their settings were chosen on
-other random splits of the same 1797 images, so images that a run scores were among those looked at,
-and their figures are optimistic to that extent.
+The defaults of the MNIST benchmarks were chosen on parts of MNIST's training images alone, and on
+other permutations than the runs use. The digits come without a test part: their defaults were
+chosen on other random splits of the same 1797 images, so images that a run scores were among the
+images looked at, and the figures on digits are optimistic to that extent.
 """
 
 from dataclasses import dataclass, replace
@@ -12,24 +12,25 @@ from typing import Any
 from hopmask import ConfigError
 from supsup_bridge.data.benchmarks import check_benchmark
 from supsup_bridge.runs.settings import RunSettings
-from supsup_bridge.training.trainer import TrainingSettings
+from supsup_bridge.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """What a run uses unless it is told otherwise.
+    """What a run uses where its settings say nothing.
 
     Attributes:
         network: name of the architecture.
-        bits: mask bits (hashed), or hidden units a layer (unit); not used by weight masks.
+        bits: mask bits (hashed), or hidden units per layer (unit); not used by weight masks.
         outputs: output units, superfluous ones included.
         rule: of a Hopfield memory.
         key_bits: bits of a task's key.
         features: random features of the content address; 0 for none.
         infer_samples: images that a task inference sees.
         inference: how a bank infers the task.
-        objective: whose gradient it follows, where it follows one.
+        objective: whose gradient a bank's inference follows, where it follows one.
         mask_init: where scores start.
+        ask_every: NNs: batches between two novelty tests.
         training: how masks are trained.
     """
 
@@ -43,21 +44,25 @@ class Preset:
     inference: str = "one-shot"
     objective: str = "H"
     mask_init: str = "random"
+    ask_every: int = 100
     training: TrainingSettings
 
 
-_QUICK = 20  # training steps a task of a quick run
+_QUICK = 20  # training steps per task of a quick run
+_ASK = 20  # divides the batches of a task of digits, 80, and of a quick run
 _DIGITS = TrainingSettings(epochs=20, batch=64, contrast=1.0, noise=1.5)
 _PAPER = TrainingSettings(epochs=1, optimiser="sgd", rate=0.1, contrast=0)
 _THOUSAND = TrainingSettings(epochs=3, max_batches=1000, contrast=0)  # batches of 128
 _WEIGHTS = replace(_THOUSAND, rate=3e-3, diluted_every=16)
 
 _PRESETS: dict[tuple[str, str, str], Preset] = {
-    ("split-digits", "hashed", "standard"): Preset(bits=2048, training=_DIGITS),
+    ("split-digits", "hashed", "standard"): Preset(bits=2048, ask_every=_ASK, training=_DIGITS),
     ("split-digits", "unit", "standard"): Preset(
-        network="layer-norm", bits=1024, infer_samples=64, training=_DIGITS
+        network="layer-norm", bits=1024, infer_samples=64, ask_every=_ASK, training=_DIGITS
     ),
-    ("split-digits", "weight", "standard"): Preset(inference="try-all", training=_DIGITS),
+    ("split-digits", "weight", "standard"): Preset(
+        inference="try-all", ask_every=_ASK, training=_DIGITS
+    ),
     ("split-mnist", "hashed", "standard"): Preset(
         bits=5120, features=4096, training=TrainingSettings(epochs=6)
     ),
@@ -137,17 +142,17 @@ def resolved(settings: RunSettings) -> Preset:
     chosen = preset(settings.benchmark, str(settings.masks), settings.network)
     if settings.network != "standard":
         chosen = replace(chosen, network=settings.network)
-    told: dict[str, Any] = {
+    given: dict[str, Any] = {
         "bits": settings.bits,
         "outputs": settings.output_size,
         "infer_samples": settings.infer_samples,
         "inference": settings.inference,
         "mask_init": settings.mask_init,
     }
-    chosen = replace(chosen, **{name: value for name, value in told.items() if value is not None})
+    chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
     training = replace(chosen.training, sparsity=settings.sparsity)
     if settings.batches is not None:
         training = replace(training, max_batches=settings.batches, epochs=settings.batches)
     if settings.quick:
-        training = replace(training, max_batches=min(_QUICK, settings.batches or _QUICK))
+        training = replace(training, max_batches=_QUICK)
     return replace(chosen, training=training)

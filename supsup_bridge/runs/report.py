@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from supsup_bridge.runs.experiment import Recorded
+from supsup_bridge.runs.recording import Recorded
 
 _MOST_ROWS = 20  # of the table; a run of more tasks shows its evaluations instead
 

@@ -68,22 +68,26 @@ def _bytes(run: "Experiment") -> dict[str, int | None]:
 def _config(run: "Experiment") -> dict[str, Any]:
     settings = run.settings
     chosen: dict[str, Any] = dict.fromkeys(("recall", "inference", "objective", "rule"))
-    told = settings.scenario == "GG"
+    given = settings.scenario == "GG"
+    if run.free is not None:
+        chosen["ask_every"] = run.free.ask_every
     if run.free is not None and isinstance(run.free.test, NoveltyTest):
         chosen["epsilon"] = run.free.test.epsilon
     if settings.memory == "hopfield":
         usual = "entropy" if settings.network == "paper" else "both"
-        chosen["recall"] = None if told else settings.recall or usual
+        chosen["recall"] = None if given else settings.recall or usual
         chosen["rule"] = run.hopfield.rule.name
-    elif not told:
+    elif not given:
         chosen["inference"] = run.preset.inference
         if follows_gradient(run.preset.inference):
             chosen["objective"] = settings.objective or run.preset.objective
     return {
         **asdict(settings),
         **chosen,
+        "network": run.preset.network,
         "output_size": run.preset.outputs,
         "device": str(run.device),
+        "threads": torch.get_num_threads(),
         "layers": run.network.mask_sizes,
         "preset": asdict(run.preset),
     }

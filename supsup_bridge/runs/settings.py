@@ -1,4 +1,4 @@
-"""What a run can be told: every setting with its default, checked before any work is done."""
+"""The settings of a run: each with its default, checked before any work is done."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -12,7 +12,7 @@ from supsup_bridge.inference.recall import RECALLS
 from supsup_bridge.inference.signatures import SIGNATURES
 from supsup_bridge.networks.masked import MASKS
 from supsup_bridge.networks.registry import NETWORKS
-from supsup_bridge.training.trainer import is_count
+from supsup_bridge.training.settings import is_count
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
 MEMORIES = ("hopfield", "bank")
@@ -25,16 +25,16 @@ class RunSettings:
 
     Args:
         benchmark: "split-digits", "split-mnist", "permuted-mnist" or "rotated-mnist".
-        scenario: "GG" (task told), "GNs" (only the label counts), "GNu" (task and label count) or
-            "NNs" (not even told in training; only the label counts).
+        scenario: "GG" (the task is given), "GNs" (only the label counts), "GNu" (task and label
+            count) or "NNs" (not given in training either; only the label counts).
         memory: "hopfield" (constant size, masks deleted) or "bank" (every mask kept).
         masks: "hashed", "unit" or "weight" (bank alone); default hashed, with a bank weight.
-        bits: mask bits (hashed), or hidden units a layer (unit).
+        bits: mask bits (hashed), or hidden units per layer (unit).
         rule: of a Hopfield memory: "storkey", "storkey-matrix", "hebbian", "projection".
         recall: of a Hopfield memory: "both", "entropy" or "address"; default "both", with the
             paper's network "entropy".
-        signature: of a Hopfield memory: what of its images the content address knows a task by:
-            "input" (default), "outputs" or "gradient" (of the network at half mask), or
+        signature: of a Hopfield memory: what the content address computes from images to recognize
+            a task: "input" (default), "outputs" or "gradient" (of the network at half mask), or
             "package.module:function" of images (..., pixels).
         inference: of a bank: "one-shot", "binary", "descent", "try-all" or "argmax".
         objective: of a bank's inference by gradient: "H" (entropy) or "G" (superfluous outputs).
@@ -43,20 +43,21 @@ class RunSettings:
             paper's use of the word); None for thresholded scores.
         mask_init: scores start "random" for each task, from one "shared" random draw, or from the
             "mean" of the masks so far (Transfer).
-        batches: training steps a task.
+        batches: training steps per task; not together with `quick`.
         tasks: how many tasks; default the benchmark's own number.
         seed: of everything.
         infer_samples: images that one inference sees (the paper's network: at each step).
-        network: "standard" (the preset's), "lenet-300-100", "fc-1024-1024", "layer-norm" (unit
-            masks), "package.module:function" (called with inputs and outputs, returns a module),
-            or "paper": batch-norm, the paper's training and recall schedule.
-        epsilon: NNs on a bank: a mask is known where it stands out by 1/epsilon standard
+        network: a name: "standard" (the preset's), "lenet-300-100", "fc-1024-1024", "layer-norm"
+            (unit masks), "package.module:function" (called with inputs and outputs, returns a
+            module), or "paper": batch-norm, the paper's training and recall schedule.
+        epsilon: NNs on a bank: a mask is recognized where it stands out by 1/epsilon standard
             deviations (default 0.04); see `NoveltyTest`.
-        ask_every: NNs: batches between two such questions.
+        ask_every: NNs: batches between two novelty tests; default the preset's, or a task's
+            batches where these are fewer.
         budget: NNs: masks allocated at most; None for no limit.
-        evaluate_every: score all tasks whenever so many were learned; default after each of the
-            first ten, then at 20, 50, 100, 200, 500 ... In between the newest alone is scored.
-        quick: few training steps, to see that everything runs; figures mean nothing.
+        evaluate_every: score all tasks after every so many tasks; default after each of the first
+            ten, then at 20, 50, 100, 200, 500 ... In between the newest task alone is scored.
+        quick: 20 training steps per task, to see that everything runs; figures mean nothing.
         device: "auto", "cpu" or "cuda".
 
     Raises:
@@ -89,7 +90,7 @@ class RunSettings:
     infer_samples: int | None = None
     network: str = "standard"
     epsilon: float | None = None
-    ask_every: int = 100
+    ask_every: int | None = None
     budget: int | None = None
     evaluate_every: int | None = None
     quick: bool = False
@@ -97,11 +98,13 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         self._check_names()
-        for name in ("bits", "output_size", "batches", "infer_samples", "budget", "evaluate_every"):
+        for name in (
+            *("bits", "output_size", "batches", "infer_samples"),
+            *("ask_every", "budget", "evaluate_every"),
+        ):
             if getattr(self, name) is not None:
                 self._check_count(name, 1)
-        for name, least in (("seed", 0), ("ask_every", 1)):
-            self._check_count(name, least)
+        self._check_count("seed", 0)
         if self.epsilon is not None and not (_is_real(self.epsilon) and self.epsilon > 0):
             raise ConfigError(
                 f"epsilon must be positive, got {self.epsilon!r}: give a number above 0"
@@ -118,14 +121,20 @@ class RunSettings:
             object.__setattr__(self, "tasks", default_tasks(self.benchmark))
         self._check_count("tasks", 1)
         if self.masks == "weight" and self.bits is not None:
-            raise ConfigError("bits is for hashed and unit masks: weight masks have a bit a weight")
+            raise ConfigError(
+                "bits is for hashed and unit masks: weight masks have one bit per weight"
+            )
         if self.masks == "hashed" and self.sparsity is not None:
             raise ConfigError(
                 "sparsity is for weight and unit masks: with hashed masks half of the weights are "
                 "always on"
             )
-        if self.scenario != "NNs" and self.budget is not None:
-            raise ConfigError("budget is for scenario NNs, where the learner allocates its masks")
+        if self.quick and self.batches is not None:
+            raise ConfigError(
+                f"quick means few training steps per task, and batches={self.batches} gives their "
+                "number: leave out --quick or --batches"
+            )
+        self._check_scenario()
         if self.memory == "hopfield":
             self._check_hopfield()
         else:
@@ -157,8 +166,15 @@ class RunSettings:
                 raise _unknown(name, value, [k for k in known if k])
         for name, own in (("network", ("standard", *NETWORKS)), ("signature", SIGNATURES)):
             value = getattr(self, name)
-            optional = value is None and name == "signature"
-            if value not in own and not optional and ":" not in str(value):
+            if value is None and name == "signature":
+                continue
+            if callable(value):
+                raise ConfigError(
+                    f"{name} takes a name, as a run is repeated from its settings, got "
+                    f"{type(value).__name__}: name a function as 'package.module:function', or "
+                    "give the object itself to SupSup(module)"
+                )
+            if value not in own and not (isinstance(value, str) and ":" in value):
                 raise _unknown(name, value, [*own, "package.module:function"])
 
     def _check_count(self, name: str, least: int) -> None:
@@ -168,16 +184,24 @@ class RunSettings:
                 f"{name} must be at least {least}, got {value!r}: give a whole number"
             )
 
+    def _check_scenario(self) -> None:
+        for name in ("ask_every", "budget"):
+            if self.scenario != "NNs" and getattr(self, name) is not None:
+                raise ConfigError(
+                    f"{name} is for scenario NNs, where the learner allocates masks by itself, got "
+                    f"scenario {self.scenario}: leave out --{name.replace('_', '-')}"
+                )
+
     def _check_hopfield(self) -> None:
         if self.masks == "weight":
             raise ConfigError(
-                "a Hopfield memory of one bit a weight would need the square of the number of "
+                "a Hopfield memory of one bit per weight would need the square of the number of "
                 "weights: use hashed or unit masks, or --memory bank"
             )
         if self.epsilon is not None:
             raise ConfigError(
-                "epsilon is for --memory bank: a Hopfield memory knows a task by the entropy under "
-                "its mask. Leave out --epsilon"
+                "epsilon is for --memory bank: a Hopfield memory recognizes a task by the entropy "
+                "under the recalled mask. Leave out --epsilon"
             )
         if self.scenario == "NNs" and self.network == "paper":
             raise ConfigError(
@@ -194,7 +218,8 @@ class RunSettings:
             rule_named(self.rule)
         if self.signature is not None and (self.recall == "entropy" or self.network == "paper"):
             raise ConfigError(
-                "recall by entropy alone asks no address: leave out --signature or --recall entropy"
+                "recall by entropy alone reads no address: leave out --signature, or both --recall "
+                "entropy and --network paper"
             )
         if self.network == "paper" and self.recall not in (None, "entropy"):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Seconds that the parts of a run take."""
+"""Seconds that the parts of a run take, and work that may take a share of them."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -39,6 +39,29 @@ class Stopwatch:
         return {**parts, "total": now - self._started}
 
     def restore(self, seconds: Mapping[str, float]) -> None:
-        """Go on from what another watch of these names had counted."""
+        """Continue from what another watch of these names had counted."""
         self._seconds = {name: seconds[name] for name in self._seconds}
         self._started = time.perf_counter() - seconds["total"]
+
+
+OVERHEAD = 0.02  # of the time of a run, for what keeps it safe
+
+
+class Pace:
+    """Spaces work of known cost so far apart that it takes at most 2 % of the time.
+
+    Example:
+        >>> Pace().is_due(cost=60)
+        False
+    """
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def is_due(self, *, cost: float) -> bool:
+        """Whether enough time has passed since the last work for one that takes `cost` seconds."""
+        return (time.monotonic() - self._last) * OVERHEAD >= cost
+
+    def done(self) -> None:
+        """The work was done, or tried, just now."""
+        self._last = time.monotonic()

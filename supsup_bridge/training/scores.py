@@ -163,9 +163,11 @@ def starting_scores(
     scores = {}
     for name, size in network.mask_sizes.items():
         bound = network.score_bounds[name]
-        noise = (torch.rand(size, generator=generator) * 2 - 1) * bound
+        shape = size if isinstance(size, tuple) else (size,)
+        drawn = torch.rand(shape, generator=generator, dtype=torch.float32, device=generator.device)
+        noise = (drawn * 2 - 1) * bound
         if mean is not None:
-            noise = noise / 2 + binarise.centred(mean[name].float().cpu()) * bound
+            noise = noise / 2 + binarise.centred(mean[name].float().to(noise.device)) * bound
         scores[name] = noise
     return scores
 

@@ -67,7 +67,7 @@ def small() -> Callable[..., RunSettings]:
     """Settings of a run that takes about a second; hashed and unit masks are short ones."""
 
     def settings(**changes: Any) -> RunSettings:
-        changes = {"quick": True, "tasks": 2, "device": "cpu", **changes}
+        changes = {"quick": "batches" not in changes, "tasks": 2, "device": "cpu", **changes}
         default = "weight" if changes.get("memory") == "bank" else "hashed"
         if changes.get("masks", default) != "weight":
             changes.setdefault("bits", 256)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from hopmask import ConfigError
-from supsup_bridge.continual.task_agnostic.novelty import (
-    Novelty,
-)
+from supsup_bridge.continual.task_agnostic.novelty import Novelty
+from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.networks.fixed import Masks
-from supsup_bridge.training.trainer import MaskTrainer, TrainingSettings
+from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.trainer import MaskTrainer
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ class TaskAgnosticLearner:
         self._training = -1  # its number
         self._serving = -1  # number of the mask in use
         self.seen = 0
+        self._ended = False  # the next batch is known to be of a new task
 
     def learn(self, images: Tensor, labels: Tensor) -> tuple[int, float]:
         """Learn from one batch.
@@ -100,7 +101,7 @@ class TaskAgnosticLearner:
         Raises:
             NumericalError: the loss is not finite.
         """
-        if self.seen % self.ask_every == 0:
+        if (self._ended and self._has_room) or self.seen % self.ask_every == 0:
             self._ask(images)
         self.seen += 1
         if self._trainer is None or self._serving != self._training:
@@ -115,11 +116,25 @@ class TaskAgnosticLearner:
         if self._trainer is not None:
             self.test.store.replace(self._training, self._trainer.masks())
 
+    def close(self) -> None:
+        """End the task at hand: the mask in training is stored for good, the next batch is new."""
+        self.commit()
+        if isinstance(self.test.store, StagedMemory):
+            self.test.store.close()
+        self._freeze()
+        self._ended = self.test.store.count > 0
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a mask is in training."""
+        return self._trainer is not None
+
     def state(self) -> dict[str, Any]:
         """All that the next batch depends on, but for the store."""
         return {
             "log": asdict(self.log),
             "seen": self.seen,
+            "ended": self._ended,
             "serving": self._serving,
             "training": self._training,
             "trainer": self._trainer.state() if self._trainer else None,
@@ -130,6 +145,7 @@ class TaskAgnosticLearner:
         """Go on from the `state` of a learner that was made alike, over the store it had."""
         self.log = LearnerLog(**state["log"])
         self.seen, self._serving = state["seen"], state["serving"]
+        self._ended = state["ended"]
         self._training = state["training"]
         self.test.restore(state["test"])
         if state["trainer"] is not None:
@@ -138,8 +154,12 @@ class TaskAgnosticLearner:
 
     def _ask(self, images: Tensor) -> None:
         store = self.test.store
-        if store.count == 0:
+        if store.count == 0 or (self._ended and self._has_room):
+            self._ended = False
             self._allocate(images.device)
+            return
+        if self._ended:
+            self._refuse(self._serving)
             return
         self.commit()
         verdict = self.test.judge(images)
@@ -148,20 +168,28 @@ class TaskAgnosticLearner:
             self.log.undecided += 1
         elif not verdict.new:
             self._serve(verdict.mask)
-        elif self.budget is None or store.count < self.budget:
+        elif self._has_room:
             self._allocate(images.device)
         else:
-            self.log.refused += 1
-            _log.log(
-                logging.WARNING if self.log.refused == 1 else logging.INFO,
-                "a new task after %d batches, but the budget of %d masks is spent: it is served by "
-                "mask %d and not learned (raise the budget to learn it)",
-                self.seen,
-                self.budget,
-                verdict.mask,
-            )
-            self._serve(verdict.mask)
-            self._freeze()
+            self._refuse(verdict.mask)
+
+    @property
+    def _has_room(self) -> bool:
+        return self.budget is None or self.test.store.count < self.budget
+
+    def _refuse(self, mask: int) -> None:
+        """Serve a new task that is over budget by an earlier mask."""
+        self.log.refused += 1
+        _log.log(
+            logging.WARNING if self.log.refused == 1 else logging.INFO,
+            "a new task after %d batches, but the budget of %d masks is spent: it is served by "
+            "mask %d and not learned (raise the budget to learn it)",
+            self.seen,
+            self.budget,
+            mask,
+        )
+        self._serve(mask)
+        self._freeze()
 
     def _serve(self, mask: int) -> None:
         self._serving = mask

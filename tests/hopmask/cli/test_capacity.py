@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hopmask import MaskMemory, RandomMasks, capacity
-from hopmask.cli.capacity import main
+from hopmask.cli import main
 
 
 @pytest.fixture

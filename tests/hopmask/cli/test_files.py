@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hopmask import MaskMemory, Reservoir, load, storage
-from hopmask.cli.capacity import main
+from hopmask.cli import main
 from hopmask.storage import Document
 from hopmask.storage.commit import draft_of
 

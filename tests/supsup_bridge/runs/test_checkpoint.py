@@ -17,6 +17,7 @@ from supsup_bridge import Experiment, RunSettings
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.checkpoint import Checkpoints, Slot
 from supsup_bridge.runs.state_tree import packed
+from supsup_bridge.runs.timing import Pace
 from supsup_bridge.training.fit import Lesson
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -183,12 +184,12 @@ def test_a_checkpoint_that_cannot_be_written_ends_no_run(
 
     run = Experiment(small())
     keeper = Checkpoints(tmp_path, run)
-    monkeypatch.setattr(checkpoint, "_SHARE", 1e9)
+    monkeypatch.setattr(Pace, "is_due", lambda pace, cost: True)
     monkeypatch.setattr(Checkpoints, "_commit", full)
     with locked(keeper):
         run.run(quiet, pause=keeper)
     assert len(run.ledger.matrix) == 2
-    assert "no checkpoint could be written, and the run goes on: the disk is full" in caplog.text
+    assert "no checkpoint could be written, and the run continues: the disk is full" in caplog.text
 
 
 def test_a_run_that_has_only_begun_can_be_gone_on_with(small, tmp_path: Path) -> None:
@@ -233,7 +234,7 @@ def test_a_run_that_is_asked_to_stop_writes_a_checkpoint_first(
         run.run(quiet, pause=keeper)
     saved = checkpoint.read(tmp_path)
     assert saved.state is not None
-    assert saved.state["lesson"]["batches"]["done"] == 1
+    assert saved.state["task"]["lesson"]["batches"]["done"] == 1
 
 
 def test_a_checkpoint_that_is_removed_leaves_nothing(small, tmp_path: Path) -> None:
@@ -306,7 +307,7 @@ def test_what_figures_depend_on_is_kept(small, tmp_path: Path) -> None:
 
 def test_a_lesson_goes_on_in_the_middle_of_an_epoch(small, tmp_path: Path) -> None:
     """The order of images and the noise come from one generator, taken up at one place."""
-    run = Experiment(small(quick=False, batches=30, benchmark="split-digits"))
+    run = Experiment(small(batches=30, benchmark="split-digits"))
     task, preset = run.stream[0], run.preset
 
     def lesson() -> Lesson:

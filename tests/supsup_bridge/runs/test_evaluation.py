@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from supsup_bridge import FixedNetwork, Inferred, MaskBank, Task, TaskInference
-from supsup_bridge.runs.evaluation import SCORED_BATCH, Scorer, Scores, mean
-from supsup_bridge.runs.metrics import mask_digest
+from supsup_bridge.continual.scoring import SCORED_BATCH
+from supsup_bridge.networks.digests import mask_digest
+from supsup_bridge.runs.evaluation import Scorer, Scores, mean
 from supsup_bridge.runs.timing import Stopwatch
 
 CLASSES = 4
@@ -109,7 +110,6 @@ def run(
     network: Gates | None = None,
     seed: int = 0,
 ) -> tuple[float, Scores]:
-    scores = Scores(row=[None])
     scorer = Scorer(
         network=network or Gates(),
         store=bank,
@@ -117,17 +117,15 @@ def run(
         device=torch.device("cpu"),
         watch=Stopwatch("recall", "evaluate"),
     )
-    accuracy = scorer.score(
+    return scorer.score(
         task,
-        told=told,
+        mask=told,
         accepted={told} if accepted is None else accepted,
         digest=mask_digest(bank.recall(task=told).masks),
         inference=inference,
         samples=samples,
         generator=torch.Generator().manual_seed(seed),
-        scores=scores,
     )
-    return accuracy, scores
 
 
 def right_by_batch(task: Task, gates: list[list[bool]]) -> list[list[bool]]:
@@ -276,19 +274,19 @@ def test_scores_of_several_tasks_are_added_up(bank) -> None:
         watch=Stopwatch("recall", "evaluate"),
     )
     for number, answers in enumerate(([0, 0], [1])):
-        scorer.score(
+        accuracy, found = scorer.score(
             make_task(200 - 100 * number),
-            told=number,
+            mask=number,
             accepted={number},
             digest=mask_digest(bank.recall(task=number).masks),
             inference=Told(bank, answers),
             samples=1,
             generator=torch.Generator().manual_seed(0),
-            scores=scores,
         )
+        scores.add(number, accuracy, found)
     assert len(scores.given) == 2
     assert scores.inferred == scores.exact == [True, True, True]
-    assert scores.row == [None, None]
+    assert None not in scores.row
 
 
 # --- told the task

@@ -1,16 +1,19 @@
 """What a run has measured, and which mask served which task."""
 
 import pytest
+import torch
 
+from supsup_bridge import Task
 from supsup_bridge.runs.evaluation import Scores
 from supsup_bridge.runs.ledger import Ledger
+from supsup_bridge.runs.state_tree import packed, unpacked
 
 
 def filled() -> Ledger:
     """Three tasks learned and scored, the middle one in a row of its own."""
     ledger = Ledger(tasks=4)
     for number, row in enumerate([[1.0], [None, 0.5], [0.75, 0.5, 1.0]]):
-        ledger.learned([0] * number + [10])
+        ledger.learned({number: 10})
         ledger.scored(Scores(row=[*row, *[None] * (4 - len(row))]), whole=number != 1)
     return ledger
 
@@ -22,7 +25,7 @@ def test_the_curve_has_the_whole_rows_alone() -> None:
 
 def test_figures_are_of_the_last_whole_row() -> None:
     ledger = filled()
-    ledger.learned([0, 0, 0, 10])
+    ledger.learned({3: 10})
     ledger.scored(Scores(row=[None, None, None, 0.1]), whole=False)
     figures = ledger.figures()
     assert figures["accuracy"] == pytest.approx(0.75)
@@ -35,7 +38,7 @@ def test_scoring_the_same_tasks_again_replaces_the_row() -> None:
     ledger = filled()
     ledger.scored(Scores(row=[0.0, 0.0, 0.0, None]), whole=True)
     assert [point["tasks"] for point in ledger.curve] == [1, 3]
-    assert ledger.matrix[-1] == [0.0, 0.0, 0.0, None]
+    assert ledger.matrix[-1] == {0: 0.0, 1: 0.0, 2: 0.0}
     assert ledger.curve[-1]["accuracy"] == 0
 
 
@@ -71,14 +74,57 @@ def test_figures_are_copies() -> None:
 
 def test_the_mask_of_a_task_is_the_one_that_served_most_of_it() -> None:
     ledger = Ledger(tasks=3)
-    ledger.learned([7, 3])
-    ledger.learned([2, 4, 4])
+    ledger.learned({0: 7, 1: 3})
+    ledger.learned({0: 2, 1: 4, 2: 4})
     assert [ledger.mask_of(task) for task in range(2)] == [0, 1]
 
 
 def test_a_mask_belongs_to_the_task_that_used_it_most() -> None:
     ledger = Ledger(tasks=3)
-    ledger.learned([7, 3])
-    ledger.learned([2, 4, 4])
-    ledger.learned([6])
+    ledger.learned({0: 7, 1: 3})
+    ledger.learned({0: 2, 1: 4, 2: 4})
+    ledger.learned({0: 6})
     assert [ledger.masks_of(task) for task in range(3)] == [{0}, {1, 2}, set()]
+
+
+def test_a_task_that_begins_again_after_a_break_is_noted_once() -> None:
+    def task(name: str, train: int) -> Task:
+        images = torch.zeros(train, 4)
+        return Task(
+            name=name,
+            train_images=images,
+            train_labels=torch.zeros(train, dtype=torch.long),
+            inference_images=images[:2],
+            scored_images=images[:1],
+            scored_labels=torch.zeros(1, dtype=torch.long),
+        )
+
+    ledger = Ledger(tasks=2)
+    ledger.begun(task("a", 3))
+    ledger.learned({0: 1})
+    ledger.begun(task("b", 5))
+    ledger.begun(task("b", 5))
+    assert ledger.figures()["task_names"] == ["a"]  # the second is not learned yet
+    ledger.learned({1: 1})
+    figures = ledger.figures()
+    assert figures["task_names"] == ["a", "b"]
+    assert figures["images"] == {"train": [3, 5], "inference": [2, 2], "scored": [1, 1]}
+
+
+def test_a_state_grows_with_the_number_of_tasks_not_with_its_square() -> None:
+    def size(tasks: int) -> int:
+        ledger = Ledger(tasks=tasks)
+        for number in range(tasks):
+            ledger.learned({number: 10})
+            row: list[float | None] = [None] * tasks
+            row[number] = 0.5
+            ledger.scored(Scores(row=row), whole=False)
+        return len(repr(ledger.state()))
+
+    assert size(400) < 5 * size(100)
+
+
+def test_a_ledger_that_was_packed_is_the_same() -> None:
+    ledger, again = filled(), Ledger(tasks=4)
+    again.restore(unpacked(packed(ledger.state())))
+    assert again == ledger

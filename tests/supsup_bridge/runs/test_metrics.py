@@ -1,7 +1,6 @@
 """Figures of a run, against values worked out by hand."""
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +10,6 @@ from supsup_bridge.runs.metrics import (
     average_accuracy,
     backward_transfer,
     forgetting,
-    mask_digest,
     packed_bytes,
 )
 
@@ -206,30 +204,6 @@ def test_perfect_memory_forgets_nothing(matrix: list[Row]) -> None:
 
 
 # --- masks
-
-
-def test_digest_of_equal_masks_is_equal_whatever_their_type_and_order() -> None:
-    a = {"x": torch.tensor([True, False, True]), "y": torch.tensor([False])}
-    b = {"y": torch.tensor([0.0]), "x": torch.tensor([1.0, 0.0, 1.0])}
-    assert mask_digest(a) == mask_digest(b)
-
-
-def test_one_flipped_bit_changes_the_digest() -> None:
-    mask = torch.zeros(1000, dtype=torch.bool)
-    flipped = mask.clone()
-    flipped[517] = True
-    assert mask_digest({"bits": mask}) != mask_digest({"bits": flipped})
-
-
-def test_a_bit_that_moves_to_another_layer_changes_the_digest() -> None:
-    a = {"x": torch.tensor([True, False]), "y": torch.tensor([True])}
-    b = {"x": torch.tensor([True]), "y": torch.tensor([False, True])}
-    assert mask_digest(a) != mask_digest(b)
-
-
-def test_masks_swapped_between_layers_change_the_digest() -> None:
-    a, b = torch.tensor([True, False]), torch.tensor([False, True])
-    assert mask_digest({"x": a, "y": b}) != mask_digest({"x": b, "y": a})
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import torch
 import hopmask
 from hopmask import NumericalError
 from supsup_bridge import Experiment, MaskBank, TaskAgnosticLearner, cli, split_digits
-from supsup_bridge.runs import checkpoint
+from supsup_bridge.runs import checkpoint, report
 from supsup_bridge.runs import experiment as module
 from supsup_bridge.training.fit import Lesson
 
@@ -82,7 +82,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
 def test_a_run_ends_well_and_leaves_its_four_files(done: tuple[int, Path]) -> None:
     status, out = done
     assert status == 0
-    assert names(out) == {"result.json", "memory.h5", "recall.png", "accuracy.png"}
+    assert names(out) == {"result.json", "memory.h5", "learner.h5", "recall.png", "accuracy.png"}
 
 
 def test_a_runs_result_is_what_was_asked_for(done: tuple[int, Path]) -> None:
@@ -114,7 +114,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_with_a_bank_leaves_three_files(bank: Path) -> None:
-    assert names(bank) == {"result.json", "memory.h5", "accuracy.png"}
+    assert names(bank) == {"result.json", "memory.h5", "learner.h5", "accuracy.png"}
 
 
 def test_a_runs_bank_can_be_loaded(bank: Path) -> None:
@@ -518,7 +518,7 @@ def test_results_so_far_are_written_after_each_task_and_removed_at_the_end(
     monkeypatch.setattr(Lesson, "run", watched)
     assert run([*BANK, "--tasks", "3", "--out", str(out)]) == 0
     assert seen == [None, 1, 2]
-    assert names(out) == {"result.json", "memory.h5", "accuracy.png"}
+    assert names(out) == {"result.json", "memory.h5", "learner.h5", "accuracy.png"}
 
 
 def test_a_finished_run_removes_what_an_interrupted_one_left(tmp_path: Path) -> None:
@@ -528,7 +528,7 @@ def test_a_finished_run_removes_what_an_interrupted_one_left(tmp_path: Path) -> 
         assert run([*BANK, "--out", str(out)]) == 130
     assert names(out) == PARTIAL
     assert run(["--resume", str(out)]) == 0
-    assert names(out) == {"result.json", "memory.h5", "accuracy.png"}
+    assert names(out) == {"result.json", "memory.h5", "learner.h5", "accuracy.png"}
     assert not list(out.glob("*.partial.*"))
 
 
@@ -538,9 +538,9 @@ def test_a_new_run_does_not_begin_in_the_folder_of_an_interrupted_one(
     out = tmp_path / "out"
     interrupt_at(1, monkeypatch)
     assert run([*BANK, "--out", str(out)]) == 130
-    assert f"Go on with: supsup run --resume {out}" in capsys.readouterr().err
+    assert f"Continue with: supsup run --resume {out}" in capsys.readouterr().err
     assert run([*BANK, "--out", str(out)]) == 2
-    assert f"go on with supsup run --resume {out}" in capsys.readouterr().err
+    assert f"supsup run --resume {out}" in capsys.readouterr().err
     assert names(out) == PARTIAL
 
 
@@ -594,11 +594,11 @@ def test_a_full_disk_leaves_a_message_of_what_was_not_written(
         raise OSError(28, "No space left on device")
 
     interrupt_at(1, monkeypatch)
-    monkeypatch.setattr(cli.report, "write_json", full)
+    monkeypatch.setattr(report, "write_json", full)
     assert run([*BANK, "--out", str(tmp_path / "out")]) == 130
     message = capsys.readouterr().err
     assert "interrupted. After 2 of 2 tasks: what was done could not be written" in message
-    assert "Go on with: supsup run --resume" in message
+    assert "Continue with: supsup run --resume" in message
 
 
 def test_two_processes_do_not_go_on_with_one_run(tmp_path: Path, capsys, monkeypatch) -> None:
@@ -608,7 +608,7 @@ def test_two_processes_do_not_go_on_with_one_run(tmp_path: Path, capsys, monkeyp
     with checkpoint.locked(out):
         assert run(["--resume", str(out)]) == 2
     message = capsys.readouterr().err
-    assert f"another process is at work on the run in {out}" in message
+    assert f"another process works on the run in {out}" in message
     assert f"by process {os.getpid()}" in message
 
 
@@ -750,7 +750,7 @@ def test_a_real_interrupt_stops_at_the_next_step_from_which_the_run_goes_on(
     assert names(out) == PARTIAL
     saved = checkpoint.read(out)
     assert saved.state is not None
-    assert 5 <= saved.state["lesson"]["batches"]["done"] < 20
+    assert 5 <= saved.state["task"]["lesson"]["batches"]["done"] < 20
     assert run(["--resume", str(out)]) == 0
     whole = tmp_path / "whole"
     assert run([*QUICK, "--out", str(whole)]) == 0

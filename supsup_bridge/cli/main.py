@@ -1,0 +1,46 @@
+"""The entry point of `supsup`: its parser, and exit statuses for errors.
+
+A command is a module with `add_command(commands)`, which adds a parser to argparse's subparsers and
+sets its default `run` to a function of the options and two consoles, for output and for errors,
+that returns the exit status.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from hopmask import HopmaskError
+from supsup_bridge.cli import predict, run
+
+_COMMANDS = (run, predict)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status (0 done, 1 failed, 2 bad input, 130 Ctrl-C)."""
+    options = _parser().parse_args(arguments)
+    errors = Console(stderr=True, highlight=False)
+    try:
+        status: int = options.run(options, Console(highlight=False), errors)
+        return status
+    except KeyboardInterrupt:
+        errors.print("interrupted", style="yellow")
+        return 130
+    except HopmaskError as error:
+        errors.print(f"error: {error}", style="red", markup=False)
+        return 2 if isinstance(error, ValueError) else 1
+    except OSError as error:
+        errors.print(f"error: {error}", style="red", markup=False)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="supsup",
+        description="Learn tasks as masks of a fixed random network, keep the masks in one "
+        "Hopfield network of constant size, and recall the right one from unlabelled images.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add_command(commands)
+    return parser

@@ -1,0 +1,33 @@
+"""Checks of the images that a learner is given."""
+
+import torch
+
+from hopmask import ConfigError, NumericalError
+
+
+def check_images(images: object, shape: tuple[int, ...] | None) -> None:
+    """Raise unless these are finite images (n, *shape).
+
+    Args:
+        images: what was given.
+        shape: of an image; None where any will do.
+
+    Raises:
+        ConfigError: something else, or images of another shape.
+        NumericalError: NaN or infinity.
+    """
+    if not isinstance(images, torch.Tensor):
+        raise ConfigError(
+            f"images must be a tensor (n, *shape), got {type(images).__name__}: use torch.as_tensor"
+        )
+    if not images.is_floating_point():
+        raise ConfigError(f"images must be floating-point, got {images.dtype}: use images.float()")
+    if images.ndim < 2 or len(images) == 0:
+        raise ConfigError(f"images must be (n, *shape), n >= 1, got {tuple(images.shape)}")
+    if shape is not None and tuple(images.shape[1:]) != shape:
+        raise ConfigError(
+            f"the learner's images have shape {shape}, got {tuple(images.shape[1:])}: give images "
+            f"(n, {', '.join(map(str, shape))})"
+        )
+    if not bool(torch.isfinite(images).all()):
+        raise NumericalError("the images are not finite: they hold NaN or infinity")

@@ -1,0 +1,100 @@
+"""Makes a learner's task inference and novelty test from the settings and the memory."""
+
+import torch
+
+from hopmask import MaskMemory
+from supsup_bridge.continual.settings import LearnerSettings
+from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
+from supsup_bridge.continual.task_agnostic.novelty import EPSILON, Novelty, NoveltyTest
+from supsup_bridge.continual.task_agnostic.staged_inference import RecallNovelty, StagedInference
+from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
+from supsup_bridge.inference.base import TaskInference
+from supsup_bridge.inference.named import inference_named
+from supsup_bridge.inference.objectives import entropy, objective_named
+from supsup_bridge.inference.paper import PaperInference
+from supsup_bridge.inference.recall import RecallInference
+from supsup_bridge.inference.signatures import signature_named
+from supsup_bridge.networks.fixed import FixedNetwork
+from supsup_bridge.rng import stream
+from supsup_bridge.stores.bank import MaskBank
+
+Memory = MaskMemory | MaskBank | StagedMemory
+
+
+class Inferences:
+    """Makes the task inference and the novelty test of a learner.
+
+    Args:
+        settings: of the learner.
+        network: the fixed network.
+
+    Attributes:
+        signature: of images, for the content address.
+
+    Raises:
+        ConfigError: a signature or an objective that the network cannot serve.
+    """
+
+    def __init__(self, settings: LearnerSettings, network: FixedNetwork) -> None:
+        self._settings, self._network = settings, network
+        self._labels = network.outputs if settings.classes is None else settings.classes
+        self.signature = signature_named(settings.signature or "input", network)
+        self._objective = objective_named(
+            settings.objective or "H", labels=self._labels, outputs=network.outputs
+        )
+
+    def inference(self, memory: Memory, *purpose: int) -> TaskInference:
+        """Which task images are of, by a memory; `purpose` keeps random streams apart."""
+        if isinstance(memory, MaskBank):
+            return inference_named(
+                str(self._settings.inference),
+                network=self._network,
+                bank=memory,
+                objective=self._objective,
+                labels=self._labels,
+            )
+        if isinstance(memory, StagedMemory):
+            return StagedInference(self.recall(memory.memory, *purpose), memory)
+        return self.recall(memory, *purpose)
+
+    def recall(self, memory: MaskMemory, *purpose: int) -> RecallInference:
+        """The same by a Hopfield memory alone."""
+        if self._settings.recall == "paper":
+            return PaperInference(
+                network=self._network,
+                memory=memory,
+                generator=stream(self._settings.seed, "paper-recall", *purpose),
+                batch=self._settings.infer_samples,
+            )
+        return RecallInference(
+            network=self._network,
+            memory=memory,
+            signature=self.signature,
+            recall=str(self._settings.recall),
+        )
+
+    def novelty(self, memory: MaskBank | StagedMemory) -> Novelty:
+        """Whether images are of a task that a memory holds no mask for."""
+        if isinstance(memory, StagedMemory):
+            return RecallNovelty(StagedInference(self.recall(memory.memory), memory))
+        epsilon = EPSILON if self._settings.epsilon is None else self._settings.epsilon
+        return NoveltyTest(network=self._network, bank=memory, objective=entropy, epsilon=epsilon)
+
+    def observer(self, memory: MaskBank | StagedMemory) -> TaskAgnosticLearner:
+        """What learns from a stream without task boundaries."""
+        settings = self._settings
+        return TaskAgnosticLearner(
+            self.novelty(memory),
+            settings.training,
+            ask_every=settings.ask_every,
+            budget=settings.budget,
+            transfer=settings.mask_init == "mean",
+            scores=self.starts,
+            noise=lambda mask: stream(settings.seed, "noise", mask),
+            trained=memory.observe if isinstance(memory, StagedMemory) else lambda images: None,
+        )
+
+    def starts(self, mask: int) -> torch.Generator:
+        """Generator of a mask's starting scores."""
+        shared = self._settings.mask_init == "shared"
+        return stream(self._settings.seed, "scores", 0 if shared else mask)

@@ -1,0 +1,309 @@
+"""SupSup: a learner that is taught tasks one by one and answers for images of any of them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from hopmask import (
+    ConfigError,
+    EmptyMemoryError,
+    HopmaskError,
+    MaskMemory,
+    NotForgettableError,
+    UnknownTaskError,
+)
+from hopmask.errors import CorruptStoreError
+from supsup_bridge.continual import files, scoring
+from supsup_bridge.continual.checks import check_images
+from supsup_bridge.continual.evaluation import Evaluation, halves
+from supsup_bridge.continual.export import plain_module
+from supsup_bridge.continual.inferences import Inferences
+from supsup_bridge.continual.learning import Learning
+from supsup_bridge.continual.prediction import (
+    Prediction,
+    infer_each,
+    infer_together,
+    of_one_task,
+    predict_each,
+    predict_under,
+)
+from supsup_bridge.continual.settings import MoreOptions
+from supsup_bridge.data.task import Task
+from supsup_bridge.networks.digests import mask_digest
+from supsup_bridge.rng import stream
+from supsup_bridge.stores.bank import MaskBank
+from supsup_bridge.stores.protocols import Recalled
+
+
+class SupSup(Learning):
+    """Learns tasks as masks of one fixed network, and infers which task images are of.
+
+    Every task is a binary mask of the network's weights. The masks are kept in a memory of
+    constant size, and deleted; images of an unknown task recall theirs. Labels are classes within
+    their task, 0 1 2 ...; outputs from a task's number of classes on are superfluous. A label of a
+    `Prediction` is the largest of all outputs, so nothing is kept per task outside the memory.
+
+    Args:
+        module: any nn.Module over images (n, *shape) that returns logits (n, outputs); it is
+            copied. Or a network by name ("lenet-300-100", "fc-1024-1024", "layer-norm") over flat
+            images, with its `inputs` and `outputs`; or a `FixedNetwork`, which has masks already.
+        memory: "hopfield" (constant size) or "bank" (every mask, one bit per entry).
+        masks: "hashed" (default of hopfield), "unit", or "weight" (a bank alone, its default).
+        bits: length of a hashed mask (default 2048, or one bit per weight where there are fewer).
+        weights: "fixed" draws those of Linear and Conv2d layers anew from the seed; "given" keeps
+            the module's, for a pre-trained backbone.
+        seed: of everything.
+        device: where to work; default where the module is. "auto" is CUDA where there is one.
+        training: how masks are trained.
+        mask_init: scores start "random", from one "shared" draw, or from the "mean" of the masks.
+        rule, key_bits, signature_features: of a Hopfield memory; see `hopmask.MaskMemory`.
+        recall: of a Hopfield memory: "both", "entropy" or "address".
+        signature: what the content address sees of an image: "input", "outputs", "gradient", or
+            "package.module:function".
+        inference: of a bank: "try-all" (default), "one-shot", "binary", "descent" or "argmax".
+        objective: whose gradient a bank's inference follows: "H" or "G".
+        classes: the largest number of classes of a task, for inference "argmax" and objective "G".
+        infer_samples: images from which `evaluate` infers a task.
+        task_free: learn by `observe`, from a stream without task boundaries.
+        ask_every, budget, epsilon: task_free: batches between two novelty tests; masks at most; of
+            a bank, see `NoveltyTest`.
+        closed: task_free: called with number and masks of each mask that is stored for good.
+
+    Raises:
+        ConfigError: options that do not fit together, or a module that cannot be used. Batch norm
+            must be in evaluation mode.
+
+    Example:
+        >>> from torch import nn
+        >>> images, labels = torch.randn(64, 2, 3), torch.arange(64) % 2
+        >>> module = nn.Sequential(nn.Flatten(), nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 4))
+        >>> learner = SupSup(module, seed=1)
+        >>> learner.learn((images, labels), epochs=2)
+        0
+        >>> learner.predict(images[:5]).task
+        tensor([0, 0, 0, 0, 0])
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769); the Hopfield memory: section 3.5.
+    """
+
+    def predict(
+        self, images: Tensor, *, together: bool = False, task: int | None = None
+    ) -> Prediction:
+        """Task, label and logits of images; what is said of one never depends on the others.
+
+        Args:
+            images: (n, *shape), of the shape that was learned.
+            together: all images are of one task, which is inferred from all of them (from 1024,
+                evenly spread, where there are more).
+            task: number of their task, where it is known.
+
+        Raises:
+            EmptyMemoryError: no task was learned.
+            UnknownTaskError: no task of that number.
+            ConfigError: images of another shape or type, or a network that needs reference images.
+            NumericalError: images that are not finite.
+        """
+        self._check_question(images)
+        if task is not None:
+            if together:
+                raise ConfigError("task= names the task, together= infers it: give one of them")
+            stored = self._recalled(task)
+            logits = predict_under(self._network, stored.masks, images)
+            return of_one_task(logits, task, verified=stored.verified)
+        inference = self._inferences.inference(self._memory)
+        if not together:
+            return predict_each(self._network, inference, images)
+        found = infer_together(self._network, inference, images)
+        masks = {name: mask[0] for name, mask in found.masks.items()}
+        logits = predict_under(self._network, masks, images)
+        return of_one_task(logits, int(found.task[0]), verified=bool(found.verified[0]))
+
+    def infer_task(self, images: Tensor, *, together: bool = False) -> Tensor | int:
+        """Number of the task of each image (n,), or one number; see `predict`."""
+        self._check_question(images)
+        inference = self._inferences.inference(self._memory)
+        if together:
+            return int(infer_together(self._network, inference, images).task[0])
+        return infer_each(self._network, inference, images)
+
+    def evaluate(self, data: Sequence[Any], *, infer_samples: int | None = None) -> Evaluation:
+        """Accuracy on test data of the tasks, by the protocol of `supsup run`.
+
+        Of each task's test images one half infers the task and the other is scored; the seed cuts
+        them. The task is inferred once for every 128 scored images.
+
+        Args:
+            data: per task, in the order of `tasks`, what `learn` takes, or a `Task`, which is cut
+                already. Test images of one task are held at a time.
+            infer_samples: images that one inference sees; default that of the learner.
+
+        Raises:
+            ConfigError: no data or more than tasks, too few images, or a task_free learner, whose
+                masks are not numbered as tasks are.
+        """
+        if self._observer is not None:
+            raise ConfigError("a task_free learner's masks are no tasks in order: use predict")
+        if not 0 < len(data) <= len(self):
+            raise ConfigError(f"evaluate takes data of 1 to {len(self)} tasks, got {len(data)}")
+        samples = self._settings.infer_samples if infer_samples is None else infer_samples
+        scores = [
+            self._score(number, halves(one, number=number, seed=self._settings.seed), samples)
+            for number, one in zip(self.tasks, data, strict=False)
+        ]
+        return Evaluation(
+            given=tuple(score.given for score in scores),
+            inferred=tuple(score.label for score in scores),
+            joint=tuple(score.joint for score in scores),
+            tasks=tuple(sum(score.inferred) / len(score.inferred) for score in scores),
+        )
+
+    def module(self, task: int) -> nn.Module:
+        """One task as a plain module with its weights W ⊙ M, for export; a copy.
+
+        Its logits are those of `predict(images, task=task)`, up to rounding.
+
+        Raises:
+            EmptyMemoryError, UnknownTaskError: no such task, or its mask is lost.
+            ConfigError: a network that has no such module.
+        """
+        stored = self._recalled(task)
+        if not stored.verified:
+            raise UnknownTaskError(
+                f"task {task} cannot be recalled exactly: the memory is too full. Use more bits"
+            )
+        return plain_module(self._network, stored.masks)
+
+    def forget(self, task: int) -> None:
+        """Take a task out of the memory, where it can; its number is not used again.
+
+        Raises:
+            NotForgettableError: the memory cannot forget: a bank, a rule without exact inverse
+                ("storkey"), or a task_free learner.
+            EmptyMemoryError, UnknownTaskError: no such task.
+        """
+        memory = self._memory
+        if not isinstance(memory, MaskMemory):
+            raise NotForgettableError(
+                f"a {type(memory).__name__} cannot forget a task: use memory='hopfield' with "
+                "rule='hebbian'"
+            )
+        memory.forget(task=self._numbers.require(task))
+        self._numbers.forgotten.add(task)
+
+    def change_inference(self, **options: Unpack[MoreOptions]) -> None:
+        """Infer tasks in another way: recall, inference, objective, infer_samples.
+
+        Raises:
+            ConfigError: another option, or options that do not fit; nothing has changed.
+        """
+        if others := options.keys() - {"recall", "inference", "objective", "infer_samples"}:
+            raise ConfigError(f"a learner cannot change its {', '.join(sorted(others))}: make one")
+        settings = replace(self._settings, **options)
+        self._inferences, self._settings = Inferences(settings, self._network), settings
+
+    def save(self, folder: str | Path) -> None:
+        """Write `memory.h5` and `learner.h5` into a folder; a crash leaves one state or the other.
+
+        Neither the module nor its weights are written: `load` draws them from the seed, or is
+        given them, and compares fingerprints.
+
+        Raises:
+            ConfigError: task_free: a mask is in training; call close() first.
+            StoreFileError: the folder cannot be written to.
+        """
+        if self._observer is not None and self._observer.is_training:
+            raise ConfigError("a mask is in training, which no file has a place for: call close()")
+        about = {
+            "origin": self._origin,
+            "settings": asdict(self._settings),
+            "fingerprint": self._fingerprint,
+            "state": self.state(),
+        }
+        files.write(Path(folder), about, self.kept)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        module: nn.Module | str | None = None,
+        signature: str | None = None,
+        device: str | torch.device | None = None,
+    ) -> "SupSup":
+        """Read a learner that `save` wrote; it predicts the same, bit for bit.
+
+        Args:
+            folder: where it is.
+            module: the module that the learner was made of; not needed for a network by name.
+                With weights="given" it needs to have the same weights. A file never names code.
+            signature: "package.module:function", where the learner has one of that kind.
+            device: where to work.
+
+        Raises:
+            StoreFileError: it is not there, or damaged.
+            ConfigError: no module where one is needed, or another than the learner's.
+        """
+        about = files.read(Path(folder))
+        made = files.arguments(about, module=module, signature=signature)
+        learner = cls(device=device, **made)
+        if learner._fingerprint != about.get("fingerprint"):
+            raise ConfigError(
+                f"the network is not the one that {folder} was learned with: its weights, shapes "
+                "or mask sizes differ. Give load(module=) the module that SupSup was given"
+            )
+        try:
+            kept = files.read_memory(
+                Path(folder),
+                about["memory"],
+                bank=isinstance(learner.memory, MaskBank),
+                device=learner.network.device,
+            )
+            learner.restore(about["state"], kept)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            if isinstance(error, HopmaskError):
+                raise
+            raise CorruptStoreError(
+                f"{folder} is whole, but of a learner that this version does not know ({error!r})"
+            ) from error
+        return learner
+
+    def _check_question(self, images: Tensor) -> None:
+        if self._memory.count == 0:
+            raise EmptyMemoryError("no task was learned: call learn(data) first")
+        check_images(images, self._image_shape)
+        if not self._network.pointwise:
+            raise ConfigError(
+                "the network's batch norm needs reference images for a prediction: use evaluate, "
+                "or a network with layer norm"
+            )
+        self.commit()
+
+    def _recalled(self, task: int) -> Recalled:
+        if self._observer is None:
+            self._numbers.require(task)
+        return self._memory.recall(task=task)
+
+    def _score(self, number: int, task: Task, samples: int) -> scoring.TaskScore:
+        device, after = self._network.device, self._numbers.next - 1
+        known = self._memory.recall(task=number)
+        found = scoring.infer(
+            task,
+            self._inferences.inference(self._memory, after, number),
+            samples=samples,
+            generator=stream(self._settings.seed, "evaluation", after, number),
+            device=device,
+        )
+        return scoring.score(
+            self._network,
+            task,
+            known.masks,
+            found,
+            accepted={number},
+            digest=mask_digest(known.masks),
+            device=device,
+        )

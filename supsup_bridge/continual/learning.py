@@ -1,0 +1,265 @@
+"""How a learner learns: task by task, or from a stream without task boundaries."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from hopmask import ConfigError, EmptyMemoryError, MaskMemory
+from supsup_bridge.continual.building import memory_of, network_of
+from supsup_bridge.continual.checks import check_images
+from supsup_bridge.continual.description import described
+from supsup_bridge.continual.inferences import Inferences, Memory
+from supsup_bridge.continual.numbers import Numbers
+from supsup_bridge.continual.settings import LearnerSettings, MoreOptions
+from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
+from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
+from supsup_bridge.networks.digests import fingerprint
+from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.rng import stream
+from supsup_bridge.stores.bank import MaskBank
+from supsup_bridge.training.batches import check_labels
+from supsup_bridge.training.data import LessonData, lesson_data
+from supsup_bridge.training.fit import Lesson
+from supsup_bridge.training.scores import binariser
+from supsup_bridge.training.settings import TrainingSettings
+
+Progress = Callable[[int, int | None, float], None]  # step, steps, loss
+
+
+class Learning:
+    """The network, the memory and the training of `SupSup`, which has the arguments."""
+
+    def __init__(
+        self,
+        module: nn.Module | str,
+        *,
+        memory: str = "hopfield",
+        masks: str | None = None,
+        bits: int | None = None,
+        weights: str = "fixed",
+        seed: int = 0,
+        device: str | torch.device | None = None,
+        training: TrainingSettings | None = None,
+        task_free: bool = False,
+        inputs: int | None = None,
+        outputs: int | None = None,
+        closed: Callable[[int, Masks], None] = lambda number, masks: None,
+        **more: Unpack[MoreOptions],
+    ) -> None:
+        self._settings = settings = LearnerSettings(
+            memory=memory,
+            masks=masks,
+            bits=bits,
+            weights=weights,
+            seed=seed,
+            training=training or TrainingSettings(),
+            task_free=task_free,
+            **more,
+        )
+        name = module if isinstance(module, str) else None
+        self._origin = {"name": name, "inputs": inputs, "outputs": outputs}
+        self._network = network_of(module, settings, inputs=inputs, outputs=outputs, device=device)
+        binariser(self._network, settings.training.sparsity)  # refuses a wrong sparsity now
+        self._fingerprint = fingerprint(self._network)
+        self._inferences = Inferences(settings, self._network)
+        self._image_shape: tuple[int, ...] | None = None
+        self._numbers = Numbers()
+        self._memory: Memory = memory_of(settings, self._network, self._fingerprint)
+        self._observer: TaskAgnosticLearner | None = None
+        if task_free:
+            if isinstance(self._memory, MaskMemory):
+                signs = self._inferences.signature if settings.has_address else None
+                self._memory = StagedMemory(self._memory, signature=signs, closed=closed)
+            self._observer = self._inferences.observer(self._memory)
+
+    def learn(
+        self, data: Any, *, epochs: int | None = None, progress: Progress | None = None
+    ) -> int:
+        """Learn one more task; where that fails, nothing has changed.
+
+        Args:
+            data: (images (n, *shape), labels (n,)), a Dataset of (image, label), or a DataLoader,
+                which decides the batches itself. Data that is no tensor is read batch by batch.
+            epochs: passes over the data; default those of `training`.
+            progress: called after each step with the steps done, all steps (None where a loader has
+                no length) and the loss.
+
+        Returns:
+            The task's number.
+
+        Raises:
+            ConfigError: data that cannot be learned, or does not fit the network.
+            NumericalError: images that are not finite, or a loss that is not.
+            DuplicateError: the mask is the same as another task's.
+        """
+        source, shapes = lesson_data(data), set[tuple[int, ...]]()
+        lesson = self.lesson(source, epochs=epochs)
+
+        def seen(images: Tensor, labels: Tensor) -> None:
+            check_images(images, self._image_shape)
+            shapes.add(tuple(images.shape[1:]))
+
+        def tell(step: int, loss: float) -> None:
+            if progress is not None:
+                progress(step, lesson.batches.steps, loss)
+
+        masks = lesson.run(tell, seen=seen)
+        return self.store(masks, source, image_shape=shapes.pop())
+
+    def lesson(self, data: LessonData, *, epochs: int | None = None) -> Lesson:
+        """The training of the next task's mask, not begun; what it returns goes to `store`."""
+        if self._observer is not None:
+            raise ConfigError("a task_free learner learns by observe(images, labels), not by learn")
+        settings, number = self._settings, self._numbers.next
+        training = settings.training
+        if epochs is not None:
+            training = replace(training, epochs=epochs)
+        transfer = settings.mask_init == "mean" and self._memory.count > 0
+        return Lesson(
+            self._network,
+            data,
+            training,
+            scores=self._inferences.starts(number),
+            batches=stream(settings.seed, "batches", number),
+            mean=self._memory.mean if transfer else None,
+        )
+
+    def store(self, masks: Masks, data: LessonData, *, image_shape: tuple[int, ...]) -> int:
+        """Keep the masks of a task that was learned from the data; returns its number."""
+        signature: Any = None
+        if self._settings.has_address:
+            signature = described(
+                self._inferences.signature,
+                data,
+                generator=stream(self._settings.seed, "described", self._numbers.next),
+                device=self._network.device,
+            )
+        number = self._memory.store(masks, signature=signature)
+        self._numbers.add(number)
+        self._image_shape = image_shape
+        return number
+
+    def observe(self, images: Tensor, labels: Tensor) -> tuple[int, float]:
+        """Learn from one batch of a stream without task boundaries.
+
+        Args:
+            images: (n, *shape), all of one task.
+            labels: integer (n,).
+
+        Returns:
+            Number of the mask that serves the batch, and the loss; NaN where nothing was trained.
+
+        Raises:
+            ConfigError: a learner that was not made with task_free=True, or a batch that does not
+                fit it.
+            NumericalError: images that are not finite, or a loss that is not.
+        """
+        if self._observer is None:
+            raise ConfigError("observe is for SupSup(..., task_free=True): use learn(data)")
+        check_images(images, self._image_shape)
+        check_labels(images, labels, self._network.outputs)
+        device = self._network.device
+        found = self._observer.learn(images.to(device), labels.to(device))
+        self._image_shape = tuple(images.shape[1:])
+        return found
+
+    def commit(self) -> None:
+        """task_free: bring the memory up to date with the mask in training; `predict` does so."""
+        if self._observer is not None:
+            self._observer.commit()
+
+    def close(self) -> None:
+        """task_free: end the task at hand; its mask is stored for good, the next batch is new."""
+        if self._observer is not None:
+            self._observer.close()
+
+    def state(self) -> dict[str, Any]:
+        """All but what `kept` holds and what the learner was made of: numbers, names, tensors."""
+        staged = self._memory.state() if isinstance(self._memory, StagedMemory) else None
+        return {
+            "next": self._numbers.next,
+            "forgotten": sorted(self._numbers.forgotten),
+            "image_shape": None if self._image_shape is None else list(self._image_shape),
+            "observer": None if self._observer is None else self._observer.state(),
+            "open": staged,
+        }
+
+    def restore(self, state: dict[str, Any], memory: MaskMemory | MaskBank) -> None:
+        """Continue from the `state` of a learner made alike, and what it had `kept`."""
+        other = getattr(memory, "fingerprint", "") or self._fingerprint
+        if other != self._fingerprint:
+            raise ConfigError(
+                "the memory's masks belong to another network: its fingerprint, over weights and "
+                f"sizes, is {other:.12}..., the learner's {self._fingerprint:.12}..."
+            )
+        if isinstance(self._memory, StagedMemory):
+            if not isinstance(memory, MaskMemory):
+                raise ConfigError(f"the learner keeps masks in a MaskMemory, got {memory!r:.40}")
+            self._memory.restore(memory, state["open"])
+        else:
+            self._memory = memory
+        self._numbers = Numbers(state["next"], forgotten=state["forgotten"])
+        shape = state["image_shape"]
+        self._image_shape = None if shape is None else tuple(shape)
+        if isinstance(self._memory, StagedMemory | MaskBank) and self._observer is not None:
+            self._observer = self._inferences.observer(self._memory)
+            self._observer.restore(state["observer"], device=self._network.device)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __repr__(self) -> str:
+        name = self._origin["name"] or type(self._network).__name__
+        kept = type(self.kept).__name__
+        return f"SupSup({name}, {len(self)} tasks in a {kept} of {self._memory.nbytes} bytes)"
+
+    @property
+    def tasks(self) -> tuple[int, ...]:
+        """Numbers of the tasks; of a task_free learner, of its masks."""
+        if self._observer is not None:
+            return tuple(range(self._memory.count))
+        return self._numbers.live
+
+    @property
+    def memory(self) -> Memory:
+        """Where masks go: a MaskMemory or MaskBank; task_free: a StagedMemory around the former."""
+        return self._memory
+
+    @property
+    def kept(self) -> MaskMemory | MaskBank:
+        """What holds the masks, but for one in training; its file is the learner's."""
+        return self._memory.memory if isinstance(self._memory, StagedMemory) else self._memory
+
+    @property
+    def network(self) -> FixedNetwork:
+        """The fixed network."""
+        return self._network
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of an image.
+
+        Raises:
+            EmptyMemoryError: no task was learned.
+        """
+        if self._image_shape is None:
+            raise EmptyMemoryError("no task was learned: call learn(data) first")
+        return self._image_shape
+
+    @property
+    def settings(self) -> LearnerSettings:
+        """The settings; they cannot be changed, but for `change_inference`."""
+        return self._settings
+
+    @property
+    def inferences(self) -> Inferences:
+        """Makes task inferences over a memory."""
+        return self._inferences
+
+    @property
+    def observer(self) -> TaskAgnosticLearner | None:
+        """What decides about new masks; None unless task_free."""
+        return self._observer

@@ -1,0 +1,110 @@
+"""Predictions: from images to tasks, labels and logits, in pieces of bounded size."""
+
+from dataclasses import dataclass
+from math import log
+
+import torch
+from torch import Tensor
+
+from supsup_bridge.continual.scoring import groups
+from supsup_bridge.inference.base import Inferred, TaskInference
+from supsup_bridge.inference.objectives import entropy
+from supsup_bridge.networks.fixed import FixedNetwork, Masks
+
+TOGETHER = 1024  # images that one joint inference sees, evenly spread over those given
+_NUMBERS = 2**25  # floats that the masked weights of one piece may take
+_AT_ONCE = 1024  # images in one forward pass
+_SURE = 0.75  # share of the largest entropy below which a mask is sure of an image
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Prediction:
+    """What a learner says of n images.
+
+    Attributes:
+        task: number of the task of each image, long (n,).
+        label: the largest logit of each image, long (n,): a class within the task. All of the
+            module's outputs take part, so that a label can lie beyond the task's classes.
+        logits: (n, outputs).
+        recognized: bool (n,): the mask is a stored one, bit for bit, and sure of the image: the
+            entropy of the softmax is below 3/4 of its maximum, log(outputs). False is "none of my
+            tasks", or "I cannot tell".
+    """
+
+    task: Tensor
+    label: Tensor
+    logits: Tensor
+    recognized: Tensor
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    def __repr__(self) -> str:
+        found = sorted(set(self.task.tolist()))
+        tasks, more = ", ".join(map(str, found[:8])), ", ..." if len(found) > 8 else ""
+        return (
+            f"Prediction({len(self)} images, tasks {tasks}{more}, "
+            f"{int(self.recognized.sum())} recognized)"
+        )
+
+
+def predict_each(network: FixedNetwork, inference: TaskInference, images: Tensor) -> Prediction:
+    """Predictions for images (n, *shape), the task inferred from each image alone."""
+    return _joined([_each(network, inference, part) for part in _pieces(network, images)])
+
+
+def predict_under(network: FixedNetwork, masks: Masks, images: Tensor) -> Tensor:
+    """Logits (n, outputs) of images (n, *shape) under one task's masks (*size)."""
+    device, logits = network.device, []
+    with torch.no_grad():
+        for part in torch.split(images, _AT_ONCE):
+            here = part.to(device)
+            logits.append(network.predictor(masks, here)(here).to(images.device))
+    return torch.cat(logits)
+
+
+def infer_each(network: FixedNetwork, inference: TaskInference, images: Tensor) -> Tensor:
+    """Number of the task (n,) of images (n, *shape), inferred from each image alone."""
+    parts = [inference.infer(part[:, None]).task for part in _pieces(network, images)]
+    return torch.cat(parts).to(images.device)
+
+
+def infer_together(network: FixedNetwork, inference: TaskInference, images: Tensor) -> Inferred:
+    """The one task of images (n, *shape), inferred from all of them; see `TOGETHER`."""
+    count = min(len(images), TOGETHER)
+    chosen = torch.linspace(0, len(images) - 1, count).long().to(images.device)
+    return inference.infer(images[chosen][None].to(network.device))
+
+
+def of_one_task(logits: Tensor, task: int, *, verified: bool) -> Prediction:
+    """The prediction for images that all have one task."""
+    number = torch.full((len(logits),), task, device=logits.device)
+    return _prediction(logits, number, torch.full_like(number, verified, dtype=torch.bool))
+
+
+def _pieces(network: FixedNetwork, images: Tensor) -> list[Tensor]:
+    """Images in pieces for each of which a masked copy of all weights fits into memory."""
+    weights = sum(value.numel() for value in network.state_dict().values())
+    size = max(1, min(128, _NUMBERS // max(1, weights)))
+    return list(torch.split(images, size))
+
+
+def _each(network: FixedNetwork, inference: TaskInference, images: Tensor) -> Prediction:
+    here = images.to(network.device)
+    found = inference.infer(here[:, None])
+    logits = here.new_empty(len(here), network.outputs)
+    for rows in groups(found.masks).values():
+        masks = {name: mask[rows[0]] for name, mask in found.masks.items()}
+        logits[rows] = predict_under(network, masks, here[rows])
+    there = images.device
+    return _prediction(logits.to(there), found.task.to(there), found.verified.to(there))
+
+
+def _prediction(logits: Tensor, task: Tensor, verified: Tensor) -> Prediction:
+    sure = entropy(logits) < _SURE * log(logits.shape[-1])
+    return Prediction(task=task, label=logits.argmax(-1), logits=logits, recognized=verified & sure)
+
+
+def _joined(parts: list[Prediction]) -> Prediction:
+    names = ("task", "label", "logits", "recognized")
+    return Prediction(**{n: torch.cat([getattr(part, n) for part in parts]) for n in names})

@@ -1,0 +1,18 @@
+"""Autocast switched off around what must not depend on it."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """A context in which `torch.autocast` of a device changes nothing.
+
+    Example:
+        >>> with torch.autocast("cpu"), without_autocast(torch.device("cpu")):
+        ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+        torch.float32
+    """
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

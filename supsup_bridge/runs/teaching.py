@@ -1,0 +1,152 @@
+"""How a run teaches its learner one task, with a state that a checkpoint can hold."""
+
+from collections.abc import Callable
+from typing import Any
+
+from hopmask import ConfigError
+from supsup_bridge.continual.learner import SupSup
+from supsup_bridge.data.task import Task
+from supsup_bridge.networks.digests import mask_digest
+from supsup_bridge.networks.fixed import Masks
+from supsup_bridge.rng import stream
+from supsup_bridge.runs.ledger import Ledger
+from supsup_bridge.runs.observer import Observer
+from supsup_bridge.runs.timing import Stopwatch
+from supsup_bridge.stores.bank import MaskBank
+from supsup_bridge.stores.protocols import MaskStore
+from supsup_bridge.training.batches import IndexedBatches, check_labels
+from supsup_bridge.training.data import TensorData
+from supsup_bridge.training.fit import Lesson
+
+_Progress = Callable[[int, float], None]  # step, loss
+
+
+class Teacher:
+    """Teaches a learner a run's tasks, and notes in the ledger what was learned.
+
+    Args:
+        learner: the learner.
+        ledger: takes digests, and which mask served which batches.
+        learned: masks of the tasks, by number, to take in place of training.
+    """
+
+    def __init__(self, learner: SupSup, ledger: Ledger, *, learned: MaskStore | None) -> None:
+        self.learner, self.ledger, self.learned = learner, ledger, learned
+        self._lesson: Lesson | None = None  # where tasks are given: the one being learned
+        self._batches: IndexedBatches | None = None  # where not: of the task at hand
+        self._used: dict[int, int] = {}  # and how many of them went to each mask
+        self._begun: dict[str, Any] = {}  # what a checkpoint holds of the task at hand
+
+    def teach(
+        self,
+        task: Task,
+        number: int,
+        observer: Observer,
+        pause: Callable[[], None],
+        *,
+        watch: Stopwatch,
+    ) -> None:
+        """Learn one task.
+
+        Args:
+            task: the task.
+            number: of the task.
+            observer: called after each step.
+            pause: called where `state` can be taken.
+            watch: takes the times "train" and "store".
+
+        Raises:
+            ConfigError: labels that do not fit the network, or a learned mask that is lost.
+        """
+        device = self.learner.network.device
+        data = TensorData(task.train_images.to(device), task.train_labels.to(device))
+        check_labels(data.images, data.labels, self.learner.network.outputs)
+        self.ledger.begun(task)
+        steps = self.learner.settings.training.steps(len(data.images))
+
+        def progress(step: int, loss: float) -> None:
+            observer.training(task, number, step, steps, loss)
+
+        if self.learner.observer is None:
+            self._learn(number, data, progress, pause, watch)
+            self.ledger.learned({number: steps})
+        else:
+            self._observe(number, data, progress, pause, watch)
+
+    def state(self) -> dict[str, Any]:
+        """Where the task at hand stands."""
+        batches = None
+        if self._batches is not None:
+            batches = {"batches": self._batches.state(), "used": self._used}
+        return {"lesson": self._lesson.state() if self._lesson else None, "batches": batches}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from the `state` of another run of the same settings."""
+        self._begun = {name: state[name] for name in ("lesson", "batches")}
+
+    def _learn(
+        self,
+        number: int,
+        data: TensorData,
+        progress: _Progress,
+        pause: Callable[[], None],
+        watch: Stopwatch,
+    ) -> None:
+        with watch("train"):
+            if self.learned is not None:
+                masks = _learned_before(self.learned, number)
+            else:
+                self._lesson = self.learner.lesson(data)
+                if (begun := self._begun.pop("lesson", None)) is not None:
+                    self._lesson.restore(begun)
+                masks = self._lesson.run(progress, pause=pause)
+        with watch("store"):
+            self.learner.store(masks, data, image_shape=tuple(data.images.shape[1:]))
+        self._lesson = None
+        self.ledger.digests.append(mask_digest(masks))
+
+    def _observe(
+        self,
+        number: int,
+        data: TensorData,
+        progress: _Progress,
+        pause: Callable[[], None],
+        watch: Stopwatch,
+    ) -> None:
+        """NNs: pass a task's batches to a learner that is not given the task."""
+        learner, settings = self.learner, self.learner.settings
+        generator = stream(settings.seed, "batches", number)
+        self._batches, self._used = data.batches(settings.training, generator), {}
+        if (begun := self._begun.pop("batches", None)) is not None:
+            self._batches.restore(begun["batches"])
+            self._used = begun["used"]
+        used = self._used
+        with watch("train"):
+            try:
+                for images, labels in self._batches:
+                    mask, loss = learner.observe(images, labels)
+                    used[mask] = used.get(mask, 0) + 1
+                    progress(self._batches.done, loss)
+                    pause()
+            except KeyboardInterrupt:
+                learner.commit()
+                raise
+        with watch("store"):
+            learner.commit()
+            if number + 1 == self.ledger.tasks:
+                learner.close()
+        open_from = 0 if isinstance(learner.memory, MaskBank) else learner.kept.count
+        for mask in range(open_from, learner.memory.count):
+            self.ledger.note(mask, learner.memory.recall(task=mask).masks)
+        self._batches = None
+        self.ledger.learned(used)
+
+
+def _learned_before(store: MaskStore, number: int) -> Masks:
+    stored = store.recall(task=number)
+    if not stored.verified:
+        raise ConfigError(
+            f"mask {number} cannot be recalled exactly from the store of learned masks: give a "
+            "MaskBank, or a memory that is not too full"
+        )
+    return stored.masks

@@ -1,0 +1,143 @@
+"""What a lesson learns from: tensors, a data set read by index, or a loader."""
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+
+from hopmask import ConfigError
+from supsup_bridge.training.batches import (
+    Batch,
+    Batches,
+    IndexedBatches,
+    LessonBatches,
+    LoadedBatches,
+    as_pair,
+    check_labels,
+)
+from supsup_bridge.training.settings import TrainingSettings
+
+
+class LessonData(Protocol):
+    """Labelled images of one task."""
+
+    def check(self, outputs: int) -> None:
+        """Raise ConfigError where the data cannot be learned, as far as it is known beforehand."""
+        ...
+
+    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LessonBatches:
+        """The batches of one lesson; the generator decides the order."""
+        ...
+
+
+class TensorData:
+    """Images and labels in memory.
+
+    Args:
+        images: (n, ...), standardised.
+        labels: class within the task, integer (n,).
+
+    Example:
+        >>> data = TensorData(torch.eye(3), torch.tensor([0, 1, 0]))
+        >>> data.batches(TrainingSettings(epochs=2), torch.Generator()).steps
+        2
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def check(self, outputs: int) -> None:
+        check_labels(self.images, self.labels, outputs)
+
+    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> IndexedBatches:
+        return IndexedBatches(Batches(len(self.images), settings, generator), self._read)
+
+    def _read(self, chosen: Tensor) -> Batch:
+        images = self.images[chosen.to(self.images.device)]
+        return images, self.labels[chosen.to(self.labels.device)]
+
+
+class DatasetData:
+    """A data set read by index, one batch in memory at a time.
+
+    A lesson gets the same batches as from `TensorData` of the same images. Random numbers that the
+    data set draws by itself are its own matter; give a `LoaderData` to have them seeded.
+
+    Args:
+        dataset: has a length, and dataset[i] is an image and its label.
+
+    Example:
+        >>> from torch.utils.data import TensorDataset
+        >>> data = DatasetData(TensorDataset(torch.eye(3), torch.tensor([0, 1, 0])))
+        >>> images, labels = next(iter(data.batches(TrainingSettings(), torch.Generator())))
+        >>> images.shape
+        torch.Size([3, 3])
+    """
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def check(self, outputs: int) -> None:
+        if len(self.dataset) == 0:  # type: ignore[arg-type]
+            raise ConfigError("training needs images, but the data set is empty")
+
+    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> IndexedBatches:
+        count = len(self.dataset)  # type: ignore[arg-type]
+        return IndexedBatches(Batches(count, settings, generator), self._read)
+
+    def _read(self, chosen: Tensor) -> Batch:
+        return as_pair(default_collate([self.dataset[i] for i in chosen.tolist()]))
+
+
+class LoaderData:
+    """Batches of a DataLoader, or of anything that gives (images, labels) each time it is iterated.
+
+    The loader alone decides the size and the order of its batches, and it is iterated once per
+    epoch; see `LoadedBatches` for its random numbers.
+
+    Args:
+        loader: the loader. With a length, a lesson knows how many steps it takes.
+
+    Example:
+        >>> batch = torch.eye(2), torch.tensor([0, 1])
+        >>> LoaderData([batch, batch]).batches(TrainingSettings(epochs=3), torch.Generator()).steps
+        6
+    """
+
+    def __init__(self, loader: Iterable[Any]) -> None:
+        self.loader = loader
+
+    def check(self, outputs: int) -> None:
+        """Nothing is known before the loader is iterated."""
+
+    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LoadedBatches:
+        return LoadedBatches(self.loader, settings, generator)
+
+
+def lesson_data(data: Any) -> LessonData:
+    """What a user gives, as a lesson's data.
+
+    Args:
+        data: (images, labels), a Dataset with a length, a DataLoader, or a lesson's data already.
+
+    Raises:
+        ConfigError: something else.
+
+    Example:
+        >>> type(lesson_data((torch.eye(2), torch.tensor([0, 1])))).__name__
+        'TensorData'
+    """
+    if isinstance(data, TensorData | DatasetData | LoaderData):
+        return data
+    if isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], Tensor):
+        return TensorData(*data)
+    if isinstance(data, DataLoader):
+        return LoaderData(data)
+    if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
+        return DatasetData(data)
+    raise ConfigError(
+        f"a task's data must be (images, labels), a Dataset with a length, or a DataLoader, got "
+        f"{type(data).__name__}: put anything else into a DataLoader"
+    )

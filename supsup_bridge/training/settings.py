@@ -1,0 +1,69 @@
+"""How a mask is trained: the settings."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from hopmask import ConfigError
+
+
+def is_count(value: object, *, least: int = 1) -> bool:
+    """Whether a value is a whole number (no bool) of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How a supermask is trained.
+
+    Args:
+        epochs: passes over the task's images.
+        batch: images a step.
+        optimiser: "adam" (with cosine decay) or "sgd" (with momentum 0.9, weight decay 1e-4).
+        rate: learning rate; Adam's is for scores that start within ±0.1, and in proportion to the
+            bound elsewhere, so that every layer moves equally far from its start.
+        contrast: weight of the contrast term; 0 for none.
+        noise: standard deviation of the noise in it, in units of the standardised pixels.
+        max_batches: stop after so many steps.
+        diluted_every: every so many steps the loss is that of a diluted mask; None for never.
+        sparsity: share of the mask's entries kept (top-k under the Erdős–Rényi budget); None for
+            thresholded scores.
+
+    Raises:
+        ConfigError: a value out of its range.
+
+    Example:
+        >>> TrainingSettings(epochs=2, batch=10).steps(25)
+        6
+
+    Source:
+        Adam and cosine decay: measured to beat the paper's RMSProp at equal steps.
+    """
+
+    epochs: int = 6
+    batch: int = 128
+    optimiser: str = "adam"
+    rate: float = 1e-2
+    contrast: float = 0.5
+    noise: float = 0.5
+    max_batches: int | None = None
+    diluted_every: int | None = None
+    sparsity: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in ("adam", "sgd"):
+            raise ConfigError(f"optimiser must be 'adam' or 'sgd', got {self.optimiser!r}")
+        for name in ("rate", "noise"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("epochs", "batch", "max_batches", "diluted_every"):
+            value = getattr(self, name)
+            optional = name in ("max_batches", "diluted_every")
+            if not (value is None and optional) and not is_count(value):
+                raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
+        if not self.contrast >= 0:
+            raise ConfigError(f"contrast must not be negative, got {self.contrast}")
+
+    def steps(self, images: int) -> int:
+        """Number of steps for a task of so many images."""
+        steps = self.epochs * ceil(images / self.batch)
+        return steps if self.max_batches is None else min(steps, self.max_batches)

@@ -1,0 +1,118 @@
+"""`supsup predict`: images from files in, tasks and labels out."""
+
+import builtins
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from supsup_bridge import SupSup, split_digits
+from supsup_bridge.cli import main
+from supsup_bridge.training.settings import TrainingSettings
+
+TRAINING = TrainingSettings(epochs=10, batch=32, contrast=1.0, noise=1.5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A learner of two tasks of flat digits."""
+    out = tmp_path_factory.mktemp("learner")
+    learner = SupSup("lenet-300-100", inputs=64, outputs=10, memory="bank", training=TRAINING)
+    for task in split_digits(tasks=2):
+        learner.learn((task.train_images, task.train_labels))
+    learner.save(out)
+    return out
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    path = tmp_path / "digits.npy"
+    np.save(path, split_digits(tasks=2)[1].scored_images[:6].numpy())
+    return path
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    assert main(["predict", *arguments, "--json"]) == 0
+    rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return rows
+
+
+def test_predictions_are_those_of_the_learner(folder: Path, images: Path, capsys) -> None:
+    rows = printed(capsys, str(folder), str(images))
+    found = SupSup.load(folder).predict(torch.from_numpy(np.load(images)))
+    assert [row["task"] for row in rows] == found.task.tolist()
+    assert [row["label"] for row in rows] == found.label.tolist()
+    assert [row["recognized"] for row in rows] == found.recognized.tolist()
+    assert [row["image"] for row in rows][:2] == ["digits.npy[0]", "digits.npy[1]"]
+
+
+def test_a_task_can_be_given(folder: Path, images: Path, capsys) -> None:
+    assert {row["task"] for row in printed(capsys, str(folder), str(images), "--task", "0")} == {0}
+
+
+def test_without_json_a_table_is_printed(folder: Path, images: Path, capsys) -> None:
+    assert main(["predict", str(folder), str(images)]) == 0
+    out = capsys.readouterr().out
+    assert "recognized" in out
+    assert out.count("digits.npy") == 6
+
+
+def test_a_finished_run_is_a_learner(tmp_path: Path, images: Path, capsys) -> None:
+    out = tmp_path / "run"
+    run = ["run", "split-digits", "--tasks", "2", "--bits", "256", "--quick", "--device", "cpu"]
+    assert main([*run, "--out", str(out)]) == 0
+    capsys.readouterr()
+    assert len(printed(capsys, str(out), str(images))) == 6
+
+
+def test_pictures_are_read_in_order_of_their_names(tmp_path: Path, capsys) -> None:
+    image = pytest.importorskip("PIL.Image")
+    learner = SupSup(
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 4)),
+        memory="bank",
+        weights="given",
+    )
+    pictures = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    learner.learn((pictures, torch.tensor([0, 1])))
+    from supsup_bridge.cli.predict import read_images
+
+    for name, picture in zip("ba", pictures, strict=True):
+        image.fromarray((picture[0] * 255).round().byte().numpy()).save(tmp_path / f"{name}.png")
+    names, read = read_images(tmp_path, learner.image_shape)
+    assert names == ["a.png", "b.png"]
+    torch.testing.assert_close(read, pictures.flip(0), rtol=0, atol=1 / 255)
+
+
+@pytest.mark.parametrize("shape", [(63,), (2, 63), (0, 64)])
+def test_arrays_of_another_shape_are_refused(shape: Any, folder: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(shape))
+    assert main(["predict", str(folder), str(tmp_path / "x.npy")]) == 2
+
+
+def test_what_is_no_image_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.npy").write_text("no array")
+    for name in ("folder", "text.npy", "nowhere.npy"):
+        assert main(["predict", str(folder), str(tmp_path / name)]) == 2
+
+
+def test_a_folder_without_a_learner_is_refused(tmp_path: Path, images: Path) -> None:
+    assert main(["predict", str(tmp_path), str(images)]) == 1
+
+
+def test_pictures_need_pillow(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    bring = builtins.__import__
+
+    def without(name: str, *rest: Any) -> Any:
+        if name == "PIL":
+            raise ImportError(name)
+        return bring(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert main(["predict", str(folder), str(tmp_path / "a.png")]) == 1
+    assert "pip install pillow" in capsys.readouterr().err

@@ -1,0 +1,493 @@
+"""SupSup: what is taught, what is answered, and what is refused."""
+
+import os
+import weakref
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from hopmask import (
+    ConfigError,
+    EmptyMemoryError,
+    HopmaskError,
+    NotForgettableError,
+    NumericalError,
+    UnknownTaskError,
+)
+from hopmask.errors import StoreFileError
+from supsup_bridge import Experiment, MaskedNetwork, RunSettings, SupSup, split_digits
+from supsup_bridge.continual import files, prediction
+from supsup_bridge.networks.digests import mask_digest
+from supsup_bridge.training.fit import Lesson
+from supsup_bridge.training.settings import TrainingSettings
+
+TRAINING = TrainingSettings(epochs=6, batch=32, contrast=1.0, noise=1.5)
+KINDS: list[dict[str, Any]] = [
+    {"bits": 512},
+    {"masks": "unit", "rule": "hebbian"},
+    {"memory": "bank"},
+]
+
+
+def clouds(task: int, count: int = 96) -> tuple[Tensor, Tensor]:
+    """Images (n, 1, 4, 4) of one of three tasks of two classes."""
+    g = torch.Generator().manual_seed(task)
+    centres = 2 * torch.randn(2, 1, 4, 4, generator=g)
+    labels = torch.arange(count) % 2
+    return centres[labels] + 0.3 * torch.randn(count, 1, 4, 4, generator=g), labels
+
+
+def conv() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(1, 48, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(768, 10)
+        )
+
+
+def taught(tasks: int = 3, **options: Any) -> SupSup:
+    learner = SupSup(conv(), training=TRAINING, **options)
+    for task in range(tasks):
+        assert learner.learn(clouds(task)) == task
+    return learner
+
+
+@pytest.fixture(scope="module")
+def learner() -> SupSup:
+    """Three tasks under hashed masks; not to be changed."""
+    learner = SupSup(conv(), training=replace(TRAINING, epochs=40), bits=512)
+    for task in range(3):
+        learner.learn(clouds(task))
+    return learner
+
+
+# --- learning
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_tasks_are_learned_inferred_and_labelled(kind: dict[str, Any]) -> None:
+    learner = taught(**kind)
+    assert learner.tasks == (0, 1, 2)
+    for task in range(3):
+        images, labels = clouds(task)
+        found = learner.predict(images, together=True)
+        assert set(found.task.tolist()) == {task}
+        assert float((found.label == labels).float().mean()) > 0.8
+        assert learner.infer_task(images, together=True) == task
+
+
+def test_every_image_infers_its_own_task(learner: SupSup) -> None:
+    parts = [clouds(task, 10) for task in range(3)]
+    found = learner.predict(torch.cat([images for images, _ in parts]))
+    expected = torch.arange(3).repeat_interleave(10)
+    assert float((found.task == expected).float().mean()) > 0.9
+    assert torch.equal(found.task, learner.infer_task(torch.cat([i for i, _ in parts])))
+    assert found.logits.shape == (30, 10)
+
+
+def test_one_seed_teaches_the_same_from_tensors_and_from_a_data_set() -> None:
+    a, b = SupSup(conv(), training=TRAINING), SupSup(conv(), training=TRAINING)
+    a.learn(clouds(0))
+    b.learn(TensorDataset(*clouds(0)))
+    one, two = (mask_digest(learner.memory.recall(task=0).masks) for learner in (a, b))
+    assert one == two
+
+
+def test_a_loader_decides_the_batches_and_progress_is_called_after_each() -> None:
+    learner, steps = SupSup(conv(), training=TRAINING, memory="bank"), []
+    loader = DataLoader(TensorDataset(*clouds(0)), batch_size=24, shuffle=True)
+    before = torch.get_rng_state()
+    learner.learn(loader, epochs=2, progress=lambda step, all, loss: steps.append((step, all)))
+    assert steps == [(step, 8) for step in range(1, 9)]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_task_that_is_streamed_is_never_held_whole() -> None:
+    class Counted(Dataset[Any]):
+        alive = most = 0
+
+        def __len__(self) -> int:
+            return 1024
+
+        def __getitem__(self, index: int) -> tuple[Tensor, int]:
+            image = clouds(0, 2)[0][index % 2] + 0.01 * index
+            Counted.alive += 1
+            Counted.most = max(Counted.most, Counted.alive)
+            weakref.finalize(image, lambda: setattr(Counted, "alive", Counted.alive - 1))
+            return image, index % 2
+
+    learner = SupSup(conv(), training=TrainingSettings(epochs=1, batch=64), bits=512)
+    learner.learn(Counted())
+    assert Counted.most <= 2 * 128
+
+
+def test_the_module_is_copied_and_its_weights_are_those_of_the_seed() -> None:
+    module = conv()
+    before = deepcopy(module.state_dict())
+    a, b, c = (SupSup(module, seed=seed).network for seed in (0, 0, 1))
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    weights = [network.module[0].weight for network in (a, b, c)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    torch.testing.assert_close(weights[0].abs(), torch.full((48, 1, 3, 3), (2 / 9) ** 0.5))
+
+
+def test_given_weights_are_kept() -> None:
+    module = conv()
+    network = SupSup(module, weights="given").network
+    assert torch.equal(network.module[0].weight, module[0].weight)
+
+
+def test_a_network_by_name_takes_inputs_and_outputs() -> None:
+    learner = SupSup("lenet-300-100", inputs=16, outputs=10, training=TRAINING)
+    images, labels = clouds(0)
+    learner.learn((images.flatten(1), labels))
+    assert learner.predict(images.flatten(1)).logits.shape == (96, 10)
+    with pytest.raises(ConfigError):
+        SupSup("lenet-300-100")
+
+
+@pytest.mark.parametrize("fails", ["training", "storing"])
+def test_learning_that_fails_changes_nothing(fails: str, tmp_path: Path, monkeypatch) -> None:
+    learner = taught(1, bits=512)
+    before = learner.memory.save(tmp_path / "a.h5").sha256, learner.state()
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise NumericalError("broken")
+
+    what = (Lesson, "run") if fails == "training" else (learner.memory.couplings, "write")
+    monkeypatch.setattr(*what, broken)
+    with pytest.raises(NumericalError):
+        learner.learn(clouds(1))
+    monkeypatch.undo()
+    assert (learner.memory.save(tmp_path / "b.h5").sha256, learner.state()) == before
+    assert learner.learn(clouds(1)) == 1
+
+
+# --- answers
+
+
+@pytest.mark.parametrize("kind", KINDS[1:], ids=str)
+def test_an_answer_does_not_depend_on_the_other_images(kind: dict[str, Any]) -> None:
+    learner = taught(**kind)
+    images = torch.cat([clouds(task, 4)[0] for task in range(3)])
+    together = learner.predict(images)
+    for row, image in enumerate(images):
+        alone = learner.predict(image[None])
+        assert int(alone.task) == int(together.task[row])
+        torch.testing.assert_close(alone.logits[0], together.logits[row], rtol=1e-4, atol=1e-4)
+
+
+def test_many_images_are_answered_in_pieces(learner: SupSup, monkeypatch) -> None:
+    images = torch.cat([clouds(task, 8)[0] for task in range(3)])
+    whole = learner.predict(images)
+    monkeypatch.setattr(prediction, "_NUMBERS", 1)
+    pieces = learner.predict(images)
+    assert torch.equal(whole.task, pieces.task)
+    torch.testing.assert_close(whole.logits, pieces.logits, rtol=1e-4, atol=1e-4)
+
+
+def test_noise_is_not_recognized(learner: SupSup) -> None:
+    own = learner.predict(clouds(1)[0], together=True)
+    noise = learner.predict(torch.randn(50, 1, 4, 4, generator=torch.Generator().manual_seed(9)))
+    assert float(own.recognized.float().mean()) > 0.7
+    assert float(noise.recognized.float().mean()) < 0.3
+    assert len(repr(noise)) < 100
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_an_exported_task_gives_the_same_logits(kind: dict[str, Any], tmp_path: Path) -> None:
+    learner = taught(2, **kind)
+    images, _ = clouds(1)
+    module = learner.module(1)
+    assert type(module) is nn.Sequential
+    torch.testing.assert_close(module(images), learner.predict(images, task=1).logits)
+    torch.save(module.state_dict(), tmp_path / "task.pt")
+    fresh = conv()
+    fresh.load_state_dict(torch.load(tmp_path / "task.pt"))
+    assert torch.equal(fresh(images), module(images))
+
+
+def test_a_layer_norm_network_is_exported() -> None:
+    learner = SupSup("layer-norm", inputs=16, outputs=4, masks="unit", bits=64, training=TRAINING)
+    images, labels = clouds(0)
+    learner.learn((images.flatten(1), labels))
+    given = learner.predict(images.flatten(1), task=0).logits
+    torch.testing.assert_close(learner.module(0)(images.flatten(1)), given)
+
+
+def test_an_evaluation_measures_what_a_run_does() -> None:
+    settings = RunSettings(bits=256, tasks=2, quick=True, device="cpu")
+
+    class Quiet:
+        def training(self, *_: Any) -> None: ...
+        def evaluated(self, *_: Any) -> None: ...
+        def learned(self, *_: Any) -> None: ...
+
+    run = Experiment(settings)
+    run.run(Quiet())
+    learner = SupSup(
+        "lenet-300-100", inputs=64, outputs=100, bits=256, training=run.preset.training
+    )
+    tasks = split_digits(tasks=2)
+    for task in tasks:
+        learner.learn((task.train_images, task.train_labels))
+    evaluation = learner.evaluate(tasks)
+    assert list(evaluation.joint) == run.result()["accuracy_per_task"]
+    assert evaluation.mean["given"] == run.result()["accuracy_given_task"]
+
+
+def test_an_evaluation_cuts_test_data_by_the_seed(learner: SupSup) -> None:
+    a, b = (learner.evaluate([clouds(t) for t in range(3)], infer_samples=4) for _ in range(2))
+    assert a == b
+    assert min(a.joint) > 0.9
+    assert all(j <= i <= 1 for i, j in zip(a.inferred, a.joint, strict=True))
+    assert str(a).splitlines()[-1].startswith("mean")
+
+
+# --- streams without boundaries
+
+
+@pytest.mark.parametrize("kind", [{"bits": 512}, {"memory": "bank", "epsilon": 1e-9}], ids=str)
+def test_a_stream_is_learned_and_answered_while_it_lasts(
+    kind: dict[str, Any], tmp_path: Path
+) -> None:
+    learner = SupSup(conv(), training=TRAINING, task_free=True, ask_every=30, **kind)
+    for task in range(2):
+        images, labels = clouds(task)
+        for first in range(0, 90 * 32, 32):
+            where = torch.arange(first, first + 32) % 96
+            learner.observe(images[where], labels[where])
+        assert learner.predict(images[:4], together=True).task.unique().numel() == 1
+        with pytest.raises(ConfigError):
+            learner.save(tmp_path)
+        learner.close()
+    masks = len(learner)
+    assert masks >= 2
+    learner.save(tmp_path)
+    again = SupSup.load(tmp_path, module=conv())
+    assert torch.equal(again.predict(clouds(0)[0]).task, learner.predict(clouds(0)[0]).task)
+    mask, _ = again.observe(*clouds(2, 32))
+    assert mask == masks
+
+
+# --- forgetting
+
+
+def test_a_forgotten_task_is_gone_and_its_number_is_not_used_again() -> None:
+    learner = taught(2, rule="hebbian", masks="unit")
+    learner.forget(0)
+    assert learner.tasks == (1,)
+    assert len(learner) == 1
+    with pytest.raises(UnknownTaskError):
+        learner.predict(clouds(0)[0], task=0)
+    assert learner.learn(clouds(2)) == 2
+
+
+def test_a_bank_forgets_nothing() -> None:
+    with pytest.raises(NotForgettableError):
+        taught(1, memory="bank").forget(0)
+
+
+# --- files
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_loaded_learner_answers_the_same_and_learns_on(
+    kind: dict[str, Any], tmp_path: Path
+) -> None:
+    learner = taught(2, **kind)
+    images = torch.cat([clouds(task, 8)[0] for task in range(2)])
+    learner.save(tmp_path)
+    again = SupSup.load(tmp_path, module=conv())
+    a, b = learner.predict(images), again.predict(images)
+    assert all(torch.equal(x, y) for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
+    assert learner.learn(clouds(2)) == again.learn(clouds(2)) == 2
+    one, two = (mask_digest(x.memory.recall(task=2).masks) for x in (learner, again))
+    assert one == two
+
+
+def test_the_folder_has_one_size_for_any_number_of_tasks(tmp_path: Path) -> None:
+    sizes = []
+    for tasks in (1, 3):
+        taught(tasks, bits=512).save(tmp_path / str(tasks))
+        sizes.append((tmp_path / str(tasks) / "memory.h5").stat().st_size)
+    assert sizes[0] == sizes[1]
+
+
+def test_another_module_or_other_weights_are_refused(tmp_path: Path) -> None:
+    taught(1, bits=512).save(tmp_path / "fixed")
+    taught(1, bits=512, weights="given").save(tmp_path / "given")
+    wider = nn.Sequential(nn.Conv2d(1, 50, 3, padding=1), nn.Flatten(), nn.Linear(800, 10))
+    other = conv()
+    with torch.no_grad():
+        other[0].weight += 0.1
+    SupSup.load(tmp_path / "fixed", module=other)  # drawn anew
+    SupSup.load(tmp_path / "given", module=conv())
+    for folder, module in (("fixed", wider), ("fixed", None), ("given", other)):
+        with pytest.raises(ConfigError):
+            SupSup.load(tmp_path / folder, module=module)
+
+
+def test_a_memory_of_another_network_is_refused() -> None:
+    one, other = taught(1, bits=512, seed=0), taught(1, bits=512, seed=1)
+    with pytest.raises(ConfigError):
+        one.restore(one.state(), other.kept)
+
+
+@pytest.mark.parametrize("crashes", [1, 2])
+def test_a_save_that_is_cut_short_leaves_the_state_before(
+    crashes: int, tmp_path: Path, monkeypatch
+) -> None:
+    learner = taught(1, bits=512)
+    learner.save(tmp_path)
+
+    def crash(*_: Any, **__: Any) -> Any:
+        raise StoreFileError("power cut")
+
+    broken = SimpleNamespace(**{**vars(files.storage), "write": crash})
+
+    for task in range(1, 1 + crashes):
+        learner.learn(clouds(task))
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "storage", broken)  # after the memory was written
+            with pytest.raises(StoreFileError):
+                learner.save(tmp_path)
+        assert SupSup.load(tmp_path, module=conv()).tasks == (0,)
+    learner.save(tmp_path)
+    assert len(SupSup.load(tmp_path, module=conv())) == 1 + crashes
+
+
+@pytest.mark.parametrize("name", ["memory.h5", "learner.h5"])
+def test_damaged_files_are_refused(name: str, tmp_path: Path) -> None:
+    taught(1, bits=512).save(tmp_path)
+    os.truncate(tmp_path / name, 700)
+    with pytest.raises(StoreFileError):
+        SupSup.load(tmp_path, module=conv())
+
+
+# --- what is refused
+
+
+def batchnorm() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 4)
+    )
+
+
+def test_batch_norm_is_taken_in_evaluation_mode_alone() -> None:
+    with pytest.raises(ConfigError):
+        SupSup(batchnorm())
+    assert isinstance(SupSup(batchnorm().eval()).network, MaskedNetwork)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"memory": "banks"},
+        {"masks": "weight"},
+        {"memory": "bank", "recall": "both"},
+        {"inference": "one-shot"},
+        {"weights": "drawn"},
+        {"bits": 0},
+        {"seed": -1},
+        {"device": "gpu"},
+        {"inputs": 3},
+        {"budget": 3},
+        {"training": 3},
+        {"memory": "bank", "bits": 64},
+        {"memory": "bank", "objective": "G"},
+    ],
+    ids=str,
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        SupSup(conv(), **options)
+
+
+@pytest.mark.parametrize("module", [3, "no-such-network", nn.ReLU()], ids=str)
+def test_what_is_no_network_is_refused(module: Any) -> None:
+    with pytest.raises(ConfigError):
+        SupSup(module)
+
+
+IMAGES, LABELS = clouds(0, 8)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ((IMAGES.flatten(1), LABELS), ConfigError),
+        ((IMAGES, LABELS.float()), ConfigError),
+        ((IMAGES, LABELS + 9), ConfigError),
+        ((IMAGES[:0], LABELS[:0]), ConfigError),
+        ((IMAGES * torch.nan, LABELS), NumericalError),
+        (IMAGES, ConfigError),
+        (DataLoader(TensorDataset(IMAGES, LABELS + 9)), ConfigError),
+    ],
+    ids=["flat", "float labels", "labels", "empty", "NaN", "no labels", "loader"],
+)
+def test_data_that_does_not_fit_is_refused(data: Any, error: type[HopmaskError]) -> None:
+    learner = SupSup(conv(), training=TRAINING, bits=128)
+    with pytest.raises(error):
+        learner.learn(data)
+    assert len(learner) == 0
+
+
+@pytest.mark.parametrize(
+    ("images", "error"),
+    [
+        (IMAGES.flatten(1), ConfigError),
+        (IMAGES[:0], ConfigError),
+        (IMAGES[:, :, :2], ConfigError),
+        (IMAGES.long(), ConfigError),
+        (IMAGES * torch.inf, NumericalError),
+        ([1, 2], ConfigError),
+    ],
+    ids=["flat", "none", "shape", "type", "inf", "list"],
+)
+def test_questions_that_do_not_fit_are_refused(
+    images: Any, error: type[HopmaskError], learner: SupSup
+) -> None:
+    for ask in (learner.predict, learner.infer_task):
+        with pytest.raises(error):
+            ask(images)
+
+
+def test_before_the_first_task_there_is_no_answer() -> None:
+    learner = SupSup(conv())
+    for ask in (learner.predict, learner.infer_task):
+        with pytest.raises(EmptyMemoryError):
+            ask(IMAGES)
+    with pytest.raises(EmptyMemoryError):
+        learner.module(0)
+    with pytest.raises(ConfigError):
+        learner.evaluate([])
+
+
+def test_an_unknown_task_is_refused(learner: SupSup) -> None:
+    for task in (3, -1, True, "0"):
+        with pytest.raises(UnknownTaskError):
+            learner.predict(IMAGES, task=task)  # type: ignore[arg-type]
+
+
+def test_verbs_of_the_other_kind_of_learner_are_refused(learner: SupSup) -> None:
+    with pytest.raises(ConfigError):
+        learner.observe(IMAGES, LABELS)
+    with pytest.raises(ConfigError):
+        SupSup(conv(), task_free=True).learn((IMAGES, LABELS))
+
+
+def test_an_inference_that_is_refused_leaves_the_one_before(learner: SupSup) -> None:
+    before = learner.settings
+    for options in ({"seed": 3}, {"inference": "one-shot"}, {"recall": "no"}):
+        with pytest.raises(ConfigError):
+            learner.change_inference(**options)
+    assert learner.settings == before
