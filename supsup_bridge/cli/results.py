@@ -71,7 +71,7 @@ def write_plots(experiment: Experiment, result: dict[str, Any], out: Path) -> li
     if experiment.settings.memory != "hopfield":
         return ["accuracy.png"]
     settings = experiment.settings
-    title = f"{settings.benchmark}, seed {settings.seed}: what each recall did, step by step"
+    title = f"{settings.benchmark}, seed {settings.seed}\nwhat each recall did, step by step"
     names, masks = experiment.names(), experiment.mask_names()
     report.recall_plot(list(experiment.record()), names, masks, title).savefig(out / "recall.png")
     return ["accuracy.png", "recall.png"]

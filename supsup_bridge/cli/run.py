@@ -118,7 +118,9 @@ def _learn(
     result = results.write(experiment, out, partial=False)
     plots = results.write_plots(experiment, result, out)
     checkpoints.remove()
-    console.print(report.summary_table(result, experiment.names()))
+    console.print(report.summary(result))
+    if note := report.allocation_note(result):
+        errors.print(f"note: {note}", style="yellow", soft_wrap=True)
     written = ", ".join(["result.json", "memory.h5", *plots])
     console.print(f"{out}/{written}", markup=False, soft_wrap=True)
     return 0
