@@ -34,7 +34,6 @@ from supsup_bridge.rng import stream
 
 TASKS = {"permuted-mnist": 100, "rotated-mnist": 36, "split-mnist": 5}
 SEED, LEARNED, BITS = 1234, 50_000, 512
-SHOWN = (1, 8, 64)  # images per set
 FEWER = {"gradient": (256, 100)}  # images that a task is learned from, sets at most
 
 
@@ -92,13 +91,17 @@ class ReadOut:
 
 
 def shares(
-    way: Signs | ReadOut, signature: Signature, worlds: list[tuple[Tensor, Tensor]], sets: int
+    way: Signs | ReadOut,
+    signature: Signature,
+    worlds: list[tuple[Tensor, Tensor]],
+    sets: int,
+    shown: list[int],
 ) -> dict[str, float]:
     """Share of sets named rightly, by images a set."""
     for learn, _ in worlds:
         way.learn(signature(learn))
     found = {}
-    for images in SHOWN:
+    for images in shown:
         right = 0
         for task, (_, held) in enumerate(worlds):
             chosen = torch.stack([drawn(held, images, images, task, i) for i in range(sets)])
@@ -114,6 +117,7 @@ def main() -> None:
     add("--samples", type=int, default=2048, help="images that a task is learned from")
     add("--sets", type=int, default=400, help="in all, of each number of images")
     add("--benchmarks", nargs="+", choices=TASKS, default=list(TASKS))
+    add("--shown", type=int, nargs="+", default=[1, 8, 64], help="images per set")
     add("--tasks", type=int, help="at most, for a look")
     add(
         "--features",
@@ -151,7 +155,7 @@ def main() -> None:
             ways |= {f"read-out, {n}": ReadOut(n) for n in chosen}
             for way, reader in ways.items():
                 signature = signature_named(name, network)
-                found = shares(reader, signature, worlds, -(-sets // tasks))
+                found = shares(reader, signature, worlds, -(-sets // tasks), options.shown)
                 about = {"benchmark": benchmark, "tasks": tasks, "samples": samples, "sets": sets}
                 rows.append({**about, "signature": name, "way": way, **found})
                 print(rows[-1], flush=True)

@@ -52,11 +52,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     recall = MaskMemory.recall
 
     def watched(memory: MaskMemory, *given: Any, **options: Any) -> Any:
-        by = [name for name in ("signature", "penalty") if options.get(name) is not None]
-        if by:
-            ways.add(
-                {"signature": "address", "penalty": "entropy"}[by[0]] if by[1:] == [] else "both"
-            )
+        by = tuple(options.get(name) is not None for name in ("signature", "penalty"))
+        if any(by):
+            ways.add({(1, 1): "both", (1, 0): "address", (0, 1): "entropy"}[by])
         return recall(memory, *given, **options)
 
     monkeypatch.setattr(MaskMemory, "recall", watched)
