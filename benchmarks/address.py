@@ -97,7 +97,7 @@ def shares(
     sets: int,
     shown: list[int],
 ) -> dict[str, float]:
-    """Share of sets named rightly, by images a set."""
+    """Share of sets named rightly, by images per set."""
     for learn, _ in worlds:
         way.learn(signature(learn))
     found = {}
