@@ -153,7 +153,7 @@ def test_novelty_counts_detections_and_false_alarms(run: Run, learned: Path) -> 
 @pytest.mark.skipif("HOPMASK_DATA" not in os.environ, reason="there is no MNIST to read")
 def test_address_measures_every_signature(run: Run) -> None:
     small = ("--benchmarks", "split-mnist", "--tasks", 2, "--samples", 16, "--sets", 2)
-    rows = run("address", *small)
+    rows = run("address", *small, "--features", 64, "--shown", 1, 2)
     assert {row["signature"] for row in rows} == {"input", "outputs", "gradient"}
     assert all((row["tasks"], row["samples"], row["sets"]) == (2, 16, 2) for row in rows)
 
