@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from hopmask import HopmaskError
+from hopmask import HopmaskError, StoreTooLargeError
 from supsup_bridge.cli import run
 
 _COMMANDS = (run,)
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except HopmaskError as error:
         errors.print(f"error: {error}", style="red", markup=False)
-        return 2 if isinstance(error, ValueError) else 1
+        return 2 if isinstance(error, ValueError | StoreTooLargeError) else 1
     except OSError as error:
         errors.print(f"error: {error}", style="red", markup=False)
         return 1

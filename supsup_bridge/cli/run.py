@@ -108,20 +108,20 @@ def _learn(
         why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
         done = f"After {len(experiment.names())} of {tasks} tasks: "
         try:
-            results.write(experiment, out, partial=True)
-            done += f"what was done is in {out}/result.partial.json and memory.partial.h5"
+            results.write_partial(experiment, out)
+            done += f"what was done is in {out}/{results.PARTIAL} and {results.PARTIAL_MEMORY}"
         except (HopmaskError, OSError) as error:
             done += f"what was done could not be written ({error})"
         further = f"Continue with: supsup run --resume {shlex.quote(str(out))}"
         errors.print(f"{why}. {done}. {further}", style="yellow", markup=False, soft_wrap=True)
         return 130 if isinstance(stop, KeyboardInterrupt) else 1
-    result = results.write(experiment, out, partial=False)
+    result = results.write(experiment, out)
     plots = results.write_plots(experiment, result, out)
     checkpoints.remove()
     console.print(report.summary(result))
     if note := report.allocation_note(result):
         errors.print(f"note: {note}", style="yellow", soft_wrap=True)
-    written = ", ".join(["result.json", "memory.h5", *plots])
+    written = ", ".join([results.RESULT, results.MEMORY, *plots])
     console.print(f"{out}/{written}", markup=False, soft_wrap=True)
     return 0
 

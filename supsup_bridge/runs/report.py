@@ -65,8 +65,8 @@ def allocation_note(result: dict[str, Any]) -> str:
     if result["novelty"] is None or masks == tasks:
         return ""
     return (
-        f"{masks} mask{'' if masks == 1 else 's'} for {tasks} tasks: the learner drew other "
-        f"borders, with a novelty test every {result['config']['ask_every']} batches"
+        f"{masks} mask{'' if masks == 1 else 's'} for {tasks} tasks, by a novelty test every "
+        f"{result['config']['ask_every']} batches"
     )
 
 
