@@ -147,7 +147,7 @@ def _stopping(checkpoints: checkpoint.Checkpoints) -> Iterator[None]:
 
 
 def add_command(commands: Any) -> None:
-    """Add `supsup run`; an option's name is that of its setting, and only given ones are set."""
+    """Add `supsup run`; an option's name is that of its setting, and is set only if it is given."""
     command = commands.add_parser(
         "run",
         help="learn a benchmark's tasks, infer them, and score",
@@ -191,7 +191,11 @@ def add_command(commands: Any) -> None:
         type=float,
         help="NNs on a bank: a mask is recognized from 1/EPSILON sigma on (0.04)",
     )
-    add("--ask-every", type=int, help="NNs: batches between novelty tests (100)")
+    add(
+        "--ask-every",
+        type=int,
+        help="NNs: batches between novelty tests (default: the benchmark's)",
+    )
     add("--budget", type=int, help="NNs: masks at most (default: no limit)")
     add("--evaluate-every", type=int, help="score all tasks after every so many tasks")
     add("--data", type=Path, help="folder of the data set's files (default: $HOPMASK_DATA)")
