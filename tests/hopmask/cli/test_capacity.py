@@ -104,8 +104,8 @@ def test_a_rule_without_a_known_limit_shows_none(run):
         (("--plot", "."), "--plot"),
         (("--json", "no/such/folder.json"), "--json"),
         (("--plot", "plot.foo"), "no such format"),
-        (("--masks", "masks.npz", "--density", "0.5"), "--masks brings its own"),
-        (("--masks", "masks.npz", "--overlap", "0.5"), "--masks brings its own"),
+        (("--masks", "masks.npz", "--density", "0.5"), "--masks"),
+        (("--masks", "masks.npz", "--overlap", "0.5"), "--masks"),
         (("--device", "cuda:99"), "cuda:99"),
     ],
 )
