@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from hopmask import ConfigError, Hit, MaskMemory, Trace
-from supsup_bridge.inference.base import Inferred, TaskInference
+from supsup_bridge.inference.base import Inferred, TaskInference, check_sets
 from supsup_bridge.inference.objectives import entropy
-from supsup_bridge.inference.signatures import Signature, pixels
+from supsup_bridge.inference.signatures import Signature, of_sets, pixels
 from supsup_bridge.networks.fixed import FixedNetwork
+from supsup_bridge.networks.precision import without_autocast
 
 RECALLS = ("both", "entropy", "address")
 CLEAR = 2.0  # nats
@@ -21,7 +22,7 @@ class RecallInference(TaskInference):
     Args:
         network: the fixed network.
         memory: what holds the masks.
-        signature: of images, one vector each; the same as was used when the masks were stored.
+        signature: of images (n, ...), one vector each; the same as when the masks were stored.
         recall: "entropy" (energy and the network's entropy alone, the paper's idea), "address"
             (the content address alone), or "both".
         max_basins: basins that a recall visits at most.
@@ -67,13 +68,16 @@ class RecallInference(TaskInference):
         """Recall the masks for sets of images, many sets in one call.
 
         Args:
-            images: (b, n, inputs): b sets of n images, each set from one task.
+            images: (b, n, ...): b sets of n images, each set from one task.
             chunk: sets at a time; bounds the memory of the masked forward passes.
 
         Raises:
+            ConfigError: images without the axis of sets, or that the network cannot take.
             EmptyMemoryError: no task was learned.
         """
-        hits = [self._recall(part, trace=False) for part in torch.split(images, chunk)]
+        check_sets(images)
+        with without_autocast(images.device):
+            hits = [self._recall(part, trace=False) for part in torch.split(images, chunk)]
         return Inferred(
             masks={name: torch.cat([h.masks[name] for h in hits]) for name in hits[0].masks},
             task=torch.cat([h.task for h in hits]),
@@ -82,8 +86,10 @@ class RecallInference(TaskInference):
         )
 
     def trace(self, images: Tensor) -> tuple[Hit, Trace]:
-        """One recall with its step by step record; images (n, inputs)."""
-        hit = self._recall(images[None], trace=True)
+        """One recall with its step by step record; images (n, ...)."""
+        check_sets(images[None])
+        with without_autocast(images.device):
+            hit = self._recall(images[None], trace=True)
         assert hit.trace is not None
         return hit, hit.trace
 
@@ -91,7 +97,7 @@ class RecallInference(TaskInference):
         def mean_entropy(masks: dict[str, Tensor]) -> Tensor:
             return entropy(self.network(images, masks)).mean(-1)
 
-        address = self.signature(images) if self.recall != "entropy" else None
+        address = of_sets(self.signature, images) if self.recall != "entropy" else None
         return self.memory.recall(
             signature=address,
             penalty=mean_entropy if self.recall != "address" else None,

@@ -67,6 +67,7 @@ class Asking:
                 network=self._network,
                 memory=memory,
                 generator=stream(self._settings.seed, "paper-recall", *purpose),
+                batch=self._preset.infer_samples,
             )
         return RecallInference(
             network=self._network,

@@ -239,7 +239,7 @@ def _powers_below(values: Tensor) -> Tensor:
 def _rounded(counted: Tensor, scale: Tensor, like: Tensor) -> Tensor:
     """Counts (digits · b, n) put together and scaled, (b, n), in the type of the result."""
     total = torch.zeros_like(counted[: len(scale)])
-    for number, part in enumerate(counted.split(len(scale))):
+    for number, part in enumerate(torch.split(counted, len(scale))):
         total = total + part * 2.0 ** (-10 - 12 * number)
     found = (total * scale).to(_result_type(like))
     if not bool(torch.isfinite(found).all()):
