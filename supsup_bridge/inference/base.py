@@ -80,7 +80,7 @@ class BankInference(TaskInference):
         chunk: sets, or masks, that pass through the network at once.
 
     Example:
-        >>> from supsup_bridge import MaskBank, UnitNetwork
+        >>> from supsup_bridge import MaskBank, OneShot, UnitNetwork
         >>> network = UnitNetwork([4, 8, 3], network=torch.Generator().manual_seed(0))
         >>> bank = MaskBank(network.mask_sizes)
         >>> for mask in torch.eye(8)[:4] > 0:

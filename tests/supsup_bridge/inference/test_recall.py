@@ -75,8 +75,7 @@ def learned(
                 task.train_images,
                 task.train_labels,
                 settings,
-                scores=generator(10 + i),
-                batches=generator(20 + i),
+                generator=generator(10 + i),
             )
             memory.store(mask, signature=task.train_images)
             masks.append(mask)
@@ -256,7 +255,7 @@ def test_a_trace_ends_where_the_recall_ends(recall: str, learned) -> None:
 
 def test_the_papers_recall_answers_for_every_set(learned, generator) -> None:
     setup = learned("batch")
-    inference = setup.paper(generator(0))
+    inference = setup.paper(generator(0), batch=16)
     pool = setup.tasks[1].inference_images
     sets = inference.sets(pool, sets=2, samples=16, generator=generator(1))
     found = inference.infer(sets)
@@ -280,7 +279,7 @@ def test_the_papers_recall_sees_a_fresh_batch_of_the_given_images_each_step(
 
     setup = learned("batch")
     network = Watching([64, 128, 128, 50], network=generator(1), normalisation="batch")
-    inference = setup.paper(generator(0), network=network, steps=5)
+    inference = setup.paper(generator(0), network=network, steps=5, batch=7)
     pool = setup.tasks[1].inference_images
     inference.infer(inference.sets(pool, sets=2, samples=7, generator=generator(1)))
     assert len(seen) >= 5

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hopmask import ConfigError, MaskError
 from supsup_bridge import MaskBank, MaskedNetwork, TrainingSettings, fix_weights, mlp, train_mask
+from supsup_bridge.networks.fixed import REFERENCE
 from supsup_bridge.networks.mask_codes import HashedCode
 
 KINDS = ["weight", "unit", "hashed"]
@@ -192,8 +193,7 @@ def test_the_module_stays_as_it_is_bit_for_bit(
     network(images.expand(2, *images.shape), some_masks(network, 1, 2))
     settings = TrainingSettings(epochs=1, batch=6, max_batches=2)
     labels = torch.arange(len(reference)) % 5
-    scores, batches = generator(0), generator(1)
-    mask = train_mask(network, reference, labels, settings, scores=scores, batches=batches)
+    mask = train_mask(network, reference, labels, settings, generator=generator(0))
     network.predictor(mask, reference)(images)
     assert same_state(snapshot(module), before)
     assert [part.training for part in module.modules()] == modes
@@ -827,3 +827,23 @@ def test_weights_drawn_anew_are_masked_as_they_are(generator) -> None:
     network = MaskedNetwork(module)
     images, masks = torch.randn(5, 4, generator=generator(1)), some_masks(network, 0)
     torch.testing.assert_close(network(images, masks), hand_masked(module, network, masks)(images))
+
+
+def test_statistics_are_of_a_bounded_number_of_reference_images() -> None:
+    passed: list[int] = []
+
+    class Counting(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            passed.append(len(images))
+            return super().forward(images)
+
+    network = MaskedNetwork(nn.Sequential(Counting(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)))
+    many = torch.randn(5000, 4, generator=torch.Generator().manual_seed(0))
+    network.predictor(some_masks(network, 0), many)
+    assert passed == [REFERENCE]
+
+
+def test_images_that_a_module_cannot_take_are_a_typed_error() -> None:
+    network = MaskedNetwork(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 2)))
+    with pytest.raises(ConfigError):
+        network(torch.zeros(3, 64), some_masks(network, 0))

@@ -99,17 +99,15 @@ def test_products_of_any_finite_numbers_are_those_of_float64(values, batch):
 
 
 @pytest.mark.parametrize("scale", [1e30, 1.0, 1e-30, 1e-42])
-@pytest.mark.parametrize("batch", [12])
-def test_the_scale_does_not_matter(scale, batch):
-    vectors = random_vectors(batch, 100) * scale
+def test_the_scale_does_not_matter(scale):
+    vectors = random_vectors(9, 100) * scale
     resolution = 2.0**-149 / float(vectors[0].double().abs().sum())  # of float32 itself
     assert worst(random_bits(4, 100), vectors) < 1e-6 + resolution
 
 
 @pytest.mark.parametrize("power", [1, 3, 9])
-@pytest.mark.parametrize("batch", [9])
-def test_a_few_large_numbers_do_not_hide_the_small_ones(power, batch):
-    assert worst(random_bits(20, 30_001), random_vectors(batch, 30_001) ** power) < 3e-6
+def test_a_few_large_numbers_do_not_hide_the_small_ones(power):
+    assert worst(random_bits(20, 30_001), random_vectors(9, 30_001) ** power) < 3e-6
 
 
 def test_layers_of_different_scale_are_exact_together():
@@ -130,15 +128,13 @@ def test_masks_fitted_to_the_signs_of_a_vector_are_exact_too():
     assert worst(torch.cat([vectors > 0, vectors < 0]), vectors) < 3e-6
 
 
-@pytest.mark.parametrize("batch", [12])
-def test_small_integers_are_nearly_exact(batch):
-    vectors = torch.randint(-3, 4, (batch, 77), generator=torch.Generator().manual_seed(0)).float()
+def test_small_integers_are_nearly_exact():
+    vectors = torch.randint(-3, 4, (9, 77), generator=torch.Generator().manual_seed(0)).float()
     assert worst(random_bits(9, 77), vectors) < 1e-6
 
 
-@pytest.mark.parametrize("batch", [12])
-def test_a_zero_vector_gives_zeros(batch):
-    assert not products(pack(random_bits(5, 33)), torch.zeros(batch, 33)).any()
+def test_a_zero_vector_gives_zeros():
+    assert not products(pack(random_bits(5, 33)), torch.zeros(9, 33)).any()
 
 
 def test_a_zero_vector_among_others_gives_zeros():
@@ -163,9 +159,8 @@ def test_zeros_at_either_end_are_left_out_rightly():
 
 
 @pytest.mark.parametrize("place", [0, 7, 8, 65_535, 65_536, 99_999])
-@pytest.mark.parametrize("batch", [9])
-def test_a_single_weight_is_found_where_it_is(place, batch):
-    vectors = torch.zeros(batch, 100_000)
+def test_a_single_weight_is_found_where_it_is(place):
+    vectors = torch.zeros(9, 100_000)
     vectors[:, place] = -1.5
     bits = random_bits(6, 100_000)
     assert torch.allclose(products(pack(bits), vectors), -1.5 * bits[:, place].float(), rtol=1e-5)
@@ -200,7 +195,9 @@ def test_blocks_of_any_size_give_the_same_bits(monkeypatch):
 
 
 def test_sums_of_digits_stay_where_floats_are_exact():
-    digits, _ = module._digits(random_vectors(8, 999) ** 9)
+    vectors = random_vectors(8, 99_999) * 1e-7
+    vectors[:, 0] = 1
+    digits, _ = module._digits(vectors)
     assert len(digits) == 3
     assert float(digits.abs().max()) <= 2048
     assert 8 * module._BLOCK[1] * 2048 <= 2**24
@@ -226,7 +223,7 @@ def test_a_product_beyond_its_type_is_refused(dtype):
         products(pack(torch.ones(1, 8, dtype=torch.bool)), vectors)
 
 
-def test_neither_way_depends_on_autocast():
+def test_neither_depends_on_autocast():
     packed, vectors, weights = (
         pack(random_bits(9, 999)),
         random_vectors(3, 999),
@@ -239,23 +236,15 @@ def test_neither_way_depends_on_autocast():
     assert torch.equal(plain[1], cast[1])
 
 
-@pytest.mark.parametrize("batch", [12])
-def test_all_bits_set_give_the_sum(batch):
+def test_all_bits_set_give_the_sum():
     """The largest integers that the digits meet."""
-    vectors = torch.ones(batch, 1_200_000)
+    vectors = torch.ones(9, 1_200_000)
     found = products(pack(torch.ones(1, 1_200_000, dtype=torch.bool)), vectors)
-    assert found[:, 0].tolist() == pytest.approx([1_200_000] * batch, rel=1e-6)
+    assert found[:, 0].tolist() == pytest.approx([1_200_000] * 9, rel=1e-6)
 
 
-def test_digits_stay_where_no_processor_saturates():
-    digits = list(module._digits(random_vectors(8, 999) ** 5, 1e-20))
-    assert len(digits) > 2
-    assert max(int(digit.abs().max()) for digit, _ in digits) <= 63
-
-
-@pytest.mark.parametrize("batch", [12])
-def test_no_rows_give_no_products(batch):
-    assert products(pack(random_bits(0, 20)), torch.ones(batch, 20)).shape == (batch, 0)
+def test_no_rows_give_no_products():
+    assert products(pack(random_bits(0, 20)), torch.ones(9, 20)).shape == (9, 0)
 
 
 def test_no_vectors_give_no_products():
@@ -272,9 +261,8 @@ def test_products_change_nothing_that_is_given():
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-@pytest.mark.parametrize("batch", [12])
-def test_vectors_that_are_not_finite_are_refused(value, batch):
-    vectors = torch.ones(batch, 20)
+def test_vectors_that_are_not_finite_are_refused(value):
+    vectors = torch.ones(9, 20)
     vectors[-1, 3] = value
     with pytest.raises(NumericalError):
         products(pack(random_bits(3, 20)), vectors)
