@@ -183,7 +183,7 @@ def mask_digest(masks: Mapping[str, Tensor]) -> str:
 
 
 def packed_bytes(mask_sizes: Mapping[str, Size], tasks: int) -> int:
-    """Bytes of a plain list of the masks, one bit a mask bit, each mask padded to whole bytes.
+    """Bytes of a plain list of the masks, one bit per mask bit, each mask padded to whole bytes.
 
     Example:
         >>> packed_bytes({"bits": 12}, tasks=3)

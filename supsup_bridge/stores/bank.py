@@ -1,4 +1,4 @@
-"""MaskBank: SupSup's own store, every mask kept explicitly at one bit an entry.
+"""MaskBank: SupSup's own store, every mask kept explicitly at one bit per entry.
 
 A file of it is a document of `hopmask.storage`, of kind "bank": about `layers`, [[name, [side ...]]
 ...], with one array `masks` (uint8, (k, ⌈w/8⌉), packed).
@@ -98,12 +98,12 @@ class MaskBank:
 
     @property
     def packed_nbytes(self) -> int:
-        """Bytes of the masks: k ⌈w/8⌉ for w bits a task."""
+        """Bytes of the masks: k ⌈w/8⌉ for w bits per task."""
         return self._rows.numel()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the state: the packed masks and an int32 count for each bit.
+        """Bytes of the state: the packed masks and an int32 count per bit.
 
         Not in it, because nothing stands in it: room for up to k/8 + 16 further tasks, so that not
         every `store` moves the masks.

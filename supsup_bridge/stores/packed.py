@@ -1,4 +1,4 @@
-"""Binary matrices at one bit an entry, and products with them.
+"""Binary matrices at one bit per entry, and products with them.
 
 Bit j of byte p is entry 8p + j of its row; bits beyond the last entry are 0. A product opens one
 block at a time: B & 2^j takes bit j of every byte of a block B, with the values 0 and 2^j. No float

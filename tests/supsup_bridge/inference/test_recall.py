@@ -146,23 +146,23 @@ def test_a_set_is_recalled_alone_as_among_others(recall: str, learned) -> None:
         assert torch.equal(alone.masks["bits"][0], together.masks["bits"][row])
 
 
-def test_recall_by_address_never_asks_the_network(learned) -> None:
-    class Deaf(UnitNetwork):
+def test_recall_by_address_never_calls_the_network(learned) -> None:
+    class Silent(UnitNetwork):
         def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
-            pytest.fail("the network was asked")
+            pytest.fail("the network was called")
 
     setup = learned("unit")
-    deaf = Deaf([64, 128, 128, 50], network=torch.Generator())
-    found = setup.inference("address", network=deaf).infer(setup.sets(2))
+    silent = Silent([64, 128, 128, 50], network=torch.Generator())
+    found = setup.inference("address", network=silent).infer(setup.sets(2))
     assert found.task.tolist() == [2, 2, 2]
 
 
-def test_recall_by_entropy_never_asks_for_the_address(learned) -> None:
-    def deaf(images: Tensor) -> Tensor:
-        pytest.fail("the address was asked for")
+def test_recall_by_entropy_never_calls_the_signature(learned) -> None:
+    def silent(images: Tensor) -> Tensor:
+        pytest.fail("the signature was called")
 
     setup = learned("unit")
-    found = setup.inference("entropy", signature=deaf).infer(setup.sets(2))
+    found = setup.inference("entropy", signature=silent).infer(setup.sets(2))
     assert found.task.tolist() == [2, 2, 2]
 
 

@@ -182,7 +182,7 @@ def test_the_module_stays_as_it_is_bit_for_bit(
     kind: str, mode: str, resnet, images, reference, generator
 ) -> None:
     module = resnet(mode)
-    module.stem.weight.requires_grad_(False)  # a setting of its own, to be kept too
+    module.stem.weight.requires_grad_(False)  # a setting to be kept too
     module.stages[1].eval()
     before, modes = snapshot(module), [part.training for part in module.modules()]
     needs = [value.requires_grad for value in module.parameters()]
@@ -388,11 +388,11 @@ def test_dropout_takes_no_part_in_a_prediction(kind: str, generator) -> None:
     torch.testing.assert_close(predict(images), plain(images))
 
 
-@pytest.mark.parametrize("told", [False, True], ids=["as-built", "told-to-train"])
-def test_dropout_takes_no_part_in_training(told: bool, generator) -> None:
+@pytest.mark.parametrize("trained", [False, True], ids=["as-built", "train"])
+def test_dropout_takes_no_part_in_training(trained: bool, generator) -> None:
     module = drawn(DROPPING["layer"]())
     network = MaskedNetwork(module)
-    if told:
+    if trained:
         network.train()
     masks, images = some_masks(network, 0), torch.randn(4, 6, generator=generator(0))
     plain = hand_masked(module, network, masks).eval()
@@ -650,10 +650,10 @@ def test_a_hashed_mask_has_one_bit_for_32_weights_unless_told_otherwise() -> Non
 def test_the_hashed_map_is_that_of_seed_0_unless_told_otherwise(generator) -> None:
     module = mlp([8, 8, 8])
     plain = MaskedNetwork(module, masks="hashed")
-    told = MaskedNetwork(module, masks="hashed", spread=generator(0))
+    given = MaskedNetwork(module, masks="hashed", spread=generator(0))
     other = MaskedNetwork(module, masks="hashed", spread=generator(1))
-    assert torch.equal(plain.code.bit_of, told.code.bit_of)
-    assert torch.equal(plain.code.swing, told.code.swing)
+    assert torch.equal(plain.code.bit_of, given.code.bit_of)
+    assert torch.equal(plain.code.swing, given.code.swing)
     assert not torch.equal(plain.code.bit_of, other.code.bit_of)
 
 

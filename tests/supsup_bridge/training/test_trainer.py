@@ -275,12 +275,12 @@ def test_a_trainer_counts_its_steps(networks) -> None:
         learner.step(*clouds(10, done))
 
 
-def test_asking_for_the_mask_does_not_change_the_training(networks) -> None:
-    asked, left = trainer(networks["layer"]), trainer(networks["layer"])
+def test_reading_the_mask_does_not_change_the_training(networks) -> None:
+    read, left = trainer(networks["layer"]), trainer(networks["layer"])
     for step in range(5):
-        assert asked.step(*clouds(20, step)) == left.step(*clouds(20, step))
-        asked.masks()
-    assert all(torch.equal(m, left.masks()[name]) for name, m in asked.masks().items())
+        assert read.step(*clouds(20, step)) == left.step(*clouds(20, step))
+        read.masks()
+    assert all(torch.equal(m, left.masks()[name]) for name, m in read.masks().items())
 
 
 def test_a_trainer_that_did_nothing_has_the_starting_mask(networks) -> None:
@@ -429,10 +429,10 @@ def test_number_of_steps(options: dict[str, int], images: int, expected: int) ->
 
 
 def test_progress_is_called_once_per_step(networks) -> None:
-    told: list[tuple[int, float]] = []
-    learn(networks["hashed"], epochs=2, batch=30, progress=lambda *step: told.append(step))
-    assert [step for step, _ in told] == list(range(1, 9))
-    assert all(isinstance(loss, float) for _, loss in told)
+    seen: list[tuple[int, float]] = []
+    learn(networks["hashed"], epochs=2, batch=30, progress=lambda *step: seen.append(step))
+    assert [step for step, _ in seen] == list(range(1, 9))
+    assert all(isinstance(loss, float) for _, loss in seen)
 
 
 def test_every_image_is_used_once_an_epoch() -> None:
