@@ -8,7 +8,7 @@ from supsup_bridge.inference.base import BankInference, differ
 from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.stores.bank import MaskBank
 
-_ROUNDING = 1e-5  # how far apart two passes under one mask can be, relative to values of 1 or more
+_ROUNDING = 64  # roundings by which two passes under one mask can differ, of values of 1 or more
 
 
 def _lowest(values: Tensor, steps: int) -> tuple[Tensor, Tensor, int]:
@@ -17,7 +17,8 @@ def _lowest(values: Tensor, steps: int) -> tuple[Tensor, Tensor, int]:
     Values count as equal within the rounding of a forward pass.
     """
     least = values.amin(-1, keepdim=True)
-    rounding = _ROUNDING * values.abs().amax(-1, keepdim=True).clamp_min(1.0)
+    largest = values.abs().amax(-1, keepdim=True).clamp_min(1.0)
+    rounding = _ROUNDING * torch.finfo(values.dtype).eps * largest
     near = values <= least + rounding
     return near.int().argmax(-1), differ(values, least=rounding[:, 0]), steps
 

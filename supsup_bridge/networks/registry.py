@@ -92,8 +92,8 @@ def check_fits(network: FixedNetwork, images: Tensor, *, name: str) -> None:
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigError(
             f"network '{name}' cannot take images {tuple(images.shape)}: {error}. A module is "
-            "called with flat images (n, pixels); batch norm of single features needs --infer-samples 2 "
-            "or more"
+            "called with flat images (n, pixels); batch norm of single features needs "
+            "--infer-samples 2 or more"
         ) from error
 
 
