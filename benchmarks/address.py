@@ -28,7 +28,7 @@ from hopmask.memory.address import ContentAddress
 from hopmask.patterns.keys import Keys
 from supsup_bridge.data.datasets import LabelledImages, load_mnist
 from supsup_bridge.data.mnist_variants import rotated
-from supsup_bridge.inference.signatures import Signature, signature_named
+from supsup_bridge.inference.signatures import Signature, of_sets, signature_named
 from supsup_bridge.networks import registry as architectures
 from supsup_bridge.rng import stream
 
@@ -105,7 +105,7 @@ def shares(
         right = 0
         for task, (_, held) in enumerate(worlds):
             chosen = torch.stack([drawn(held, images, images, task, i) for i in range(sets)])
-            right += int((way.named(signature(chosen)) == task).sum())
+            right += int((way.named(of_sets(signature, chosen)) == task).sum())
         found[str(images)] = right / (sets * len(worlds))
     return found
 

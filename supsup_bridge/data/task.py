@@ -1,4 +1,4 @@
-"""One task, and streams of tasks that are made when asked for: thousands take no more memory."""
+"""One task, and streams of tasks that are made at each access: thousands take no more memory."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which task is this? Task inference over an explicit bank of masks, from unlabelled images."""
+"""Task inference over an explicit bank of masks, from unlabelled images."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ from hopmask import ConfigError, EmptyMemoryError, NumericalError
 from supsup_bridge.inference.objectives import Objective, entropy
 from supsup_bridge.inference.slopes import slopes
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.networks.precision import without_autocast
+from supsup_bridge.rng import shuffled
 from supsup_bridge.stores.bank import MaskBank
 
 
@@ -34,14 +36,22 @@ class Inferred:
 
 
 class TaskInference(ABC):
-    """Infers the task of sets of unlabelled images; each set comes from one task."""
+    """Infers the task of sets of unlabelled images; each set comes from one task.
+
+    Answers do not depend on `torch.autocast`: it is switched off within.
+    """
 
     @abstractmethod
     def infer(self, images: Tensor) -> Inferred:
-        """The masks to use for images (b, n, ...): b sets of n images.
+        """The masks to use for sets of images.
+
+        Args:
+            images: (b, n, ...): b sets of n images.
 
         Raises:
+            ConfigError: images without the axis of sets, or that the network cannot take.
             EmptyMemoryError: no task was learned.
+            NumericalError: the images hold NaN or infinity.
         """
 
     def sets(self, pool: Tensor, *, sets: int, samples: int, generator: torch.Generator) -> Tensor:
@@ -55,7 +65,7 @@ class TaskInference(ABC):
                 f"task inference can see 1 to {len(pool)} images of this benchmark's recall part, "
                 f"got {samples}: lower --infer-samples"
             )
-        draws = [torch.randperm(len(pool), generator=generator)[:samples] for _ in range(sets)]
+        draws = [shuffled(len(pool), generator)[:samples] for _ in range(sets)]
         return pool[torch.stack(draws).to(pool.device)]
 
 
@@ -70,7 +80,7 @@ class BankInference(TaskInference):
         chunk: sets, or masks, that pass through the network at once.
 
     Example:
-        >>> from supsup_bridge import MaskBank, UnitNetwork
+        >>> from supsup_bridge import MaskBank, OneShot, UnitNetwork
         >>> network = UnitNetwork([4, 8, 3], network=torch.Generator().manual_seed(0))
         >>> bank = MaskBank(network.mask_sizes)
         >>> for mask in torch.eye(8)[:4] > 0:
@@ -90,9 +100,11 @@ class BankInference(TaskInference):
         self.network, self.bank, self.objective, self.chunk = network, bank, objective, chunk
 
     def infer(self, images: Tensor) -> Inferred:
+        check_sets(images)
         if self.bank.count == 0:
-            raise EmptyMemoryError("the bank holds no mask: store a task before asking for one")
-        answers = [self.decide(part) for part in torch.split(images, self.chunk)]
+            raise EmptyMemoryError("the bank holds no mask: store a task before inferring one")
+        with without_autocast(images.device):
+            answers = [self.decide(part) for part in torch.split(images, self.chunk)]
         tasks = torch.cat([task for task, _, _ in answers])
         distinct, place = torch.unique(tasks, return_inverse=True)
         stored = [self.bank.recall(task=int(task)).masks for task in distinct]
@@ -144,6 +156,18 @@ class BankInference(TaskInference):
                     yield torch.stack(passes, 1)
 
 
-def differ(values: Tensor) -> Tensor:
-    """Whether the k values of each row are not all the same; one mask alone is always preferred."""
-    return (values.amax(-1) > values.amin(-1)) | (values.shape[-1] == 1)
+def check_sets(images: Tensor) -> None:
+    """Raise ConfigError unless these are sets of images (b, n, ...), n >= 1."""
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        came = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise ConfigError(f"images must be a floating-point tensor (b, n, ...), got {came}")
+    if images.ndim < 3 or images.shape[1] == 0:
+        raise ConfigError(
+            f"task inference takes sets of images (b, n, ...), n >= 1, got {tuple(images.shape)}: "
+            "give images[None] for one set"
+        )
+
+
+def differ(values: Tensor, *, least: Tensor | float = 0.0) -> Tensor:
+    """Whether the k values of each row differ by more than `least`; one alone always does."""
+    return (values.amax(-1) - values.amin(-1) > least) | (values.shape[-1] == 1)

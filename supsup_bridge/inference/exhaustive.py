@@ -8,6 +8,20 @@ from supsup_bridge.inference.base import BankInference, differ
 from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.stores.bank import MaskBank
 
+_ROUNDING = 64  # roundings by which two passes under one mask can differ, of values of 1 or more
+
+
+def _lowest(values: Tensor, steps: int) -> tuple[Tensor, Tensor, int]:
+    """The answer of `decide` from one value per mask (b, k): the lowest number of least value.
+
+    Values count as equal within the rounding of a forward pass.
+    """
+    least = values.amin(-1, keepdim=True)
+    largest = values.abs().amax(-1, keepdim=True).clamp_min(1.0)
+    rounding = _ROUNDING * torch.finfo(values.dtype).eps * largest
+    near = values <= least + rounding
+    return near.int().argmax(-1), differ(values, least=rounding[:, 0]), steps
+
 
 class TryAll(BankInference):
     """argmin_i H(f(x, W ⊙ M_i)): every mask is tried; k forward passes.
@@ -18,8 +32,7 @@ class TryAll(BankInference):
 
     def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
         values = [self.objective(logits).mean(-1) for logits in self.logits(images)]
-        found = torch.cat(values)
-        return found.argmin(0), differ(found.T), self.bank.count
+        return _lowest(torch.cat(values).T, self.bank.count)
 
 
 class ArgmaxLogits(BankInference):
@@ -44,5 +57,4 @@ class ArgmaxLogits(BankInference):
 
     def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
         values = [logits[..., : self.labels].amax(-1).mean(-1) for logits in self.logits(images)]
-        found = torch.cat(values)
-        return found.argmax(0), differ(found.T), self.bank.count
+        return _lowest(-torch.cat(values).T, self.bank.count)

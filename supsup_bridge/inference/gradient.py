@@ -44,10 +44,10 @@ class Binary(BankInference):
             sure &= differ(support)
             support = support.masked_fill(~kept, -torch.inf)
             left, steps = ceil(left / 2), steps + 1
-            best = support.topk(left, dim=-1).indices
+            best = support.sort(dim=-1, descending=True, stable=True).indices[:, :left]
             kept = torch.zeros_like(kept).scatter_(1, best, True)
             if left > 1:
-                levels = self.bank.superpose(kept.float() / left)
+                levels = self.bank.superpose(kept.to(torch.float32) / left)
         assert steps == (ceil(log2(count)) if count > 1 else 0)
         return kept.int().argmax(-1), sure, steps
 
@@ -83,7 +83,7 @@ class Descent(BankInference):
         self.steps, self.rate = steps, rate
 
     def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
-        weights = torch.full((len(images), self.bank.count), 1 / self.bank.count).to(images)
+        weights = images.new_full((len(images), self.bank.count), 1 / self.bank.count)
         levels = self.bank.mean
         for step in range(self.steps):
             if step:

@@ -85,5 +85,7 @@ def objective_named(name: str, *, labels: int, outputs: int) -> Objective:
     if name == "H":
         return entropy
     chosen = partial(superfluous, labels=labels)
-    chosen(torch.zeros(outputs))  # refuses at once what it would refuse later
+    chosen(
+        torch.zeros(outputs, dtype=torch.float32, device="cpu")
+    )  # refuses at once what it would refuse later
     return chosen

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from hopmask import Hit, MaskMemory, Search, paper_schedule
+from hopmask import ConfigError, Hit, MaskMemory, Search, paper_schedule
 from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.inference.recall import RecallInference
 from supsup_bridge.networks.fixed import FixedNetwork
 
-PAPER_STEPS = 30  # T of the paper's schedule: so many batches a recall sees
+PAPER_STEPS = 30  # T of the paper's schedule: batches that a recall sees
 
 
 class PaperInference(RecallInference):
@@ -19,7 +19,7 @@ class PaperInference(RecallInference):
         memory: what holds the masks.
         steps: T.
         generator: draws each step's images from those given.
-        batch: images a step.
+        batch: images per step.
 
     Example:
         >>> from hopmask import MaskMemory
@@ -50,15 +50,27 @@ class PaperInference(RecallInference):
         self.generator, self.steps, self.batch = generator, steps, batch
 
     def sets(self, pool: Tensor, *, sets: int, samples: int, generator: torch.Generator) -> Tensor:
-        """The pool itself for each set: every step draws `samples` fresh images from it."""
-        self.batch = samples
-        return pool.expand(sets, -1, -1)
+        """The pool itself for each set: every step of a recall draws its images from it.
+
+        Raises:
+            ConfigError: `samples` is not the number of images per step of this inference.
+        """
+        if samples != self.batch:
+            raise ConfigError(
+                f"this inference draws {self.batch} images per step, got samples={samples}: build "
+                f"it with batch={samples}"
+            )
+        return pool.expand(sets, *pool.shape)
 
     def _recall(self, images: Tensor, *, trace: bool) -> Hit:
         def fresh_entropy(masks: dict[str, Tensor]) -> Tensor:
             sets, pool = images.shape[:2]
-            draw = torch.randint(pool, (sets, self.batch), generator=self.generator)
-            fresh = images[torch.arange(sets)[:, None], draw.to(images.device)]
+            own = self.generator
+            draw = torch.randint(
+                pool, (sets, self.batch), generator=own, dtype=torch.int64, device=own.device
+            )
+            which = torch.arange(sets, dtype=torch.int64, device=images.device)
+            fresh = images[which[:, None], draw.to(images.device)]
             return entropy(self.network(fresh, masks)).mean(-1)
 
         return self.memory.recall(

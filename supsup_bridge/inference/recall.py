@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from hopmask import ConfigError, Hit, MaskMemory, Search, Trace
-from supsup_bridge.inference.base import Inferred, TaskInference
+from supsup_bridge.inference.base import Inferred, TaskInference, check_sets
 from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.inference.signatures import Signature, of_sets, pixels
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.networks.precision import without_autocast
 
 RECALLS = ("both", "entropy", "address")
 MIN_MARGIN = 2.0  # nats
@@ -30,8 +31,10 @@ class MeanEntropy:
         self.network, self.images = network, images
 
     def __call__(self, masks: Masks) -> Tensor:
-        """H (b,) under masks, name -> levels in [0, 1] (b, *size)."""
-        return entropy(self.network(self.images, masks)).mean(-1)
+        """H (b,) under masks, name -> levels in [0, 1] (b, *size), of a memory on any device."""
+        levels = {name: mask.to(self.images.device) for name, mask in masks.items()}
+        value = entropy(self.network(self.images, levels)).mean(-1)
+        return value.to(next(iter(masks.values())).device)
 
     def of_rows(self, rows: Tensor) -> "MeanEntropy":
         """The penalty of some of the sets alone."""
@@ -44,7 +47,7 @@ class RecallInference(TaskInference):
     Args:
         network: the fixed network.
         memory: what holds the masks.
-        signature: of images, one vector each; the same as was used when the masks were stored.
+        signature: of images (n, ...), one vector each; the same as when the masks were stored.
         recall: "entropy" (energy and the network's entropy alone, the paper's idea), "address"
             (the content address alone), or "both".
         max_basins: basins that a recall visits at most.
@@ -90,13 +93,16 @@ class RecallInference(TaskInference):
         """Recall the masks for sets of images, many sets in one call.
 
         Args:
-            images: (b, n, inputs): b sets of n images, each set from one task.
+            images: (b, n, ...): b sets of n images, each set from one task.
             chunk: sets at a time; bounds the memory of the masked forward passes.
 
         Raises:
+            ConfigError: images without the axis of sets, or that the network cannot take.
             EmptyMemoryError: no task was learned.
         """
-        hits = [self._recall(part, trace=False) for part in torch.split(images, chunk)]
+        check_sets(images)
+        with without_autocast(images.device):
+            hits = [self._recall(part, trace=False) for part in torch.split(images, chunk)]
         return Inferred(
             masks={name: torch.cat([h.masks[name] for h in hits]) for name in hits[0].masks},
             task=torch.cat([h.task for h in hits]),
@@ -105,8 +111,10 @@ class RecallInference(TaskInference):
         )
 
     def trace(self, images: Tensor) -> tuple[Hit, Trace]:
-        """One recall with its step by step record; images (n, inputs)."""
-        hit = self._recall(images[None], trace=True)
+        """One recall with its step by step record; images (n, ...)."""
+        check_sets(images[None])
+        with without_autocast(images.device):
+            hit = self._recall(images[None], trace=True)
         assert hit.trace is not None
         return hit, hit.trace
 

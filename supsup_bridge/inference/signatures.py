@@ -1,4 +1,4 @@
-"""Signatures: what of its images a task is to be recognised by, one vector an image."""
+"""Signatures: vectors, one per image, by which a task is recognised."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +10,7 @@ from hopmask import ConfigError
 from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.inference.slopes import slopes
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.networks.precision import without_autocast
 from supsup_bridge.networks.registry import imported
 
 Signature = Callable[[Tensor], Tensor]  # images (n, *shape) -> (n, k)
@@ -19,13 +20,13 @@ _CHUNK = 64  # images whose gradients are taken at once
 
 
 def pixels(images: Tensor) -> Tensor:
-    """The images themselves, flat: (n, pixels)."""
+    """The images themselves, each flattened: (n, *shape) -> (n, pixels)."""
     return images.flatten(1)
 
 
 def outputs(images: Tensor, *, network: FixedNetwork) -> Tensor:
     """Outputs of the fixed network with every mask bit at one half, (n, outputs)."""
-    with torch.no_grad():
+    with torch.no_grad(), without_autocast(images.device):
         made: Tensor = network(images, _half(network, images))
     return made
 
@@ -34,16 +35,39 @@ def gradient(images: Tensor, *, network: FixedNetwork) -> Tensor:
     """Each image's entropy gradient ∂H/∂m at m = ½, all masks in a row, (n, bits)."""
     half = _half(network, images)
     parts = []
-    for part in torch.split(images[:, None], _CHUNK):
-        slope = slopes(network, entropy, part, half)
-        parts.append(torch.cat([g.flatten(1) for g in slope.values()], -1))
+    with without_autocast(images.device):
+        for part in torch.split(images[:, None], _CHUNK):
+            slope = slopes(network, entropy, part, half)
+            parts.append(torch.cat([g.flatten(1) for g in slope.values()], -1))
     return torch.cat(parts)
 
 
 def of_sets(signature: Signature, images: Tensor) -> Tensor:
-    """Signatures (b, n, k) of sets of images (b, n, *shape)."""
-    found = signature(images.flatten(0, 1))
-    return found.reshape(*images.shape[:2], -1)
+    """Signatures of sets of images.
+
+    Args:
+        signature: of images (n, *shape).
+        images: (b, n, *shape).
+
+    Returns:
+        (b, n, k).
+
+    Raises:
+        ConfigError: the signature does not give one vector per image.
+
+    Example:
+        >>> of_sets(pixels, torch.ones(2, 5, 1, 8, 8)).shape
+        torch.Size([2, 5, 64])
+    """
+    made = signature(images.flatten(0, 1))
+    count = images.shape[0] * images.shape[1]
+    if not isinstance(made, Tensor) or made.ndim != 2 or len(made) != count:
+        came = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
+        raise ConfigError(
+            f"a signature of images {(count, *images.shape[2:])} must give one vector per image, "
+            f"({count}, k), got {came}: flatten what belongs to one image"
+        )
+    return made.reshape(*images.shape[:2], -1)
 
 
 def signature_named(name: str, network: FixedNetwork) -> Signature:
@@ -51,12 +75,12 @@ def signature_named(name: str, network: FixedNetwork) -> Signature:
 
     Args:
         name: "input" (the images), "outputs" (of the fixed network at half mask), "gradient" (of
-            the entropy at half mask), or a user's function of images (n, *shape).
+            the entropy at half mask), or a function of images (n, *shape) that gives (n, k).
         network: the fixed network.
 
     Raises:
-        ConfigError: a name that is not known, or a network in whose outputs images take part in
-            each other's (batch norm), where it is the network that is asked.
+        ConfigError: a name that is not known, or a signature of the network's outputs where an
+            image's outputs depend on the other images (batch norm).
 
     Example:
         >>> from supsup_bridge import UnitNetwork
@@ -81,6 +105,6 @@ def signature_named(name: str, network: FixedNetwork) -> Signature:
 
 def _half(network: FixedNetwork, like: Tensor) -> Masks:
     return {
-        name: torch.full(size if isinstance(size, tuple) else (size,), 0.5).to(like)
+        name: like.new_full(size if isinstance(size, tuple) else (size,), 0.5)
         for name, size in network.mask_sizes.items()
     }

@@ -9,7 +9,7 @@ from supsup_bridge.networks.fixed import FixedNetwork, Masks
 
 
 def slopes(network: FixedNetwork, objective: Objective, images: Tensor, levels: Masks) -> Masks:
-    """∂H/∂M of each set of images at given levels of the masks; one forward and backward pass.
+    """∂H/∂M of each set of images at given levels of the masks; one pass forward and back.
 
     Args:
         network: the fixed network.

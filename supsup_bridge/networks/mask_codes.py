@@ -33,7 +33,7 @@ class MaskCode(nn.Module, ABC):
 
 
 class WeightCode(MaskCode):
-    """One bit a weight: W ⊙ M.
+    """One bit per weight: W ⊙ M.
 
     Example:
         >>> WeightCode({"fc": nn.Linear(3, 2)}).sizes
@@ -56,7 +56,7 @@ class WeightCode(MaskCode):
 
 
 class UnitCode(MaskCode):
-    """One bit a unit or channel of each layer but the last: its row of W, and its bias.
+    """One bit per unit or channel of each layer but the last: the row of W and the bias.
 
     Example:
         >>> UnitCode({"fc": nn.Linear(3, 2), "out": nn.Linear(2, 2)}).sizes

@@ -41,7 +41,7 @@ class MaskedNetwork(FixedNetwork):
 
     Args:
         module: takes images (n, ...) and returns logits (n, outputs).
-        masks: "weight" (one bit a weight), "unit" (one a unit or channel of each layer but the
+        masks: "weight" (one bit per weight), "unit" (one per unit or channel of each layer but the
             last; useless in front of a batch norm, which divides it out again), or "hashed"
             (`bits` shared by all weights).
         bits: length of a hashed mask; default one bit for 32 weights.

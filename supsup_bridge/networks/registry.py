@@ -1,4 +1,4 @@
-"""Networks by name, and a user's own by `package.module:function`."""
+"""Networks by name, and a user's network by `package.module:function`."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -71,7 +71,7 @@ def build(
         network = MaskedNetwork(module, masks=masks)
     if network.outputs != outputs:
         raise ConfigError(
-            f"network {name!r} has {network.outputs} outputs, it was asked for {outputs}"
+            f"network {name!r} has {network.outputs} outputs, the run needs {outputs}"
         )
     return network
 
@@ -92,8 +92,8 @@ def check_fits(network: FixedNetwork, images: Tensor, *, name: str) -> None:
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigError(
             f"network '{name}' cannot take images {tuple(images.shape)}: {error}. A module is "
-            "given flat images (n, pixels); batch norm of single features needs --infer-samples 2 "
-            "or more"
+            "called with flat images (n, pixels); batch norm of single features needs "
+            "--infer-samples 2 or more"
         ) from error
 
 

@@ -19,7 +19,7 @@ from supsup_bridge.networks.fixed import (
 
 
 class UnitNetwork(FixedNetwork):
-    """A network whose mask has one bit a hidden unit: y = W ... swish(m ⊙ norm(W x)).
+    """A network whose mask has one bit per hidden unit: y = W ... swish(m ⊙ norm(W x)).
 
     The mask is the gain of a normalisation without affine part. Layer normalisation, the default,
     needs no batch. Batch normalisation is the paper's: its statistics come from the images given

@@ -1,9 +1,9 @@
 """Figures of a run, from the accuracy matrix and the recalls."""
 
 from collections.abc import Mapping, Sequence
-from math import prod
+from math import isnan, prod
 
-from hopmask import ConfigError
+from hopmask import ConfigError, NumericalError
 from supsup_bridge.networks.fixed import Size
 
 Matrix = Sequence[Sequence[float | None]]
@@ -21,6 +21,7 @@ def average_accuracy(matrix: Matrix) -> float:
 
     Raises:
         ConfigError: no row, or a last row without one of the learned tasks.
+        NumericalError: NaN in the matrix.
 
     Example:
         >>> average_accuracy([[1.0, None], [0.5, 1.0]])
@@ -65,6 +66,7 @@ def forgetting(matrix: Matrix) -> float | None:
 
     Raises:
         ConfigError: a last row without one of the learned tasks, or a task not measured before it.
+        NumericalError: NaN in the matrix.
 
     Example:
         >>> forgetting([[0.5, None, None], [0.75, 1.0, None], [0.25, 0.75, 1.0]])
@@ -94,6 +96,7 @@ def backward_transfer(matrix: Matrix) -> float | None:
 
     Raises:
         ConfigError: a last row without one of the learned tasks, or a gap in the diagonal.
+        NumericalError: NaN in the matrix.
 
     Example:
         >>> backward_transfer([[0.5, None, None], [0.75, 1.0, None], [0.25, 0.75, 1.0]])
@@ -119,12 +122,23 @@ def _last_row(matrix: Matrix) -> list[float]:
     """The last row, of the tasks learned so far."""
     if not matrix:
         raise ConfigError("the accuracy matrix is empty: score the tasks after learning one")
+    _refuse_nan(matrix)
     if missing := _missing(matrix):
         raise ConfigError(
             f"the last row of the accuracy matrix lacks task {missing[0]} of the {len(matrix)} "
             "learned: score every learned task after the last one"
         )
     return [value for value in matrix[-1][: len(matrix)] if value is not None]
+
+
+def _refuse_nan(matrix: Matrix) -> None:
+    for after, row in enumerate(matrix):
+        for task, value in enumerate(row):
+            if value is not None and isnan(value):
+                raise NumericalError(
+                    f"the accuracy of task {task} after learning task {after} is NaN: put None "
+                    "where nothing was measured"
+                )
 
 
 def _best_before(matrix: Matrix, task: int) -> float:
@@ -150,7 +164,7 @@ def _when_learned(matrix: Matrix, task: int) -> float:
 
 
 def packed_bytes(mask_sizes: Mapping[str, Size], tasks: int) -> int:
-    """Bytes of a plain list of the masks, one bit a mask bit, each mask padded to whole bytes.
+    """Bytes of a plain list of the masks, one bit per mask bit, each mask padded to whole bytes.
 
     Example:
         >>> packed_bytes({"bits": 12}, tasks=3)

@@ -1,4 +1,4 @@
-"""MaskBank: SupSup's own store, every mask kept explicitly at one bit an entry.
+"""MaskBank: SupSup's own store, every mask kept explicitly at one bit per entry.
 
 A file of it is a document of `hopmask.storage`, of kind "bank": about `layers`, [[name, [side ...]]
 ...], with one array `masks` (uint8, (k, ⌈w/8⌉), packed).
@@ -35,8 +35,8 @@ class Stored:
 
     Attributes:
         masks: bool, name -> (*shape); a copy.
-        task: the number that was asked for.
-        steps, verified: 0 and True, what a memory that has to recall would say of it.
+        task: the number that was given.
+        steps, verified: 0 and True: nothing has to be searched for.
     """
 
     masks: dict[str, Tensor]
@@ -98,12 +98,12 @@ class MaskBank:
 
     @property
     def packed_nbytes(self) -> int:
-        """Bytes of the masks: k ⌈w/8⌉ for w bits a task."""
+        """Bytes of the masks: k ⌈w/8⌉ for w bits per task."""
         return self._rows.numel()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the state: the packed masks and an int32 count for each bit.
+        """Bytes of the state: the packed masks and an int32 count per bit.
 
         Not in it, because nothing stands in it: room for up to k/8 + 16 further tasks, so that not
         every `store` moves the masks.
@@ -171,17 +171,18 @@ class MaskBank:
         """Products of a gradient by the mask with all masks, s_i = ⟨g, M_i⟩.
 
         With g = ∂H/∂M at the superposition M = Σ_i α_i M_i this is ∂H/∂α_i, for all tasks at once.
-        The error is about 1e-6 of Σ|g| at most; see `supsup_bridge.packed.products`.
+        Equal masks have equal scores, and those of a gradient do not depend on the others given;
+        for the error see `supsup_bridge.stores.packed.products`.
 
         Args:
             gradient: float, name -> (*shape) or (b, *shape); every layer, no other.
 
         Returns:
-            float32, (k,) or (b, k); k = 0 where nothing is stored.
+            (k,) or (b, k), k = 0 where nothing is stored; float64 for float64, else float32.
 
         Raises:
             MaskError: a wrong name, type or shape.
-            NumericalError: NaN or infinity.
+            NumericalError: NaN or infinity, or a score too large for its type.
 
         Source:
             Wortsman et al. 2020 (arXiv 2006.14769), eq. 4.
@@ -217,7 +218,7 @@ class MaskBank:
             weights: α, float, (k,) or (b, k).
 
         Returns:
-            float32, name -> (*shape) or (b, *shape).
+            name -> (*shape) or (b, *shape): float64 for float64 weights, else float32.
 
         Raises:
             EmptyMemoryError: nothing is stored.
@@ -302,9 +303,9 @@ class MaskBank:
             )
         if width % 8 and (rows[:, -1] >> width % 8).any():
             raise CorruptStoreError(f"{path}: masks have bits beyond their {width}")
-        bank._reserve = torch.tensor(rows, device=device)
+        bank._reserve = torch.tensor(rows, dtype=torch.uint8, device=device)
         bank.count = len(rows)
-        ones = torch.ones(1, len(rows), device=device)
+        ones = torch.ones(1, len(rows), dtype=torch.float32, device=device)
         bank._counts = combine(bank._reserve, ones, width)[0].int()
         return bank
 

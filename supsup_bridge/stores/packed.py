@@ -1,22 +1,27 @@
-"""Binary matrices at one bit an entry, and products with them.
+"""Binary matrices at one bit per entry, and products with them.
 
 Bit j of byte p is entry 8p + j of its row; bits beyond the last entry are 0. A product opens one
-block at a time: B & 2^j takes bit j of every byte of a block B, with the values 0 and 2^j, and the
-factor 2^j is taken out again afterwards. No float copy of a whole matrix is ever made.
+block at a time: B & 2^j takes bit j of every byte of a block B, with the values 0 and 2^j. No float
+copy of a whole matrix is ever made.
+
+Vectors are written in digits of 12 bits first. Sums of so small whole numbers are exact in floats,
+in any order and on any device: a product depends on its row and its vector alone, to the bit, and
+not on what else is in the call.
 """
 
-from collections.abc import Iterator
+from math import ldexp, prod
 
 import torch
 from torch import Tensor
 
 from hopmask import NumericalError
+from supsup_bridge.networks.precision import without_autocast
 
-_DIGITS = (10 * 2**20, 8192)  # bytes of an open block, and of a row in it at least: for integers
-_FLOATS = (2**18, 1024)  # and for floats
-_WIDEST = 2**17  # bytes of a row at most: 2^17 · 63 · 128 fits into int32
-_FEW = 8  # vectors up to which digits cost less than floats
-_GAP = 64  # bytes without a weight that are worth leaving out
+_BLOCK = (256, 1024)  # rows and bytes that are opened at a time: their floats stay in the cache
+_TOGETHER = 16  # vectors whose digits are multiplied at a time
+_COLUMNS = 16  # a product with fewer takes longer
+_DIGITS = 3  # at most; 12 bits each, within ±2048
+_EXACT = 2**13  # that many digits add up to 2^24 at most, so floats count them exactly
 _ERROR = 1e-6  # of the digits, relative to Σ|g|
 
 
@@ -64,23 +69,21 @@ def unpack(packed: Tensor, width: int) -> Tensor:
 def products(packed: Tensor, vectors: Tensor) -> Tensor:
     """Products of all rows with some vectors, s_bi = Σ_w m_iw g_bw.
 
-    On a CPU and for few vectors, g is written in fixed point: integer digits of at most ±63, each
-    with a step of its own for a tile of g, are multiplied with the bits in exact integers. A tile
-    gets as many digits as it needs for a remainder r with √Σr² <= 1e-6 Σ|g| over all tiles; digits
-    after the first are rounded with a fixed dither, so that the r of equal g cancel. Parts of g
-    that are zero cost nothing. Otherwise blocks of bits become floats. The error of a product,
-    relative to Σ|g|, is about 1e-6 or less in both ways; masks fitted to the remainders could make
-    it √w times that.
+    Each g_b is rounded to two digits, or three where the remainder r of two has √Σr² > 1e-6 Σ|g|;
+    everything else is exact until the result is rounded to its type. So the error, relative to
+    Σ|g|, is about 1e-6 or less; masks fitted to r could make it √w times that. Equal rows have
+    equal products, and those of a vector do not depend on the others given.
 
     Args:
         packed: uint8, (k, ⌈w/8⌉), from `pack`.
         vectors: float, (b, w), on the same device.
 
     Returns:
-        float32, (b, k).
+        (b, k): float64 for float64 vectors, else float32.
 
     Raises:
-        NumericalError: the vectors hold NaN or infinity.
+        NumericalError: the vectors hold NaN or infinity, or a product is too large for the type of
+            the result.
 
     Example:
         >>> rows = pack(torch.tensor([[True, True, False], [False, True, True]]))
@@ -90,22 +93,22 @@ def products(packed: Tensor, vectors: Tensor) -> Tensor:
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), eq. 4: the gradient by α_i is ⟨g, M_i⟩.
     """
-    numbers = vectors.detach().float()
-    if not bool(torch.isfinite(numbers).all()):
-        raise NumericalError("the vectors hold NaN or infinity: products need finite numbers")
-    rows, size = packed.shape
-    if rows == 0 or len(vectors) == 0:
-        return vectors.new_zeros(len(vectors), rows, dtype=torch.float32)
-    scale = _power_below(numbers.abs().amax(1, keepdim=True))
-    padded = torch.nn.functional.pad(numbers / scale, (0, 8 * size - numbers.shape[1]))
-    planes = padded.view(-1, size, 8).permute(2, 0, 1).contiguous()  # (8, b, P)
-    few = packed.device.type == "cpu" and len(vectors) <= _FEW
-    sums = _by_digits(packed, planes) if few else _by_floats(packed, planes)
-    return (sums * scale).float()
+    size = packed.shape[1]
+    padded = torch.nn.functional.pad(vectors.detach(), (0, 8 * size - vectors.shape[1]))
+    found = [vectors.new_zeros(0, len(packed), dtype=_result_type(vectors))]
+    for group in torch.split(padded, _TOGETHER) if len(vectors) else ():
+        digits, scale = _digits(group)
+        planes = digits.reshape(-1, size, 8).permute(2, 1, 0).contiguous()
+        with without_autocast(packed.device):
+            counted = _multiplied(packed, planes)
+        found.append(_rounded(counted.T, scale, vectors))
+    return torch.cat(found)
 
 
 def combine(packed: Tensor, weights: Tensor, width: int) -> Tensor:
     """Weighted sums of the rows, Σ_i α_bi m_i.
+
+    As exact as `products`: the sums of one b do not depend on the other weights given.
 
     Args:
         packed: uint8, (k, ⌈width/8⌉), from `pack`.
@@ -113,10 +116,11 @@ def combine(packed: Tensor, weights: Tensor, width: int) -> Tensor:
         width: entries of a row.
 
     Returns:
-        float32, (b, width).
+        (b, width): float64 for float64 weights, else float32.
 
     Raises:
-        NumericalError: the weights hold NaN or infinity.
+        NumericalError: the weights hold NaN or infinity, or a sum is too large for the type of the
+            result.
 
     Example:
         >>> rows = pack(torch.tensor([[True, True, False], [False, True, True]]))
@@ -126,103 +130,128 @@ def combine(packed: Tensor, weights: Tensor, width: int) -> Tensor:
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), eq. 3: the superposition of all masks.
     """
-    if not bool(torch.isfinite(weights).all()):
-        raise NumericalError("the weights hold NaN or infinity: a superposition needs finite ones")
-    alphas = weights.detach().float()
-    sums = alphas.new_zeros(8, len(weights), packed.shape[1])
-    for tile in _tiles(packed, _FLOATS):
-        for rows in _rows(packed, tile, _FLOATS):
-            for j in range(8):
-                plane = (packed[rows, tile] & 1 << j).float()
-                sums[j, :, tile] += alphas[:, rows] @ plane / 2**j
+    digits, scale = _digits(weights.detach())
+    shape = (8, digits.shape[0] * digits.shape[1], packed.shape[1])
+    total = torch.zeros(shape, dtype=torch.float64, device=packed.device)
+    flat = digits.flatten(0, 1)
+    with without_autocast(packed.device):
+        for first in range(0, len(packed), _EXACT):
+            rows = slice(first, first + _EXACT)
+            total += _summed(packed[rows], flat[:, rows])
+    by_digit = total.view(8, *digits.shape[:2], -1).transpose(0, 1).flatten(0, 2)
+    sums = _rounded(by_digit, scale.repeat(8, 1), weights).reshape(8, len(weights), -1)
     return sums.permute(1, 2, 0).flatten(1)[:, :width].contiguous()
 
 
-def _by_floats(packed: Tensor, planes: Tensor) -> Tensor:
-    """Products (b, k) float64 with vectors (8, b, P), by float matrix products."""
-    sums = torch.zeros(len(packed), planes.shape[1], dtype=torch.float64, device=packed.device)
-    for tile in _tiles(packed, _FLOATS):
-        for rows in _rows(packed, tile, _FLOATS):
+def _multiplied(packed: Tensor, planes: Tensor) -> Tensor:
+    """Exact products (k, columns) float64 of all rows with whole numbers (8, P, columns)."""
+    live = planes.ne(0).any(-1).any(0)
+    chosen = live.nonzero()[:, 0] if int(live.sum()) < len(live) / 2 else None
+    planes = _over_places(planes if chosen is None else planes[:, chosen])
+    columns = planes.shape[2]
+    planes = torch.nn.functional.pad(planes, (0, -columns % _COLUMNS))
+    counted = planes.new_zeros(len(packed), planes.shape[2], dtype=torch.float64)
+    high, wide = _BLOCK
+    opened = _Opened(packed.device)
+    for row in range(0, len(packed), high):
+        rows = packed[row : row + high]
+        rows = rows if chosen is None else rows[:, chosen]
+        for first in range(0, rows.shape[1], wide):
+            block = rows[:, first : first + wide]
+            part = planes.new_zeros(len(block), planes.shape[2])
+            for j in range(8):  # at most 8 · 1024 terms within ±2048: floats count them exactly
+                part.addmm_(opened.plane(block, j), planes[j, first : first + wide])
+            counted[row : row + high] += part
+    return counted[:, :columns]
+
+
+def _summed(packed: Tensor, numbers: Tensor) -> Tensor:
+    """Exact sums (8, c, P) float32 of at most `_EXACT` rows times whole numbers (c, k)."""
+    sums = numbers.new_zeros(8, len(numbers), packed.shape[1])
+    places = _over_places(numbers.expand(8, *numbers.shape))
+    high, wide = _BLOCK
+    opened = _Opened(packed.device)
+    for first in range(0, packed.shape[1], wide):
+        tile = slice(first, first + wide)
+        for row in range(0, len(packed), high):
+            rows = slice(row, row + high)
             for j in range(8):
-                plane = (packed[rows, tile] & 1 << j).float()
-                sums[rows] += plane @ planes[j, :, tile].T / 2**j
-    return sums.T
-
-
-def _by_digits(packed: Tensor, planes: Tensor) -> Tensor:
-    """Products (b, k) float64 with vectors (8, b, P), by integer digits of the vectors."""
-    sums = torch.zeros(planes.shape[1], len(packed), dtype=torch.float64)
-    allowed = (_ERROR * planes.abs().sum((0, 2), dtype=torch.float64)) ** 2 / packed.shape[1]
-    buffer = torch.empty(max(_DIGITS), dtype=torch.uint8)
-    for tile in _tiles(packed, _DIGITS):
-        runs = _runs(planes[..., tile].any(0).any(0), tile.start)
-        if not runs:
-            continue
-        live = torch.cat([planes[..., run] for run in runs], -1)  # (8, b, n)
-        width = live.shape[-1]
-        digits = [
-            (vector, digit, step)
-            for vector, bound in enumerate(allowed.tolist())
-            for digit, step in _digits(live[:, vector], bound * width)
-        ]
-        for rows in _rows(packed, tile, _DIGITS):
-            parts = [packed[rows, run] for run in runs]
-            part = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-            plane = buffer[: part.numel()].view(part.shape)
-            for j, place in enumerate(_places(packed.device, powers=True)):
-                torch.bitwise_and(part, place, out=plane)
-                value = 2**j if j < 7 else -128  # of the bit, read as int8
-                for vector, digit, step in digits:
-                    sums[vector, rows].add_(
-                        torch._int_mm(plane.view(torch.int8), digit[j, :, None])[:, 0],
-                        alpha=step / value,
-                    )
+                sums[j, :, tile] += places[j, :, rows] @ opened.plane(packed[rows, tile], j)
     return sums
 
 
-def _digits(numbers: Tensor, allowed: float) -> Iterator[tuple[Tensor, float]]:
-    """Digits (int8, within ±63) and their steps, until Σ remainder² <= allowed."""
-    rest = numbers
-    dither: Tensor | float = 0.0
-    while float(rest.square().sum()) > allowed:
-        step = float(rest.abs().max()) / 62
-        digit = (rest / step + dither).round_()
-        yield digit.to(torch.int8), step
-        rest = rest - digit * step
-        golden = torch.arange(rest.numel(), dtype=torch.int32) * -1640531527  # 2^32 / φ, wrapping
-        dither = (golden.float() / 2**32).view(rest.shape)  # even in [-1/2, 1/2]
+class _Opened:
+    """One bit of each byte of a block as floats, in a place that is used again and again."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._bytes = torch.empty(prod(_BLOCK), dtype=torch.uint8, device=device)
+        self._floats = torch.empty(prod(_BLOCK), dtype=torch.float32, device=device)
+
+    def plane(self, block: Tensor, j: int) -> Tensor:
+        """Bit j, as 0 or 2^j."""
+        bits = self._bytes[: block.numel()].view(block.shape)
+        torch.bitwise_and(block, 1 << j, out=bits)
+        return self._floats[: block.numel()].view(block.shape).copy_(bits)
 
 
-def _runs(live: Tensor, start: int) -> list[slice]:
-    """Where bytes are needed; gaps that are too short to be worth it are filled."""
-    places = live.nonzero()[:, 0]
-    if len(places) == 0:
-        return []
-    ends = (places.diff() > _GAP).nonzero()[:, 0]
-    first = torch.cat([places[:1], places[ends + 1]]) + start
-    last = torch.cat([places[ends], places[-1:]]) + start
-    return [slice(a, b + 1) for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+def _over_places(numbers: Tensor) -> Tensor:
+    """Numbers (8, ...), the j-th over the 2^j that bit j is worth."""
+    worth = torch.tensor([2.0**j for j in range(8)], dtype=torch.float32, device=numbers.device)
+    return numbers / worth[:, None, None]
 
 
-def _tiles(packed: Tensor, block: tuple[int, int]) -> Iterator[slice]:
-    """Bytes of a row that are taken at a time: the more, the fewer rows there are."""
-    rows, size = packed.shape
-    width = min(max(block[0] // max(rows, 1), block[1]), _WIDEST)
-    return (slice(start, min(start + width, size)) for start in range(0, size, width))
+def _digits(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Values (b, n) as float32 whole numbers (digits, b, n), and a power of 2 of each row, (b, 1).
+
+    A value is scale · Σ_d digit_d 2^(-10 - 12 d), and a digit lies within ±2048. How many digits of
+    a row are not all 0 depends on that row alone.
+    """
+    if not bool(torch.isfinite(values).all()):
+        raise NumericalError("products need finite numbers: the vectors hold NaN or infinity")
+    exact = values if values.dtype == torch.float64 else values.to(torch.float32)
+    scale = _powers_below(exact)
+    rest = exact / scale.to(exact.dtype) * 2**10  # within ±2048
+    allowed = [_ERROR * float(row.abs().sum()) for row in rest]
+    digits = [rest.round()]
+    rest = rest - digits[0]
+    for number in range(1, _DIGITS):
+        left = [float(row.norm()) for row in rest]
+        short = [size > most for size, most in zip(left, allowed, strict=True)]
+        if not any(short):
+            break
+        wanted = torch.tensor(short, dtype=torch.bool, device=values.device)[:, None]
+        digit = torch.where(wanted, (rest * 2.0 ** (12 * number)).round(), 0)
+        digits.append(digit)
+        rest = rest - digit * 2.0 ** (-12 * number)
+    return torch.stack(digits).to(torch.float32), scale
 
 
-def _rows(packed: Tensor, tile: slice, block: tuple[int, int]) -> Iterator[slice]:
-    """Rows that are taken at a time with the bytes of `tile`."""
-    count = max(block[0] // (tile.stop - tile.start), 1)
-    return (slice(start, start + count) for start in range(0, len(packed), count))
+def _powers_below(values: Tensor) -> Tensor:
+    """The power of 2 at or below the largest size in each row, (b, 1) float64; 1 for zeros."""
+    if values.shape[1] == 0:
+        return values.new_ones(len(values), 1, dtype=torch.float64)
+    peaks = values.abs().amax(1)
+    exponents = torch.frexp(torch.where(peaks > 0, peaks, 1.0)).exponent - 1
+    powers = [ldexp(1.0, exponent) for exponent in exponents.tolist()]
+    return torch.tensor(powers, dtype=torch.float64, device=values.device)[:, None]
 
 
-def _places(device: torch.device, *, powers: bool = False) -> Tensor:
-    """0 ... 7, or 2^0 ... 2^7, as uint8."""
-    places = torch.arange(8, dtype=torch.uint8, device=device)
-    return torch.ones_like(places) << places if powers else places
+def _rounded(counted: Tensor, scale: Tensor, like: Tensor) -> Tensor:
+    """Counts (digits · b, n) put together and scaled, (b, n), in the type of the result."""
+    total = torch.zeros_like(counted[: len(scale)])
+    for number, part in enumerate(torch.split(counted, len(scale))):
+        total = total + part * 2.0 ** (-10 - 12 * number)
+    found = (total * scale).to(_result_type(like))
+    if not bool(torch.isfinite(found).all()):
+        raise NumericalError(
+            f"a product is too large for {found.dtype}: scale the numbers down, or give float64"
+        )
+    return found
 
 
-def _power_below(peaks: Tensor) -> Tensor:
-    """The power of 2 at or just below each number; 1 for 0. Division by it is exact."""
-    return torch.where(peaks > 0, peaks, 1.0).double().log2().floor().exp2().float()
+def _result_type(values: Tensor) -> torch.dtype:
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
+def _places(device: torch.device) -> Tensor:
+    return torch.arange(8, dtype=torch.uint8, device=device)

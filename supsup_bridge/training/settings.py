@@ -17,7 +17,7 @@ class TrainingSettings:
 
     Args:
         epochs: passes over the task's images.
-        batch: images a step.
+        batch: images per step.
         optimiser: "adam" (with cosine decay) or "sgd" (with momentum 0.9, weight decay 1e-4).
         rate: learning rate; Adam's is for scores that start within ±0.1, and in proportion to the
             bound elsewhere, so that every layer moves equally far from its start.

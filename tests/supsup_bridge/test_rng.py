@@ -79,8 +79,7 @@ def test_untrained_mask_is_uncorrelated_with_the_weights_it_selects() -> None:
         images,
         torch.zeros(4, dtype=torch.long),
         settings,
-        scores=stream(0, "scores", 0),
-        batches=stream(0, "batches", 0),
+        generator=stream(0, "scores", 0),
     )["hidden1"]
     for weights in (network.get_buffer("weight0")[:, 0], network.get_buffer("weight1")[0]):
         assert abs(correlation(mask, weights.sign())) < 5 / 2000**0.5

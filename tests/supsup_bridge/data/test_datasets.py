@@ -43,14 +43,14 @@ def copy(mnist_packed: dict[str, bytes], tmp_path: Path) -> Path:
 
 
 class _Mirror:
-    """Answers instead of the network, and remembers what it was asked."""
+    """Answers instead of the network, and remembers what was requested."""
 
     def __init__(self, answer: Callable[[str], bytes]) -> None:
-        self.answer, self.asked = answer, []
+        self.answer, self.requested = answer, []
 
     def __call__(self, url: str, *_: Any, **options: Any) -> io.BytesIO:
         assert options.get("timeout"), "a download without a time limit can hang for ever"
-        self.asked.append(url)
+        self.requested.append(url)
         return io.BytesIO(self.answer(url.rsplit("/", 1)[1].removesuffix(".gz")))
 
 
@@ -244,7 +244,7 @@ def test_no_network_names_the_remedy_and_leaves_nothing(monkeypatch, tmp_path: P
     monkeypatch.setattr(urllib.request, "urlopen", mirror)
     with pytest.raises(DataError, match=r"no route to host.*by hand.*--data"):
         load_mnist()
-    assert len(mirror.asked) >= 2  # every mirror was tried
+    assert len(mirror.requested) >= 2  # every mirror was tried
     assert files_of(tmp_path) == []
 
 
@@ -288,7 +288,7 @@ def test_an_empty_variable_counts_as_none(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOPMASK_DATA", "")
     with pytest.raises(DataError, match="by hand"):
         load_mnist()
-    assert mirror.asked
+    assert mirror.requested
 
 
 def test_a_download_fills_the_cache_once(
@@ -298,9 +298,9 @@ def test_a_download_fills_the_cache_once(
     monkeypatch.setattr(urllib.request, "urlopen", mirror)
     assert load_mnist()[1].images.shape == (10_000, 784)
     assert files_of(tmp_path / "cache" / "hopmask" / "mnist") == sorted(f"{n}.gz" for n in NAMES)
-    assert len(mirror.asked) == 4
+    assert len(mirror.requested) == 4
     load_mnist()
-    assert len(mirror.asked) == 4
+    assert len(mirror.requested) == 4
 
 
 def test_only_missing_files_are_downloaded(
@@ -313,7 +313,7 @@ def test_only_missing_files_are_downloaded(
     mirror = _Mirror(lambda name: mnist_packed[name])
     monkeypatch.setattr(urllib.request, "urlopen", mirror)
     load_mnist()
-    assert [url.rsplit("/", 1)[1] for url in mirror.asked] == [f"{NAMES[3]}.gz"]
+    assert [url.rsplit("/", 1)[1] for url in mirror.requested] == [f"{NAMES[3]}.gz"]
 
 
 @pytest.fixture
@@ -321,12 +321,12 @@ def answers(mnist_packed: dict[str, bytes]) -> Callable[[Any], Iterator[bytes]]:
     """What the first mirror does wrong -> answers of which only the later ones are right."""
 
     def build(wrong: Any) -> Callable[[str], bytes]:
-        asked: set[str] = set()
+        requested: set[str] = set()
 
         def answer(name: str) -> bytes:
-            if name in asked:
+            if name in requested:
                 return mnist_packed[name]
-            asked.add(name)
+            requested.add(name)
             if isinstance(wrong, Exception):
                 raise wrong
             return wrong

@@ -1,4 +1,4 @@
-"""A task keeps what it is given; a stream makes its tasks when asked."""
+"""A task keeps what it is given; a stream makes its tasks at each access."""
 
 import copy
 import pickle

@@ -75,8 +75,7 @@ def learned(
                 task.train_images,
                 task.train_labels,
                 settings,
-                scores=generator(10 + i),
-                batches=generator(20 + i),
+                generator=generator(10 + i),
             )
             memory.store(mask, signature=task.train_images)
             masks.append(mask)
@@ -147,23 +146,23 @@ def test_a_set_is_recalled_alone_as_among_others(recall: str, learned) -> None:
         assert torch.equal(alone.masks["bits"][0], together.masks["bits"][row])
 
 
-def test_recall_by_address_never_asks_the_network(learned) -> None:
-    class Deaf(UnitNetwork):
+def test_recall_by_address_never_calls_the_network(learned) -> None:
+    class Silent(UnitNetwork):
         def forward(self, images: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
-            pytest.fail("the network was asked")
+            pytest.fail("the network was called")
 
     setup = learned("unit")
-    deaf = Deaf([64, 128, 128, 50], network=torch.Generator())
-    found = setup.inference("address", network=deaf).infer(setup.sets(2))
+    silent = Silent([64, 128, 128, 50], network=torch.Generator())
+    found = setup.inference("address", network=silent).infer(setup.sets(2))
     assert found.task.tolist() == [2, 2, 2]
 
 
-def test_recall_by_entropy_never_asks_for_the_address(learned) -> None:
-    def deaf(images: Tensor) -> Tensor:
-        pytest.fail("the address was asked for")
+def test_recall_by_entropy_never_calls_the_signature(learned) -> None:
+    def silent(images: Tensor) -> Tensor:
+        pytest.fail("the signature was called")
 
     setup = learned("unit")
-    found = setup.inference("entropy", signature=deaf).infer(setup.sets(2))
+    found = setup.inference("entropy", signature=silent).infer(setup.sets(2))
     assert found.task.tolist() == [2, 2, 2]
 
 
@@ -256,7 +255,7 @@ def test_a_trace_ends_where_the_recall_ends(recall: str, learned) -> None:
 
 def test_the_papers_recall_answers_for_every_set(learned, generator) -> None:
     setup = learned("batch")
-    inference = setup.paper(generator(0))
+    inference = setup.paper(generator(0), batch=16)
     pool = setup.tasks[1].inference_images
     sets = inference.sets(pool, sets=2, samples=16, generator=generator(1))
     found = inference.infer(sets)
@@ -280,7 +279,7 @@ def test_the_papers_recall_sees_a_fresh_batch_of_the_given_images_each_step(
 
     setup = learned("batch")
     network = Watching([64, 128, 128, 50], network=generator(1), normalisation="batch")
-    inference = setup.paper(generator(0), network=network, steps=5)
+    inference = setup.paper(generator(0), network=network, steps=5, batch=7)
     pool = setup.tasks[1].inference_images
     inference.infer(inference.sets(pool, sets=2, samples=7, generator=generator(1)))
     assert len(seen) >= 5

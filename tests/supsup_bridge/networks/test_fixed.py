@@ -107,8 +107,7 @@ def test_forward_backward_and_training_leave_the_weights_as_they_were(
         images,
         torch.arange(9) % 4,
         TrainingSettings(epochs=3, batch=4),
-        scores=generator(0),
-        batches=generator(1),
+        generator=generator(0),
     )
     after = network.state_dict()
     assert before.keys() == after.keys()

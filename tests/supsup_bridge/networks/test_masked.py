@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hopmask import ConfigError, MaskError
 from supsup_bridge import MaskBank, MaskedNetwork, TrainingSettings, fix_weights, mlp, train_mask
+from supsup_bridge.networks.fixed import REFERENCE
 from supsup_bridge.networks.mask_codes import HashedCode
 
 KINDS = ["weight", "unit", "hashed"]
@@ -181,7 +182,7 @@ def test_the_module_stays_as_it_is_bit_for_bit(
     kind: str, mode: str, resnet, images, reference, generator
 ) -> None:
     module = resnet(mode)
-    module.stem.weight.requires_grad_(False)  # a setting of its own, to be kept too
+    module.stem.weight.requires_grad_(False)  # a setting to be kept too
     module.stages[1].eval()
     before, modes = snapshot(module), [part.training for part in module.modules()]
     needs = [value.requires_grad for value in module.parameters()]
@@ -192,8 +193,7 @@ def test_the_module_stays_as_it_is_bit_for_bit(
     network(images.expand(2, *images.shape), some_masks(network, 1, 2))
     settings = TrainingSettings(epochs=1, batch=6, max_batches=2)
     labels = torch.arange(len(reference)) % 5
-    scores, batches = generator(0), generator(1)
-    mask = train_mask(network, reference, labels, settings, scores=scores, batches=batches)
+    mask = train_mask(network, reference, labels, settings, generator=generator(0))
     network.predictor(mask, reference)(images)
     assert same_state(snapshot(module), before)
     assert [part.training for part in module.modules()] == modes
@@ -388,11 +388,11 @@ def test_dropout_takes_no_part_in_a_prediction(kind: str, generator) -> None:
     torch.testing.assert_close(predict(images), plain(images))
 
 
-@pytest.mark.parametrize("told", [False, True], ids=["as-built", "told-to-train"])
-def test_dropout_takes_no_part_in_training(told: bool, generator) -> None:
+@pytest.mark.parametrize("trained", [False, True], ids=["as-built", "train"])
+def test_dropout_takes_no_part_in_training(trained: bool, generator) -> None:
     module = drawn(DROPPING["layer"]())
     network = MaskedNetwork(module)
-    if told:
+    if trained:
         network.train()
     masks, images = some_masks(network, 0), torch.randn(4, 6, generator=generator(0))
     plain = hand_masked(module, network, masks).eval()
@@ -650,10 +650,10 @@ def test_a_hashed_mask_has_one_bit_for_32_weights_unless_told_otherwise() -> Non
 def test_the_hashed_map_is_that_of_seed_0_unless_told_otherwise(generator) -> None:
     module = mlp([8, 8, 8])
     plain = MaskedNetwork(module, masks="hashed")
-    told = MaskedNetwork(module, masks="hashed", spread=generator(0))
+    given = MaskedNetwork(module, masks="hashed", spread=generator(0))
     other = MaskedNetwork(module, masks="hashed", spread=generator(1))
-    assert torch.equal(plain.code.bit_of, told.code.bit_of)
-    assert torch.equal(plain.code.swing, told.code.swing)
+    assert torch.equal(plain.code.bit_of, given.code.bit_of)
+    assert torch.equal(plain.code.swing, given.code.swing)
     assert not torch.equal(plain.code.bit_of, other.code.bit_of)
 
 
@@ -827,3 +827,23 @@ def test_weights_drawn_anew_are_masked_as_they_are(generator) -> None:
     network = MaskedNetwork(module)
     images, masks = torch.randn(5, 4, generator=generator(1)), some_masks(network, 0)
     torch.testing.assert_close(network(images, masks), hand_masked(module, network, masks)(images))
+
+
+def test_statistics_are_of_a_bounded_number_of_reference_images() -> None:
+    passed: list[int] = []
+
+    class Counting(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            passed.append(len(images))
+            return super().forward(images)
+
+    network = MaskedNetwork(nn.Sequential(Counting(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)))
+    many = torch.randn(5000, 4, generator=torch.Generator().manual_seed(0))
+    network.predictor(some_masks(network, 0), many)
+    assert passed == [REFERENCE]
+
+
+def test_images_that_a_module_cannot_take_are_a_typed_error() -> None:
+    network = MaskedNetwork(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 2)))
+    with pytest.raises(ConfigError):
+        network(torch.zeros(3, 64), some_masks(network, 0))

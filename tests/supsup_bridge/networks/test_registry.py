@@ -19,7 +19,7 @@ Make = Callable[..., FixedNetwork]
 
 @pytest.fixture
 def make(generator: Callable[[int], torch.Generator]) -> Make:
-    """Name and masks -> a small network; seeds of weights and map can be told."""
+    """Name and masks -> a small network; seeds of weights and map can be given."""
 
     def network(name: str, masks: str = "weight", **changes: Any) -> FixedNetwork:
         seeds = {key: changes.pop(key, default) for key, default in (("weights", 0), ("spread", 1))}
@@ -141,10 +141,10 @@ def test_building_leaves_the_global_generator_alone(name: str, make, own) -> Non
 
 @pytest.mark.parametrize("masks", KINDS)
 def test_a_function_is_called_with_inputs_and_outputs(masks: str, make, own, generator) -> None:
-    asked: list[tuple[int, int]] = []
-    name = own(lambda i, o: asked.append((i, o)) or convolution(i, o))
+    calls: list[tuple[int, int]] = []
+    name = own(lambda i, o: calls.append((i, o)) or convolution(i, o))
     network = make(name, masks)
-    assert asked == [(12, 7)]
+    assert calls == [(12, 7)]
     ones = {name: torch.ones(size) for name, size in network.mask_sizes.items()}
     assert network(torch.randn(3, 12, generator=generator(0)), ones).shape == (3, 7)
 
@@ -167,7 +167,7 @@ def test_a_hashed_mask_of_a_module_has_the_bits_that_were_told(make, own) -> Non
         (lambda i, o: 3, "returned int"),
         (lambda i, o: None, "returned NoneType"),
         (lambda i, o: nn.ReLU(), "nothing to mask"),
-        (lambda i, o: nn.Linear(i, o + 1), "has 8 outputs, it was asked for 7"),
+        (lambda i, o: nn.Linear(i, o + 1), "has 8 outputs, the run needs 7"),
         (lambda i: nn.Linear(i, 7), "nets_of_a_test:make"),
         (lambda i, o: 1 / 0, "division by zero"),
         (3, "nets_of_a_test:make"),

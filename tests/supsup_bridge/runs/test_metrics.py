@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopmask import ConfigError
+from hopmask import ConfigError, NumericalError
 from supsup_bridge.runs.metrics import (
     accuracy_curve,
     average_accuracy,
@@ -218,3 +218,13 @@ def test_perfect_memory_forgets_nothing(matrix: list[Row]) -> None:
 )
 def test_packed_bytes(sizes: dict[str, int], tasks: int, expected: int) -> None:
     assert packed_bytes(sizes, tasks) == expected
+
+
+@pytest.mark.parametrize(
+    "figure", [average_accuracy, forgetting, backward_transfer, accuracy_curve]
+)
+def test_nan_is_refused_in_whichever_row_it_stands(figure) -> None:
+    nan = float("nan")
+    for rows in ([[nan, None], [0.5, 0.5]], [[0.5, None], [0.5, nan]]):
+        with pytest.raises(NumericalError):
+            figure(rows)

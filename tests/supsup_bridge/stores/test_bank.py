@@ -289,7 +289,7 @@ def test_weights_that_do_not_fit_are_refused(weights):
 
 
 def test_weights_that_are_not_finite_are_refused():
-    with pytest.raises(NumericalError, match="weights"):
+    with pytest.raises(NumericalError):
         built().superpose(torch.tensor([1.0, torch.nan, 0.0]))
 
 

@@ -56,8 +56,7 @@ def learned(network) -> list[dict[str, Tensor]]:
             network,
             *clouds(task, 0, number=32 * BATCHES),
             SETTINGS,
-            scores=seeded(task),
-            batches=seeded(50 + task),
+            generator=seeded(task),
         )
         for task in range(4)
     ]
