@@ -648,13 +648,13 @@ def test_references_of_predictions_are_recall_images(small, quiet, monkeypatch) 
 def test_digests_measure_and_do_nothing_else(
     kind: dict[str, Any], small, quiet, finished, monkeypatch
 ) -> None:
+    seeing = without_seconds(finished(**kind).result())
     fresh = map(str, count())
     for part in (module, scoring):
         monkeypatch.setattr(part, "mask_digest", lambda masks: next(fresh))
     experiment = Experiment(small(**kind))
     experiment.run(quiet)
     blind = without_seconds(experiment.result())
-    seeing = without_seconds(finished(**kind).result())
     assert blind.pop("exact_recall_rate") == 0
     assert seeing.pop("exact_recall_rate") > 0
     for result in (blind, seeing):
