@@ -2,26 +2,26 @@
 
     python benchmarks/address.py --data DIR
 
-MNIST's training images alone: tasks are learned from the first 50,000, asked with the others; the
-permutations are others than a run's. For PermutedMNIST, RotatedMNIST and SplitMNIST the share of
-sets of images whose guessed key is nearest to the right one, over
+MNIST's training images alone: tasks are learned from the first 50,000 and inferred from the rest;
+the permutations are others than a run's. For PermutedMNIST, RotatedMNIST and SplitMNIST the share
+of sets of images whose guessed key is nearest to the right one, over
 
 - what a signature is: the image, the fixed network's outputs at half mask, its entropy gradient;
 - how it is read: random features and the linear guess of least mean squared error
   (`hopmask.address`), or the signs of a fixed random projection of a task's mean signature, centred
   on all tasks, as many bits as the key has (a list of the means, for comparison only).
 
-The gradient takes a backward pass an image: its tasks are learned from fewer images and asked with
-fewer sets, which stand in its rows.
+The gradient takes one backward pass per image: there tasks are learned from fewer images and
+inferred from fewer sets, as the rows say.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import write_json
 from torch import Tensor
 
 from hopmask.memory.address import ContentAddress
@@ -32,16 +32,16 @@ from supsup_bridge.inference.signatures import Signature, signature_named
 from supsup_bridge.networks import registry as architectures
 from supsup_bridge.rng import stream
 
+TASKS = {"permuted-mnist": 100, "rotated-mnist": 36, "split-mnist": 5}
 SEED, LEARNED, BITS = 1234, 50_000, 512
-ASKED = (1, 8, 64)  # images
-FEWER = {"gradient": (256, 100)}  # images a task is learned from, sets asked
+FEWER = {"gradient": (256, 100)}  # images that a task is learned from, sets at most
 
 
 def tasks_of(benchmark: str, mnist: LabelledImages, tasks: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images to learn from and to ask with, of each task."""
+    """Images to learn from and to infer from, of each task."""
     images, labels = mnist.images, mnist.labels
     for task in range(tasks):
-        learn, ask = torch.arange(LEARNED), torch.arange(LEARNED, len(images))
+        learn, infer = torch.arange(LEARNED), torch.arange(LEARNED, len(images))
         shown = images
         if benchmark == "permuted-mnist":
             order = torch.randperm(images.shape[1], generator=stream(SEED, "order", task))
@@ -49,8 +49,8 @@ def tasks_of(benchmark: str, mnist: LabelledImages, tasks: int) -> Iterator[tupl
         elif benchmark == "rotated-mnist":
             shown = rotated(images, degrees=10.0 * task, background=float(images.min()))
         else:
-            learn, ask = (part[labels[part] // 2 == task] for part in (learn, ask))
-        yield shown[learn], shown[ask]
+            learn, infer = (part[labels[part] // 2 == task] for part in (learn, infer))
+        yield shown[learn], shown[infer]
 
 
 def drawn(images: Tensor, number: int, *index: int) -> Tensor:
@@ -91,17 +91,20 @@ class ReadOut:
 
 
 def shares(
-    way: Signs | ReadOut, signature: Signature, worlds: list[tuple[Tensor, Tensor]], sets: int
+    way: Signs | ReadOut,
+    signature: Signature,
+    worlds: list[tuple[Tensor, Tensor]],
+    sets: int,
+    shown: list[int],
 ) -> dict[str, float]:
-    """Share of sets named rightly, by images a set."""
-    for task, (learn, _) in enumerate(worlds):
+    """Share of sets named rightly, by images per set."""
+    for learn, _ in worlds:
         way.learn(signature(learn))
-        assert task < BITS
     found = {}
-    for images in ASKED:
+    for images in shown:
         right = 0
-        for task, (_, ask) in enumerate(worlds):
-            chosen = torch.stack([drawn(ask, images, images, task, i) for i in range(sets)])
+        for task, (_, held) in enumerate(worlds):
+            chosen = torch.stack([drawn(held, images, images, task, i) for i in range(sets)])
             right += int((way.named(signature(chosen)) == task).sum())
         found[str(images)] = right / (sets * len(worlds))
     return found
@@ -111,8 +114,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--data", type=Path)
-    add("--samples", type=int, default=2048, help="images a task is learned from")
+    add("--samples", type=int, default=2048, help="images that a task is learned from")
     add("--sets", type=int, default=400, help="in all, of each number of images")
+    add("--benchmarks", nargs="+", choices=TASKS, default=list(TASKS))
+    add("--shown", type=int, nargs="+", default=[1, 8, 64], help="images per set")
+    add("--tasks", type=int, help="at most, for a look")
+    add(
+        "--features",
+        type=int,
+        nargs="+",
+        default=[2048, 512, 1024, 4096],
+        help="random features: the first for every signature, the others for the image itself",
+    )
     add("--out", type=Path, default=Path("benchmarks/address.json"))
     options = parser.parse_args()
     mnist, _ = load_mnist(options.data)
@@ -126,24 +139,27 @@ def main() -> None:
         spread=stream(SEED, "map"),
     )
     rows: list[dict[str, Any]] = []
-    for benchmark, tasks in (("permuted-mnist", 100), ("rotated-mnist", 36), ("split-mnist", 5)):
+    for benchmark in options.benchmarks:
+        tasks = min(TASKS[benchmark], options.tasks or TASKS[benchmark])
         whole = [
-            (drawn(learn, options.samples, number), drawn(ask, 512, number, 1))
-            for number, (learn, ask) in enumerate(tasks_of(benchmark, mnist, tasks))
+            (drawn(learn, options.samples, number), drawn(held, 512, number, 1))
+            for number, (learn, held) in enumerate(tasks_of(benchmark, mnist, tasks))
         ]
         for name in ("input", "outputs", "gradient"):
-            samples, sets = FEWER.get(name, (options.samples, options.sets))
-            worlds = [(learn[:samples], ask) for learn, ask in whole]
-            ways: dict[str, Signs | ReadOut] = {"signs": Signs(), "read-out, 2048": ReadOut(2048)}
-            if name == "input":
-                ways |= {f"read-out, {n}": ReadOut(n) for n in (512, 1024, 4096)}
+            samples, sets = options.samples, options.sets
+            if name in FEWER:
+                samples, sets = min(samples, FEWER[name][0]), min(sets, FEWER[name][1])
+            worlds = [(learn[:samples], held) for learn, held in whole]
+            ways: dict[str, Signs | ReadOut] = {"signs": Signs()}
+            chosen = options.features if name == "input" else options.features[:1]
+            ways |= {f"read-out, {n}": ReadOut(n) for n in chosen}
             for way, reader in ways.items():
                 signature = signature_named(name, network)
-                found = shares(reader, signature, worlds, -(-sets // tasks))
+                found = shares(reader, signature, worlds, -(-sets // tasks), options.shown)
                 about = {"benchmark": benchmark, "tasks": tasks, "samples": samples, "sets": sets}
                 rows.append({**about, "signature": name, "way": way, **found})
                 print(rows[-1], flush=True)
-                options.out.write_text(json.dumps(rows, indent=1) + "\n")
+                write_json(options.out, rows)
 
 
 if __name__ == "__main__":

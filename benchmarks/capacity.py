@@ -6,21 +6,21 @@
     python benchmarks/capacity.py --table
 
 `--learned` is a bank of PermutedMNIST's masks, as `benchmarks/recall.py` makes it. Capacity is the
-largest number of masks of which 90 % come back bit for bit from cues with a tenth of their spins
+largest number of masks of which 90 % come back bit for bit from cues with a tenth of the spins
 turned, by bisection (`hopmask.capacity.measure`). Random masks of as many bits, and of the density
-and mean overlap of the learned ones, are measured beside these, up to as many masks. With
+and mean overlap of the learned masks, are measured as well, up to as many masks. With
 `--after`, what `capacity.estimate` says of a memory of the first so many tasks, beside the number
 at which it truly fails to recall every task by number.
 """
 
 import argparse
-import json
 import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import read_json, write_json
 from torch import Tensor
 
 from hopmask import Ensemble, GivenMasks, MaskMemory, OverloadWarning, RandomMasks, capacity
@@ -46,7 +46,7 @@ class AtMost:
 
 
 def measured(name: str, masks: Ensemble, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row a rule."""
+    """One row per rule."""
     rows = []
     for rule in options.rules:
         found = capacity.measure(rule, masks, trials=options.trials, seed=options.seed)
@@ -146,7 +146,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("--random", action="store_true", help=f"random masks of {SIZE} bits")
+    add("--random", action="store_true", help="random masks")
+    add("--size", type=int, default=SIZE, help="bits of random masks (%(default)s)")
     add("--learned", type=Path)
     add("--name")
     add("--after", type=int, nargs="+", default=[])
@@ -158,18 +159,18 @@ def main() -> None:
     add("--out", type=Path, default=Path("benchmarks/capacity.json"))
     add("--table", action="store_true")
     options = parser.parse_args()
-    done = json.loads(options.out.read_text()) if options.out.exists() else []
+    done = read_json(options.out)
     if options.table:
         print(table(done))
         return
     rows = []
     if options.random:
-        rows = measured("random", RandomMasks(size=SIZE), options)
+        rows = measured("random", RandomMasks(size=options.size), options)
     elif options.after:
         rows = headroom(options)
     elif options.learned:
         rows = learned(options)
-    options.out.write_text(json.dumps(done + rows, indent=1) + "\n")
+    write_json(options.out, done + rows)
 
 
 if __name__ == "__main__":

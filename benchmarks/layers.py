@@ -1,20 +1,20 @@
-"""One joint matrix, or one a layer with shared key bits: bytes, seconds, exactness.
+"""One joint matrix, or one per layer with shared key bits: bytes, seconds, exactness.
 
     python benchmarks/layers.py --data DIR --learned unit.h5
 
 `--learned` is a bank of PermutedMNIST's unit masks, as `benchmarks/recall.py` makes it. Either way
 the content address guesses the key from one image; in the joint memory it pulls all layers at once,
-in the other each layer's reservoir is asked for itself with the same guess.
+in the other each layer's reservoir recalls by itself from the same guess.
 """
 
 import argparse
-import json
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import write_json
 from torch import Tensor
 
 from hopmask import MaskMemory, OverloadWarning
@@ -22,11 +22,13 @@ from supsup_bridge import Experiment, MaskBank, RunSettings
 from supsup_bridge.rng import stream
 
 
-def measured(run: Experiment, bank: MaskBank, layers: list[list[str]], key: int) -> dict[str, Any]:
+def measured(
+    run: Experiment, bank: MaskBank, layers: list[list[str]], key: int, features: int
+) -> dict[str, Any]:
     """Store and recall every task; layers are grouped by the memory that holds them."""
     sizes = run.network.mask_sizes
     memories = [
-        MaskMemory({n: sizes[n] for n in names}, seed=0, key_bits=key, signature_features=2048)
+        MaskMemory({n: sizes[n] for n in names}, seed=0, key_bits=key, signature_features=features)
         for names in layers
     ]
     for task in range(bank.count):
@@ -54,7 +56,7 @@ def measured(run: Experiment, bank: MaskBank, layers: list[list[str]], key: int)
         "exact_by_number": numbered / bank.count,
         "exact_by_one_image": exact / bank.count,
         "layers_agree": agree / bank.count,
-        "seconds_a_recall": seconds / bank.count,
+        "seconds_per_recall": seconds / bank.count,
     }
 
 
@@ -70,14 +72,19 @@ def main() -> None:
     add("--learned", type=Path, required=True)
     add("--seed", type=int, default=0)
     add("--output-size", type=int)
+    add("--benchmark", default="permuted-mnist", help="of the learned masks")
+    add("--bits", type=int, help="of the learned masks (default: the benchmark's)")
+    add("--keys", type=int, nargs="+", default=[256, 512, 1024], help="key bits")
+    add("--features", type=int, default=2048, help="of the content address")
     add("--out", type=Path, default=Path("benchmarks/layers.json"))
     options = parser.parse_args()
     bank = MaskBank.load(options.learned)
     settings = RunSettings(
-        benchmark="permuted-mnist",
+        benchmark=options.benchmark,
         masks="unit",
         seed=options.seed,
         tasks=bank.count,
+        bits=options.bits,
         output_size=options.output_size,
         device="cpu",
     )
@@ -86,10 +93,10 @@ def main() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OverloadWarning)
         for layers in ([names], [[name] for name in names]):
-            for key in (256, 512, 1024):
-                rows.append(measured(run, bank, layers, key))
+            for key in options.keys:
+                rows.append(measured(run, bank, layers, key, options.features))
                 print(rows[-1], flush=True)
-    options.out.write_text(json.dumps(rows, indent=1) + "\n")
+    write_json(options.out, rows)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,17 @@
     python benchmarks/novelty.py --data DIR --learned bank.h5
 
 `--learned` is a bank of 100 or more masks of PermutedMNIST, as `benchmarks/recall.py` makes it; its
-first tasks are stored, the next ones of the same stream are the unseen. A recall says what it knows
-by `hit.recognized`: False for data of an unseen task is a detection, for a known one a false alarm.
-Images are those of the recall part, which no training saw.
+first tasks are stored, the next tasks of the same stream are the unseen. A recall says whether it
+recognizes data by `hit.recognized`: False for data of an unseen task is a detection, for data of a
+known one a false alarm. Images are of the recall part, which no training saw.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import write_json
 from torch import Tensor
 
 from hopmask import Search
@@ -25,9 +25,10 @@ _TOGETHER = 128  # recalls in one call
 
 
 def filled(options: argparse.Namespace, bank: MaskBank) -> Experiment:
-    """A run whose memory holds the first tasks' masks; its stream goes on to the unseen ones."""
+    """A run whose memory holds the first tasks' masks; its stream has the unseen tasks too."""
     settings = RunSettings(
-        benchmark="permuted-mnist",
+        benchmark=options.benchmark,
+        bits=options.bits,
         masks=options.masks,
         seed=options.seed,
         tasks=options.known + options.unseen,
@@ -41,7 +42,7 @@ def filled(options: argparse.Namespace, bank: MaskBank) -> Experiment:
 
 
 def answers(run: Experiment, tasks: Tensor, images: int, recall: str) -> Tensor:
-    """For a set of images of each task: whether the memory knows it, and rightly; (sets, 2)."""
+    """For a set of images per task: whether the memory recognizes it, and rightly; (sets, 2)."""
     drawn = []
     for place, task in enumerate(tasks.tolist()):
         pool = run.stream[task].inference_images
@@ -84,7 +85,7 @@ def measure(options: argparse.Namespace) -> None:
             }
             print(row, flush=True)
             found.append(row)
-            options.out.write_text(json.dumps(found, indent=1) + "\n")
+            write_json(options.out, found)
 
 
 def main() -> None:
@@ -98,6 +99,8 @@ def main() -> None:
     add("--unseen", type=int, default=20)
     add("--images", type=int, nargs="+", default=[1, 8, 64])
     add("--recalls", type=int, default=400, help="of known tasks, and as many of unseen ones")
+    add("--benchmark", default="permuted-mnist", help="of the learned masks")
+    add("--bits", type=int, help="of the learned masks (default: the benchmark's)")
     add("--out", type=Path, default=Path("benchmarks/novelty.json"))
     measure(parser.parse_args())
 

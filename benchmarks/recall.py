@@ -1,7 +1,7 @@
 """Recall among hundreds of tasks from one Hopfield memory: PermutedMNIST, masks deleted.
 
     python benchmarks/recall.py --data DIR --learned bank.h5 --masks hashed --seed 0 --tasks 100 \
-        --ask entropy:1 --ask both:1
+        --way entropy:1 --way both:1
     python benchmarks/recall.py --table
 
 Masks are learned once and kept in a bank file (`--learned`, made where it is missing), so that
@@ -12,33 +12,21 @@ the learner finds out for itself which masks to learn.) Each row of the JSON is 
 """
 
 import argparse
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
+from common import Quiet, read_json, write_json
+
 from hopmask import OverloadWarning
 from supsup_bridge import Experiment, MaskBank, RunSettings
-from supsup_bridge.data.task import Task
 from supsup_bridge.runs.evaluation import Scores
 from supsup_bridge.runs.observer import Observer
 
 COLUMNS = (
     *("benchmark", "masks", "rule", "tasks", "seed", "scenario", "recall", "images"),
-    *("exact recall", "accuracy", "task told"),
+    *("exact recall", "accuracy", "task given"),
 )
-
-
-class Told:
-    """Prints what a run has done."""
-
-    def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None: ...
-
-    def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None: ...
-
-    def learned(self, task: Task, number: int) -> None:
-        if (number + 1) % 10 == 0:
-            print(f"{number + 1} tasks", flush=True)
 
 
 class AtTheEnd(Experiment):
@@ -61,18 +49,19 @@ def learned(options: argparse.Namespace) -> MaskBank | None:
         scenario="GG",
         tasks=options.tasks,
         seed=options.seed,
+        batches=options.batches,
+        bits=options.bits,
         evaluate_every=options.tasks,
     )
     experiment = Experiment(settings, data=options.data)
-    experiment.run(Told())
+    experiment.run(Quiet())
     experiment.memory.save(options.learned)
-    assert isinstance(experiment.memory, MaskBank)
-    return experiment.memory
+    return MaskBank.load(options.learned)
 
 
 def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One Hopfield run, scored by each way of recall."""
-    ways = [way.split(":") for way in options.ask]
+    ways = [way.split(":") for way in options.way]
     settings = [
         RunSettings(
             benchmark=options.benchmark,
@@ -83,6 +72,8 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
             seed=options.seed,
             recall=recall,
             infer_samples=int(images),
+            batches=options.batches,
+            bits=options.bits,
             evaluate_every=options.tasks,
         )
         for recall, images in ways
@@ -91,32 +82,26 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     kept = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", OverloadWarning)
-        for asked in settings:
-            if asked is settings[0]:
-                experiment.run(Told())
+        for chosen in settings:
+            if chosen is settings[0]:
+                experiment.run(Quiet())
             else:
-                experiment.change_inference(asked)
-                experiment.evaluate(Told())
+                experiment.change_inference(chosen)
+                experiment.evaluate(Quiet())
             result = experiment.result()
             del result["accuracy_matrix"]
             report = experiment.hopfield.report(sample=options.tasks)
             result["report"] = vars(report)
             result["overload_warnings"] = len(caught)
             kept.append(result)
-            save(options.out, result)
+            write_json(options.out, [*read_json(options.out), result])
             print(
-                f"{asked.masks} {report.rule} {asked.recall} {asked.infer_samples}: "
-                f"{asked.tasks} tasks, exact {result['exact_recall_rate']:.4f}, accuracy "
+                f"{chosen.masks} {report.rule} {chosen.recall} {chosen.infer_samples}: "
+                f"{chosen.tasks} tasks, exact {result['exact_recall_rate']:.4f}, accuracy "
                 f"{result['accuracy']:.4f} of {result['accuracy_given_task']:.4f}; {report}",
                 flush=True,
             )
     return kept
-
-
-def save(path: Path, result: dict[str, Any]) -> None:
-    """Append a row to the JSON file."""
-    rows = json.loads(path.read_text()) if path.exists() else []
-    path.write_text(json.dumps([*rows, result], indent=1) + "\n")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -157,17 +142,19 @@ def main() -> None:
     add("--rule")
     add("--seed", type=int, default=0)
     add("--tasks", type=int, default=100)
-    add("--ask", action="append", default=[], help="recall:images, such as both:1")
+    add("--way", action="append", default=[], help="recall:images, such as both:1")
+    add("--batches", type=int, help="training steps per task (default: the benchmark's)")
+    add("--bits", type=int, help="mask bits or hidden units per layer (default: the benchmark's)")
     add("--out", type=Path, default=Path("benchmarks/recall.json"))
     add("--table", action="store_true")
     options = parser.parse_args()
     if options.table:
-        print(table(json.loads(options.out.read_text())))
+        print(table(read_json(options.out)))
         return
     if options.learned is None and options.scenario != "NNs":
         parser.error("give --learned, a file of learned masks, or where to keep them")
-    if not options.ask:
-        parser.error("give --ask, such as --ask both:1")
+    if not options.way:
+        parser.error("give --ask, such as --way both:1")
     rows(options)
 
 

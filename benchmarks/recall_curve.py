@@ -4,8 +4,8 @@
     python benchmarks/recall_curve.py --data DIR --learned unit.h5 --masks unit --images 64
     python benchmarks/recall_curve.py --plot benchmarks/recall_curve.png
 
-`--learned` is a bank of PermutedMNIST's masks, as `benchmarks/recall.py` makes it. One memory a
-rule takes them one by one; at some numbers of tasks it is asked
+`--learned` is a bank of PermutedMNIST's masks, as `benchmarks/recall.py` makes it. One memory per
+rule takes the masks one by one; at some numbers of tasks they are recalled
 
 - by entropy alone, by content address alone and by both, from `--images` images of the recall part;
 - by the paper's schedule, 64 fresh images at each of 30 steps;
@@ -15,13 +15,13 @@ An answer counts if it is the learned mask, bit for bit.
 """
 
 import argparse
-import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import read_json, write_json
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -48,8 +48,9 @@ class Curves:
         self.bank = MaskBank.load(options.learned)
         self.options = options
         settings = RunSettings(
-            benchmark="permuted-mnist",
+            benchmark=options.benchmark,
             masks=options.masks,
+            bits=options.bits,
             output_size=options.output_size,
             seed=options.seed,
             tasks=self.bank.count,
@@ -62,16 +63,16 @@ class Curves:
         """The measurements at each number of tasks, one after the other."""
         preset = self.run.preset
         points = [point for point in self.options.points if point <= self.bank.count]
-        asked = rule in self.options.asked
+        by_data = rule in self.options.by_data
         memory = MaskMemory(
             self.run.network.mask_sizes,
             rule=rule,
             seed=self.options.seed,
             key_bits=preset.key_bits,
-            signature_features=preset.features if asked else 0,
+            signature_features=preset.features if by_data else 0,
         )
         for number in range(max(points)):
-            images = self.run.stream[number].train_images[:LEARNED] if asked else None
+            images = self.run.stream[number].train_images[:LEARNED] if by_data else None
             memory.store(self.bank.recall(task=number).masks, signature=images)
             if number + 1 in points:
                 yield self._measured(memory)
@@ -82,7 +83,7 @@ class Curves:
             "half key": self._by_key(memory, 0.5),
             "damaged": self._damaged(memory),
         }
-        if memory.couplings.rule.name in self.options.asked:
+        if memory.rule.name in self.options.by_data:
             for way in self.options.ways:
                 figures[way] = self._by_data(memory, way)
         common = {
@@ -179,7 +180,7 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
             axis.set_xlabel("tasks")
             axis.grid(alpha=0.3)
             axis.legend(fontsize=7)
-        axes[0][column].set_title(f"{masks} masks, {outputs} outputs, {images} image(s) a recall")
+        axes[0][column].set_title(f"{masks} masks, {outputs} outputs, {images} image(s) per recall")
         axes[0][column].set_ylabel("exact recall")
         axes[1][column].set_ylabel("exact recall by number or damaged mask")
     return figure
@@ -197,12 +198,14 @@ def main() -> None:
     add("--recalls", type=int, default=100, help="at each point and way")
     add("--points", type=int, nargs="+", default=POINTS)
     add("--rules", nargs="+", default=list(STYLES))
-    add("--asked", nargs="+", default=["storkey", "projection"], help="rules asked by data")
+    add("--by-data", nargs="+", default=["storkey", "projection"], help="rules that recall by data")
+    add("--benchmark", default="permuted-mnist", help="of the learned masks")
+    add("--bits", type=int, help="of the learned masks (default: the benchmark's)")
     add("--ways", nargs="+", default=WAYS)
     add("--out", type=Path, default=Path("benchmarks/recall_curve.json"))
     add("--plot", type=Path)
     options = parser.parse_args()
-    done = json.loads(options.out.read_text()) if options.out.exists() else []
+    done = read_json(options.out)
     if options.plot:
         plot(done).savefig(options.plot, dpi=110)
         return
@@ -213,7 +216,7 @@ def main() -> None:
             for rows in curves.rows(rule):
                 new = {_key(row) for row in rows}
                 done = [row for row in done if _key(row) not in new] + rows
-                options.out.write_text(json.dumps(done, indent=1) + "\n")
+                write_json(options.out, done)
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -10,43 +10,20 @@ Rows are written as they come.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from supsup_bridge import Experiment, RunSettings, Task
+from common import FIGURES, Quiet, figures, read_json, write_json
 
-KEPT = (
-    "accuracy",
-    "accuracy_per_task",
-    "accuracy_given_task",
-    "task_inference_accuracy",
-    "exact_recall_rate",
-    "masks_allocated",
-    "bytes",
-    "recall",
-    "seconds",
-    "versions",
-)
+from supsup_bridge import Experiment, RunSettings
+
+KINDS = ("hashed", "unit", "paper")
 
 
-class Silent:
-    """An observer that says nothing."""
-
-    def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None:
-        pass
-
-    def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None:
-        pass
-
-    def learned(self, task: Task, number: int) -> None:
-        pass
-
-
-def runs(seeds: list[int]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """A run's options, and what is recalled anew from its memory with other ones."""
+def runs(options: argparse.Namespace) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """A run's options, and other ways of recall for the memory of that run."""
     both = {"recall": "both", "infer_samples": 64}
     others = [
         {"recall": "entropy", "infer_samples": 64},
@@ -54,10 +31,15 @@ def runs(seeds: list[int]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]
         {"recall": "both", "infer_samples": 1},
         {"recall": "entropy", "infer_samples": 1},
     ]
-    for seed in seeds:
-        yield {"masks": "hashed", "seed": seed, **both}, others
-        yield {"masks": "unit", "seed": seed, **both}, others
-        yield {"masks": "unit", "network": "paper", "seed": seed}, []
+    small = {"tasks": options.tasks, "batches": options.batches, "bits": options.bits}
+    small = {name: value for name, value in small.items() if value is not None}
+    for seed in options.seeds:
+        for kind in options.kinds:
+            common = {"benchmark": options.benchmark, "seed": seed, **small}
+            if kind == "paper":
+                yield {"masks": "unit", "network": "paper", **common}, []
+            else:
+                yield {"masks": kind, **common, **both}, others
 
 
 def table(done: list[dict[str, Any]]) -> str:
@@ -70,7 +52,7 @@ def table(done: list[dict[str, Any]]) -> str:
         key = (options["masks"], network, options.get("recall", "entropy"), samples)
         groups.setdefault(key, []).append(entry)
     lines = [
-        "| masks | network | recall | images | exact recall | accuracy | task told | steps |",
+        "| masks | network | recall | images | exact recall | accuracy | task given | steps |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for key, entries in groups.items():
@@ -86,33 +68,38 @@ def table(done: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/split_mnist.json"))
-    parser.add_argument("--table", action="store_true")
+    add = parser.add_argument
+    add("--data", type=Path)
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add("--kinds", nargs="+", choices=KINDS, default=KINDS)
+    add("--benchmark", default="split-mnist")
+    add("--tasks", type=int, help="fewer tasks, for a look")
+    add("--batches", type=int, help="training steps per task, for a look")
+    add("--bits", type=int, help="mask bits or hidden units per layer, for a look")
+    add("--out", type=Path, default=Path("benchmarks/split_mnist.json"))
+    add("--table", action="store_true")
     options = parser.parse_args()
     if options.table:
-        print(table(json.loads(options.out.read_text())))
+        print(table(read_json(options.out)))
         return
     done: list[dict[str, Any]] = []
-    for first, others in runs(options.seeds):
-        experiment = Experiment(RunSettings(benchmark="split-mnist", **first), data=options.data)
-        experiment.run(Silent())
+    quiet = Quiet(say=False)
+    for first, others in runs(options):
+        experiment = Experiment(RunSettings(**first), data=options.data)
+        experiment.run(quiet)
         for change in ({}, *others):
             if change:
-                experiment.settings = replace(experiment.settings, **change)
-                experiment.samples = change["infer_samples"]
-                experiment.evaluate(Silent())
-            result = experiment.result()
-            row = {**first, **change}
-            done.append({"options": row, **{key: result[key] for key in KEPT}})
-            options.out.write_text(json.dumps(done, indent=1) + "\n")
+                experiment.change_inference(replace(experiment.settings, **change))
+                experiment.evaluate(quiet)
+            row = figures(experiment, {**first, **change}, FIGURES)
+            done.append(row)
+            write_json(options.out, done)
             print(
-                row,
-                f"exact {result['exact_recall_rate']:.3f}, accuracy {result['accuracy']:.4f}, "
-                f"task told {result['accuracy_given_task']:.4f}, "
-                f"steps at most {result['recall']['steps_max']}, "
-                f"{result['seconds']['total']:.0f} s",
+                row["options"],
+                f"exact {row['exact_recall_rate']:.3f}, accuracy {row['accuracy']:.4f}, "
+                f"task given {row['accuracy_given_task']:.4f}, "
+                f"steps at most {row['recall']['steps_max']}, "
+                f"{row['seconds']['total']:.0f} s",
                 flush=True,
             )
 

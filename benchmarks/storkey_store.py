@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from common import write_json
 from torch import Tensor
 
 from hopmask import Reservoir, Storkey
@@ -64,10 +65,9 @@ def main() -> None:
         "textbook_over_store": ratio("store"),
         "largest_difference": (ours - theirs).abs().max().item(),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
+    print(json.dumps(result, indent=2))
     if options.out:
-        options.out.write_text(text + "\n")
+        write_json(options.out, result)
 
 
 if __name__ == "__main__":

@@ -4,60 +4,32 @@
     python benchmarks/supsup.py --table    # of the rows in FILE, as in the README
     python benchmarks/supsup.py --plot PNG # accuracy over tasks, and Transfer over batches
 
-NAME is one of permuted, rotated, split, untold (NNs), transfer; `--only` replaces the rows of those
-names and that seed and leaves the others in FILE. Each row has the figures of one
-`supsup run --memory bank` with the options that stand in it. Runs that differ in the task inference
-alone learn the same masks, so these are trained once and the last evaluation is made anew: such a
-row has no forgetting, no curve before it, and the seconds of that evaluation alone. Rows are
-written as they come.
+NAME is one of permuted, rotated, split, stream (NNs), transfer; `--only` replaces the rows of these
+names and of the seed and leaves the others in FILE. Each row has the figures of one
+`supsup run --memory bank` with the options of the row. Runs that differ in the task inference alone
+learn the same masks, so the masks are trained once and the last evaluation is made anew: such a row
+has no forgetting, no curve before it, and the seconds of that evaluation alone. Rows are written as
+they come.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from common import FIGURES, Quiet, figures, read_json, write_json
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from supsup_bridge import Experiment, RunSettings, Task
+from supsup_bridge import Experiment, RunSettings
 
 KEPT = (
-    "accuracy",
-    "accuracy_given_task",
-    "task_inference_accuracy",
-    "exact_recall_rate",
-    "forgetting",
-    "backward_transfer",
-    "infer_samples",
-    "network",
-    "curve",
-    "accuracy_per_task",
-    "masks_allocated",
-    "novelty",
-    "bytes",
-    "recall",
-    "seconds",
-    "versions",
+    *FIGURES,
+    *("forgetting", "backward_transfer", "infer_samples", "network", "curve", "novelty"),
 )
-NAMES = ("permuted", "rotated", "split", "untold", "transfer")
+NAMES = ("permuted", "rotated", "split", "stream", "transfer")
 INFERENCES = ("one-shot", "binary", "descent", "try-all", "argmax")
-
-
-class Silent:
-    """An observer that says how far a run is."""
-
-    def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None:
-        pass
-
-    def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None:
-        pass
-
-    def learned(self, task: Task, number: int) -> None:
-        if (number + 1) % 10 == 0:
-            print(f"  {number + 1} tasks", flush=True)
 
 
 def runs(name: str, seed: int) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
@@ -75,7 +47,7 @@ def runs(name: str, seed: int) -> Iterator[tuple[dict[str, Any], list[dict[str, 
         ways: list[dict[str, Any]] = [{"inference": way} for way in INFERENCES[1:]]
         ways += [{"inference": way, "objective": "G"} for way in INFERENCES[:3]]
         yield {**run, "inference": "one-shot"}, ways
-    elif name == "untold":
+    elif name == "stream":
         for scenario in ("GNs", "NNs"):
             run = {"benchmark": "permuted-mnist", "tasks": 50, "scenario": scenario, **common}
             yield {**run, "evaluate_every": 10}, []
@@ -90,13 +62,13 @@ def runs(name: str, seed: int) -> Iterator[tuple[dict[str, Any], list[dict[str, 
 def anew(experiment: Experiment, change: dict[str, Any]) -> None:
     """Score all tasks once more by another way of inference."""
     experiment.change_inference(replace(experiment.settings, **change))
-    experiment.evaluate(Silent())
+    experiment.evaluate(Quiet())
 
 
 def table(done: list[dict[str, Any]]) -> str:
     """A line for each row."""
     lines = [
-        "| run | options | tasks | images | accuracy | task told | task right | masks |",
+        "| run | options | tasks | images | accuracy | task given | task right | masks |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in done:
@@ -135,7 +107,7 @@ def plot(done: list[dict[str, Any]]) -> Figure:
         ]
         batches = [row["options"]["batches"] for row in rows]
         transfer.plot(batches, [row["accuracy"] for row in rows], marker="o", label=init)
-    transfer.set(xlabel="batches a task", title="permuted-mnist, GG: start of the scores")
+    transfer.set(xlabel="batches per task", title="permuted-mnist, GG: start of the scores")
     for axis in (curve, transfer):
         axis.grid(alpha=0.3)
         axis.legend()
@@ -147,11 +119,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    for name in ("tasks", "batches", "infer-samples"):
+        parser.add_argument(f"--{name}", type=int, help="in place of every run's own, for a look")
+    parser.add_argument("--benchmark", help="in place of every run's own, for a look")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/supsup.json"))
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    done = json.loads(options.out.read_text()) if options.out.exists() else []
+    done = read_json(options.out)
     if options.table:
         print(table(done))
         return
@@ -163,18 +138,21 @@ def main() -> None:
         for row in done
         if row["name"] not in options.only or row["options"]["seed"] != options.seed
     ]
+    small = {name: getattr(options, name) for name in ("benchmark", "tasks", "batches")}
+    small |= {"infer_samples": options.infer_samples}
+    small = {name: value for name, value in small.items() if value is not None}
     for name in options.only:
         for first, others in runs(name, options.seed):
+            first |= small
             print(first, flush=True)
             experiment = Experiment(RunSettings(**first), data=options.data)
-            experiment.run(Silent())
+            experiment.run(Quiet())
             for change in ({}, *others):
                 if change:
                     anew(experiment, change)
-                result = experiment.result()
-                row = {"name": name, "options": {**first, **change}}
-                done.append({**row, **{key: result[key] for key in KEPT}})
-                options.out.write_text(json.dumps(done, indent=1) + "\n")
+                row = figures(experiment, {**first, **change}, KEPT)
+                done.append({"name": name, **row})
+                write_json(options.out, done)
                 print(table(done[-1:]).splitlines()[-1], flush=True)
 
 

@@ -8,7 +8,7 @@
   by α and summed, as one writes it first, or multiplied by α as one matrix, the best that floats
   can do; time and peak memory. And against reading the packed masks once (their sum as 64-bit
   integers).
-- Bits a weight of a task in the bank.
+- Bits per weight and task in the bank.
 
 Each part runs in a process of its own, so that its peak memory is its own. Times are medians of
 interleaved repetitions.
@@ -21,12 +21,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from common import write_json
 from torch import Tensor, nn
 
 import hopmask
@@ -72,7 +74,7 @@ def network_of(generator: torch.Generator) -> MaskedNetwork:
     return MaskedNetwork(fix_weights(mlp(SIZES), generator))
 
 
-def step(_: int) -> dict[str, Any]:
+def step(_: int, repeat: int) -> dict[str, Any]:
     """Seconds of a masked and of a dense training step."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(128, SIZES[0], generator=generator)
@@ -95,11 +97,11 @@ def step(_: int) -> dict[str, Any]:
         loss.item()
         optimiser.step()
 
-    ours, theirs = timed(lambda: trainer.step(images, labels), dense_step, repeat=200)
+    ours, theirs = timed(lambda: trainer.step(images, labels), dense_step, repeat=7 * repeat)
     return {"masked": ours, "dense": theirs, "ratio": ours / theirs}
 
 
-def packed(tasks: int) -> dict[str, Any]:
+def packed(tasks: int, repeat: int) -> dict[str, Any]:
     """One-Shot over a bank."""
     generator = torch.Generator().manual_seed(0)
     network = network_of(generator)
@@ -108,21 +110,22 @@ def packed(tasks: int) -> dict[str, Any]:
     bank = MaskBank(network.mask_sizes)
     for _ in range(tasks):
         bank.store(random_masks(network, generator))
-    rows = bank._rows
-    words = rows.flatten()[: rows.numel() // 8 * 8].view(torch.int64)
+    words = torch.ones(-(-bank.packed_nbytes // 8), dtype=torch.int64)  # as many bytes
     inference = OneShot(network=network, bank=bank)
-    seconds, read = timed(lambda: inference.decide(image), lambda: words.sum(), repeat=30)
-    weights = sum(layer.weight.numel() for layer in network._layers.values())
+    seconds, read = timed(lambda: inference.decide(image), lambda: words.sum(), repeat=repeat)
+    weights = sum(prod(size) for size in network.mask_sizes.values())
     return {
         "seconds": seconds,
         "read_once": read,
         "bytes": peak() - before,
-        "bits_a_weight": 8 * bank.packed_nbytes / tasks / weights,
+        "bits_per_weight": 8 * bank.packed_nbytes / tasks / weights,
         "answer": int(inference.decide(image)[0]),
     }
 
 
-def stacked(tasks: int, superpose: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Any]:
+def stacked(
+    tasks: int, repeat: int, superpose: Callable[[Tensor, Tensor], Tensor]
+) -> dict[str, Any]:
     """One-Shot over a stack of float masks; α is a leaf and a call is a forward and a backward."""
     generator = torch.Generator().manual_seed(0)
     network = network_of(generator)
@@ -140,18 +143,18 @@ def stacked(tasks: int, superpose: Callable[[Tensor, Tensor], Tensor]) -> dict[s
         entropy(network(image, levels)).mean().backward()
         answers.append(int(alpha.grad.argmin()))
 
-    (seconds,) = timed(one_shot, repeat=5)
+    (seconds,) = timed(one_shot, repeat=max(1, repeat // 6))
     return {"seconds": seconds, "bytes": peak() - before, "answer": answers[-1]}
 
 
-def summed(tasks: int) -> dict[str, Any]:
+def summed(tasks: int, repeat: int) -> dict[str, Any]:
     """The stack scaled by α and summed over the tasks."""
-    return stacked(tasks, lambda alpha, stack: (alpha[:, None, None] * stack).sum(0))
+    return stacked(tasks, repeat, lambda alpha, stack: (alpha[:, None, None] * stack).sum(0))
 
 
-def multiplied(tasks: int) -> dict[str, Any]:
+def multiplied(tasks: int, repeat: int) -> dict[str, Any]:
     """The stack as one matrix, times α: the best that floats can do."""
-    return stacked(tasks, lambda alpha, stack: torch.tensordot(alpha, stack, 1))
+    return stacked(tasks, repeat, lambda alpha, stack: torch.tensordot(alpha, stack, 1))
 
 
 PARTS = {"step": step, "packed": packed, "summed": summed, "multiplied": multiplied}
@@ -162,27 +165,35 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=2500)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/supsup_speed.json"))
     parser.add_argument("--part", choices=PARTS)
+    parser.add_argument("--repeat", type=int, default=30, help="of each timing")
+    parser.add_argument(
+        "--together", action="store_true", help="all parts in this process: bytes mean nothing"
+    )
     options = parser.parse_args()
     if options.part:
-        print(json.dumps(PARTS[options.part](options.tasks)))
+        print(json.dumps(PARTS[options.part](options.tasks, options.repeat)))
         return
     done: dict[str, Any] = {"tasks": options.tasks, "threads": torch.get_num_threads()}
     done["versions"] = {"hopmask": hopmask.__version__, "torch": torch.__version__}
     for part in PARTS:
+        if options.together:
+            done[part] = PARTS[part](options.tasks, options.repeat)
+            continue
         command = [sys.executable, __file__, "--part", part, "--tasks", str(options.tasks)]
+        command += ["--repeat", str(options.repeat)]
         answer = subprocess.run(command, check=True, capture_output=True, text=True)
         done[part] = json.loads(answer.stdout)
     ours = done["packed"]
     done["ratios"] = {
         "step over dense": done["step"]["ratio"],
         "summed stack over bank, seconds": done["summed"]["seconds"] / ours["seconds"],
-        "summed stack over bank, bytes": done["summed"]["bytes"] / ours["bytes"],
+        "summed stack over bank, bytes": done["summed"]["bytes"] / max(1, ours["bytes"]),
         "multiplied stack over bank, seconds": done["multiplied"]["seconds"] / ours["seconds"],
-        "multiplied stack over bank, bytes": done["multiplied"]["bytes"] / ours["bytes"],
+        "multiplied stack over bank, bytes": done["multiplied"]["bytes"] / max(1, ours["bytes"]),
         "one-shot over reading once": ours["seconds"] / ours["read_once"],
-        "bits a weight": ours["bits_a_weight"],
+        "bits per weight": ours["bits_per_weight"],
     }
-    options.out.write_text(json.dumps(done, indent=1) + "\n")
+    write_json(options.out, done)
     print(json.dumps(done["ratios"], indent=1))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 import hopmask
 from hopmask.errors import CommitFailedError, CommitUncertainError, StoreFileError
-from hopmask.storage import commit, descriptor
+from hopmask.storage import commit, descriptor, system
 from torture_rows.memories import begun, drafts, mask, same
 from torture_rows.tally import Row, Tally, scratch
 
@@ -40,7 +40,7 @@ def disk_full(options: argparse.Namespace, _: np.random.Generator) -> Row:
         path = begun(folder / "memory.h5", spins)
         steps = range(0, path.stat().st_size, step)
         for room in steps:
-            full = mock.patch.object(commit, "os", System(pwrite=partial(until_full, room)))
+            full = mock.patch.object(system, "os", System(pwrite=partial(until_full, room)))
             survived(tally, path, f"room for {room} bytes", full, errno.ENOSPC)
             tally.add("full at a step, injected")
         for name, fault in faults().items():
@@ -50,8 +50,8 @@ def disk_full(options: argparse.Namespace, _: np.random.Generator) -> Row:
             tally.counted["full at a step, tmpfs"] = f"skipped: {why}" if why else 0
             path = path if why else begun(disk / "memory.h5", spins)
             no_room_ahead = System(posix_fallocate=failing(errno.EOPNOTSUPP))
-            for room, system in itertools.product(() if why else steps, (os, no_room_ahead)):
-                with mock.patch.object(commit, "os", system):
+            for room, calls in itertools.product(() if why else steps, (os, no_room_ahead)):
+                with mock.patch.object(system, "os", calls):
                     survived(tally, path, f"tmpfs, {room} free", filled(disk, room), errno.ENOSPC)
                 tally.add("full at a step, tmpfs")
     return tally.row(spins=spins, megabytes=1, step_bytes=step)
@@ -83,7 +83,9 @@ def survived(
         if not done:
             live.store(new)
         hit = live.recall(cue={name: bits.float() for name, bits in new.items()})
-        tally.expect(hit.known and same(hit.masks, new), f"{what}: not recalled after the next")
+        tally.expect(
+            hit.recognized and same(hit.masks, new), f"{what}: not recalled after the next"
+        )
         live.forget(hit.task)
         tally.expect(live.stamp.generation == generation + 2, f"{what}: {live.stamp}")
         tally.expect(not drafts(path), f"{what}: left {drafts(path)}")
@@ -103,6 +105,13 @@ def failing(number: int) -> Callable[..., NoReturn]:
         raise OSError(number, os.strerror(number))
 
     return fail
+
+
+@contextmanager
+def patched(calls: System) -> Iterator[None]:
+    """Other system calls wherever a commit makes them."""
+    with mock.patch.object(commit, "os", calls), mock.patch.object(system, "os", calls):
+        yield
 
 
 def faults() -> dict[str, AbstractContextManager[object]]:
@@ -125,7 +134,7 @@ def faults() -> dict[str, AbstractContextManager[object]]:
     }
     found: dict[str, AbstractContextManager[object]] = {
         "open": mock.patch.object(descriptor, "os", System(open=eio)),
-        **{n: mock.patch.object(commit, "os", System(**call)) for n, call in calls.items()},
+        **{n: patched(System(**call)) for n, call in calls.items()},
     }
     for name, kept in (("rename to NAME.prev", True), ("rename to NAME", False)):
         renamed = partialmethod(lambda draft, kept, to: renaming(kept, draft, to), kept)

@@ -1,4 +1,4 @@
-"""Row: files made to harm whoever loads them."""
+"""Row: files made to harm the program that loads them."""
 
 import argparse
 import hashlib
@@ -27,9 +27,6 @@ from hopmask.storage.container import HEADER, MAGIC, Header
 from torture_rows.memories import CHECK, KEY, Tell, empty, ended, forked
 from torture_rows.tally import Row, Tally, scratch
 
-OLD = Path(__file__).parents[2] / "tests/data/hebbian_schema2.h5"
-
-
 TOO_SLOW = 1.0  # seconds, for a hostile file
 
 
@@ -40,7 +37,7 @@ def hostile(options: argparse.Namespace, _: np.random.Generator) -> Row:
     """Load files made to do harm: refused at once, at no cost, and no other file opened."""
     tally, worst = Tally(), dict.fromkeys(("seconds", "grown"), 0.0)
     with scratch(options) as folder:
-        os.mkfifo(folder / "fifo")  # whoever opens it hangs, or finds nothing to read
+        os.mkfifo(folder / "fifo")  # a program that opens it hangs, or finds nothing to read
         (folder / "plugins").mkdir()
         os.mkfifo(folder / "plugins/libfilter.so")
         good = folder / "good.h5"
@@ -68,7 +65,7 @@ def hostile(options: argparse.Namespace, _: np.random.Generator) -> Row:
 
 
 def loading(tell: Tell, good: Path, path: Path) -> None:
-    """Load a file and tell what came of it; first a good one, so that nothing is new to Python."""
+    """Load a file and report what came of it; a good one first, so that Python knows all code."""
     hopmask.load(good)
     with suppress(StoreFileError):
         hopmask.load(good.with_name("none.h5"))
@@ -120,7 +117,7 @@ Change = Callable[[h5py.File, dict[str, np.ndarray]], object]
 
 def harmful(folder: Path, change: Change) -> bytes:
     """An HDF5 image of a memory, changed: `change` may write to the file, and drop parts."""
-    found = empty(KEY + CHECK + 8)._document()
+    found = empty(KEY + CHECK + 8).document()
     meta = {"format": "hopmask", "schema": 3, "reader": 3, "kind": "masks", "about": found.about}
     parts = {"meta": np.frombuffer(canonical(meta), np.uint8), **found.arrays}
     path = folder / "image.h5"
@@ -137,7 +134,7 @@ def canonical(value: object) -> bytes:
 
 
 def harmful_images(folder: Path) -> dict[str, Callable[[Path], object]]:
-    """Payloads that HDF5 reads and hopmask never writes, in a container and as an old file."""
+    """Payloads that HDF5 reads and hopmask never writes, in a container and as plain HDF5."""
     fifo, huge = str(folder / "fifo"), 1 << 20
 
     def psi(file: h5py.File, parts: dict[str, np.ndarray], **how: Any) -> h5py.Dataset:
@@ -255,7 +252,9 @@ def harmful_images(folder: Path) -> dict[str, Callable[[Path], object]]:
     found: dict[str, Callable[[Path], object]] = {"overlap": overlapping(folder)}
     for name, change in changes.items():
         found[name] = lambda path, change=change: path.write_bytes(sealed(harmful(folder, change)))
-        found[f"{name}-old"] = lambda path, change=change: path.write_bytes(harmful(folder, change))
+        found[f"{name}-plain"] = lambda path, change=change: path.write_bytes(
+            harmful(folder, change)
+        )
     return found
 
 
@@ -276,7 +275,7 @@ def overlapping(folder: Path) -> Callable[[Path], object]:
 
 def harmful_descriptions() -> dict[str, Callable[[Path], object]]:
     """Descriptions that are valid JSON, or nearly, around the arrays of a memory."""
-    good = empty(KEY + CHECK + 8)._document()
+    good = empty(KEY + CHECK + 8).document()
     arrays, about = dict(good.arrays), dict(good.about)
     meta = {"format": "hopmask", "schema": 3, "reader": 3, "kind": "masks", "about": about}
     bits, many, deep = [["bits", [8]]], 10**9, 1 << 19
@@ -354,7 +353,7 @@ def harmful_raw(folder: Path) -> dict[str, Callable[[Path], object]]:
         "none": lambda path: folder / "nothing.h5",
         "sparse-terabyte": sparse(1 << 40, b""),
         "sparse-terabyte-header": sparse(1 << 40, sealed(b"", **length)),
-        "sparse-terabyte-old": sparse(1 << 40, harmful(folder, lambda file, parts: None)),
+        "sparse-terabyte-plain": sparse(1 << 40, harmful(folder, lambda file, parts: None)),
         "sparse-gigabyte": sparse(1 << 30, b""),
         "sparse-gigabyte-longer": sparse(1 << 30, small),
         "declared-longer": lambda path: path.write_bytes(sealed(b"", length=(1 << 64) - 1)),

@@ -31,10 +31,10 @@ from torture_rows.memories import (
     mask,
     prepared,
     replayed,
+    reported,
     same,
     seconds_of_a_store,
     storing,
-    told,
 )
 from torture_rows.tally import Row, Tally, scratch
 
@@ -66,7 +66,7 @@ def checked_stores(
     tally: Tally, path: Path, lines: list[str], writer: int, first: int
 ) -> list[Name]:
     """Names of a killed writer's masks in the file: those acknowledged, or one more."""
-    acknowledged, flying = told(lines, writer, tally)
+    acknowledged, flying = reported(lines, writer, tally)
     _, stamp = storage.read_stamped(path)
     names = [*acknowledged.values()]
     tally.add("acknowledged stores", len(names))
@@ -112,7 +112,7 @@ def kill_four_writers(options: argparse.Namespace, generator: np.random.Generato
                     time.sleep(generator.uniform(0, 2 * pause))
                     chosen = int(generator.choice([*living]))
                     lines, _ = ended(living.pop(chosen), signal.SIGKILL)
-                    stored, last = told(lines, chosen, tally)
+                    stored, last = reported(lines, chosen, tally)
                     tally.expect(not stored.keys() & acknowledged.keys(), "a number given twice")
                     acknowledged |= stored
                     flying += [last] if last else []
@@ -127,7 +127,7 @@ def whole(tally: Tally, path: Path, acknowledged: dict[int, Name], flying: list[
     memory, stamp = hopmask.load(path), storage.read_stamped(path)[1]
     names, left = dict(acknowledged), list(flying)
     for task in sorted({*range(memory.count)} - acknowledged.keys()):
-        if not tally.expect(bool(left), f"{path.name}: nobody stored task {task}"):
+        if not tally.expect(bool(left), f"{path.name}: no writer stored task {task}"):
             return
         names[task] = min(left, key=lambda name: energy(memory, task, name))
         left.remove(names[task])
@@ -163,7 +163,7 @@ def many_processes(options: argparse.Namespace, _: np.random.Generator) -> Row:
                 process.join()
             acknowledged: dict[int, Name] = {}
             for writer, log in enumerate(logs):
-                acknowledged |= told(log.read_text().splitlines(), writer, tally)[0]
+                acknowledged |= reported(log.read_text().splitlines(), writer, tally)[0]
             tally.trials += crowd * stores
             missing = crowd * stores - len(acknowledged)
             tally.expect(missing == 0, f"{method}: {missing} stores were not acknowledged")
@@ -173,7 +173,7 @@ def many_processes(options: argparse.Namespace, _: np.random.Generator) -> Row:
 
 
 def logged(log: Path, path: Path, writer: int, stores: int) -> None:
-    """Store masks; what is told goes to a file."""
+    """Store masks; its reports go to a file."""
     prepared()
     with log.open("a", buffering=1) as file:
         try:

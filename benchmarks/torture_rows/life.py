@@ -4,9 +4,8 @@ import argparse
 import copy
 import itertools
 import os
-import shutil
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,12 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 
 import hopmask
-from hopmask import HopmaskError, MaskMemory, storage
+from hopmask import MaskMemory, storage
 from hopmask.errors import StoreFileError
-from hopmask.storage import commit, descriptor
+from hopmask.storage import commit, descriptor, system
 from hopmask.storage.container import MAGIC
 from torture_rows.full_disk import System
-from torture_rows.hostile import OLD
-from torture_rows.memories import KEY, Tell, drafts, empty, ended, equal, forked, mask, same
+from torture_rows.memories import Tell, drafts, empty, ended, equal, forked, mask, same
 from torture_rows.tally import Row, Tally, scratch
 
 
@@ -60,7 +58,7 @@ class Life(stateful.RuleBasedStateMachine):
         """Open the file anew."""
         self.live = hopmask.open_memory(self.path, "r+")
 
-    @stateful.precondition(lambda self: len(self.tasks) < (4 if self.model.key_bits < KEY else 8))
+    @stateful.precondition(lambda self: len(self.tasks) < 8)
     @stateful.rule()
     def store(self) -> None:
         """Store masks."""
@@ -81,7 +79,7 @@ class Life(stateful.RuleBasedStateMachine):
         del self.tasks[task]
         self.remember()
 
-    @stateful.precondition(lambda self: len(self.tasks) < (4 if self.model.key_bits < KEY else 8))
+    @stateful.precondition(lambda self: len(self.tasks) < 8)
     @stateful.rule(call=st.integers(0, 40), half=st.booleans())
     def crash(self, call: int, half: bool) -> None:
         """A process dies at a call of its commit: the file is as before, or as after."""
@@ -101,26 +99,6 @@ class Life(stateful.RuleBasedStateMachine):
         else:
             assert status == 9
             assert equal(found, before)
-
-    @stateful.precondition(lambda self: len(self.tasks) > 2)
-    @stateful.rule()
-    def migrate(self) -> None:
-        """Begin again with a file of an older schema."""
-        shutil.copy(OLD, self.path)
-        self.model = hopmask.load(OLD)
-        self.tasks = {}
-        for task in range(self.model._next):
-            with suppress(HopmaskError):
-                if self.model.recall(task=task).known:
-                    self.tasks[task] = -task
-        old = {task: self.model.recall(task=task).masks for task in self.tasks}
-        before, after = storage.migrate(self.path)
-        assert (before.schema, after.schema) == (2, 3)
-        self.old = old
-        self.reopen()
-        self.states[before.sha256] = (copy.deepcopy(self.model), dict(self.tasks))
-        self.remember()
-        self.tally.add("migrations")
 
     @stateful.rule(share=st.floats(0, 1, exclude_max=True))
     def cut_and_recover(self, share: float) -> None:
@@ -163,13 +141,12 @@ class Life(stateful.RuleBasedStateMachine):
         assert self.live.count == len(self.tasks)
         for task, number in self.tasks.items():
             hit = self.live.recall(task=task)
-            wanted = mask(self.model.shapes, 1, number) if number > 0 else self.old[task]
-            assert same(hit.masks, wanted)
+            assert same(hit.masks, mask(self.model.shapes, 1, number))
         self.tally.add("steps")
 
 
 def crashing(tell: Tell, path: Path, masks: dict[str, torch.Tensor], at: int, half: bool) -> None:
-    """Store masks, and die at a call of the commit; half of what it writes is written."""
+    """Store masks, and end at a call of the commit; half of what it writes is written."""
     calls = itertools.count()
 
     def counted(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -184,8 +161,10 @@ def crashing(tell: Tell, path: Path, masks: dict[str, torch.Tensor], at: int, ha
     others = {name: partial(counted, getattr(os, name)) for name in names}
     replace = Path.replace
     renamed = partialmethod(lambda draft, to: counted(replace, draft, to))
-    systems = [mock.patch.object(module, "os", System(**others)) for module in (commit, descriptor)]
-    with systems[0], systems[1], mock.patch.object(Path, "replace", renamed):
+    with ExitStack() as patched:
+        for module in (commit, descriptor, system):
+            patched.enter_context(mock.patch.object(module, "os", System(**others)))
+        patched.enter_context(mock.patch.object(Path, "replace", renamed))
         hopmask.open_memory(path, "r+").store(masks)
 
 

@@ -26,7 +26,7 @@ KEY, CHECK = 64, 64  # spins of a joint vector before those of the masks
 Tell = Callable[[str], None]
 
 
-Child = tuple[int, TextIO]  # its process number, and the pipe that it tells lines to
+Child = tuple[int, TextIO]  # its process number, and the pipe that it sends lines to
 
 
 Name = tuple[int, int]  # of masks: the writer, and how many it stored before
@@ -40,12 +40,12 @@ def empty(spins: int, rule: str = "hebbian") -> MaskMemory:
 
 def begun(path: Path, spins: int, rule: str = "hebbian") -> Path:
     """The file of a new memory, generation 1."""
-    hopmask.open(path, "x", new=empty(spins, rule)).close()
+    hopmask.open_memory(path, "x", new=empty(spins, rule)).close()
     return path
 
 
 def mask(shapes: dict[str, tuple[int, ...]], *who: int) -> dict[str, torch.Tensor]:
-    """The masks that somebody stores."""
+    """The masks that a writer stores."""
     drawn = np.random.default_rng(who)
     return {n: torch.from_numpy(drawn.random(shape) < 0.5) for n, shape in shapes.items()}
 
@@ -67,15 +67,15 @@ def drafts(path: Path) -> list[Path]:
 
 
 def storing(tell: Tell, path: Path, writer: int, stores: int | None = None) -> None:
-    """Store masks, telling what is intended before each and what was acknowledged after it."""
-    with hopmask.open(path, "r+", wait=600) as live:
+    """Store masks, and report what is intended before each and what was acknowledged after it."""
+    with hopmask.open_memory(path, "r+", wait=600) as live:
         for i in itertools.count() if stores is None else range(stores):
             tell(f"intent {i}")
             task = live.store(mask(live.shapes, writer, i))
             tell(f"ack {i} {task}")
 
 
-def told(lines: list[str], writer: int, tally: Tally) -> tuple[dict[int, Name], Name | None]:
+def reported(lines: list[str], writer: int, tally: Tally) -> tuple[dict[int, Name], Name | None]:
     """Acknowledged tasks -> masks, and the masks in flight, if any."""
     acknowledged: dict[int, Name] = {}
     flying = None
@@ -113,7 +113,7 @@ def forked(work: Callable[[Tell], object], *, longest: int = 600) -> Child:
 
 
 def ended(child: Child, by: int | None = None) -> tuple[list[str], int]:
-    """End a child by a signal, or wait for it: what it told since, and its exit status."""
+    """End a child by a signal, or wait for it: the lines it sent since, and its exit status."""
     number, pipe = child
     if by is not None:
         os.kill(number, by)
@@ -133,7 +133,7 @@ def replayed(names: list[Name], spins: int) -> MaskMemory:
 def seconds_of_a_store(path: Path) -> float:
     """Median time of a store into a file."""
     times = []
-    with hopmask.open(path, "r+") as live:
+    with hopmask.open_memory(path, "r+") as live:
         for i in range(5):
             start = time.perf_counter()
             live.store(mask(live.shapes, 0, i))
@@ -142,6 +142,6 @@ def seconds_of_a_store(path: Path) -> float:
 
 
 def prepared() -> None:
-    """One thread, and no word of memories that are fuller than they should be."""
+    """One thread, and no warning of memories that are too full."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", OverloadWarning)

@@ -88,8 +88,8 @@ def watching(tell: Tell, path: Path, reads: int) -> None:
         tasks = window(stamp.generation)
         patterns = {n: p for n, p in patterns.items() if n in tasks}
         for task in tasks:
-            body = like._code.layout.join(mask(like.shapes, 0, task))
-            patterns.setdefault(task, like._code.pattern(task, body, like=body)[0])
+            body = like.code.layout.join(mask(like.shapes, 0, task))
+            patterns.setdefault(task, like.code.pattern(task, body, like=body)[0])
         stacked = torch.stack([patterns[n] for n in tasks])
         psi = (stacked.T @ stacked).fill_diagonal_(0).numpy()  # whole numbers: exact
         if not np.array_equal(found.arrays["psi"], psi):

@@ -1,4 +1,4 @@
-"""Row: runs of `supsup run` that are killed and gone on with."""
+"""Row: runs of `supsup run` that are killed and resumed."""
 
 import argparse
 import hashlib
@@ -26,7 +26,7 @@ LONGEST = 120.0  # seconds that a run may take
 
 
 def resume(options: argparse.Namespace, generator: np.random.Generator) -> Row:
-    """Kill a run at a random moment, go on with it, and compare with one that was not killed."""
+    """Kill a run at a random moment, resume it, and compare with one that was not killed."""
     tally = Tally()
     runs = {"quick": ("--quick", "--bits", "128", "--tasks", "3")} if options.quick else RUNS
     kinds = [*runs]
@@ -58,7 +58,7 @@ def killed_until_done(
     moment: float,
     generator: np.random.Generator,
 ) -> None:
-    """Kill a run after so long, go on with it, and every second time kill that one too."""
+    """Kill a run after so long, resume it, and every second time kill that one too."""
     for attempt in itertools.count():
         begun = (out / "checkpoint" / "run.h5").exists()
         command = ("--resume", str(out)) if begun else (*settings, "--out", str(out))
@@ -76,7 +76,7 @@ def killed_until_done(
 
 
 def learned(tell: Tell, command: tuple[str, ...]) -> None:
-    """Run `supsup run` with its output thrown away; tells of a status that is not 0."""
+    """Run `supsup run` with its output thrown away; reports a status that is not 0."""
     with Path(os.devnull).open("w") as nothing:
         os.dup2(nothing.fileno(), 1)
         os.dup2(nothing.fileno(), 2)
@@ -87,16 +87,15 @@ def learned(tell: Tell, command: tuple[str, ...]) -> None:
 
 
 def run(out: Path, *command: str) -> None:
-    """A run that nobody kills."""
+    """A run that is not killed."""
     lines, status = ended(forked(lambda tell: learned(tell, (*command, "--out", str(out)))))
     assert status == 0, f"exit status {status}: {lines}"
 
 
-def hashes(out: Path) -> tuple[str, str, str]:
-    """Of what a run has left: the memory, its arrays, and the result but for the times."""
+def hashes(out: Path) -> tuple[str, str]:
+    """Of what a run has left: the memory's payload, and the result but for the times."""
     result = json.loads((out / "result.json").read_text())
     del result["seconds"]
     text = json.dumps(result, sort_keys=True)
     _, stamp = storage.read_stamped(out / "memory.h5")
-    memory = hashlib.sha256((out / "memory.h5").read_bytes()).hexdigest()
-    return memory, stamp.sha256, hashlib.sha256(text.encode()).hexdigest()
+    return stamp.sha256, hashlib.sha256(text.encode()).hexdigest()

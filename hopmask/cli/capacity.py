@@ -29,8 +29,8 @@ _STYLES = ("-", "--", "-.", ":")
 
 
 def _capacity(options: argparse.Namespace, console: Console, errors: Console) -> None:
-    asked = dict.fromkeys(options.damage or ["flips:0.1", "erasures:0.5"])
-    damages = list(dict.fromkeys(_damage(text) for text in asked))
+    given = options.damage or ["flips:0.1", "erasures:0.5"]
+    damages = list(dict.fromkeys(_damage(text) for text in given))
     masks, what, usual = _masks(options)
     rules = [rule_named(rule) for rule in dict.fromkeys(options.rule or [usual])]
     limits = capacity.limits(masks.size)
@@ -44,13 +44,13 @@ def _capacity(options: argparse.Namespace, console: Console, errors: Console) ->
         common = {"trials": options.trials, "seed": options.seed, "device": options.device}
         for damage in damages:
             with errors.status("") as status:
-                told = partial(_tell, status, f"{rule.name}, {damage}", options.trials)
+                show = partial(_show, status, f"{rule.name}, {damage}", options.trials)
                 one = capacity.measure(
                     rule,
                     masks,
                     damage=damage,
                     recalled=options.recalled,
-                    progress=told,
+                    progress=show,
                     **common,
                 )
             errors.print(str(one), markup=False)
@@ -85,12 +85,12 @@ def _capacity(options: argparse.Namespace, console: Console, errors: Console) ->
     console.print(f"plot: {options.plot}", markup=False)
 
 
-def _tell(status: Status, name: str, trials: int, trial: int, patterns: int) -> None:
+def _show(status: Status, name: str, trials: int, trial: int, patterns: int) -> None:
     status.update(f"{name}: draw {trial + 1} of {trials}, {patterns} patterns")
 
 
 def _masks(options: argparse.Namespace) -> tuple[Ensemble, str, str]:
-    """Where patterns come from, how to say so, and the rule to measure unless another is asked."""
+    """Where patterns come from, a text that says so, and the rule to measure by default."""
     if options.masks is None:
         size = 512 if options.d is None else options.d
         density = 0.5 if options.density is None else options.density
@@ -99,7 +99,9 @@ def _masks(options: argparse.Namespace) -> tuple[Ensemble, str, str]:
         what += "" if options.overlap is None else f", overlap {options.overlap:g}"
         return random, what, "storkey"
     if options.density is not None or options.overlap is not None:
-        raise ConfigError("--density and --overlap are of random masks, and --masks brings its own")
+        raise ConfigError(
+            "--density and --overlap are of random masks, and --masks names given ones"
+        )
     file = read_masks(options.masks)
     if options.d not in (None, file.masks.size):
         raise ConfigError(f"{options.masks} holds {file.masks.size} bits, --d says {options.d}")
@@ -152,7 +154,7 @@ def _limits(limits: Sequence[Limit]) -> Table:
 
 
 def _plot(points: Sequence[Point], found: Sequence[Capacity], what: str) -> Figure:
-    """Share recalled over load, a colour a rule, a style a damage; capacities as ticks."""
+    """Share recalled over load, one colour per rule, one style per damage; capacities as ticks."""
     figure = Figure(figsize=(6.8, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
@@ -200,7 +202,7 @@ def add_commands(commands: Any) -> None:
     )
     command.set_defaults(run=_capacity)
     add = command.add_argument
-    add("--d", type=int, help="bits of a mask (default: 512, or those of --masks)")
+    add("--d", type=int, help="bits per mask (default: 512, or those of --masks)")
     add(
         "--rule",
         action="append",
@@ -218,8 +220,8 @@ def add_commands(commands: Any) -> None:
         "--masks",
         type=Path,
         metavar="FILE",
-        help="your own masks, .npz or HDF5 with an array (masks, *shape) a layer, or a memory.h5, "
-        "of which the statistics are taken",
+        help="your own masks, .npz or HDF5 with an array (masks, *shape) per layer, or a memory.h5 "
+        "whose statistics are taken",
     )
     add("--recalled", type=float, default=0.9, help="share that must come back (%(default)s)")
     add("--trials", type=int, default=5, help="draws of masks (%(default)s)")

@@ -58,13 +58,13 @@ def verify(options: argparse.Namespace, console: Console, errors: Console) -> No
     if document.kind in KINDS:
         try:
             restored(options.file, document)
-        except ConfigError as error:  # a rule of the user's own: nothing else can be wrong
-            console.print(f"not tried out: {error}", markup=False, soft_wrap=True)
-    console.print(f"{options.file}: whole, {_said(stamp)}", markup=False, soft_wrap=True)
+        except ConfigError as error:  # an unknown rule, written by the user: nothing else is wrong
+            console.print(f"the memory was not rebuilt: {error}", markup=False, soft_wrap=True)
+    console.print(f"{options.file}: whole, {_state(stamp)}", markup=False, soft_wrap=True)
     previous = previous_of(Path(os.path.realpath(options.file)))
     try:
         _, before = storage.read_stamped(previous)
-        console.print(f"{previous}: whole, {_said(before)}", markup=False, soft_wrap=True)
+        console.print(f"{previous}: whole, {_state(before)}", markup=False, soft_wrap=True)
     except StoreNotFoundError:
         console.print(f"{previous}: there is none", markup=False, soft_wrap=True)
     except StoreFileError as error:
@@ -80,13 +80,13 @@ def recover(options: argparse.Namespace, console: Console, errors: Console) -> N
         )
     if done.source is None:
         console.print(
-            f"{options.file}: whole, {_said(done.stamp)}: left as it is",
+            f"{options.file}: whole, {_state(done.stamp)}: left as it is",
             markup=False,
             soft_wrap=True,
         )
         return
     console.print(
-        f"{options.file}: recovered from {_said(done.source)}", markup=False, soft_wrap=True
+        f"{options.file}: recovered from {_state(done.source)}", markup=False, soft_wrap=True
     )
     if done.damaged:
         console.print(f"the damaged file is now {done.damaged}", markup=False, soft_wrap=True)
@@ -101,7 +101,7 @@ def migrate(options: argparse.Namespace, console: Console, errors: Console) -> N
         )
         return
     console.print(
-        f"{options.file}: schema {before.schema} -> {after.schema}, {_said(after)}; the old file "
+        f"{options.file}: schema {before.schema} -> {after.schema}, {_state(after)}; the old file "
         f"is now {previous_of(options.file)}",
         markup=False,
         soft_wrap=True,
@@ -139,7 +139,7 @@ def facts_of(document: Document, stamp: Stamp) -> dict[str, Any]:
     return facts | {
         "bytes": stamp.nbytes,
         "generation": stamp.generation,
-        "store": stamp.store or None,
+        "store": stamp.store,
         "sha256": stamp.sha256,
     }
 
@@ -150,7 +150,5 @@ def _shown(value: object) -> str:
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
-def _said(stamp: Stamp) -> str:
-    if stamp.generation == 0:
-        return f"schema {stamp.schema}, SHA-256 {stamp.sha256}"
+def _state(stamp: Stamp) -> str:
     return f"generation {stamp.generation}, SHA-256 {stamp.sha256}"

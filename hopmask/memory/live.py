@@ -11,6 +11,7 @@ from torch import Tensor
 from hopmask import storage
 from hopmask.couplings.rules import LearningRule
 from hopmask.errors import ConfigError, StaleStoreError, StoreFileError, StoreNotFoundError
+from hopmask.memory.address import Samples
 from hopmask.memory.health import LoadReport
 from hopmask.memory.loading import restored
 from hopmask.memory.mask_memory import MaskMemory
@@ -74,7 +75,7 @@ def open_memory(
     if mode == "x" or (mode == "a" and new is not None):
         _begin(Path(path), new, exclusive=mode == "x", wait=wait)
     live = LiveMemory(path, writable=mode != "r", rule=rule, device=device, wait=wait)
-    here, there = live._document_about(), new.document().about if new else None
+    here, there = live._document_about(), None if new is None else new.document().about
     if there is not None and here != there:
         raise ConfigError(f"{path} holds a memory of {here}, new= is one of {there}")
     return live
@@ -91,8 +92,8 @@ def _begin(path: Path, new: MaskMemory | None, *, exclusive: bool, wait: float) 
                 raise FileExistsError(f"{path} is there already: open it with mode 'r+' or 'a'")
         elif previous_of(writer.path).exists():
             raise StoreNotFoundError(
-                f"{path} is lost, but not {previous_of(writer.path)}, the generation before it: "
-                f"run `hopmask recover {path}`, or delete that file to begin anew"
+                f"{path} is lost, but {previous_of(writer.path)}, the generation before it, is "
+                f"there: run `hopmask recover {path}`, or delete that file to begin anew"
             )
         else:
             writer.write(new.document())
@@ -101,14 +102,19 @@ def _begin(path: Path, new: MaskMemory | None, *, exclusive: bool, wait: float) 
 class LiveMemory:
     """A memory in a file; `hopmask.open_memory` makes it.
 
-    Every reading takes the newest generation of the file, whole, without waiting for anybody.
+    Every reading takes the newest generation of the file, whole, without waiting.
     Every change is made to the newest state under the lock of all writers, and returns only when it
-    is on the disk for good. If it raises, the file is as it was (after CommitUncertainError: as it
-    should be; after an interruption from outside: one of them), and the next call reads it anew.
+    is on the disk for good. If a change raises, the file is as it was (after CommitUncertainError:
+    as it should be; after an interruption from outside: one of them), and the next call reads the
+    file anew.
 
-    It may be used in a process forked later, and by one thread at a time. (torch itself hangs in a
-    forked child whose parent has used more threads than one: call torch.set_num_threads(1) before,
-    or spawn.)
+    A file that did not come of the state last read by stores of live memories alone (it was
+    recovered, saved over, or replaced by another file or a copy that went on) raises
+    StaleStoreError, whatever is called: open the file again.
+
+    A live memory may be used in a process forked later, and by one thread at a time. (torch itself
+    hangs in a forked child whose parent has used more threads than one: call
+    torch.set_num_threads(1) before, or spawn.)
 
     Attributes:
         path: of the file.
@@ -157,30 +163,37 @@ class LiveMemory:
         """Bytes of the state; see `MaskMemory.nbytes`."""
         return self._newest().nbytes
 
-    def recall(self, **by: Any) -> Hit:
-        """Recall one task's masks from the newest state; arguments as in `MaskMemory.recall`."""
-        return self._newest().recall(**by)
+    def recall(self, *task: Any, **by: Any) -> Hit:
+        """Recall masks from the newest state; arguments as in `MaskMemory.recall`."""
+        return self._newest().recall(*task, **by)
 
     def report(self, *, sample: int = 32) -> LoadReport:
         """How safely the newest state holds its tasks; see `MaskMemory.report`."""
         return self._newest().report(sample=sample)
 
-    def store(self, masks: Mapping[str, Tensor], *, signature: Tensor | None = None) -> int:
+    def store(
+        self, masks: Mapping[str, Tensor], *, signature: Samples | None = None, check: bool = True
+    ) -> int:
         """Store one task's masks; returns its number when they are durable.
 
         Raises:
             CommitFailedError, StoreLockedError: nothing was stored.
             CommitUncertainError: stored, but may not outlast a loss of power.
-            StaleStoreError: the file is not a successor of what was read; open it again.
+            StaleStoreError: the file did not come of what was read from it; open it again.
             MaskError, CueError, DuplicateError: as in `MaskMemory.store`; nothing was stored.
         """
-        return self._change(lambda memory: memory.store(masks, signature=signature))
+        return self._change(lambda memory: memory.store(masks, signature=signature, check=check))
 
     def replace(
-        self, task: int, masks: Mapping[str, Tensor], *, signature: Tensor | None = None
+        self,
+        task: int,
+        masks: Mapping[str, Tensor],
+        *,
+        signature: Samples | None = None,
+        check: bool = True,
     ) -> None:
         """Store a task anew, durably; as `MaskMemory.replace`, and raises as `store` does."""
-        self._change(lambda memory: memory.replace(task, masks, signature=signature))
+        self._change(lambda memory: memory.replace(task, masks, signature=signature, check=check))
 
     def forget(self, task: int) -> None:
         """Take one task out again, durably; as `MaskMemory.forget`, and raises as `store` does."""
@@ -189,6 +202,10 @@ class LiveMemory:
     def close(self) -> None:
         """Let go of the memory; everything stored is in the file already."""
         self._memory, self._closed = None, True
+
+    def __len__(self) -> int:
+        """Number of tasks stored."""
+        return self.count
 
     def __enter__(self) -> "LiveMemory":
         return self
@@ -238,16 +255,14 @@ class LiveMemory:
         return memory
 
     def _check_successor(self, stamp: Stamp) -> None:
-        """Raise StaleStoreError where the file went back, or is now of another store."""
+        """Raise StaleStoreError where the file did not come of the state at hand by stores."""
         before = self._stamp
-        if before is None or stamp == before:
-            return
-        same = before.generation == 0 or stamp.store == before.store
-        if not same or stamp.generation <= before.generation:
+        if before is not None and not stamp.succeeds(before):
             raise StaleStoreError(
                 f"{self.path} was generation {before.generation} of store {before.store} when it "
-                f"was last read, and is now generation {stamp.generation} of {stamp.store}: it was "
-                "recovered or replaced. Nothing was changed: open it again"
+                f"was last read, and is now generation {stamp.generation} of {stamp.store}, which "
+                "did not come of it: the file was recovered, saved over or replaced. Nothing was "
+                "changed: open it again"
             )
 
     def _document_about(self) -> Mapping[str, Any]:

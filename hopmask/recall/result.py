@@ -20,6 +20,7 @@ class Trace:
         states: the state, in [-1, 1], (rows, batch, d).
 
     Example:
+        >>> import torch
         >>> from hopmask import Reservoir, Search
         >>> reservoir = Reservoir(16)
         >>> reservoir.store(torch.ones(16))
@@ -56,10 +57,10 @@ class Hit:
             where no basin was a memory; NaN for one basin, and for recall by number or damaged
             mask.
         recognized: verified, and by data: the margin is at least `Search.recognition_margin`
-            (2, for a penalty in nats of entropy) and the signature, where there is one, is no stranger to
-            the content address; by damaged mask: it agrees with the answer by 5 standard deviations
-            of chance or more, chance being a random mask like those stored. False says "none of
-            mine", or "I cannot decide".
+            (2, for a penalty in nats of entropy) and the signature, where there is one, is no
+            stranger to the content address; by damaged mask: it agrees with the answer by 5
+            standard deviations of chance or more, chance being a random mask like those stored.
+            False says "none of mine", or "I cannot decide".
         unstable: spins of the answer that the energy alone would flip; the check bits mended them.
         trace: step by step record, where a trace was wanted.
 
@@ -110,6 +111,8 @@ class SpinHit:
         trace: step by step record, where a trace was wanted.
 
     Example:
+        >>> import torch
+        >>> from hopmask import Reservoir
         >>> reservoir = Reservoir(16)
         >>> reservoir.store(torch.ones(16))
         >>> float(reservoir.recall(torch.ones(2, 16)).residual.max()) < 0.1

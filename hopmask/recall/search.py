@@ -40,7 +40,7 @@ class Question(Protocol):
         compare: visit basins until the margin is clear and take the lowest F; otherwise stop at the
             first verified one.
         basins: how many to visit at most; never more than there are patterns.
-        spare: proposals at most that lead to no memory and do not count as basins visited.
+        spare: descents that lead to no memory and do not count as basins visited, at most.
         proposes: whether `propose` says where to descend from after the first basin; otherwise the
             descent begins as before, in the landscape without the basins visited.
     """
@@ -125,7 +125,7 @@ def search(couplings: Couplings, question: Question, options: Search) -> Found:
         if compare:
             clear = best.margin[rows] >= options.min_margin
             done = done & clear if basin else torch.zeros_like(done)
-        left = left - (verified if basin and question.spare else torch.ones_like(done)).to(left)
+        left = left - (verified if question.spare else torch.ones_like(done)).to(left)
         done = done | (left <= 0)
         if bool(done.all()):
             break
@@ -245,7 +245,7 @@ def _settle(landscape: Landscape, state: Tensor) -> Tensor:
 
 
 def _traced(landscape: Landscape, trail: list[tuple[int, Tensor]], answer: Tensor) -> Trace:
-    basins = [torch.full((len(path),), basin, device="cpu") for basin, path in trail]
+    basins = [torch.full((len(path),), basin, device=answer.device) for basin, path in trail]
     states = torch.cat([path for _, path in trail]).clamp(-1, 1)
     penalty = None
     if landscape.penalty is not None:

@@ -3,7 +3,8 @@
 A file is a container (`container`) around an HDF5 image (`image`) of one document (`document`).
 `write` commits its next generation under the lock of its writers (`lock`, `commit`, `writer`);
 `read` takes no lock and verifies before it parses; `recover` puts the previous generation back in
-place and `migrate` brings old forms (`legacy`) to the newest. `docs/file_format.md` has the bytes.
+place and `migrate` brings older schemas to the newest. `system` has what differs between operating
+systems, `docs/file_format.md` the bytes.
 
 Example:
     >>> import tempfile

@@ -2,10 +2,12 @@
 
     under the lock:  write .NAME.PID.tmp beside the file, fsync
                      link the file to NAME.prev
-                     rename the draft to the file, fsync the folder
+                     note the seals of the file and of the draft in the sidecar
+                     rename the draft to the file
+                     note the new seal alone, fsync the folder
 
-Whoever is killed in between leaves the old generation or the new one, and a reader has either of
-them, whole. HDF5 never writes to the disk, so that a full one is a plain error.
+A process that is killed in between leaves the old generation or the new one, whole, and so a reader
+finds the one or the other. HDF5 never writes to the disk: a full disk is a plain error.
 """
 
 import errno
@@ -16,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from hopmask.errors import (
@@ -24,16 +25,24 @@ from hopmask.errors import (
     CommitUncertainError,
     SchemaTooNewError,
     StaleStoreError,
+    StoreFileError,
     StoreNotFoundError,
 )
 from hopmask.storage.container import DAMAGE, HEADER, Header, read_content, read_header
 from hopmask.storage.descriptor import Descriptor
+from hopmask.storage.system import (
+    allocate,
+    set_mode,
+    set_time,
+    sync_data,
+    sync_folder,
+    write_at,
+)
 
 _log = logging.getLogger(__name__)
 _PART = 4 << 20  # bytes written at once
 _left: dict[Path, tuple[int, int, int]] = {}  # files as this process left them: inode, size, time
 _MOST_LEFT = 256
-_NO_ROOM_AHEAD = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
@@ -52,17 +61,17 @@ def commit(
     payload: Sequence[memoryview],
     *,
     before: Header | None,
-    store: bytes | None = None,
-    generation: int | None = None,
+    header_of: Callable[[int, bytes], Header],
+    note: Callable[..., object],
 ) -> Header:
     """Write the next generation; returns once it is on the disk for good. The caller has the lock.
 
     Args:
         path: the file itself, no link to it.
         payload: its bytes, in order.
-        before: the header of the file that stands there; None where it is none of this form.
-        store: of a file that begins a store; by default the beginning of its SHA-256.
-        generation: its number; by default one more than that of the file before.
+        before: the header of the file that stands there; None where there is none that is sound.
+        header_of: called with the payload's length and SHA-256; returns the new header.
+        note: called with the seals of the states that the file may be in from now on.
 
     Raises:
         CommitFailedError: nothing was changed. Its errno is the system's.
@@ -72,16 +81,15 @@ def commit(
     draft = draft_of(path, os.getpid())
     _refuse_read_only(path)
     try:
-        header = _written(
-            draft, path, payload, partial(_successor, path, before, store, generation)
-        )
+        header = _written(draft, path, payload, header_of)
         if header_or_none(path) != before:
             raise StaleStoreError(
-                f"{path} was changed while it was written, by a program that does not heed its "
-                "lock. Nothing was changed: open it again"
+                f"{path} was changed while it was written, by a program that ignores its lock. "
+                "Nothing was changed: open it again"
             )
         if _is_whole(path):
             _keep(path)
+        note(*([before.seal] if before else []), header.seal)
         draft.replace(path)
     except (StaleStoreError, SchemaTooNewError):
         raise
@@ -90,6 +98,8 @@ def commit(
     finally:
         with suppress(OSError, ValueError):  # the folder itself may be what is missing
             draft.unlink(missing_ok=True)
+    with suppress(StoreFileError):  # both seals stay noted: the new one is among them
+        note(header.seal)
     try:
         sync_folder(path.parent)
     except OSError as error:
@@ -105,18 +115,12 @@ def header_or_none(path: Path) -> Header | None:
     """The header of a file; None where there is no file, or none with a sound header.
 
     Raises:
-        StoreFileError: that cannot be told now.
+        StoreFileError: the file cannot be read now.
         SchemaTooNewError: a newer hopmask wrote the file.
     """
     with suppress(StoreNotFoundError, *DAMAGE):
         return read_header(path)
     return None
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    with Descriptor(folder, os.O_RDONLY | os.O_DIRECTORY) as handle:
-        os.fsync(handle)
 
 
 def uncertain(path: Path, error: OSError) -> CommitUncertainError:
@@ -144,41 +148,21 @@ def _written(
         ThreadPoolExecutor(max_workers=1) as hashing,
     ):
         with suppress(FileNotFoundError):
-            os.fchmod(handle, path.stat().st_mode & 0o777)
-        _allocate(handle, HEADER + length)
+            set_mode(handle, path.stat().st_mode & 0o777)
+        allocate(handle, HEADER + length)
         at, done = HEADER, []
         for part in _parts(payload):  # hashed while it goes to the disk, and in one state
             done.append(hashing.submit(digest.update, part))
-            _write(handle, part, at)
+            write_at(handle, part, at)
             at += len(part)
-        getattr(os, "fdatasync", os.fsync)(handle)  # macOS has none
+        sync_data(handle)
         for hashed in done:
             hashed.result()
         header = header_of(length, digest.digest())
-        _write(handle, header.packed(), 0)
-        os.utime(handle, ns=(time.time_ns(),) * 2)  # finer than the clock that a write goes by
+        write_at(handle, header.packed(), 0)
+        set_time(handle, time.time_ns())  # finer than the clock that a write goes by
         os.fsync(handle)
     return header
-
-
-def _successor(
-    path: Path,
-    before: Header | None,
-    store: bytes | None,
-    generation: int | None,
-    length: int,
-    digest: bytes,
-) -> Header:
-    """The header of what comes after a file, or in the place of one that is damaged or lost."""
-    older = before or header_or_none(previous_of(path))
-    number = (older.generation + (1 if before else 2)) if older else 1
-    return Header(
-        generation=generation or number,
-        length=length,
-        digest=digest,
-        store=store or (before.store if before else digest[:16]),
-        parent=before.digest if before else bytes(32),
-    )
 
 
 def _refuse_read_only(path: Path) -> None:
@@ -205,27 +189,11 @@ def _state(path: Path) -> tuple[int, int, int]:
     return about.st_ino, about.st_size, about.st_mtime_ns
 
 
-def _allocate(handle: int, size: int) -> None:
-    """Find out at once, not half-way, that there is no room."""
-    try:
-        if hasattr(os, "posix_fallocate"):  # macOS has none
-            os.posix_fallocate(handle, 0, size)
-    except OSError as error:
-        if error.errno not in _NO_ROOM_AHEAD:
-            raise
-
-
 def _parts(payload: Sequence[memoryview]) -> Iterator[bytes]:
     """Copies of a payload's bytes, part by part."""
     for piece in payload:
         for at in range(0, len(piece), _PART):
             yield bytes(piece[at : at + _PART])
-
-
-def _write(handle: int, part: bytes, at: int) -> None:
-    done = 0
-    while done < len(part):
-        done += os.pwrite(handle, memoryview(part)[done:], at + done)
 
 
 def _keep(path: Path) -> None:
@@ -248,8 +216,8 @@ def _keep(path: Path) -> None:
 def failed(path: Path, error: Exception) -> CommitFailedError:
     """The error for a commit that has not happened."""
     found = CommitFailedError(
-        f"cannot write {path}: {error}. A file that stood there before is intact, and what you "
-        "have in memory too: make room or choose another place, and try again"
+        f"cannot write {path}: {error}. A file that stood there before is intact, and so is the "
+        "memory that you have: make room or choose another place, and try again"
     )
     found.errno = getattr(error, "errno", None)
     return found

@@ -9,8 +9,9 @@ Bytes of the header, little-endian; those not named are zero:
     32   8    length of the payload
     40   32   SHA-256 of the payload
     72   32   SHA-256 of the header, with these 32 bytes zero
-    104  16   the store: one and the same in all generations of a file
-    120  32   SHA-256 of the payload of the generation before; zeros for none
+    104  16   the store, random: all generations of one store follow each other in one line
+    120  16   the store from which this one branched off; zeros for none
+    136  8    the generation of that store from which this one branched off; 0 for none
 
 HDF5 takes such a header for a user block, so that the file opens in any HDF5 tool.
 """
@@ -31,14 +32,14 @@ from hopmask.errors import (
     StoreTooLargeError,
     TruncatedStoreError,
 )
-from hopmask.storage import legacy
 from hopmask.storage.descriptor import Descriptor
+from hopmask.storage.system import NO_WAIT, read_into
 
 HEADER = 512
 LARGEST = 8 << 30  # bytes of a file
 MAGIC = b"\x89HOPMASK\r\n\x1a\n".ljust(16, b"\0")
 _VERSION = 1
-_FIELDS = struct.Struct("<16sIIQQ32s32s16s32s")
+_FIELDS = struct.Struct("<16sIIQQ32s32s16s16sQ")
 DAMAGE = (CorruptStoreError, NotAHopmaskStoreError)  # what a file that was whole may have become
 _LAST = 1 << 63  # no generation comes so far
 _OWN = slice(72, 104)  # the header's own SHA-256
@@ -52,20 +53,27 @@ class Header:
         generation: 1 for the first commit.
         length: bytes of the payload.
         digest: SHA-256 of the payload.
-        store: 16 bytes that all generations of a file have in common.
-        parent: SHA-256 of the payload of the generation before; zeros for none.
+        store: 16 random bytes, the same in all generations that follow each other in one line.
+        origin: the store from which this one branched off; zeros for none.
+        branched: the generation of `origin` from which this store branched off; 0 for none.
     """
 
     generation: int
     length: int
     digest: bytes
     store: bytes
-    parent: bytes = bytes(32)
+    origin: bytes = bytes(16)
+    branched: int = 0
+
+    @property
+    def seal(self) -> bytes:
+        """SHA-256 of the header: no other state of any file has it."""
+        return self.packed()[_OWN]
 
     def packed(self) -> bytes:
         """The 512 bytes."""
         numbers = (MAGIC, _VERSION, HEADER, self.generation, self.length)
-        names = (self.digest, bytes(32), self.store, self.parent)
+        names = (self.digest, bytes(32), self.store, self.origin, self.branched)
         block = bytearray(_FIELDS.pack(*numbers, *names).ljust(HEADER, b"\0"))
         block[_OWN] = hashlib.sha256(block).digest()
         return bytes(block)
@@ -73,27 +81,28 @@ class Header:
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """Bytes of a file, read once. `header` is None for one from before the container: all bytes."""
+    """What a file holds, read once and verified."""
 
-    header: Header | None
+    header: Header
     payload: memoryview
 
 
-def read_header(path: Path) -> Header | None:
-    """The header of a file, checked against the file's size; None where it is no container.
+def read_header(path: Path) -> Header:
+    """The header of a file, checked against the file's size.
 
     Raises:
-        StoreFileError: the file cannot be read, or its header is not whole.
+        StoreFileError: the file cannot be read, does not begin as one of hopmask's, or its header
+            is not whole.
     """
     with _Opened(path) as file:
         return _header(path, file.read(HEADER), file.size)
 
 
 def read_content(path: Path) -> Content:
-    """Header and payload of a file, both verified; of one of an older schema, all its bytes.
+    """Header and payload of a file, both verified.
 
     Raises:
-        StoreNotFoundError, NotAHopmaskStoreError: there is no such file, or it is no plain one.
+        StoreNotFoundError, NotAHopmaskStoreError: there is no such file, or it is another's.
         StoreTooLargeError: more bytes than any memory needs.
         TruncatedStoreError, CorruptStoreError, SchemaTooNewError: as they say; nothing was parsed.
     """
@@ -102,18 +111,10 @@ def read_content(path: Path) -> Content:
             raise StoreTooLargeError(
                 f"{path} has {file.size} bytes, more than the {LARGEST} that hopmask reads"
             )
-        block = file.read(HEADER)
-        header = _header(path, block, file.size)
-        if header is None and not legacy.begins(memoryview(block)):
-            raise NotAHopmaskStoreError(
-                f"{path} is no file of hopmask's: it does not begin as one. Save memories with "
-                "memory.save()"
-            )
-        payload = file.read(file.size - len(block))
-        if len(block) + len(payload) != file.size:
-            raise TruncatedStoreError(_cut(path, len(block) + len(payload), file.size))
-    if header is None:
-        return Content(header=None, payload=memoryview(block + payload))
+        header = _header(path, file.read(HEADER), file.size)
+        payload = file.read(header.length)
+        if len(payload) != header.length:
+            raise TruncatedStoreError(_cut(path, HEADER + len(payload), file.size))
     if hashlib.sha256(payload).digest() != header.digest:
         raise CorruptStoreError(
             f"{path}: payload SHA-256 does not match its header (generation {header.generation})"
@@ -126,7 +127,7 @@ class _Opened:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._open = Descriptor(path, os.O_RDONLY | os.O_NONBLOCK)
+            self._open = Descriptor(path, os.O_RDONLY | NO_WAIT)
         except FileNotFoundError as error:
             raise StoreNotFoundError(f"there is no file {path}") from error
         except (OSError, ValueError) as error:  # ValueError: NUL in the name
@@ -142,7 +143,7 @@ class _Opened:
         found = bytearray(count)
         view, done = memoryview(found), 0
         try:
-            while done < count and (step := os.readv(self._handle, [view[done:]])):
+            while done < count and (step := read_into(self._handle, view[done:])):
                 done += step
         except OSError as error:
             raise _unreadable(self.path, "read", error) from error
@@ -155,24 +156,35 @@ class _Opened:
         self._open.close()
 
 
-def _header(path: Path, block: bytearray, size: int) -> Header | None:
+def _header(path: Path, block: bytearray, size: int) -> Header:
     if block[: len(MAGIC)] != MAGIC:
         if block and MAGIC.startswith(bytes(block)):
             raise TruncatedStoreError(_cut(path, size, HEADER))
-        return None
+        raise NotAHopmaskStoreError(
+            f"{path} is no file of hopmask's: it does not begin as one. Save memories with "
+            "memory.save()"
+        )
     if len(block) < HEADER:
         raise TruncatedStoreError(_cut(path, size, HEADER))
     blank = bytearray(block)
     blank[_OWN] = bytes(32)
     if hashlib.sha256(blank).digest() != block[_OWN]:
         raise CorruptStoreError(f"{path}: its header does not match the header's own SHA-256")
-    _, version, header, generation, length, digest, _, store, parent = _FIELDS.unpack_from(block)
+    _, version, header, *fields = _FIELDS.unpack_from(block)
+    generation, length, digest, _, store, origin, branched = fields
     if version > _VERSION:
         raise SchemaTooNewError(
             f"{path} is a container of version {version}, this hopmask reads up to {_VERSION}: "
             "install a newer one"
         )
-    known = Header(generation=generation, length=length, digest=digest, store=store, parent=parent)
+    known = Header(
+        generation=generation,
+        length=length,
+        digest=digest,
+        store=store,
+        origin=origin,
+        branched=branched,
+    )
     if not 1 <= generation < _LAST or header != HEADER or known.packed() != block:
         raise CorruptStoreError(f"{path}: no hopmask writes such a header")
     if size < HEADER + length:

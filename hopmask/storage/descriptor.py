@@ -4,13 +4,15 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from hopmask.storage.system import BINARY
+
 
 class Descriptor:
-    """An open file or folder, by its number.
+    """An open file, by its number.
 
     Args:
         path: what to open.
-        flags: of `os.open`; it is never passed on to programs that are started.
+        flags: of `os.open`. Programs that are started do not inherit the descriptor.
         mode: of a file that is made.
 
     Raises:
@@ -20,10 +22,10 @@ class Descriptor:
     number = -1
 
     def __init__(self, path: Path, flags: int, mode: int = 0o666) -> None:
-        self.number = os.open(path, flags | os.O_CLOEXEC, mode)
+        self.number = os.open(path, flags | BINARY, mode)
 
     def close(self) -> None:
-        """Close it, if it is open. An error then tells nothing that fsync has not told before."""
+        """Close it, if it is open. An error here says nothing that fsync has not said before."""
         number, self.number = self.number, -1
         if number >= 0:
             with suppress(OSError):

@@ -11,7 +11,6 @@ The payload's dataset `meta` (uint8) is the JSON of an object with the members
 The payload is a function of the document alone: two files of one state have the same SHA-256.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -31,7 +30,7 @@ from hopmask.errors import (
     StoreTooLargeError,
     UnsafeStoreError,
 )
-from hopmask.storage import image, legacy
+from hopmask.storage import image
 from hopmask.storage.commit import previous_of
 from hopmask.storage.container import HEADER, LARGEST, Header, read_content
 
@@ -80,11 +79,13 @@ class Stamp:
     """Which state of which store a file is.
 
     Attributes:
-        generation: 1 for the first commit; 0 for a file from before there were generations.
+        generation: 1 for the first commit.
         sha256: of the payload, hex.
-        store: what all generations of a file have in common, hex.
-        schema: version of its form.
+        store: the line of generations that this one belongs to, hex.
+        schema: version of the document.
         nbytes: size of the file.
+        origin: the store from which this one branched off, hex; empty for none.
+        branched: the generation of `origin` from which this store branched off; 0 for none.
     """
 
     generation: int
@@ -92,6 +93,19 @@ class Stamp:
     store: str
     schema: int
     nbytes: int
+    origin: str = ""
+    branched: int = 0
+
+    def succeeds(self, before: "Stamp") -> bool:
+        """Whether this state came of another one by commits alone, or is that state.
+
+        The generations of a store follow each other in one line. So do the generation of another
+        store from which this one branched off, and those before it.
+        """
+        if self.store == before.store:
+            later = self.generation > before.generation
+            return later or (self.generation, self.sha256) == (before.generation, before.sha256)
+        return self.origin == before.store and self.branched >= before.generation
 
 
 def read(path: str | Path, *, kinds: tuple[str, ...], sha256: str | None = None) -> Document:
@@ -143,6 +157,8 @@ def stamp_of(header: Header, *, schema: int = SCHEMA) -> Stamp:
         store=header.store.hex(),
         schema=schema,
         nbytes=HEADER + header.length,
+        origin=header.origin.hex() if header.branched else "",
+        branched=header.branched,
     )
 
 
@@ -150,7 +166,7 @@ def payload_of(document: Document) -> list[memoryview]:
     """The payload of a document: its bytes in order, those of arrays without a copy.
 
     Raises:
-        StoreTooLargeError: nobody would read it.
+        StoreTooLargeError: no reader would take it.
     """
     meta = {"format": FORMAT, "schema": SCHEMA, "reader": SCHEMA}
     text = _canonical({**meta, "kind": document.kind, "about": document.about})
@@ -172,24 +188,15 @@ class _UnexpectedError(Exception):
 
 def _read(path: Path, kinds: tuple[str, ...] | None, sha256: str | None) -> tuple[Document, Stamp]:
     content = read_content(path)
-    if content.header is None:
-        digest = hashlib.sha256(content.payload).hexdigest()
-    else:
-        digest = content.header.digest.hex()
+    digest = content.header.digest.hex()
     if sha256 is not None and digest != sha256.lower():
         raise _UnexpectedError(digest)
     arrays = image.parse(path, content.payload)
-    size = len(content.payload)
-    if content.header is None:
-        kind, about, arrays = legacy.read(path, arrays)
-        stamp = Stamp(generation=0, sha256=digest, store="", schema=legacy.SCHEMA, nbytes=size)
-    else:
-        meta = _meta(path, arrays.pop(_META, None))
-        kind, about = meta["kind"], meta["about"]
-        stamp = stamp_of(content.header, schema=meta["schema"])
+    meta = _meta(path, arrays.pop(_META, None))
+    kind, stamp = meta["kind"], stamp_of(content.header, schema=meta["schema"])
     if kinds is not None and kind not in kinds:
         raise NotAHopmaskStoreError(f"{path} holds '{kind}', expected was {' or '.join(kinds)}")
-    return Document(kind=kind, about=about, arrays=arrays), stamp
+    return Document(kind=kind, about=meta["about"], arrays=arrays), stamp
 
 
 def _meta(path: Path, text: np.ndarray | None) -> dict[str, Any]:
@@ -240,5 +247,4 @@ def _way_out(path: Path) -> str:
         _, stamp = _read(previous, None, None)
     except StoreFileError:
         return ""
-    name = f"Generation {stamp.generation}" if stamp.generation else "A file of an older schema"
-    return f"{name} verifies at {previous}: run `hopmask recover {path}`."
+    return f"Generation {stamp.generation} verifies at {previous}: run `hopmask recover {path}`."

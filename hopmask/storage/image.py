@@ -7,18 +7,17 @@ HDF5 neither touches the disk nor reads or writes a number.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from threading import get_ident
+from threading import RLock, get_ident
 from typing import Any
 
 import h5py
 import numpy as np
 from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5pl, h5s, h5t
-from h5py._objects import phil
 
 from hopmask.errors import CorruptStoreError, UnsafeStoreError
 
@@ -32,6 +31,7 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MOST = 64  # datasets
 NAME = 64  # bytes of a dataset's name
 _Shape = tuple[tuple[str, str, tuple[int, ...]], ...]  # name, type and shape of each dataset
+_own_lock = RLock()
 
 
 def laid_out(arrays: Mapping[str, np.ndarray]) -> list[memoryview]:
@@ -116,7 +116,7 @@ def _name() -> str:
 @contextmanager
 def _no_plugins() -> Iterator[None]:
     """Keep HDF5 from loading libraries, as it does in search of one that can open a bad file."""
-    with phil:  # h5py's lock: no other thread uses HDF5 meanwhile
+    with _h5py_lock():
         folders = []
         while h5pl.size():
             folders.append(h5pl.get(0))
@@ -126,6 +126,20 @@ def _no_plugins() -> Iterator[None]:
         finally:
             for folder in folders:
                 h5pl.append(folder)
+
+
+def _h5py_lock() -> AbstractContextManager[object]:
+    """The lock under which h5py calls HDF5: no other thread calls it meanwhile.
+
+    h5py has no public name for it. Where the private one is gone, this is a lock of our own, which
+    keeps apart the threads that parse images.
+    """
+    try:
+        from h5py._objects import phil
+    except ImportError:
+        return _own_lock
+    lock: AbstractContextManager[object] = phil
+    return lock
 
 
 def _arrays(path: Path, root: h5g.GroupID, image: memoryview) -> dict[str, np.ndarray]:

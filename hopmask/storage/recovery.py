@@ -1,4 +1,4 @@
-"""Recovery and migration: the previous generation back in place, old forms to the newest."""
+"""Recovery and migration: the previous generation back in place, old schemas to the newest."""
 
 import os
 import shutil
@@ -45,10 +45,10 @@ class Recovered:
 def recover(path: str | Path) -> Recovered:
     """Put the previous generation in the place of a file that is damaged or lost.
 
-    It keeps its number, but in a new store, so that nobody takes what is stored from now on for
-    successors of what was lost. Nothing is thrown away: NAME.prev stays, and the damaged file
-    becomes NAME.damaged (.1, .2 ...). A file that is whole is left as it is. Drafts of killed
-    writers are cleared away.
+    That generation keeps its number, but begins a store: what is stored from now on is no successor
+    of what was lost. Nothing is thrown away: NAME.prev stays, and the damaged file becomes
+    NAME.damaged (.1, .2 ...). A file that is whole is left as it is. Drafts of killed writers are
+    cleared away.
 
     Raises:
         StoreNotFoundError: there is neither the file nor NAME.prev.
@@ -85,8 +85,7 @@ def recover(path: str | Path) -> Recovered:
                 "changed"
             ) from damage
         damaged = _put_aside(writer.path) if writer.path.exists() else None
-        number = max(1, source.generation)
-        stamp = writer.write(document, store=os.urandom(16), generation=number)
+        stamp = writer.write(document, generation=source.generation)
         return Recovered(stamp=stamp, source=source, damaged=damaged, cleared=cleared)
 
 
@@ -109,7 +108,8 @@ def migrate(path: str | Path) -> tuple[Stamp, Stamp]:
     """
     with writing(path) as writer:
         document, before = read_stamped(writer.path)
-        return before, before if before.schema >= SCHEMA else writer.write(document)
+        newest = before.schema >= SCHEMA
+        return before, before if newest else writer.write(document, after=before)
 
 
 def _put_aside(path: Path) -> Path:
@@ -124,7 +124,7 @@ def _put_aside(path: Path) -> Path:
 
 
 def _cleared(path: Path) -> tuple[Path, ...]:
-    """Unlink every draft of the file; the lock is held, so nobody is writing one."""
+    """Unlink every draft of the file; the lock is held, so that no process is writing one."""
     found = []
     with os.scandir(path.parent) as entries:
         for entry in entries:

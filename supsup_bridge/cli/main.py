@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from hopmask import HopmaskError
+from hopmask.errors import StoreTooLargeError
 from supsup_bridge.cli import predict, run
 
 _COMMANDS = (run, predict)
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except HopmaskError as error:
         errors.print(f"error: {error}", style="red", markup=False)
-        return 2 if isinstance(error, ValueError) else 1
+        return 2 if isinstance(error, ValueError | StoreTooLargeError) else 1
     except OSError as error:
         errors.print(f"error: {error}", style="red", markup=False)
         return 1

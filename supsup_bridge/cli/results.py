@@ -12,7 +12,8 @@ from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.timing import Pace
 
 _FIRST = 0.01  # seconds that one is first expected to take
-_FINISHED = ("result.json", "memory.h5")
+RESULT, MEMORY, LEARNER = "result.json", "memory.h5", "learner.h5"
+PARTIAL, PARTIAL_MEMORY = "result.partial.json", "memory.partial.h5"
 
 
 def check_unfinished(out: Path) -> None:
@@ -21,7 +22,7 @@ def check_unfinished(out: Path) -> None:
     Raises:
         ConfigError: it does.
     """
-    if found := [name for name in _FINISHED if (out / name).exists()]:
+    if found := [name for name in (RESULT, MEMORY) if (out / name).exists()]:
         raise ConfigError(
             f"{out} holds {' and '.join(found)} of a finished run: choose another folder with "
             "--out, or give --overwrite"
@@ -45,27 +46,24 @@ def make_writable(out: Path) -> None:
         ) from error
 
 
-def write(experiment: Experiment, out: Path, *, partial: bool) -> dict[str, Any]:
-    """Write the memory and the result; the files of an unfinished run have `.partial` in the name.
-
-    Returns:
-        The result.
-    """
+def write(experiment: Experiment, out: Path) -> dict[str, Any]:
+    """Write the memory and the result of a finished run; returns the result."""
     result = experiment.result()
-    mark = ".partial" if partial else ""
     experiment.close()
-    memory = out / f"memory{mark}.h5"
-    if not partial:  # the file of a finished run shows nothing of the breaks in the run
-        _discard(memory)
-        _discard(out / "learner.h5")
-    report.write_json(result, out / f"result{mark}.json")
-    if partial:
-        experiment.memory.save(memory)
-    else:
-        experiment.save(out)
-        (out / "result.partial.json").unlink(missing_ok=True)
-        _discard(out / "memory.partial.h5")
+    _discard(out / MEMORY)  # the file of a finished run shows nothing of the breaks in the run
+    _discard(out / LEARNER)
+    report.write_json(result, out / RESULT)
+    experiment.save(out)
+    (out / PARTIAL).unlink(missing_ok=True)
+    _discard(out / PARTIAL_MEMORY)
     return result
+
+
+def write_partial(experiment: Experiment, out: Path) -> None:
+    """Write the memory and the result of an unfinished run; the run cannot learn on."""
+    _write_partial(experiment, out)
+    experiment.close()
+    experiment.memory.save(out / PARTIAL_MEMORY)
 
 
 def write_plots(experiment: Experiment, result: dict[str, Any], out: Path) -> list[str]:
@@ -74,17 +72,17 @@ def write_plots(experiment: Experiment, result: dict[str, Any], out: Path) -> li
     if experiment.settings.memory != "hopfield":
         return ["accuracy.png"]
     settings = experiment.settings
-    title = f"{settings.benchmark}, seed {settings.seed}: what each recall did, step by step"
+    title = f"{settings.benchmark}, seed {settings.seed}\nwhat each recall did, step by step"
     names, masks = experiment.names(), experiment.mask_names()
     report.recall_plot(list(experiment.record()), names, masks, title).savefig(out / "recall.png")
     return ["accuracy.png", "recall.png"]
 
 
 class PartialResults:
-    """Writes `result.partial.json` so seldom that it takes 2 % of a run's time.
+    """Writes `result.partial.json` whenever all tasks were scored, in at most 2 % of the time.
 
-    A result grows with the square of the number of tasks, so one after each task would take most of
-    a long run.
+    Tasks are all scored at 1, 2, 5, 10, 20, 50 ... tasks, and a partial result holds only what was
+    measured, so all of them together take bytes in proportion to the number of tasks.
 
     Args:
         experiment: the run.
@@ -93,20 +91,33 @@ class PartialResults:
     """
 
     def __init__(self, experiment: Experiment, out: Path, warn: Callable[[str], None]) -> None:
-        self._experiment, self._path, self._warn = experiment, out / "result.partial.json", warn
+        self._experiment, self._out, self._warn = experiment, out, warn
         self._pace, self._cost = Pace(), _FIRST
 
     def __call__(self) -> None:
-        """Write the result so far if it is time to."""
-        if not self._pace.is_due(cost=self._cost):
+        """Write the result so far if it is time to; called after each task."""
+        ledger = self._experiment.ledger
+        whole = bool(ledger.curve) and ledger.curve[-1]["tasks"] == ledger.count
+        if not (whole and self._pace.is_due(cost=self._cost)):
             return
         start = time.monotonic()
         try:
-            report.write_json(self._experiment.result(), self._path)
+            _write_partial(self._experiment, self._out)
         except OSError as error:
-            self._warn(f"{self._path}: {error}")
+            self._warn(f"{self._out / PARTIAL}: {error}")
         self._pace.done()
         self._cost = time.monotonic() - start
+
+
+def _write_partial(experiment: Experiment, out: Path) -> None:
+    """Write the result so far, with the accuracies that were measured in place of the matrix."""
+    result = experiment.result()
+    measured = [
+        [row, column, accuracy]
+        for row, found in enumerate(experiment.ledger.matrix)
+        for column, accuracy in found.items()
+    ]
+    report.write_json({**result, "accuracy_matrix": None, "measured": measured}, out / PARTIAL)
 
 
 def _discard(memory: Path) -> None:

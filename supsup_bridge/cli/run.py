@@ -108,18 +108,20 @@ def _learn(
         why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
         done = f"After {len(experiment.names())} of {tasks} tasks: "
         try:
-            results.write(experiment, out, partial=True)
-            done += f"what was done is in {out}/result.partial.json and memory.partial.h5"
+            results.write_partial(experiment, out)
+            done += f"what was done is in {out}/{results.PARTIAL} and {results.PARTIAL_MEMORY}"
         except (HopmaskError, OSError) as error:
             done += f"what was done could not be written ({error})"
         further = f"Continue with: supsup run --resume {shlex.quote(str(out))}"
         errors.print(f"{why}. {done}. {further}", style="yellow", markup=False, soft_wrap=True)
         return 130 if isinstance(stop, KeyboardInterrupt) else 1
-    result = results.write(experiment, out, partial=False)
+    result = results.write(experiment, out)
     plots = results.write_plots(experiment, result, out)
     checkpoints.remove()
-    console.print(report.summary_table(result, experiment.names()))
-    written = ", ".join(["result.json", "memory.h5", *plots])
+    console.print(report.summary(result))
+    if note := report.allocation_note(result):
+        errors.print(f"note: {note}", style="yellow", soft_wrap=True)
+    written = ", ".join([results.RESULT, results.MEMORY, *plots])
     console.print(f"{out}/{written}", markup=False, soft_wrap=True)
     return 0
 
@@ -145,7 +147,7 @@ def _stopping(checkpoints: checkpoint.Checkpoints) -> Iterator[None]:
 
 
 def add_command(commands: Any) -> None:
-    """Add `supsup run`; an option's name is that of its setting, and only given ones are set."""
+    """Add `supsup run`; an option's name is that of its setting, and is set only if it is given."""
     command = commands.add_parser(
         "run",
         help="learn a benchmark's tasks, infer them, and score",
@@ -189,7 +191,11 @@ def add_command(commands: Any) -> None:
         type=float,
         help="NNs on a bank: a mask is recognized from 1/EPSILON sigma on (0.04)",
     )
-    add("--ask-every", type=int, help="NNs: batches between novelty tests (100)")
+    add(
+        "--ask-every",
+        type=int,
+        help="NNs: batches between novelty tests (default: the benchmark's)",
+    )
     add("--budget", type=int, help="NNs: masks at most (default: no limit)")
     add("--evaluate-every", type=int, help="score all tasks after every so many tasks")
     add("--data", type=Path, help="folder of the data set's files (default: $HOPMASK_DATA)")

@@ -1,9 +1,11 @@
 """What a run has measured so far: accuracies, digests, and which mask served which task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from typing import Any
 
+from supsup_bridge.continual.scoring import SCORED_BATCH
 from supsup_bridge.data.task import Task
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.networks.fixed import Masks
@@ -120,6 +122,11 @@ class Ledger:
             "forgetting": metrics.forgetting(whole) if followed else None,
             "backward_transfer": metrics.backward_transfer(whole) if followed else None,
             "accuracy_per_task": [*self.scores.row],
+            "per_task": {
+                "accuracy_given_task": self._per_task(self.scores.given),
+                "task_inference_accuracy": self._per_task(self.scores.inferred),
+                "exact_recall_rate": self._per_task(self.scores.exact),
+            },
             "accuracy_matrix": matrix,
             "task_names": self.names[: self.count],
             "images": {
@@ -128,3 +135,15 @@ class Ledger:
             },
             "curve": [{**point} for point in self.curve],
         }
+
+    def _per_task(self, values: Sequence[float]) -> list[float] | None:
+        """Means per task of an evaluation's values: one value per task, or one per scored batch."""
+        if not values or not self.curve:
+            return None
+        scored = [counts["scored"] for counts in self.images[: self.curve[-1]["tasks"]]]
+        batches = [-(-images // SCORED_BATCH) for images in scored]
+        parts = [1] * len(scored) if len(values) == len(scored) else batches
+        if sum(parts) != len(values):
+            return None
+        ends = list(accumulate(parts))
+        return [sum(values[end - part : end]) / part for part, end in zip(parts, ends, strict=True)]

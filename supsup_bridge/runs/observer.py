@@ -1,4 +1,4 @@
-"""Who is told what a run is doing."""
+"""What a run calls to show its progress."""
 
 from typing import Protocol
 
@@ -6,16 +6,16 @@ from supsup_bridge.data.task import Task
 
 
 class Observer(Protocol):
-    """Told what a run is doing; for progress."""
+    """Called with what a run does; for progress."""
 
     def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None:
-        """Step `step` of `steps` of training task `number` is done."""
+        """Called after step `step` of `steps` of training task `number`."""
         ...
 
     def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None:
-        """Task `number` was scored after learning task `after`."""
+        """Called after task `number` was scored, with task `after` the last one learned."""
         ...
 
     def learned(self, task: Task, number: int) -> None:
-        """Task `number` was learned, stored and scored; results so far can be read."""
+        """Called after task `number` was learned, stored and scored; the results can be read."""
         ...

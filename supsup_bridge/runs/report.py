@@ -2,16 +2,25 @@
 
 import json
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from supsup_bridge.runs.recording import Recorded
 
+_COLUMNS = (
+    ("accuracy", "accuracy"),
+    ("recalled", "exact_recall_rate"),
+    ("task given", "accuracy_given_task"),
+    ("task right", "task_inference_accuracy"),
+)
 _MOST_ROWS = 20  # of the table; a run of more tasks shows its evaluations instead
 
 
@@ -22,38 +31,53 @@ def write_json(result: dict[str, Any], path: Path) -> None:
     draft.replace(path)
 
 
-def summary_table(result: dict[str, Any], names: Sequence[str]) -> Table:
-    """The one table that a run prints: a row a task, or for many tasks a row an evaluation."""
-    many = len(names) > _MOST_ROWS
-    table = Table(title=_title(result), title_justify="left", show_footer=True)
-    table.add_column("tasks learned" if many else "task", footer="all")
-    for column, key in (
-        ("accuracy", "accuracy"),
-        ("recalled", "exact_recall_rate"),
-        ("task told", "accuracy_given_task"),
-        ("task right", "task_inference_accuracy"),
-    ):
-        table.add_column(column, justify="right", footer=_number(result[key]))
-    if many:
-        for point in result["curve"]:
-            figures = [point[k] for k in ("accuracy", "exact_recall_rate", "accuracy_given_task")]
-            figures.append(point["task_inference_accuracy"])
-            table.add_row(str(point["tasks"]), *(_number(figure) for figure in figures))
+def summary(result: dict[str, Any]) -> Group:
+    """What a run prints at its end: the settings, one table, and what the memory takes.
+
+    The table has a row per task, or for many tasks a row per evaluation, and only the columns that
+    hold a figure.
+    """
+    names = result["task_names"]
+    columns = [(title, key) for title, key in _COLUMNS if result[key] is not None]
+    if len(names) > _MOST_ROWS:
+        first = "tasks learned"
+        rows = [(str(point["tasks"]), [point[k] for _, k in columns]) for point in result["curve"]]
     else:
-        for name, accuracy in zip(names, result["accuracy_per_task"], strict=False):
-            table.add_row(name, _number(accuracy), "", "", "")
-    table.caption = f"{_sizes(result)}; {result['seconds']['total']:.0f} s"
-    return table
+        first = "task"
+        figures = {**result["per_task"], "accuracy": result["accuracy_per_task"]}
+        lists = [figures[key] or [] for _, key in columns]
+        whole = list(zip_longest(*(part[: len(names)] for part in lists)))
+        rows = [(name, list(row)) for name, row in zip(names, whole, strict=False)]
+    table = Table(show_footer=True)
+    table.add_column(first, footer="all")
+    for title, key in columns:
+        table.add_column(title, justify="right", footer=_number(result[key]))
+    for name, values in rows:
+        table.add_row(Text(name), *(_number(value) for value in values))
+    seconds = f"{result['seconds']['total']:.0f} s"
+    lines = [*_sizes(result), *_mismatch(result), seconds]
+    return Group(*map(Text, _title(result)), table, *map(Text, lines))
+
+
+def allocation_note(result: dict[str, Any]) -> str:
+    """NNs: a sentence where the learner allocated another number of masks than there are tasks."""
+    masks, tasks = result["masks_allocated"], len(result["task_names"])
+    if result["novelty"] is None or masks == tasks:
+        return ""
+    return (
+        f"{masks} mask{'' if masks == 1 else 's'} for {tasks} tasks, by a novelty test every "
+        f"{result['config']['ask_every']} batches"
+    )
 
 
 def accuracy_plot(result: dict[str, Any]) -> Figure:
-    """Average accuracy over the number of tasks learned: task inferred, and task told."""
+    """Average accuracy over the number of tasks learned: task inferred, and task given."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     tasks = [point["tasks"] for point in result["curve"]]
     for key, label, style in (
-        ("accuracy_given_task", "task told", "--"),
+        ("accuracy_given_task", "task given", "--"),
         ("accuracy", f"{result['scenario']}: average accuracy", "-"),
         ("task_inference_accuracy", "task right", ":"),
     ):
@@ -62,7 +86,7 @@ def accuracy_plot(result: dict[str, Any]) -> Figure:
             axis.plot(tasks, values, style, marker="o", markersize=3, label=label)
     axis.set_xlabel("tasks learned")
     axis.set_ylabel("share of scored images, of inferences")
-    axis.set_title(_title(result), fontsize=9, wrap=True)
+    axis.set_title("\n".join(_title(result)), fontsize=9)
     axis.grid(alpha=0.3)
     axis.legend()
     return figure
@@ -71,7 +95,7 @@ def accuracy_plot(result: dict[str, Any]) -> Figure:
 def recall_plot(
     records: Sequence[Recorded], names: Sequence[str], masks: Sequence[str], title: str
 ) -> Figure:
-    """Each task's recall, a column a task; names of the tasks, and of the masks learned.
+    """Each task's recall, one column per task; names of the tasks, and of the masks learned.
 
     Above: overlap of the state with every learned mask over the steps, the right one drawn bold.
     Below: energy and, where the recall used it, entropy. A grey band is the basin that was chosen;
@@ -88,7 +112,7 @@ def recall_plot(
     axes[0][0].set_ylabel("overlap with each learned mask")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
-    figure.suptitle(title)
+    figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -141,29 +165,37 @@ def _energies(axis: Any, record: Recorded, *, first: bool, last: bool) -> None:
             twin.set_ylabel("entropy H, nats (red)", color="tab:red")
 
 
-def _title(result: dict[str, Any]) -> str:
-    config = result["config"]
-    how = config["recall"] or config["inference"]
-    inferred = f", task by {how}, images a decision: {result['infer_samples']}" if how else ""
-    return (
-        f"{result['benchmark']}, {result['scenario']}, {result['masks']} masks in a "
-        f"{result['memory']} memory{inferred}"
-    )
+def _title(result: dict[str, Any]) -> list[str]:
+    """What was run, in one line or two."""
+    config, images = result["config"], result["infer_samples"]
+    lines = [
+        f"{result['benchmark']}, {result['scenario']}: {result['masks']} masks in a "
+        f"{result['memory']} memory"
+    ]
+    if how := config["recall"] or config["inference"]:
+        how = "address and entropy" if how == "both" else how
+        shown = f"{images} image{'' if images == 1 else 's'}"
+        lines.append(f"task inferred by {how} from {shown}")
+    return lines
 
 
-def _sizes(result: dict[str, Any]) -> str:
+def _sizes(result: dict[str, Any]) -> list[str]:
+    """What the memory takes, and what a plain list of the same masks would take."""
     sizes, count = result["bytes"], result["masks_allocated"]
     memory, packed = sizes["memory"] / 1e6, sizes["packed_masks"] / 1e6
     if result["memory"] == "bank":
-        refused = (result["novelty"] or {}).get("refused", 0)
-        spent = f"; budget spent, a new mask refused {refused} times" if refused else ""
-        return (
-            f"{count} masks{spent}, packed {packed:.4f} MB, with their running mean {memory:.4f} MB"
-        )
-    return (
-        f"memory {memory:.1f} MB, the same for any number of tasks; a plain list of these {count} "
-        f"masks {packed:.4f} MB"
-    )
+        return [f"{count} masks packed: {packed:.4f} MB, with their running mean {memory:.4f} MB"]
+    return [
+        f"memory: {memory:.1f} MB, the same for any number of tasks",
+        f"plain list of these masks, {count} in all: {packed:.4f} MB",
+    ]
+
+
+def _mismatch(result: dict[str, Any]) -> list[str]:
+    """NNs: what the learner refused, and where masks and tasks differ in number."""
+    refused = (result["novelty"] or {}).get("refused", 0)
+    spent = [f"budget spent: a new mask refused {refused} times"] if refused else []
+    return [*spent, *filter(None, [allocation_note(result)])]
 
 
 def _number(value: float | None) -> str:

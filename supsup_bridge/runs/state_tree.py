@@ -98,4 +98,6 @@ def _tree(plain: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     name, shape, where = rest
     dtype = _NAMES[name]
     numbers = arrays[np.dtype(_TYPES[dtype]).name][where : where + prod(shape)]
-    return torch.tensor(numbers).to(dtype).reshape(shape)
+    return (
+        torch.from_numpy(numbers.copy()).to(dtype).reshape(shape)
+    )  # on the CPU, whatever the default

@@ -82,7 +82,8 @@ def test_an_estimate_changes_nothing_of_the_memory(rule, options, tmp_path):
     before = [tensor.clone() for tensor in tensors]
     estimate(memory, most=3)
     memory.save(tmp_path / "after.h5")
-    assert (tmp_path / "after.h5").read_bytes() == (tmp_path / "before.h5").read_bytes()
+    pair = ((tmp_path / "after.h5"), (tmp_path / "before.h5"))
+    assert len({file.read_bytes()[512:] for file in pair}) == 1  # but for store ids
     assert all(map(torch.equal, tensors, before))
     assert tensors[0] is memory.couplings.psi
     assert memory.store({"h": masks[3]}) == 3

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,6 @@ def saved(tmp_path):
         )
         memory.save(path)
     return path
-
-
-@pytest.fixture
-def old(tmp_path):
-    return Path(shutil.copy(DATA / "masks_schema2.h5", tmp_path / "old.h5"))
 
 
 def damage(path):
@@ -112,27 +108,14 @@ def test_inspect_shows_a_reservoir(run, tmp_path):
     assert "tasks" not in facts
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)])
-def test_inspect_shows_an_old_file(run, old, options):
-    before = old.read_bytes()
-    status, out, _ = run("inspect", "old.h5", *options)
-    assert status == 0
-    assert "café/2" in out
-    assert stamp_of(old).sha256 in out
-    assert old.read_bytes() == before
-    if options:
-        facts = json.loads(out)
-        assert (facts["schema"], facts["generation"], facts["store"]) == (2, 0, None)
-
-
-def test_inspect_shows_a_document_of_another_package(run, old, tmp_path):
+def test_inspect_shows_a_document_of_another_package(run, tmp_path):
     shutil.copy(DATA / "bank_schema3.h5", tmp_path / "bank.h5")
     _, out, _ = run("inspect", "bank.h5", "--json")
     facts = json.loads(out)
     assert (facts["kind"], facts["masks"]) == ("bank", "uint8 (3, 5)")
 
 
-@pytest.mark.parametrize("name", ["[red]x.h5", "a b.h5", "größe.h5"])
+@pytest.mark.parametrize("name", ["[red]x.h5", "größe 2.h5"])
 def test_any_name_of_a_file_is_shown_as_it_is(run, saved, name):
     saved.rename(saved.with_name(name))
     for command in ("inspect", "verify", "recover", "migrate"):
@@ -150,7 +133,7 @@ def test_a_name_of_a_layer_is_shown_as_it_is(run, tmp_path):
 # verify
 
 
-def test_verify_tells_that_both_generations_are_whole(run, saved):
+def test_verify_says_that_both_generations_are_whole(run, saved):
     status, out, err = run("verify", "memory.h5")
     previous = stamp_of(saved.with_name("memory.h5.prev"))
     assert (status, err) == (0, "")
@@ -158,14 +141,14 @@ def test_verify_tells_that_both_generations_are_whole(run, saved):
     assert f"memory.h5.prev: whole, generation 1, SHA-256 {previous.sha256}" in out
 
 
-def test_verify_tells_that_there_is_no_previous_generation(run, saved):
+def test_verify_says_that_there_is_no_previous_generation(run, saved):
     saved.with_name("memory.h5.prev").unlink()
     status, out, _ = run("verify", "memory.h5")
     assert status == 0
     assert "memory.h5.prev: there is none" in out
 
 
-def test_verify_tells_that_the_previous_generation_is_damaged(run, saved):
+def test_verify_says_that_the_previous_generation_is_damaged(run, saved):
     damage(saved.with_name("memory.h5.prev"))
     status, out, _ = run("verify", "memory.h5")
     assert status == 0
@@ -173,7 +156,7 @@ def test_verify_tells_that_the_previous_generation_is_damaged(run, saved):
     assert "memory.h5.prev: payload SHA-256 does not match its header (generation 1)" in out
 
 
-def test_verify_refuses_a_damaged_file_and_tells_the_way_out(run, saved):
+def test_verify_refuses_a_damaged_file_and_says_what_to_do(run, saved):
     damage(saved)
     status, out, err = run("verify", "memory.h5")
     assert (status, out) == (1, "")
@@ -190,20 +173,14 @@ def test_verify_finds_a_memory_that_is_whole_but_makes_no_sense(run, saved):
     assert "description does not fit" in err
 
 
-def test_verify_tells_that_a_rule_of_ones_own_was_not_tried(run, tmp_path, forgetful):
+def test_verify_says_that_a_memory_of_an_unknown_rule_was_not_rebuilt(run, tmp_path, forgetful):
     memory = MaskMemory({"h": 32}, rule=forgetful, key_bits=32, signature_features=0)
     memory.save(tmp_path / "memory.h5")
     status, out, _ = run("verify", "memory.h5")
     assert status == 0
-    assert "not tried out:" in out
+    assert "was not rebuilt:" in out
     assert "'forgetful'" in out
     assert "memory.h5: whole, generation 1" in out
-
-
-def test_verify_takes_an_old_file(run, old):
-    status, out, _ = run("verify", "old.h5")
-    assert status == 0
-    assert "old.h5: whole, schema 2, SHA-256" in out
 
 
 # recover
@@ -235,7 +212,7 @@ def test_recover_takes_a_file_that_is_gone(run, saved):
     assert "damaged" not in out
 
 
-def test_recover_tells_which_drafts_it_cleared(run, saved):
+def test_recover_says_which_drafts_it_cleared(run, saved):
     draft = draft_of(saved, 99)
     draft.write_bytes(b"half")
     status, out, _ = run("recover", "memory.h5")
@@ -257,14 +234,14 @@ def test_recover_fails_where_nothing_is_left(run, saved):
 # migrate
 
 
-def test_migrate_writes_an_old_file_anew(run, old):
-    before = old.read_bytes()
-    status, out, _ = run("migrate", "old.h5")
+def test_migrate_says_from_which_schema_to_which(run, saved, monkeypatch):
+    after = stamp_of(saved)
+    stamps = (replace(after, schema=2, generation=1), after)
+    monkeypatch.setattr(storage, "migrate", lambda path: stamps)
+    status, out, _ = run("migrate", "memory.h5")
     assert status == 0
-    assert "old.h5: schema 2 -> 3, generation 1" in out
-    assert "the old file is now old.h5.prev" in out
-    assert load(old).count == 3
-    assert old.with_name("old.h5.prev").read_bytes() == before
+    assert "memory.h5: schema 2 -> 3, generation 2" in out
+    assert "the old file is now memory.h5.prev" in out
 
 
 def test_migrate_leaves_a_new_file(run, saved):

@@ -11,13 +11,13 @@ import h5py
 import numpy as np
 import pytest
 
-from hopmask.storage import Document, commit, descriptor, document
+from hopmask.storage import Document, commit, descriptor, document, system
 from hopmask.storage.container import Header
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _hasty() -> Iterator[None]:
-    """No test outlasts a loss of power: nothing is waited for to be on the disk."""
+    """No test outlasts a loss of power: no test waits for the disk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         yield
@@ -68,7 +68,7 @@ def imaged() -> Callable[..., bytes]:
 
 @pytest.fixture
 def unparsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever reaches HDF5 fails the test."""
+    """A file that reaches HDF5 fails the test."""
     monkeypatch.setattr(document.image, "parse", lambda *_: pytest.fail("HDF5 was reached"))
 
 
@@ -103,8 +103,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], None]]
                 return value if plain else wrapped(name, value)
 
         with monkeypatch.context() as patch:
-            patch.setattr(commit, "os", Watched())
-            patch.setattr(descriptor, "os", Watched())
+            for module in (commit, descriptor, system):
+                patch.setattr(module, "os", Watched())
             for name in ("unlink", "replace"):
                 patch.setattr(Path, name, wrapped(name, getattr(Path, name)))
             yield

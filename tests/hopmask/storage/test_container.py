@@ -18,14 +18,16 @@ from hopmask.errors import (
 )
 from hopmask.storage import container, read_stamped, write
 from hopmask.storage.container import HEADER, LARGEST, Header, read_content, read_header
+from hopmask.storage.system import read_into
 
 PAYLOAD = bytes(range(200))
+LINE = {"store": b"s" * 16, "origin": b"o" * 16, "branched": 3}
 
 
 @pytest.fixture
 def file(path, contained):
     """A file of the container's with 200 bytes of payload."""
-    path.write_bytes(contained(PAYLOAD, generation=7, store=b"s" * 16, parent=b"p" * 32))
+    path.write_bytes(contained(PAYLOAD, generation=7, **LINE))
     return path
 
 
@@ -48,20 +50,21 @@ def test_every_field_stands_where_it_is_documented(file):
     assert block[40:72] == hashlib.sha256(PAYLOAD).digest()
     assert block[72:104] == hashlib.sha256(block[:72] + bytes(32) + block[104:]).digest()
     assert block[104:120] == b"s" * 16
-    assert block[120:152] == b"p" * 32
-    assert block[152:] == bytes(360)
+    assert block[120:136] == b"o" * 16
+    assert struct.unpack_from("<Q", block, 136) == (3,)
+    assert block[144:] == bytes(368)
 
 
 def test_a_header_comes_back(file):
     digest = hashlib.sha256(PAYLOAD).digest()
-    expected = Header(generation=7, length=200, digest=digest, store=b"s" * 16, parent=b"p" * 32)
+    expected = Header(generation=7, length=200, digest=digest, **LINE)
     assert read_header(file) == expected
     content = read_content(file)
     assert content.header == expected
     assert content.payload == PAYLOAD
 
 
-@pytest.mark.parametrize("generation", [1, 2, 2**32, 2**63 - 1])
+@pytest.mark.parametrize("generation", [1, 2**63 - 1])
 def test_a_generation_may_be_any_number_from_one(path, contained, generation):
     path.write_bytes(contained(PAYLOAD, generation=generation))
     assert read_header(path).generation == generation
@@ -77,18 +80,14 @@ def test_a_payload_may_be_empty(path, contained):
     [
         (16, "<I", 0, CorruptStoreError),
         (16, "<I", 2, SchemaTooNewError),
-        (16, "<I", 2**32 - 1, SchemaTooNewError),
-        (20, "<I", 0, CorruptStoreError),
-        (20, "<I", 511, CorruptStoreError),
         (20, "<I", 1024, CorruptStoreError),
         (24, "<Q", 0, CorruptStoreError),
         (24, "<Q", 2**64 - 1, CorruptStoreError),
-        (32, "<Q", 0, CorruptStoreError),
         (32, "<Q", 199, CorruptStoreError),
         (32, "<Q", 201, TruncatedStoreError),
         (32, "<Q", 2**64 - 1, TruncatedStoreError),
         (40, "<Q", 0, CorruptStoreError),
-        (152, "<B", 1, CorruptStoreError),
+        (144, "<B", 1, CorruptStoreError),
         (511, "<B", 128, CorruptStoreError),
     ],
 )
@@ -99,7 +98,7 @@ def test_a_sealed_header_of_another_form_is_refused(file, at, form, value, error
         read_stamped(file)
 
 
-@pytest.mark.parametrize("at", [16, 20, 24, 32, 40, 72, 104, 120, 152, 511])
+@pytest.mark.parametrize("at", [16, 72, 104, 511])
 def test_a_header_changed_without_its_seal_is_refused(file, at):
     content = bytearray(file.read_bytes())
     content[at] ^= 1
@@ -141,7 +140,7 @@ def test_a_file_cut_at_any_length_is_noticed_before_anything_is_parsed(path, cou
                 read_stamped(path)
 
 
-@pytest.mark.parametrize("tail", [b"\0", b"x", bytes(512), b"garbage" * 99], ids=len)
+@pytest.mark.parametrize("tail", [b"\0", b"garbage" * 99], ids=len)
 @pytest.mark.usefixtures("unparsed")
 def test_a_tail_is_noticed_before_anything_is_parsed(path, counts, tail):
     write(path, counts())
@@ -150,9 +149,7 @@ def test_a_tail_is_noticed_before_anything_is_parsed(path, counts, tail):
         read_stamped(path)
 
 
-@pytest.mark.parametrize(
-    ("begin", "end"), [(0, HEADER), (100, HEADER), (HEADER, None), (HEADER + 50, None), (0, None)]
-)
+@pytest.mark.parametrize(("begin", "end"), [(0, HEADER), (100, HEADER), (HEADER, None), (0, None)])
 @pytest.mark.usefixtures("unparsed")
 def test_a_part_that_was_zeroed_is_noticed(path, counts, begin, end):
     write(path, counts())
@@ -174,7 +171,9 @@ def test_a_header_before_the_payload_of_another_generation_is_noticed(path, coun
         read_stamped(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"PK\x03\x04" + bytes(999), bytes(4096)], ids=len)
+@pytest.mark.parametrize(
+    "content", [b"", b"x", bytes(4096), b"\x89HDF\r\n\x1a\n" + bytes(999)], ids=len
+)
 @pytest.mark.usefixtures("unparsed")
 def test_a_file_that_begins_otherwise_is_none_of_hopmasks(path, content):
     path.write_bytes(content)
@@ -182,47 +181,36 @@ def test_a_file_that_begins_otherwise_is_none_of_hopmasks(path, content):
         read_stamped(path)
 
 
-def test_a_file_that_begins_as_plain_hdf5_has_no_header_but_all_its_bytes(path):
-    content = b"\x89HDF\r\n\x1a\n" + PAYLOAD * 9
-    path.write_bytes(content)
-    assert read_header(path) is None
-    assert read_content(path).header is None
-    assert read_content(path).payload == content
-
-
 def test_a_file_that_begins_otherwise_is_not_read_to_its_end(path, monkeypatch):
     path.write_bytes(PAYLOAD * 9)
-    readv, read = os.readv, []
+    read = []
 
-    def counting(handle, buffers):
-        read.append(len(buffers[0]))
-        return readv(handle, buffers)
+    def counting(handle, buffer):
+        read.append(len(buffer))
+        return read_into(handle, buffer)
 
-    monkeypatch.setattr(container.os, "readv", counting)
+    monkeypatch.setattr(container, "read_into", counting)
     with pytest.raises(NotAHopmaskStoreError):
         read_content(path)
     assert sum(read) <= HEADER
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_noticed(file, monkeypatch):
-    readv, calls = os.readv, []
+    calls = []
 
-    def shrinking(handle, buffers):
+    def shrinking(handle, buffer):
         calls.append(handle)
         if len(calls) == 2:
             os.truncate(file, HEADER + 10)
-        return readv(handle, buffers)
+        return read_into(handle, buffer)
 
-    monkeypatch.setattr(container.os, "readv", shrinking)
+    monkeypatch.setattr(container, "read_into", shrinking)
     with pytest.raises(TruncatedStoreError, match="cut short"):
         read_content(file)
 
 
 def test_a_file_that_comes_in_small_steps_is_read_whole(file, monkeypatch):
-    readv = os.readv
-    monkeypatch.setattr(
-        container.os, "readv", lambda handle, buffers: readv(handle, [buffers[0][:7]])
-    )
+    monkeypatch.setattr(container, "read_into", lambda handle, part: read_into(handle, part[:7]))
     assert read_content(file).payload == PAYLOAD
 
 
@@ -230,7 +218,7 @@ def test_a_reading_error_is_a_store_file_error(file, monkeypatch):
     def broken(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(container.os, "readv", broken)
+    monkeypatch.setattr(container, "read_into", broken)
     with pytest.raises(StoreFileError, match=r"cannot be read: .*Input/output error"):
         read_content(file)
 

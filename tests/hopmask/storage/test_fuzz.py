@@ -21,7 +21,7 @@ JSON = st.recursive(
     ),
     max_leaves=8,
 )
-DOCUMENT = MaskMemory({"h": 8}, key_bits=32, signature_features=0)._document()
+DOCUMENT = MaskMemory({"h": 8}, key_bits=32, signature_features=0).document()
 loading = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
@@ -41,7 +41,7 @@ def test_any_header_that_matches_its_own_digest(numbers, names, rest, right, tmp
     payload = b"\x89HDF\r\n\x1a\n" + rest
     version, size, generation, length = (1, HEADER, 1, len(payload)) if right else numbers
     block = bytearray(MAGIC + struct.pack("<IIQQ", version, size, generation, length))
-    block += hashlib.sha256(payload).digest() + bytes(32) + names[:48]
+    block += hashlib.sha256(payload).digest() + bytes(32) + names[:40]
     block = block.ljust(HEADER, b"\0") if right else (block + names + rest).ljust(HEADER, b"\0")
     block = block[:HEADER]
     block[72:104] = hashlib.sha256(block).digest()

@@ -798,9 +798,9 @@ def test_objective_g_is_no_hindrance_where_no_inference_asks_for_it(
         assert Experiment(settings, data=mnist_folder).preset.outputs == 10
 
 
-def test_a_quick_run_has_twenty_batches(small) -> None:
+def test_a_quick_run_has_twenty_batches_per_task(small) -> None:
     images = len(split_digits(tasks=1)[0].train_images)
-    assert Experiment(small()).preset.training.steps(images) == 20
+    assert Experiment(small(quick=True)).preset.training.steps(images) == 20
 
 
 @pytest.mark.parametrize("batches", [7, 300])
@@ -947,7 +947,7 @@ ALWAYS_NEW: dict[str, Any] = {**FREE, "epsilon": 1e-9}
 
 
 def test_a_free_learner_asks_as_often_as_it_was_told(finished) -> None:
-    """20 batches a task, 3 tasks; the first batch of all needs no question."""
+    """20 batches per task, 3 tasks; the first batch of all needs no question."""
     for every, asked in ((20, 2), (10, 5), (7, 8)):
         result = finished(tasks=3, **{**FREE, "ask_every": every}).result()
         assert result["novelty"]["asked"] == asked

@@ -1,4 +1,4 @@
-"""Defaults of each benchmark: complete, buildable, and told by name."""
+"""Defaults of each benchmark: complete, buildable, and chosen by name."""
 
 import pytest
 

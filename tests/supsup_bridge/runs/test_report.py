@@ -12,12 +12,19 @@ from rich.console import Console
 
 from supsup_bridge import Experiment
 from supsup_bridge.continual.task_agnostic.novelty import Verdict
-from supsup_bridge.runs.report import accuracy_plot, recall_plot, summary_table, write_json
+from supsup_bridge.runs.report import (
+    accuracy_plot,
+    allocation_note,
+    recall_plot,
+    summary,
+    write_json,
+)
 
 
-def rendered(result: dict[str, Any], names: list[str]) -> str:
-    console = Console(file=io.StringIO(), width=120)
-    console.print(summary_table(result, names))
+def rendered(result: dict[str, Any]) -> str:
+    """A summary in a terminal of 80 columns."""
+    console = Console(file=io.StringIO(), width=80)
+    console.print(summary(result))
     return console.file.getvalue()
 
 
@@ -61,46 +68,57 @@ def test_what_json_cannot_say_leaves_the_old_result(broken: Any, tmp_path: Path)
 # --- the table
 
 
-def test_the_table_has_a_row_for_each_task_and_the_figures(finished) -> None:
-    experiment = finished()
-    result, names = experiment.result(), [task.name for task in experiment.stream]
-    text = rendered(result, names)
-    for name, accuracy in zip(names, result["accuracy_per_task"], strict=True):
-        (line,) = [line for line in text.splitlines() if name in line]
-        assert f"{accuracy:.4f}" in line
-    for key in ("accuracy", "accuracy_given_task", "task_inference_accuracy"):
-        assert f"{result[key]:.4f}" in text
+FIGURES = ("accuracy", "exact_recall_rate", "accuracy_given_task", "task_inference_accuracy")
 
 
-def test_the_table_says_what_was_run(finished) -> None:
-    text = rendered(finished().result(), ["a", "b"])
-    assert "split-digits, GNu, hashed masks" in text
-    assert "hopfield" in text
+def cells(text: str, name: str) -> list[str]:
+    """Of the table's row of that name."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"│ {name} ")]
+    return [cell.strip() for cell in line.strip("│").split("│")[1:]]
 
 
-def test_a_figure_without_meaning_is_a_dash(finished) -> None:
-    result = finished(scenario="GG").result()
-    assert result["task_inference_accuracy"] is None
-    assert "–" in rendered(result, ["a", "b"])
+def test_the_table_has_all_figures_of_each_task_and_of_all(finished) -> None:
+    result = finished().result()
+    text = rendered(result)
+    assert cells(text, "all") == [f"{result[key]:.4f}" for key in FIGURES]
+    lists = [result["accuracy_per_task"], *(result["per_task"][key] for key in FIGURES[1:])]
+    for task, name in enumerate(result["task_names"]):
+        assert cells(text, name) == [f"{values[task]:.4f}" for values in lists]
 
 
-def test_a_table_of_a_run_without_any_task_renders(small: Callable[..., Any]) -> None:
-    text = rendered(Experiment(small()).result(), ["first", "second"])
-    assert "first" not in text
-    assert "–" in text
+@pytest.mark.parametrize("changes", [{}, {"memory": "bank"}, {"scenario": "GG"}], ids=str)
+def test_no_column_is_empty_and_no_line_is_wrapped(changes: dict, finished) -> None:
+    result = finished(**changes).result()
+    text = rendered(result)
+    assert len(cells(text, "all")) == sum(result[key] is not None for key in FIGURES)
+    assert all("" not in cells(text, name) for name in ["all", *result["task_names"]])
+    wide = Console(file=io.StringIO(), width=1000)
+    wide.print(summary(result))
+    lines = [[line.rstrip() for line in t.splitlines()] for t in (text, wide.file.getvalue())]
+    assert lines[0] == lines[1]
 
 
-def test_the_table_of_a_bank_says_how_the_task_was_inferred_and_what_it_takes(finished) -> None:
+def test_the_summary_says_what_was_run_and_what_it_takes(finished) -> None:
+    text = rendered(finished().result())
+    assert "split-digits, GNu: hashed masks in a hopfield memory\n" in text
+    assert "task inferred by address and entropy from 1 image\n" in text
+    assert "plain list of these masks, 2 in all: 0.0001 MB\n" in text
+
+
+def test_a_summary_of_a_run_without_any_task_renders(small: Callable[..., Any]) -> None:
+    assert "│ all  │" in rendered(Experiment(small()).result())
+
+
+def test_the_summary_of_a_bank_says_how_the_task_was_inferred_and_what_it_takes(finished) -> None:
     result = finished(memory="bank", inference="one-shot").result()
-    text = " ".join(rendered(result, ["a", "b"]).split())
-    assert "weight masks in a bank memory, task by one-shot" in text
-    assert f"2 masks, packed {result['bytes']['packed_masks'] / 1e6:.4f} MB" in text
+    text = rendered(result)
+    assert "weight masks in a bank memory\ntask inferred by one-shot from 1 image\n" in text
+    assert f"2 masks packed: {result['bytes']['packed_masks'] / 1e6:.4f} MB" in text
 
 
-@pytest.mark.parametrize("memory", ["hopfield", "bank"])
-def test_the_table_of_told_tasks_names_no_inference(memory: str, finished) -> None:
-    text = rendered(finished(memory=memory, scenario="GG").result(), ["a", "b"])
-    assert "task by" not in text
+def test_the_summary_of_given_tasks_names_no_inference(finished) -> None:
+    for memory in ("hopfield", "bank"):
+        assert "inferred" not in rendered(finished(memory=memory, scenario="GG").result())
 
 
 def test_many_tasks_get_a_row_for_each_evaluation(finished) -> None:
@@ -109,11 +127,20 @@ def test_many_tasks_get_a_row_for_each_evaluation(finished) -> None:
         {**point, "tasks": 100 * point["tasks"], "accuracy": 0.1234 * point["tasks"]}
         for point in result["curve"]
     ]
-    text = rendered({**result, "curve": points}, [f"task {i}" for i in range(300)])
+    names = [f"task {i}" for i in range(300)]
+    text = rendered({**result, "curve": points, "task_names": names})
     assert "task 17" not in text
     for point in points:
-        (line,) = [line for line in text.splitlines() if f" {point['tasks']} " in line]
-        assert f"{point['accuracy']:.4f}" in line
+        assert cells(text, str(point["tasks"]))[0] == f"{point['accuracy']:.4f}"
+
+
+def test_a_learner_that_found_other_tasks_is_noted(finished) -> None:
+    result = finished(scenario="NNs").result()
+    one = {**result, "masks_allocated": 1}
+    assert "1 mask for 2 tasks" in allocation_note(one)
+    assert allocation_note(one) in rendered(one)
+    assert allocation_note({**result, "masks_allocated": 2}) == ""
+    assert allocation_note({**finished().result(), "masks_allocated": 1}) == ""
 
 
 # --- the plot
@@ -178,11 +205,11 @@ def test_the_curve_shows_accuracy_over_the_tasks_learned(finished) -> None:
     figure = accuracy_plot(result)
     lines = drawn(figure)
     assert lines["GNu: average accuracy"] == [point["accuracy"] for point in result["curve"]]
-    assert lines["task told"] == [point["accuracy_given_task"] for point in result["curve"]]
+    assert lines["task given"] == [point["accuracy_given_task"] for point in result["curve"]]
     assert list(figure.axes[0].get_lines()[0].get_xdata()) == [1, 2, 3]
 
 
-def test_the_curve_of_told_tasks_has_no_line_of_inferences(finished) -> None:
+def test_the_curve_of_given_tasks_has_no_line_of_inferences(finished) -> None:
     assert "task right" in drawn(accuracy_plot(finished().result()))
     assert "task right" not in drawn(accuracy_plot(finished(scenario="GG").result()))
 
@@ -191,3 +218,19 @@ def test_the_curve_is_saved_as_a_picture(finished, tmp_path: Path) -> None:
     for memory in ("hopfield", "bank"):
         accuracy_plot(finished(memory=memory).result()).savefig(tmp_path / "accuracy.png")
         assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_titles_lie_inside_the_figures(tasks: int, finished) -> None:
+    experiment = finished(tasks=tasks)
+    result = {**experiment.result(), "benchmark": "permuted-mnist", "infer_samples": 128}
+    title = "permuted-mnist, seed 1234\nwhat each recall did, step by step"
+    names, masks = experiment.names(), experiment.mask_names()
+    curve = accuracy_plot(result)
+    recalls = recall_plot(list(experiment.record()), names, masks, title)
+    for figure, text in ((curve, curve.axes[0].title), (recalls, recalls._suptitle)):
+        figure.canvas.draw()
+        box = text.get_window_extent(figure.canvas.get_renderer())
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+        assert box.y1 <= figure.bbox.height

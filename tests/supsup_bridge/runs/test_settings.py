@@ -1,9 +1,10 @@
-"""What a run can be told: defaults, and every value that is refused before any work is done."""
+"""The settings of a run: defaults, and every value that is refused before any work is done."""
 
 from dataclasses import FrozenInstanceError, asdict, replace
 from typing import Any
 
 import pytest
+import torch
 
 from hopmask import ConfigError, HopmaskError
 from supsup_bridge import RunSettings
@@ -21,8 +22,8 @@ FREE: dict[str, Any] = {"memory": "bank", "scenario": "NNs"}
 
 
 def test_a_plain_run_is_hopsupsup_on_the_digits_with_hashed_masks() -> None:
-    told = {name: value for name, value in asdict(RunSettings()).items() if value is not None}
-    assert told == {
+    given = {name: value for name, value in asdict(RunSettings()).items() if value is not None}
+    assert given == {
         "benchmark": "split-digits",
         "scenario": "GNu",
         "memory": "hopfield",
@@ -30,7 +31,6 @@ def test_a_plain_run_is_hopsupsup_on_the_digits_with_hashed_masks() -> None:
         "tasks": 5,
         "seed": 0,
         "network": "standard",
-        "ask_every": 100,
         "quick": False,
         "device": "auto",
     }
@@ -54,7 +54,7 @@ def test_masks_are_by_default_those_of_the_memory(memory: str, network: str, mas
 @pytest.mark.parametrize(
     ("memory", "masks"), [("hopfield", "unit"), ("bank", "unit"), ("bank", "hashed")]
 )
-def test_masks_that_were_told_are_kept(memory: str, masks: str) -> None:
+def test_masks_that_were_given_are_kept(memory: str, masks: str) -> None:
     assert RunSettings(memory=memory, masks=masks).masks == masks
 
 
@@ -66,7 +66,7 @@ def test_tasks_are_by_default_those_of_the_benchmark(name: str, tasks: int) -> N
     assert RunSettings(benchmark=name).tasks == tasks
 
 
-def test_tasks_that_were_told_are_kept() -> None:
+def test_tasks_that_were_given_are_kept() -> None:
     assert RunSettings(tasks=3).tasks == 3
     assert RunSettings(benchmark="permuted-mnist", tasks=2500).tasks == 2500
 
@@ -143,12 +143,11 @@ def test_a_share_up_to_half_is_a_sparsity(sparsity: float) -> None:
     assert RunSettings(**BANK, sparsity=sparsity).sparsity == sparsity
 
 
-@pytest.mark.parametrize("value", [1, 7])
 @pytest.mark.parametrize(
-    "name", ["output_size", "batches", "infer_samples", "evaluate_every", "ask_every", "tasks"]
+    "name", ["output_size", "batches", "infer_samples", "evaluate_every", "tasks"]
 )
-def test_counts_start_at_one(name: str, value: int) -> None:
-    assert getattr(RunSettings(**{name: value}), name) == value
+def test_counts_start_at_one(name: str) -> None:
+    assert getattr(RunSettings(**{name: 1}), name) == 1
 
 
 def test_a_seed_may_be_zero_and_huge() -> None:
@@ -180,10 +179,9 @@ def test_a_seed_may_be_zero_and_huge() -> None:
         ("network", "layernorm", "layer-norm"),
     ],
 )
-@pytest.mark.parametrize("tasks", [None, 2], ids=["default-tasks", "told-tasks"])
-def test_an_unknown_name_is_answered_with_the_nearest(name, value, meant, tasks) -> None:
+def test_an_unknown_name_is_answered_with_the_nearest(name, value, meant) -> None:
     with pytest.raises(ConfigError, match=f"unknown {name} '{value}': did you mean '{meant}'"):
-        RunSettings(**{name: value, "tasks": tasks})
+        RunSettings(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -201,10 +199,9 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, value, meant, tasks)
         ("network", ("standard", *NETWORKS, "package.module:function")),
     ],
 )
-@pytest.mark.parametrize("value", ["", "nonsense"])
-def test_an_unknown_name_is_answered_with_all_known(name: str, known, value: str) -> None:
+def test_an_unknown_name_is_answered_with_all_known(name: str, known) -> None:
     with pytest.raises(ConfigError) as caught:
-        RunSettings(**{name: value})
+        RunSettings(**{name: "nonsense"})
     assert f"Known: {', '.join(known)}" in str(caught.value)
 
 
@@ -215,7 +212,7 @@ def test_none_is_no_name_where_there_is_no_default(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["rule", "recall", "signature"])
-def test_what_a_memory_is_told_is_not_for_a_bank(name: str) -> None:
+def test_what_a_hopfield_memory_takes_is_not_for_a_bank(name: str) -> None:
     value = {"rule": "hebbian", "recall": "both", "signature": "input"}[name]
     with pytest.raises(ConfigError, match=f"{name} is for --memory hopfield"):
         RunSettings(memory="bank", **{name: value})
@@ -226,6 +223,14 @@ def test_an_unknown_rule_is_refused() -> None:
         RunSettings(rule="storky")
 
 
+@pytest.mark.parametrize("name", ["network", "signature"])
+@pytest.mark.parametrize("value", [torch.nn.Sequential(torch.nn.Linear(2, 2)), len], ids=str)
+def test_an_object_is_no_name(name: str, value: Any) -> None:
+    """A module's text has a colon, as the name of a function has."""
+    with pytest.raises(ConfigError, match=r"SupSup\(module\)"):
+        RunSettings(**{name: value})
+
+
 @pytest.mark.parametrize("name", ["inputs", 3])
 def test_an_unknown_signature_is_refused(name: Any) -> None:
     with pytest.raises(ConfigError, match="unknown signature"):
@@ -233,18 +238,21 @@ def test_an_unknown_signature_is_refused(name: Any) -> None:
 
 
 @pytest.mark.parametrize("other", [{"recall": "entropy"}, {"network": "paper", "masks": "unit"}])
-def test_a_recall_that_asks_no_address_takes_no_signature(other: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="asks no address"):
+def test_a_recall_that_reads_no_address_takes_no_signature(other: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="leave out --signature"):
         RunSettings(signature="outputs", **other)
 
 
 # --- numbers
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.0, "3", True, float("nan")])
 @pytest.mark.parametrize(
-    "name",
-    ["bits", "output_size", "batches", "infer_samples", "evaluate_every", "ask_every", "tasks"],
+    ("name", "value"),
+    [
+        *[("batches", value) for value in (0, -1, 1.0, "3", True, float("nan"))],
+        *[(n, 0) for n in ("bits", "output_size", "infer_samples", "evaluate_every", "tasks")],
+        ("ask_every", 0),
+    ],
 )
 def test_counts_are_whole_numbers_from_one(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=rf"{name} must be at least 1, got {value!r}"):
@@ -298,7 +306,8 @@ def test_a_sparsity_is_a_share_up_to_half(value: Any) -> None:
         ({**BANK, "inference": "argmax", "objective": "G"}, "follows no gradient"),
         ({**BANK, "bits": 100}, "bits is for hashed and unit masks"),
         ({**BANK, "budget": 3}, "budget is for scenario NNs"),
-        ({"budget": 3}, "budget is for scenario NNs"),
+        ({"ask_every": 3}, "ask_every is for scenario NNs"),
+        ({"quick": True, "batches": 30}, "leave out --quick or --batches"),
     ],
     ids=str,
 )
@@ -342,7 +351,7 @@ def test_tasks_are_all_scored_at_the_round_numbers(learned: int, due: bool) -> N
     assert RunSettings(tasks=5000, **BANK).is_due(learned) is due
 
 
-def test_tasks_are_all_scored_after_the_last_one_and_at_the_asked_interval() -> None:
+def test_tasks_are_all_scored_after_the_last_one_and_at_the_given_interval() -> None:
     assert RunSettings(tasks=33, **BANK).is_due(33)
     every = RunSettings(tasks=33, evaluate_every=4, **BANK)
     assert [n for n in range(1, 34) if every.is_due(n)] == [4, 8, 12, 16, 20, 24, 28, 32, 33]

@@ -128,3 +128,9 @@ def test_a_text_that_swells_beyond_bounds_is_refused(monkeypatch) -> None:
         unpacked(arrays)
     with pytest.raises(StoreTooLargeError, match="2002 bytes"):
         packed("a" * 2000)
+
+
+def test_tensors_come_back_on_the_cpu_whatever_the_default_device() -> None:
+    arrays = packed({"scores": torch.arange(3.0)})
+    with torch.device("meta"):
+        assert unpacked(arrays)["scores"].tolist() == [0, 1, 2]

@@ -1,0 +1,68 @@
+"""What the benchmark scripts share: an observer, a row of figures, and JSON files."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from supsup_bridge import Experiment, Task
+
+FIGURES = (
+    "accuracy",
+    "accuracy_per_task",
+    "accuracy_given_task",
+    "task_inference_accuracy",
+    "exact_recall_rate",
+    "masks_allocated",
+    "bytes",
+    "recall",
+    "seconds",
+    "config",
+    "versions",
+)
+
+
+class Quiet:
+    """An observer that prints every tenth task, or nothing.
+
+    Args:
+        say: whether to print.
+    """
+
+    def __init__(self, *, say: bool = True) -> None:
+        self.say = say
+
+    def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None: ...
+
+    def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None: ...
+
+    def learned(self, task: Task, number: int) -> None:
+        if self.say and (number + 1) % 10 == 0:
+            print(f"  {number + 1} tasks", flush=True)
+
+
+def figures(
+    experiment: Experiment, options: Mapping[str, Any], keys: Iterable[str]
+) -> dict[str, Any]:
+    """The options of a row beside figures of the result, for runs that truly had these options.
+
+    Raises:
+        RuntimeError: the run had other options.
+    """
+    result = experiment.result()
+    ran = {**result["config"], "infer_samples": result["infer_samples"]}
+    others = {name: ran[name] for name, value in options.items() if ran[name] != value}
+    if others:
+        raise RuntimeError(f"a row of {dict(options)} would hold the figures of {others}")
+    return {"options": dict(options), **{key: result[key] for key in keys}}
+
+
+def read_json(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file; none where there is no file."""
+    rows: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return rows
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write rows or figures."""
+    path.write_text(json.dumps(content, indent=1) + "\n")

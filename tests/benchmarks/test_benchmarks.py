@@ -1,0 +1,189 @@
+"""Every benchmark script runs, small, to its JSON; its rows are of what was really run."""
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hopmask import MaskMemory
+from supsup_bridge import MaskBank
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+DIGITS = ("--benchmark", "split-digits")
+Run = Callable[..., Any]
+
+
+def module_of(script: str) -> Any:
+    """A script, loaded as a module of a name of its own."""
+    spec = importlib.util.spec_from_file_location(f"benchmark_{script}", FOLDER / f"{script}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a script; returns what its JSON file holds."""
+    monkeypatch.syspath_prepend(FOLDER)
+
+    def script(name: str, *options: object) -> Any:
+        out = tmp_path / f"{name}.json"
+        command = [name, *map(str, options), "--out", str(out)]
+        monkeypatch.setattr(sys, "argv", command)
+        module_of(name).main()
+        return json.loads(out.read_text())
+
+    return script
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """By what the memory recalled from data before each row was written."""
+    rows: list[set[str]] = []
+    ways: set[str] = set()
+    recall = MaskMemory.recall
+
+    def watched(memory: MaskMemory, *given: Any, **options: Any) -> Any:
+        by = tuple(options.get(name) is not None for name in ("signature", "penalty"))
+        if any(by):
+            ways.add({(1, 1): "both", (1, 0): "address", (0, 1): "entropy"}[by])
+        return recall(memory, *given, **options)
+
+    monkeypatch.setattr(MaskMemory, "recall", watched)
+    monkeypatch.syspath_prepend(FOLDER)
+    common = importlib.import_module("common")
+    write = common.write_json
+
+    def noted(path: Path, content: Any) -> None:
+        rows.append(set(ways))
+        ways.clear()
+        write(path, content)
+
+    monkeypatch.setattr(common, "write_json", noted)
+    return rows
+
+
+def bank_file(folder: Path, *, tasks: int, masks: dict[str, int]) -> Path:
+    """Random masks in a bank's file."""
+    generator = torch.Generator().manual_seed(0)
+    bank = MaskBank(masks)
+    for _ in range(tasks):
+        bank.store({n: torch.rand(size, generator=generator) < 0.5 for n, size in masks.items()})
+    bank.save(folder / "bank.h5")
+    return folder / "bank.h5"
+
+
+@pytest.fixture
+def learned(tmp_path: Path) -> Path:
+    """A bank of five hashed masks of 256 bits."""
+    return bank_file(tmp_path, tasks=5, masks={"bits": 256})
+
+
+SMALL = ("--tasks", 2, "--batches", 8)
+
+
+def test_split_mnist_recalls_each_row_as_it_says(run: Run, seen: list[set[str]]) -> None:
+    kinds = ("--kinds", "hashed", "--bits", 256, "--seeds", 3)
+    rows = run("split_mnist", *DIGITS, *SMALL, *kinds)
+    ways = [row["options"]["recall"] for row in rows]
+    assert ways == ["both", "entropy", "address", "both", "entropy"]
+    assert seen == [{way} for way in ways]
+    for row in rows:
+        options, config = row["options"], row["config"]
+        assert {name: config[name] for name in options} == options
+
+
+def test_supsup_infers_each_row_as_it_says(run: Run) -> None:
+    rows = run("supsup", *DIGITS, *SMALL, "--infer-samples", 8)
+    assert {row["name"] for row in rows} == {"permuted", "rotated", "split", "stream", "transfer"}
+    for row in rows:
+        options, config = row["options"], row["config"]
+        assert {name: config[name] for name in options} == options
+    ways = [row["config"]["inference"] for row in rows if row["name"] == "split"]
+    assert ways == ["one-shot", "binary", "descent", "try-all", "argmax", *ways[:3]]
+
+
+def test_recall_recalls_each_row_as_it_says(run: Run, seen: list[set[str]], tmp_path: Path) -> None:
+    kept = ("--learned", tmp_path / "new.h5", "--bits", 256)
+    ways = ("entropy:1", "both:8", "address:1")
+    asked = [option for way in ways for option in ("--way", way)]
+    rows = run("recall", *DIGITS, *SMALL, *kept, *asked)
+    assert seen == [{way.partition(":")[0]} for way in ways]
+    assert [f"{row['config']['recall']}:{row['infer_samples']}" for row in rows] == [*ways]
+    assert MaskBank.load(tmp_path / "new.h5").count == 2
+
+
+def test_recall_curve_has_a_row_for_each_rule_and_way(run: Run, learned: Path) -> None:
+    small = ("--points", 2, 3, "--recalls", 2, "--rules", "storkey", "hebbian")
+    rows = run("recall_curve", *DIGITS, "--learned", learned, "--bits", 256, *small)
+    by_data = {"entropy", "address", "both", "paper"}
+    for rule, ways in (("storkey", by_data), ("hebbian", set())):
+        of = [row for row in rows if row["rule"] == rule]
+        assert {row["way"] for row in of} == {"number", "half key", "damaged", *ways}
+        assert {row["tasks"] for row in of} == {2, 3}
+    assert all(row["exact"] == 1 for row in rows if row["way"] == "number")
+
+
+def test_layers_compares_one_memory_with_one_per_layer(run: Run, tmp_path: Path) -> None:
+    bank = bank_file(tmp_path, tasks=2, masks={"hidden1": 128, "hidden2": 128})
+    small = ("--bits", 128, "--keys", 64, "--features", 128)
+    rows = run("layers", *DIGITS, "--learned", bank, *small)
+    assert [row["memories"] for row in rows] == [["hidden1+hidden2"], ["hidden1", "hidden2"]]
+    assert all(row["exact_by_number"] == 1 for row in rows)
+
+
+def test_novelty_counts_detections_and_false_alarms(run: Run, learned: Path) -> None:
+    small = ("--bits", 256, "--known", 3, "--unseen", 2, "--images", 1, 8, "--recalls", 4)
+    rows = run("novelty", *DIGITS, "--learned", learned, *small)
+    assert [(row["recall"], row["images"]) for row in rows] == [
+        *(("entropy", 1), ("entropy", 8)),
+        *(("both", 1), ("both", 8)),
+    ]
+    assert all(0 <= row["detected"] <= 1 for row in rows)
+
+
+@pytest.mark.skipif("HOPMASK_DATA" not in os.environ, reason="there is no MNIST to read")
+def test_address_measures_every_signature(run: Run) -> None:
+    small = ("--benchmarks", "split-mnist", "--tasks", 2, "--samples", 16, "--sets", 2)
+    rows = run("address", *small, "--features", 64, "--shown", 1, 2)
+    assert {row["signature"] for row in rows} == {"input", "outputs", "gradient"}
+    assert all((row["tasks"], row["samples"], row["sets"]) == (2, 16, 2) for row in rows)
+
+
+def test_capacity_of_random_and_of_learned_masks(run: Run, tmp_path: Path) -> None:
+    common = ("--rules", "storkey", "--trials", 2)
+    (row,) = run("capacity", "--random", "--size", 48, *common)
+    assert (row["masks"], row["rule"], row["size"]) == ("random", "storkey", 48)
+    bank = bank_file(tmp_path, tasks=12, masks={"bits": 64})
+    rows = run("capacity", "--learned", bank, "--name", "mine", *common)
+    assert [row["masks"] for row in rows[1:]] == ["mine", "mine: random alike"]
+    estimate = ("--after", 2, "--key-bits", 64, "--most", 8)
+    rows = run("capacity", "--learned", bank, "--name", "mine", *common, *estimate)
+    assert list(rows[-1]["said"]) == ["2"]
+
+
+def test_recall_speed_measures_a_full_memory(run: Run) -> None:
+    figures = run("recall_speed", "--bits", 256, "--tasks", 6, "--batch", 2, "--repeats", 1)
+    first, last = figures["bytes in memory and on disk, 1 and 6 tasks"]
+    assert first == last
+
+
+def test_storkey_store_agrees_with_the_textbook(run: Run) -> None:
+    figures = run("storkey_store", "--size", 64, "--repeats", 3)
+    assert figures["size"] == 64
+    assert figures["largest_difference"] < 1e-5
+
+
+def test_supsup_speed_compares_stacks_that_agree(run: Run) -> None:
+    figures = run("supsup_speed", "--tasks", 4, "--repeat", 1, "--together")
+    answers = {figures[part]["answer"] for part in ("packed", "summed", "multiplied")}
+    assert len(answers) == 1
+    assert figures["ratios"]["bits per weight"] == 1
