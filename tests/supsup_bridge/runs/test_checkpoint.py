@@ -20,6 +20,7 @@ from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.checkpoint import Checkpoints, Slot
 from supsup_bridge.runs.state_tree import packed
 from supsup_bridge.runs.timing import Pace
+from supsup_bridge.training.data import TensorData
 from supsup_bridge.training.fit import Lesson
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -330,9 +331,9 @@ def test_a_lesson_continues_in_the_middle_of_an_epoch(small, tmp_path: Path) -> 
     task, preset = run.stream[0], run.preset
 
     def lesson() -> Lesson:
-        generators = {"scores": run._starts(0), "batches": run._starts(1)}
-        images, labels = task.train_images, task.train_labels
-        return Lesson(run.network, images, labels, preset.training, **generators)
+        starts = run.learner.inferences.starts
+        data = TensorData(task.train_images, task.train_labels)
+        return Lesson(run.network, data, preset.training, scores=starts(0), batches=starts(1))
 
     losses: list[float] = []
     lesson().run(lambda step, loss: losses.append(loss))

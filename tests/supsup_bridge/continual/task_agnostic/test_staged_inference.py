@@ -16,7 +16,6 @@ from supsup_bridge import (
     entropy,
     fix_weights,
     mlp,
-    train_mask,
 )
 from supsup_bridge.continual.task_agnostic.staged_inference import (
     RecallNovelty,
@@ -25,6 +24,8 @@ from supsup_bridge.continual.task_agnostic.staged_inference import (
 )
 from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.inference.signatures import pixels
+from supsup_bridge.training.data import TensorData
+from supsup_bridge.training.fit import Lesson
 
 INPUTS, CLASSES, OUTPUTS, BITS, BATCHES = 20, 3, 40, 800, 60
 SETTINGS = TrainingSettings(epochs=1, batch=32, contrast=0, rate=2e-2)
@@ -52,12 +53,13 @@ def network() -> MaskedNetwork:
 def learned(network) -> list[dict[str, Tensor]]:
     """Masks of four tasks."""
     return [
-        train_mask(
+        Lesson(
             network,
-            *clouds(task, 0, number=32 * BATCHES),
+            TensorData(*clouds(task, 0, number=32 * BATCHES)),
             SETTINGS,
-            generator=seeded(task),
-        )
+            scores=seeded(task),
+            batches=seeded(50 + task),
+        ).run()
         for task in range(4)
     ]
 
