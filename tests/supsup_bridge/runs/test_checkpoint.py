@@ -48,13 +48,13 @@ def stop_at(number: int, then: Callable[[], None]) -> Callable[[], None]:
     return pause
 
 
-def files(run: Experiment, folder: Path) -> tuple[dict[str, Any], bytes]:
-    """Result, but for the times, and memory of a run."""
+def files(run: Experiment, folder: Path) -> tuple[dict[str, Any], str]:
+    """Result, but for the times, and SHA-256 of the memory of a run."""
     run.close()
-    run.memory.save(folder / "memory.h5")
+    stamp = run.memory.save(folder / "memory.h5")
     result = run.result()
     del result["seconds"]
-    return json.loads(json.dumps(result)), (folder / "memory.h5").read_bytes()
+    return json.loads(json.dumps(result)), stamp.sha256
 
 
 def resumed(folder: Path, **data: Path) -> Experiment:
