@@ -16,6 +16,7 @@ from supsup_bridge import Experiment, RunSettings
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.checkpoint import Checkpoints, Slot
 from supsup_bridge.runs.state_tree import packed
+from supsup_bridge.training.data import TensorData
 from supsup_bridge.training.fit import Lesson
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -311,7 +312,7 @@ def test_a_lesson_goes_on_in_the_middle_of_an_epoch(small, tmp_path: Path) -> No
     def lesson() -> Lesson:
         generators = {"scores": run._starts(0), "batches": run._starts(1)}
         images, labels = task.train_images, task.train_labels
-        return Lesson(run.network, images, labels, preset.training, **generators)
+        return Lesson(run.network, TensorData(images, labels), preset.training, **generators)
 
     losses: list[float] = []
     lesson().run(lambda step, loss: losses.append(loss))
