@@ -1,4 +1,4 @@
-"""How the rate of a mask's training should fall: schedules compared on held-out training images.
+"""How the rate of a mask's training should fall, measured on held-out training images.
 
     python benchmarks/schedules.py --data DIR
     python benchmarks/schedules.py --table
@@ -8,7 +8,10 @@ with the task given; the permutations are others than a run's. The digits are sp
 than a run's. Network, outputs and training are those of the presets; crossed are
 
 - the rate at step t of n: cosine, (1 + cos(π t / n)) / 2, which needs n; or 1 / (1 + t / 400);
-- the mask: of the last scores, or of the moving average of the scores, of which a step leaves 0.97.
+- the mask: of the last scores; of their moving average, of which a step leaves 0.97; or of one that
+  grows with the steps: step t leaves (1 + t) / (10 + t) of it, 0.97 at most.
+
+`MaskTrainer` takes 1 / (1 + t / 400) and the growing average.
 
 All schedules of one task start from the same scores and see the same batches.
 """
@@ -36,7 +39,7 @@ from supsup_bridge.training.scores import binariser, starting_scores
 
 SEED, LEARNED = 1234, 50_000
 TAU, FADING = 400, 0.97
-RATES, MASKS = ("cosine", "1/(1+t/400)"), ("last", "averaged")
+RATES, MASKS = ("cosine", "1/(1+t/400)"), ("last", "averaged", "growing")
 CASES = (
     ("permuted-mnist", "hashed"),
     ("permuted-mnist", "weight"),
@@ -90,6 +93,7 @@ def trained(
     start = starting_scores(network, stream(SEED, "scores", number), binarise=binarise)
     scores = {name: score.requires_grad_() for name, score in start.items()}
     averages = {name: score.detach().clone() for name, score in scores.items()}
+    growing = {name: score.detach().clone() for name, score in scores.items()}
     noise = stream(SEED, "noise", number)
     loss = MaskLoss(network=network, binarise=binarise, settings=settings, noise=noise)
     optimiser = score_optimiser(scores, network.score_bounds, settings)
@@ -104,10 +108,12 @@ def trained(
         loss(scores, images[chosen], labels[chosen], step=batches.done).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-        for name, average in averages.items():
-            average.lerp_(scores[name].detach(), 1 - FADING)
+        grown = min(FADING, (1 + batches.done) / (10 + batches.done))
+        for kept, fading in ((averages, FADING), (growing, grown)):
+            for name, average in kept.items():
+                average.lerp_(scores[name].detach(), 1 - fading)
         if batches.done in lengths:
-            for kind, read in (("last", scores), ("averaged", averages)):
+            for kind, read in zip(MASKS, (scores, averages, growing), strict=True):
                 with torch.no_grad():
                     masks = {name: mask > 0.5 for name, mask in binarise(read).items()}
                     yield batches.done, kind, accuracy(network, masks, held)
@@ -144,7 +150,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Held-out accuracy of each schedule, and how far it lies above today's cosine."""
+    """Held-out accuracy of each schedule, and how far it lies above cosine's last scores."""
     ways = [(rate, mask) for rate in RATES for mask in MASKS]
     heads = [f"{rate}, {mask}" for rate, mask in ways]
     lines = [
@@ -177,7 +183,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--data", type=Path)
-    add("--batches", type=int, nargs="+", default=[100, 200, 500, 1000], help="lengths of training")
+    add(
+        "--batches",
+        type=int,
+        nargs="+",
+        default=[50, 100, 200, 500, 1000],
+        help="lengths of training",
+    )
     add("--tasks", type=int, default=3, help="permutations, pairs of digits")
     add("--out", type=Path, default=Path("benchmarks/schedules.json"))
     add("--table", action="store_true", help="print the JSON as a Markdown table; run nothing")

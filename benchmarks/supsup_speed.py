@@ -81,7 +81,7 @@ def step(_: int, repeat: int) -> dict[str, Any]:
     labels = torch.randint(0, 10, (128,), generator=generator)
     network = network_of(generator)
     settings = TrainingSettings(contrast=0)
-    trainer = MaskTrainer(network, settings, scores=generator, noise=generator, steps=10**6)
+    trainer = MaskTrainer(network, settings, scores=generator, noise=generator)
     dense = mlp(SIZES)
     layers = [layer for layer in dense if isinstance(layer, nn.Linear)]
     frozen = [mask.float() for mask in random_masks(network, generator).values()]

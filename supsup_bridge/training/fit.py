@@ -49,9 +49,7 @@ class Lesson:
     ) -> None:
         data.check(network.outputs)
         self.batches = data.batches(settings, batches)
-        self.trainer = MaskTrainer(
-            network, settings, scores=scores, noise=batches, steps=self.batches.steps, mean=mean
-        )
+        self.trainer = MaskTrainer(network, settings, scores=scores, noise=batches, mean=mean)
 
     def run(
         self,

@@ -18,7 +18,8 @@ class TrainingSettings:
     Args:
         epochs: passes over the task's images.
         batch: images per step.
-        optimiser: "adam" (with cosine decay) or "sgd" (with momentum 0.9, weight decay 1e-4).
+        optimiser: "adam" (its rate decays, see `MaskTrainer`) or "sgd" (momentum 0.9, weight
+            decay 1e-4).
         rate: learning rate; Adam's is for scores that start within ±0.1, and in proportion to the
             bound elsewhere, so that every layer moves equally far from its start.
         contrast: weight of the contrast term; 0 for none.
@@ -36,7 +37,7 @@ class TrainingSettings:
         6
 
     Source:
-        Adam and cosine decay: measured to beat the paper's RMSProp at equal steps.
+        Adam with a decaying rate: measured to beat the paper's RMSProp at equal steps.
     """
 
     epochs: int = 6
