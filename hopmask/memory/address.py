@@ -174,7 +174,7 @@ class ContentAddress:
         return whole
 
     def _part(self, samples: Tensor, scale: float, length: int) -> Description:
-        samples = self._checked(samples, length)
+        samples = _checked(samples, length).to(self.sums["link"].device)
         if samples.ndim == 1:
             samples = samples[None]
         if samples.ndim != 2:
@@ -262,7 +262,7 @@ class ContentAddress:
             CueError: not finite samples of the length of all others, or nothing to compare with.
             NumericalError: the sums are not finite.
         """
-        samples = self._checked(samples, self.length)
+        samples = _checked(samples, self.length).to(self.sums["link"].device)
         if self.count == 0:
             raise CueError("no task was stored with a signature: give one to store(...)")
         scale = float(self.sums["scalars"][_SCALE])
@@ -330,24 +330,6 @@ class ContentAddress:
         key = self.keys.of(torch.tensor([task], device="cpu"))[0].to(self.sums["link"])
         return torch.cat([key, key.new_ones(1)])
 
-    def _checked(self, samples: Tensor, wanted: int) -> Tensor:
-        """Samples (..., n) on the sums' device; CueError for what are none."""
-        real = isinstance(samples, Tensor) and samples.is_floating_point() and samples.ndim > 0
-        if not real:
-            raise CueError(
-                "a signature must be a floating tensor: one vector (n,), or more samples of it"
-            )
-        if samples.numel() == 0 or not bool(torch.isfinite(samples).all()):
-            raise CueError("the signature is empty or holds NaN or infinity")
-        if not bool((samples != 0).flatten(-min(2, samples.ndim)).any(-1).all()):
-            raise CueError("the signature is all zeros: it separates no tasks")
-        if wanted not in (0, samples.shape[-1]):
-            raise CueError(
-                f"the memory's signatures have length {wanted}, got {samples.shape[-1]}: "
-                "compute them in the same way for every store and recall"
-            )
-        return samples.detach().to(self.sums["link"].device)
-
     def _project(self, samples: Tensor, scale: float) -> Tensor:
         """φ of samples (..., n), in units of scale: (..., F)."""
         length = samples.shape[-1]
@@ -357,6 +339,25 @@ class ContentAddress:
             self._map = torch.from_numpy(uniform).to(self.sums["link"])
         scaled = (samples.double() * (scale / length**0.5)).to(self._map)
         return torch.relu(scaled @ self._map)
+
+
+def _checked(samples: Tensor, wanted: int) -> Tensor:
+    """Samples (..., n) of a wanted length (0 for any); CueError for what are none."""
+    real = isinstance(samples, Tensor) and samples.is_floating_point() and samples.ndim > 0
+    if not real:
+        raise CueError(
+            "a signature must be a floating tensor: one vector (n,), or more samples of it"
+        )
+    if samples.numel() == 0 or not bool(torch.isfinite(samples).all()):
+        raise CueError("the signature is empty or holds NaN or infinity")
+    if not bool((samples != 0).flatten(-min(2, samples.ndim)).any(-1).all()):
+        raise CueError("the signature is all zeros: it separates no tasks")
+    if wanted not in (0, samples.shape[-1]):
+        raise CueError(
+            f"the memory's signatures have length {wanted}, got {samples.shape[-1]}: "
+            "compute them in the same way for every store and recall"
+        )
+    return samples.detach()
 
 
 def _factor(between: Tensor, noise: Tensor) -> Tensor:

@@ -49,8 +49,8 @@ class Experiment:
         data: folder of the data set's files, where the benchmark needs one.
         tasks: tasks of the user's in place of the benchmark's, of which `settings.tasks` are
             learned; the preset stays the benchmark's.
-        learned: masks of these very tasks, by number, to take in place of training; for comparing
-            stores on the same masks. Only a run of the same settings but for the store made them.
+        learned: masks of these very tasks, by number, in place of training, for comparing stores;
+            made by a run of the same settings but for the store.
 
     Raises:
         ConfigError: settings that do not fit together; in `run`, learned masks that are lost.
@@ -62,8 +62,7 @@ class Experiment:
         0
 
     Source:
-        Protocol: unlabelled inference images and scored images are disjoint; the task is inferred
-        once for every 128 scored images (the paper's batch).
+        Protocol: inference and scored images are disjoint; one inference serves 128 scored images.
     """
 
     def __init__(

@@ -2,25 +2,61 @@
 
 import platform
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
 import torch
 
 import hopmask
+from hopmask import MaskMemory
+from supsup_bridge.continual.inferences import Memory
+from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.continual.task_agnostic.novelty import NoveltyTest
 from supsup_bridge.inference.named import follows_gradient
 from supsup_bridge.inference.paper import PAPER_STEPS
+from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.runs import metrics
 from supsup_bridge.runs.evaluation import mean
+from supsup_bridge.runs.ledger import Ledger
+from supsup_bridge.runs.presets import Preset
+from supsup_bridge.runs.settings import RunSettings
+from supsup_bridge.runs.timing import Stopwatch
 from supsup_bridge.stores.bank import MaskBank
 
-if TYPE_CHECKING:
-    from supsup_bridge.runs.experiment import Experiment
+
+class Reported(Protocol):
+    """What a result needs of a run: an `Experiment`."""
+
+    ledger: Ledger
+    watch: Stopwatch
+
+    @property
+    def settings(self) -> RunSettings: ...
+
+    @property
+    def preset(self) -> Preset: ...
+
+    @property
+    def samples(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def network(self) -> FixedNetwork: ...
+
+    @property
+    def memory(self) -> Memory: ...
+
+    @property
+    def hopfield(self) -> MaskMemory: ...
+
+    @property
+    def free(self) -> TaskAgnosticLearner | None: ...
 
 
-def result_of(run: "Experiment") -> dict[str, Any]:
+def result_of(run: Reported) -> dict[str, Any]:
     """The figures of `result.json`, of the tasks evaluated so far."""
     scores, settings = run.ledger.scores, run.settings
     return {
@@ -56,7 +92,7 @@ def result_of(run: "Experiment") -> dict[str, Any]:
     }
 
 
-def _bytes(run: "Experiment") -> dict[str, int | None]:
+def _bytes(run: Reported) -> dict[str, int | None]:
     bank = run.memory if isinstance(run.memory, MaskBank) else None
     return {
         "memory": run.memory.nbytes,
@@ -65,7 +101,7 @@ def _bytes(run: "Experiment") -> dict[str, int | None]:
     }
 
 
-def _config(run: "Experiment") -> dict[str, Any]:
+def _config(run: Reported) -> dict[str, Any]:
     settings = run.settings
     chosen: dict[str, Any] = dict.fromkeys(("recall", "inference", "objective", "rule"))
     given = settings.scenario == "GG"
