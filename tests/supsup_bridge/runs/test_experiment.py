@@ -371,33 +371,6 @@ def test_fewer_tasks_learn_the_first_masks_of_more(small, quiet, learned) -> Non
     assert learned[0] == learned[1] != learned[2]
 
 
-# Digests of the learned masks, and accuracies, of runs before there was a learner.
-BEFORE: list[tuple[dict[str, Any], list[str], float]] = [
-    ({"bits": 256}, ["2c13d7cd", "629a4974", "d94c1dff"], 0.8660578386605784),
-    ({"masks": "unit", "bits": 128}, ["1137ef29", "25821def", "e726d8db"], 0.7929984779299847),
-    (BANK, ["09b6c5e9", "1b42edc9", "1403b7c9"], 0.9954337899543378),
-    (
-        {"scenario": "NNs", "bits": 256, "ask_every": 20},
-        ["010c7827", "b43b08cd"],
-        0.5407153729071537,
-    ),
-    (
-        {"scenario": "NNs", "memory": "bank", "ask_every": 20},
-        ["12d405be", "5dcaf60f", "d2881501"],
-        0.7455606291222728,
-    ),
-]
-
-
-@pytest.mark.parametrize(("kind", "digests", "accuracy"), BEFORE, ids=str)
-def test_a_run_learns_the_same_bits_as_before(
-    kind: dict[str, Any], digests: list[str], accuracy: float, finished
-) -> None:
-    experiment = finished(tasks=3, **kind)
-    assert [digest[:8] for digest in experiment.ledger.digests] == digests
-    assert experiment.result()["accuracy"] == pytest.approx(accuracy, abs=1e-12)
-
-
 # --- constant space
 
 
