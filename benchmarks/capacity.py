@@ -23,7 +23,8 @@ import torch
 from common import read_json, write_json
 from torch import Tensor
 
-from hopmask import Ensemble, GivenMasks, MaskMemory, OverloadWarning, RandomMasks, capacity
+from hopmask import GivenMasks, MaskMemory, OverloadWarning, RandomMasks, capacity
+from hopmask.capacity.mask_sources import Ensemble
 from hopmask.memory.health import recalled_by_key
 from supsup_bridge import MaskBank
 
@@ -94,7 +95,7 @@ def headroom(options: argparse.Namespace) -> list[dict[str, Any]]:
                 memory.store(bank.recall(task=number).masks)
             tasks = torch.arange(memory.count)
             _, held, _ = recalled_by_key(
-                memory.couplings, memory.code, tasks, bits=memory.key_bits, known=memory.count
+                memory.couplings, memory.code, tasks, bits=memory.key_bits, numbered=memory.numbered
             )
             if not bool(held.all()):
                 lost = memory.count

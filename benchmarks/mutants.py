@@ -383,8 +383,8 @@ FAULTS = (
     Fault(
         "forgotten-numbers-count",  # as basins visited
         "hopmask/memory/query.py",
-        "self.spare = 1 + numbered - couplings.count if self.compare else 0",
-        "self.spare = 1 if self.compare else 0",
+        "self.spare = 1 + numbered - couplings.count if several else 0",
+        "self.spare = 1 if several else 0",
     ),
     Fault(
         "half-stored",  # the address learns what the couplings refuse

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hopmask import Search
 from supsup_bridge import Experiment, MaskBank, RunSettings, entropy
-from supsup_bridge.inference.recall import CLEAR
+from supsup_bridge.inference.recall import MIN_MARGIN
 from supsup_bridge.rng import stream
 
 _TOGETHER = 128  # recalls in one call
@@ -56,7 +56,7 @@ def answers(run: Experiment, tasks: Tensor, images: int, recall: str) -> Tensor:
             signature=part if recall == "both" else None,
             penalty=lambda masks, part=part: entropy(run.network(part, masks)).mean(-1),
             batch=None if recall == "both" else len(part),
-            search=Search(min_margin=CLEAR),
+            search=Search(min_margin=MIN_MARGIN),
         )
         found.append(torch.stack([hit.recognized, hit.recognized & (hit.task == right)], -1))
     return torch.cat(found).double()

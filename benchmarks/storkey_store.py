@@ -17,7 +17,8 @@ import torch
 from common import write_json
 from torch import Tensor
 
-from hopmask import Reservoir, Storkey
+from hopmask import Reservoir
+from hopmask.couplings.rules import Storkey
 
 
 def textbook(weights: Tensor, pattern: Tensor) -> Tensor:

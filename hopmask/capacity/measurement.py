@@ -161,7 +161,7 @@ def measure(
         >>> found = measure("hebbian", RandomMasks(size=64), trials=2)
         >>> 2 < found.patterns < 20
         True
-        >>> from hopmask import SignPolish
+        >>> from hopmask.recall.dynamics import SignPolish
         >>> plain = measure("hebbian", RandomMasks(size=64), trials=2, dynamics=[SignPolish()])
         >>> plain.censored
         0

@@ -83,7 +83,8 @@ class Query:
             kind = _OnMaskRows if isinstance(penalty, RowPenalty) and not self.flat else _OnMasks
             self.penalty = kind(penalty, code, flat=self.flat)
         self.basins = options.max_basins or (BASINS if self.compare or tasks is not None else 1)
-        self.spare = 1 + numbered - couplings.count if self.compare else 0
+        several = self.compare and self.basins > 1
+        self.spare = 1 + numbered - couplings.count if several else 0
         self._keys = code.keys_of(numbered, like=couplings.mean)
         self._tried = torch.zeros(
             self.rows, numbered, dtype=torch.bool, device=couplings.mean.device

@@ -195,7 +195,7 @@ class MemoryState:
             "seed": self.seed,
             "key_bits": self.key_bits,
             "signature_features": self.signature_features,
-            "fingerprint": self.fingerprint,
+            **({"fingerprint": self.fingerprint} if self.fingerprint else {}),
         }
         return of_couplings(
             self.couplings,

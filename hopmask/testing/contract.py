@@ -50,7 +50,7 @@ class LearningRuleContract:
     A rule that has a definition to compare with overrides `definition`.
 
     Example:
-        >>> from hopmask import Hebbian
+        >>> from hopmask.couplings.rules import Hebbian
         >>> class TestMyRule(LearningRuleContract):
         ...     make_rule = Hebbian
         ...     order_free = forgets = True

@@ -12,19 +12,23 @@ from hypothesis import strategies as st
 
 from hopmask import (
     MaskMemory,
-    MeanField,
     NumericalError,
-    Projection,
     RandomMasks,
     Reservoir,
     Search,
-    SignPolish,
-    Storkey,
-    StorkeyMatrix,
     load,
     rule_named,
 )
 from hopmask.capacity import biased_masks, estimate
+from hopmask.couplings.rules import (
+    Projection,
+    Storkey,
+    StorkeyMatrix,
+)
+from hopmask.recall.dynamics import (
+    MeanField,
+    SignPolish,
+)
 from hopmask.testing import damaged, mask_sets, memories, reservoirs, spins
 
 RULES = st.sampled_from(["storkey", "storkey-matrix", "hebbian", "projection"])

@@ -18,12 +18,14 @@ from hopmask import (
     RandomMasks,
     Reservoir,
     Search,
-    SpinHit,
     load,
     paper_schedule,
 )
 from hopmask.capacity import biased_masks, curve, estimate, measure
 from hopmask.patterns.check_bits import CheckBits
+from hopmask.recall.result import (
+    SpinHit,
+)
 
 Same = Callable[..., None]
 RULES = ("storkey", "storkey-matrix", "hebbian", "projection")

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from hopmask import BiasedMasks, GivenMasks, MaskError, MaskMemory, Reservoir, storage
+from hopmask import GivenMasks, MaskError, MaskMemory, Reservoir, storage
 from hopmask.capacity.mask_files import read_masks
+from hopmask.capacity.mask_sources import BiasedMasks
 from hopmask.errors import CorruptStoreError, NotAHopmaskStoreError, StoreNotFoundError
 
 FIRST = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 1], [0, 0, 1]], bool)

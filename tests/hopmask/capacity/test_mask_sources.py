@@ -10,8 +10,8 @@ from math import log, sqrt
 import pytest
 import torch
 
-from hopmask import BiasedMasks, ConfigError, GivenMasks, HopmaskError, MaskError, RandomMasks
-from hopmask.capacity.mask_sources import generator_of
+from hopmask import ConfigError, GivenMasks, HopmaskError, MaskError, RandomMasks
+from hopmask.capacity.mask_sources import BiasedMasks, generator_of
 
 D = 40_000
 K = 20

@@ -21,9 +21,11 @@ from hopmask import (
     OverloadWarning,
     RandomMasks,
     Reservoir,
-    SignPolish,
 )
 from hopmask.capacity.measurement import curve, measure
+from hopmask.recall.dynamics import (
+    SignPolish,
+)
 
 UNDAMAGED = Damage(share=0.0)
 

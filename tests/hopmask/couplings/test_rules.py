@@ -8,17 +8,19 @@ from torch import Tensor
 
 from hopmask import (
     ConfigError,
-    Hebbian,
     LearningRule,
     MaskMemory,
     NotForgettableError,
     NumericalError,
-    Projection,
     Reservoir,
+)
+from hopmask.couplings.rules import (
+    Hebbian,
+    Projection,
     Storkey,
     StorkeyMatrix,
+    rule_named,
 )
-from hopmask.couplings.rules import rule_named
 
 D, K = 24, 6
 

@@ -19,7 +19,6 @@ import hopmask
 from hopmask import (
     ConfigError,
     DuplicateError,
-    Hebbian,
     LiveMemory,
     MaskError,
     MaskMemory,
@@ -28,6 +27,9 @@ from hopmask import (
     Reservoir,
     load,
     storage,
+)
+from hopmask.couplings.rules import (
+    Hebbian,
 )
 from hopmask.errors import (
     CommitFailedError,

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 import hopmask
-from hopmask import ConfigError, Hebbian, LearningRule, MaskMemory, Reservoir, load, storage
+from hopmask import ConfigError, LearningRule, MaskMemory, Reservoir, load, storage
+from hopmask.couplings.rules import Hebbian
 from hopmask.errors import (
     CommitFailedError,
     CorruptStoreError,

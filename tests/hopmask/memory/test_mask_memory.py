@@ -22,11 +22,13 @@ from hopmask import (
     OverloadWarning,
     PenaltyError,
     Search,
-    SignPolish,
     UnknownTaskError,
     paper_schedule,
 )
 from hopmask.patterns.check_bits import MENDED
+from hopmask.recall.dynamics import (
+    SignPolish,
+)
 
 SIZES = {"h1": 96, "h2": (8, 12)}
 TASKS = 5

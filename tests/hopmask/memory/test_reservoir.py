@@ -12,16 +12,20 @@ from hopmask import (
     CueError,
     DuplicateError,
     EmptyMemoryError,
-    Hebbian,
     HopmaskError,
     MaskError,
     NotForgettableError,
     NumericalError,
     OverloadWarning,
     PenaltyError,
-    Projection,
     Reservoir,
     Search,
+)
+from hopmask.couplings.rules import (
+    Hebbian,
+    Projection,
+)
+from hopmask.recall.dynamics import (
     SignPolish,
 )
 

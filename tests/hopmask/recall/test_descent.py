@@ -4,18 +4,20 @@ import pytest
 import torch
 
 from hopmask import (
-    AnnealedDescent,
     ConfigError,
-    MeanField,
     NumericalError,
     PenaltyError,
     Reservoir,
     Search,
-    SignPolish,
     paper_schedule,
 )
 from hopmask.recall.descent import descend
-from hopmask.recall.dynamics import SETTLE
+from hopmask.recall.dynamics import (
+    SETTLE,
+    AnnealedDescent,
+    MeanField,
+    SignPolish,
+)
 from hopmask.recall.landscape import Landscape
 
 D = 128

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from hopmask import MaskMemory, Reservoir, Search, SignPolish, Trace, paper_schedule
+from hopmask import MaskMemory, Reservoir, Search, paper_schedule
+from hopmask.recall.dynamics import SignPolish
+from hopmask.recall.result import Trace
 
 D = 192
 

@@ -34,7 +34,7 @@ live = hopmask.open_memory(path)
 assert live.count == 1
 try:
     hopmask.open_memory(path, "r+").store({"h": ~mask["h"]})
-except hopmask.LockingUnsupportedError:
+except hopmask.errors.LockingUnsupportedError:
     print("refused")
 assert live.count == 1
 assert sorted(os.listdir(os.path.dirname(path))) == ["m.h5", "m.h5.lock", "m.h5.prev"]

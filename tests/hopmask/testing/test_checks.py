@@ -10,7 +10,6 @@ from hopmask import (
     Damage,
     EmptyMemoryError,
     GivenMasks,
-    Hebbian,
     HopmaskError,
     LearningRule,
     MaskMemory,
@@ -18,6 +17,9 @@ from hopmask import (
     RandomMasks,
     Reservoir,
     UnknownTaskError,
+)
+from hopmask.couplings.rules import (
+    Hebbian,
 )
 from hopmask.testing import assert_capacity, assert_recallable
 

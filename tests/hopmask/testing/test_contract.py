@@ -7,9 +7,11 @@ from torch import Tensor
 
 from hopmask import (
     ConfigError,
-    Hebbian,
     LearningRule,
     NotForgettableError,
+)
+from hopmask.couplings.rules import (
+    Hebbian,
     Projection,
     Storkey,
     StorkeyMatrix,

@@ -8,7 +8,8 @@ import torch
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
-from hopmask import Hebbian, MaskMemory, OverloadWarning, Reservoir
+from hopmask import MaskMemory, OverloadWarning, Reservoir
+from hopmask.couplings.rules import Hebbian
 from hopmask.errors import ConfigError
 from hopmask.testing import Filled, damaged, mask_sets, masks, memories, reservoirs, spins
 
