@@ -124,7 +124,11 @@ class Curves:
         """Recall all tasks by a share of their keys."""
         tasks, code = torch.arange(memory.count), memory.code
         state, _, _ = recalled_by_key(
-            memory.couplings, code, tasks, bits=int(share * memory.key_bits), numbered=memory.numbered
+            memory.couplings,
+            code,
+            tasks,
+            bits=int(share * memory.key_bits),
+            numbered=memory.numbered,
         )
         masks = {name: spins > 0 for name, spins in code.layout.split(state).items()}
         return float(self._exact(masks, tasks).double().mean())

@@ -577,7 +577,7 @@ def test_an_external_file_is_neither_opened_nor_made(crafted, imaged, tmp_path):
 def test_hostile_files_take_no_memory_and_open_no_other_file(path, contained, imaged):
     program = (
         "import sys, resource\n"
-        "from hopmask import UnsafeStoreError\n"
+        "from hopmask.errors import UnsafeStoreError\n"
         "from hopmask.storage import read_stamped\n"
         "opened = []\n"
         "sys.addaudithook(lambda event, found: event == 'open' and opened.append(found[0]))\n"

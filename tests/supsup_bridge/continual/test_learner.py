@@ -28,7 +28,7 @@ from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.training.fit import Lesson
 from supsup_bridge.training.settings import TrainingSettings
 
-TRAINING = TrainingSettings(epochs=6, batch=32, contrast=1.0, noise=1.5)
+TRAINING = TrainingSettings(epochs=12, batch=32, contrast=1.0, noise=1.5)
 KINDS: list[dict[str, Any]] = [
     {"bits": 512},
     {"masks": "unit", "rule": "hebbian"},
