@@ -35,12 +35,14 @@ import hopmask
 from supsup_bridge import (
     MaskBank,
     MaskedNetwork,
-    MaskTrainer,
     OneShot,
     TrainingSettings,
     entropy,
     fix_weights,
     mlp,
+)
+from supsup_bridge.training.trainer import (
+    MaskTrainer,
 )
 
 SIZES = [784, 300, 100, 500]

@@ -4,72 +4,44 @@ from supsup_bridge.continual.evaluation import Evaluation
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.prediction import Prediction
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
-from supsup_bridge.continual.task_agnostic.novelty import NoveltyTest
-from supsup_bridge.continual.task_agnostic.staged_inference import RecallNovelty, StagedInference
 from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.data.benchmarks import split_digits, split_mnist
 from supsup_bridge.data.datasets import DataError
 from supsup_bridge.data.mnist_variants import permuted_mnist, rotated_mnist
 from supsup_bridge.data.task import Task
-from supsup_bridge.inference.base import BankInference, Inferred, TaskInference
-from supsup_bridge.inference.exhaustive import ArgmaxLogits, TryAll
-from supsup_bridge.inference.gradient import Binary, Descent, OneShot
+from supsup_bridge.inference.base import TaskInference
+from supsup_bridge.inference.gradient import OneShot
 from supsup_bridge.inference.objectives import entropy, superfluous
-from supsup_bridge.inference.paper import PaperInference
 from supsup_bridge.inference.recall import RecallInference
 from supsup_bridge.networks.fixed import FixedNetwork, fix_weights, mlp
 from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.networks.unit import UnitNetwork
-from supsup_bridge.runs.experiment import Experiment, StreamEndedError
-from supsup_bridge.runs.metrics import average_accuracy, backward_transfer, forgetting
+from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.settings import RunSettings
-from supsup_bridge.stores.bank import MaskBank, Stored
-from supsup_bridge.stores.protocols import MaskStore
+from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.training.fit import train_mask
-from supsup_bridge.training.scores import Threshold, TopK, erdos_renyi
 from supsup_bridge.training.settings import TrainingSettings
-from supsup_bridge.training.trainer import MaskTrainer
 
 __all__ = [  # noqa: RUF022 (what a newcomer needs comes first)
     "SupSup",
     "Prediction",
     "Evaluation",
-    "ArgmaxLogits",
-    "BankInference",
-    "Binary",
     "DataError",
-    "Descent",
     "Experiment",
     "FixedNetwork",
-    "Inferred",
     "MaskBank",
-    "MaskStore",
-    "MaskTrainer",
     "MaskedNetwork",
-    "NoveltyTest",
     "OneShot",
-    "PaperInference",
     "RecallInference",
-    "RecallNovelty",
     "RunSettings",
-    "StagedInference",
     "StagedMemory",
-    "Stored",
-    "StreamEndedError",
     "Task",
     "TaskAgnosticLearner",
     "TaskInference",
-    "Threshold",
-    "TopK",
     "TrainingSettings",
-    "TryAll",
     "UnitNetwork",
-    "average_accuracy",
-    "backward_transfer",
     "entropy",
-    "erdos_renyi",
     "fix_weights",
-    "forgetting",
     "mlp",
     "permuted_mnist",
     "rotated_mnist",

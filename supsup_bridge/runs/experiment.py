@@ -193,7 +193,7 @@ class Experiment:
     def evaluate(self, observer: Observer, *, pause: Callable[[], None] = lambda: None) -> None:
         """Score every task learned so far: one more whole row of the accuracy matrix.
 
-        An evaluation that was interrupted is gone on with, unless more was learned since.
+        An interrupted evaluation continues, unless more was learned since.
         """
         count = self.ledger.count
         if self._scoring is None or self._scoring[0] != count:

@@ -98,7 +98,7 @@ class StagedInference(TaskInference):
 class RecallNovelty:
     """Are these images of a task that a memory holds a mask for, or that its open mask is of?
 
-    How strongly a mask suits images is told by their entropy under it, between that of a random
+    How strongly a mask suits images is read off their entropy under it, between that of a random
     mask and what is usual for a mask on images of its own task:
 
         strength = (H(random) − H(mask)) / (H(random) − usual).

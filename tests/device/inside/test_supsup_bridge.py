@@ -10,25 +10,15 @@ from torch import Tensor, nn
 
 from hopmask import MaskMemory
 from supsup_bridge import (
-    ArgmaxLogits,
-    Binary,
-    Descent,
     FixedNetwork,
-    Inferred,
     MaskBank,
     MaskedNetwork,
-    MaskTrainer,
-    NoveltyTest,
     OneShot,
-    PaperInference,
     RecallInference,
-    RecallNovelty,
-    StagedInference,
     StagedMemory,
     Task,
     TaskAgnosticLearner,
     TrainingSettings,
-    TryAll,
     UnitNetwork,
     entropy,
     fix_weights,
@@ -36,10 +26,34 @@ from supsup_bridge import (
     superfluous,
     train_mask,
 )
+from supsup_bridge.continual.task_agnostic.novelty import (
+    NoveltyTest,
+)
+from supsup_bridge.continual.task_agnostic.staged_inference import (
+    RecallNovelty,
+    StagedInference,
+)
+from supsup_bridge.inference.base import (
+    Inferred,
+)
+from supsup_bridge.inference.exhaustive import (
+    ArgmaxLogits,
+    TryAll,
+)
+from supsup_bridge.inference.gradient import (
+    Binary,
+    Descent,
+)
+from supsup_bridge.inference.paper import (
+    PaperInference,
+)
 from supsup_bridge.inference.signatures import SIGNATURES, pixels, signature_named
 from supsup_bridge.runs.evaluation import Scorer, Scores
 from supsup_bridge.runs.metrics import mask_digest
 from supsup_bridge.runs.timing import Stopwatch
+from supsup_bridge.training.trainer import (
+    MaskTrainer,
+)
 
 Same = Callable[..., None]
 KINDS = ("weight", "unit", "hashed", "conv", "batch norm", "layer", "batch")

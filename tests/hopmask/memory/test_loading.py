@@ -268,7 +268,7 @@ def test_a_rule_of_another_name_is_refused(saved):
         load(saved, rule=Hebbian())
 
 
-# What else it is told
+# Other arguments
 
 
 @pytest.fixture(params=["masks", "reservoir"])

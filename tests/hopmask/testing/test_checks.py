@@ -53,7 +53,7 @@ def remembered(count=3, *, seed=0, **options):
 
 
 class Refusing(LearningRule):
-    """Takes as many patterns as it is told, the sum of Hebb's, and no more."""
+    """Takes a given number of patterns, the sum of Hebb's, and no more."""
 
     name = "refusing"
 

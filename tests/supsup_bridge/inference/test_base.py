@@ -13,20 +13,26 @@ from torch import Tensor, nn
 
 from hopmask import ConfigError, EmptyMemoryError, NumericalError
 from supsup_bridge import (
-    ArgmaxLogits,
-    BankInference,
-    Binary,
-    Descent,
     FixedNetwork,
     MaskBank,
     MaskedNetwork,
     OneShot,
-    TryAll,
     UnitNetwork,
     entropy,
     fix_weights,
     mlp,
     superfluous,
+)
+from supsup_bridge.inference.base import (
+    BankInference,
+)
+from supsup_bridge.inference.exhaustive import (
+    ArgmaxLogits,
+    TryAll,
+)
+from supsup_bridge.inference.gradient import (
+    Binary,
+    Descent,
 )
 from supsup_bridge.inference.named import INFERENCES, inference_named
 from supsup_bridge.inference.objectives import Objective

@@ -11,13 +11,15 @@ from torch import Tensor
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory
 from supsup_bridge import (
     FixedNetwork,
-    PaperInference,
     RecallInference,
     Task,
     TrainingSettings,
     UnitNetwork,
     split_digits,
     train_mask,
+)
+from supsup_bridge.inference.paper import (
+    PaperInference,
 )
 
 RECALLS = ["both", "entropy", "address"]

@@ -8,18 +8,26 @@ from torch import Tensor, nn
 
 from hopmask import ConfigError, MaskMemory
 from supsup_bridge import (
-    BankInference,
-    Binary,
-    Descent,
     FixedNetwork,
     MaskBank,
     MaskedNetwork,
     OneShot,
-    PaperInference,
     RecallInference,
-    TryAll,
     UnitNetwork,
     fix_weights,
+)
+from supsup_bridge.inference.base import (
+    BankInference,
+)
+from supsup_bridge.inference.exhaustive import (
+    TryAll,
+)
+from supsup_bridge.inference.gradient import (
+    Binary,
+    Descent,
+)
+from supsup_bridge.inference.paper import (
+    PaperInference,
 )
 
 METHODS = [OneShot, Binary, Descent, TryAll]

@@ -7,21 +7,27 @@ import torch
 from torch import Tensor, nn
 
 from supsup_bridge import (
-    Binary,
-    Descent,
     FixedNetwork,
     MaskBank,
     MaskedNetwork,
-    MaskTrainer,
     OneShot,
     TrainingSettings,
-    TryAll,
     UnitNetwork,
     split_digits,
     train_mask,
 )
+from supsup_bridge.inference.exhaustive import (
+    TryAll,
+)
+from supsup_bridge.inference.gradient import (
+    Binary,
+    Descent,
+)
 from supsup_bridge.inference.signatures import SIGNATURES, signature_named
 from supsup_bridge.networks.registry import build, check_fits
+from supsup_bridge.training.trainer import (
+    MaskTrainer,
+)
 
 SETTINGS = TrainingSettings(epochs=2, batch=32)
 KINDS = ["weight", "hashed", "unit"]

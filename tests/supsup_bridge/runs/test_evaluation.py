@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from supsup_bridge import FixedNetwork, Inferred, MaskBank, Task, TaskInference
+from supsup_bridge import FixedNetwork, MaskBank, Task, TaskInference
 from supsup_bridge.continual.scoring import SCORED_BATCH
+from supsup_bridge.inference.base import Inferred
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.runs.evaluation import Scorer, Scores, mean
 from supsup_bridge.runs.timing import Stopwatch

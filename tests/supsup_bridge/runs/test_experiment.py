@@ -22,26 +22,32 @@ from torch import Tensor
 import hopmask
 from hopmask import ConfigError
 from supsup_bridge import (
-    BankInference,
     Experiment,
     MaskBank,
     MaskedNetwork,
     RecallInference,
     RunSettings,
-    StreamEndedError,
     Task,
     TaskAgnosticLearner,
     UnitNetwork,
-    erdos_renyi,
     split_digits,
 )
 from supsup_bridge.continual import building, inferences, learning, scoring
 from supsup_bridge.data.datasets import load_digits
+from supsup_bridge.inference.base import (
+    BankInference,
+)
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.runs import evaluation, teaching
 from supsup_bridge.runs import experiment as module
+from supsup_bridge.runs.experiment import (
+    StreamEndedError,
+)
 from supsup_bridge.runs.settings import SCENARIOS
 from supsup_bridge.training.fit import Lesson
+from supsup_bridge.training.scores import (
+    erdos_renyi,
+)
 
 CONTRACT = {
     "format", "benchmark", "scenario", "memory", "masks", "tasks", "seed", "infer_samples",

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from hopmask import DuplicateError, MaskError, MaskMemory
-from supsup_bridge import MaskBank, MaskStore
+from supsup_bridge import MaskBank
+from supsup_bridge.stores.protocols import MaskStore
 
 SIZES = {"hidden": 300, "conv": (10, 4, 3)}
 STORES = ["memory", "bank"]

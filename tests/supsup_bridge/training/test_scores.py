@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hopmask import ConfigError
-from supsup_bridge import MaskedNetwork, Threshold, TopK, UnitNetwork, erdos_renyi, mlp
-from supsup_bridge.training.scores import binariser, starting_scores
+from supsup_bridge import MaskedNetwork, UnitNetwork, mlp
+from supsup_bridge.training.scores import Threshold, TopK, binariser, erdos_renyi, starting_scores
 
 LENET = {"a": (300, 784), "b": (100, 300), "c": (10, 100)}
 

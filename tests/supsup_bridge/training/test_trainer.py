@@ -11,16 +11,20 @@ from hopmask import ConfigError, HopmaskError, NumericalError
 from supsup_bridge import (
     FixedNetwork,
     MaskedNetwork,
-    MaskTrainer,
     TrainingSettings,
     UnitNetwork,
     entropy,
-    erdos_renyi,
     fix_weights,
     mlp,
     train_mask,
 )
 from supsup_bridge.training.batches import Batches
+from supsup_bridge.training.scores import (
+    erdos_renyi,
+)
+from supsup_bridge.training.trainer import (
+    MaskTrainer,
+)
 
 INPUTS = 10
 

@@ -17,8 +17,6 @@ from supsup_bridge import (
     FixedNetwork,
     MaskBank,
     MaskedNetwork,
-    MaskTrainer,
-    NoveltyTest,
     TaskAgnosticLearner,
     TrainingSettings,
     UnitNetwork,
@@ -28,7 +26,13 @@ from supsup_bridge import (
     superfluous,
 )
 from supsup_bridge.continual.task_agnostic.learner import LearnerLog
-from supsup_bridge.continual.task_agnostic.novelty import Verdict
+from supsup_bridge.continual.task_agnostic.novelty import (
+    NoveltyTest,
+    Verdict,
+)
+from supsup_bridge.training.trainer import (
+    MaskTrainer,
+)
 
 SIZES = [6, 12, 8, 5]
 
