@@ -48,8 +48,8 @@ from supsup_bridge.inference.paper import (
     PaperInference,
 )
 from supsup_bridge.inference.signatures import SIGNATURES, pixels, signature_named
-from supsup_bridge.runs.evaluation import Scorer, Scores
-from supsup_bridge.runs.metrics import mask_digest
+from supsup_bridge.networks.digests import mask_digest
+from supsup_bridge.runs.evaluation import Scorer
 from supsup_bridge.runs.timing import Stopwatch
 from supsup_bridge.training.trainer import (
     MaskTrainer,
@@ -190,9 +190,8 @@ class TestTraining:
     def test_train_mask(self, same: Same, kind: str, sparsity: float | None) -> None:
         def make(device: torch.device) -> dict[str, Any]:
             settings = TrainingSettings(epochs=2, batch=8, diluted_every=2, sparsity=sparsity)
-            streams = {"scores": _generator(1), "batches": _generator(2)}
             network, data = _network(kind, device), (_images(0, device), _labels(0, device))
-            return train_mask(network, *data, settings, **streams)
+            return train_mask(network, *data, settings, generator=_generator(1))
 
         same(make)
 
@@ -212,9 +211,6 @@ class TestTraining:
 
         same(make)
 
-    @pytest.mark.xfail(
-        raises=RuntimeError, reason="MaskTrainer puts its scores on the CPU unless given a device"
-    )
     def test_the_device_follows_the_network(self, same: Same) -> None:
         def make(device: torch.device) -> dict[str, Any]:
             network = _network("hashed", device)
@@ -314,9 +310,11 @@ class TestInference:
         def make(device: torch.device) -> dict[str, Any]:
             network = _network("batch", device)
             memory, drawn = _memory(network, device), _generator(3)
-            paper = PaperInference(network=network, memory=memory, generator=drawn, steps=4)
-            options: dict[str, Any] = {"sets": 2, "samples": 5, "generator": _generator(4)}
-            return _flat(paper.infer(paper.sets(_images(1, device), **options)))
+            paper = PaperInference(
+                network=network, memory=memory, generator=drawn, steps=4, batch=5
+            )
+            sets = paper.sets(_images(1, device), sets=2, samples=5, generator=_generator(4))
+            return _flat(paper.infer(sets))
 
         same(make)
 
@@ -386,7 +384,7 @@ class TestScorer:
         )
 
         def make(device: torch.device) -> dict[str, Any]:
-            network, scores = _network("hashed", device), Scores(row=[None] * 3)
+            network = _network("hashed", device)
             held: Any
             if store == "bank":
                 held = _bank(network, device, 3)
@@ -398,15 +396,14 @@ class TestScorer:
             scorer = Scorer(
                 network=network, store=held, scenario=scenario, device=device, watch=watch
             )
-            accuracy = scorer.score(
+            accuracy, scores = scorer.score(
                 task,
-                told=1,
+                mask=1,
                 accepted={1},
                 digest=mask_digest(_masks(network, 1, device)),
                 inference=inference,
                 samples=4,
                 generator=_generator(5),
-                scores=scores,
             )
             figures = {name: value for name, value in scores.figures().items() if value is not None}
             return {"accuracy": accuracy, "steps": scores.steps, **figures}
