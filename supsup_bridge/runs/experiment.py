@@ -162,7 +162,7 @@ class Experiment:
         """Learn and score every task that is left; what was done stays readable throughout.
 
         Args:
-            observer: told what the run does.
+            observer: called with what the run does.
             pause: called wherever the run's `state` is one to go on from: after each training step,
                 each task that was learned, and each that was scored.
 
@@ -329,7 +329,7 @@ class Experiment:
         return self.ledger.names[: self.ledger.count]
 
     def mask_names(self) -> list[str]:
-        """Names of the masks learned: of their tasks, where these were told."""
+        """Names of the masks learned: of their tasks, where these were given."""
         if self.free is None:
             return self.names()
         return [f"mask {number}" for number in range(self.memory.count)]

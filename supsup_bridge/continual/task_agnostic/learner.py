@@ -39,7 +39,7 @@ class LearnerLog:
 
 
 class TaskAgnosticLearner:
-    """Learns from a stream of labelled batches without being told which task they are of.
+    """Learns from a stream of labelled batches whose tasks nobody names.
 
     Every `ask_every` batches it asks a novelty test about the batch at hand. A new task gets a
     new mask, which is trained from then on. A task of an earlier mask is served by that mask, which
@@ -54,7 +54,7 @@ class TaskAgnosticLearner:
         transfer: whether scores start from the mean of the masks so far.
         scores: number of a mask -> generator of its starting scores.
         noise: number of a mask -> generator of the noise in its training.
-        trained: told the images of each batch that trained the newest mask.
+        trained: called with the images of each batch that trained the newest mask.
 
     Attributes:
         seen: batches so far.

@@ -1,4 +1,4 @@
-"""NNs: a learner that is not told which task it sees, and decides by itself when a mask is new."""
+"""NNs: whether images are of a task that no mask was learned for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

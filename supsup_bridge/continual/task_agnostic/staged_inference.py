@@ -108,7 +108,7 @@ class RecallNovelty:
     masks when they were closed. So nothing has to be set for a network or a kind of mask. The
     stronger one is the images' own from strength ½ on; otherwise they are of a new task. An open
     mask that is hardly trained, its entropy on its own images within 5 % of a random mask's, cannot
-    be told from chance: unless another one is recalled, the images then say nothing.
+    be distinguished from chance: unless another one is recalled, the images then say nothing.
 
     On PermutedMNIST, other images of a task have a strength of about 1 and unknown permutations of
     about a third or less (held-out training images, from 50 batches on). Where tasks share their

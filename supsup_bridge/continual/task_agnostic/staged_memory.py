@@ -47,7 +47,7 @@ class StagedMemory:
     Args:
         memory: what closed masks go to. Its tasks are to be stored through here alone.
         signature: of images, for the content address; None for none.
-        closed: told the number and masks of each mask that is closed.
+        closed: called with the number and masks of each mask that is closed.
 
     Raises:
         ConfigError: a memory that holds tasks already.
