@@ -117,10 +117,11 @@ def test_a_loader_without_length_is_learned_from_to_its_end(network) -> None:
 def test_a_lesson_seeds_its_loader_and_leaves_the_global_generator_alone(network) -> None:
     masks = []
     for seed in (3, 4):
-        torch.manual_seed(seed)
-        before = torch.get_rng_state()
-        masks.append(lesson(network, DataLoader(Watched(), batch_size=5, shuffle=True)).run())
-        assert torch.equal(torch.get_rng_state(), before)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            before = torch.get_rng_state()
+            masks.append(lesson(network, DataLoader(Watched(), batch_size=5, shuffle=True)).run())
+            assert torch.equal(torch.get_rng_state(), before)
     assert equal(*masks)
 
 
