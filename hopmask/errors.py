@@ -28,6 +28,18 @@ class DuplicateError(HopmaskError, ValueError):
     """A pattern that is in the memory already: storing it twice would erase or distort it."""
 
 
+class MemoryFullError(HopmaskError, ValueError):
+    """A memory with as many tasks as fit; nothing was changed."""
+
+
+class SaturationError(HopmaskError, OverflowError):
+    """An integer of the memory would leave its range; nothing was changed."""
+
+
+class ReadOnlyMemoryError(HopmaskError, TypeError):
+    """A change to a memory that was saved with few bits per coupling and is for recall alone."""
+
+
 class EmptyMemoryError(HopmaskError, KeyError):
     """A recall from a memory that holds nothing."""
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hopmask._checks import index_or_none, nearest
 from hopmask.errors import ConfigError, CueError, MaskError
-from hopmask.patterns.spins import to_spins
+from hopmask.patterns.spins import check_mask, to_bits, to_spins
 
 Masks = dict[str, Tensor]
 Size = int | tuple[int, ...]
@@ -40,22 +40,32 @@ class Layout:
 
     def join(self, masks: Mapping[str, Tensor]) -> Tensor:
         """Masks of all layers as one ±1 float32 vector (body,); MaskError where they do not fit."""
+        return torch.cat(
+            [to_spins(masks[name], name=f"mask '{name}'") for name in self._checked(masks)]
+        )
+
+    def bits(self, masks: Mapping[str, Tensor]) -> Tensor:
+        """The same as bool (body,)."""
+        return torch.cat(
+            [to_bits(masks[name], name=f"mask '{name}'") for name in self._checked(masks)]
+        )
+
+    def _checked(self, masks: Mapping[str, Tensor]) -> list[str]:
+        """Names of the layers, whose masks are there and of the right shapes."""
         if not isinstance(masks, Mapping):
             raise MaskError(f"masks must map layer names to masks, got {type(masks).__name__}")
         for name in masks:
             self._known(name, MaskError)
-        parts = []
         for name, shape in self.shapes.items():
             if name not in masks:
                 raise MaskError(f"mask '{name}' is missing: the memory holds {list(self.shapes)}")
-            spins = to_spins(masks[name], name=f"mask '{name}'")
+            check_mask(masks[name], name=f"mask '{name}'")
             if tuple(masks[name].shape) != shape:
                 raise MaskError(
                     f"mask '{name}' has shape {tuple(masks[name].shape)}, the memory holds "
                     f"{shape}: build the memory with {{'{name}': {tuple(masks[name].shape)}}}"
                 )
-            parts.append(spins)
-        return torch.cat(parts)
+        return list(self.shapes)
 
     def split(self, levels: Tensor) -> Masks:
         """Joint levels (..., d) as name -> (..., *shape)."""

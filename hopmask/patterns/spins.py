@@ -29,6 +29,18 @@ def to_spins(mask: Tensor, *, dtype: torch.dtype = torch.float32, name: str = "m
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), section 3.5: z = 2m − 1.
     """
+    check_mask(mask, name=name)
+    return mask.detach().reshape(-1).to(dtype).mul(2).sub_(1)
+
+
+def to_bits(mask: Tensor, *, name: str = "mask") -> Tensor:
+    """A mask as flat bool (mask.numel(),); MaskError as in `to_spins`."""
+    check_mask(mask, name=name)
+    return mask.detach().reshape(-1).bool()
+
+
+def check_mask(mask: Tensor, *, name: str = "mask") -> None:
+    """Raise MaskError unless a mask is a tensor of bool, or of 0 and 1, with an element or more."""
     if not isinstance(mask, Tensor):
         raise MaskError(
             f"{name} must be a torch.Tensor, got {type(mask).__name__}: "
@@ -44,7 +56,6 @@ def to_spins(mask: Tensor, *, dtype: torch.dtype = torch.float32, name: str = "m
                 f"{name} must be bool or hold only 0 and 1, got {came}: "
                 "binarise it first, for example scores >= 0"
             )
-    return mask.detach().reshape(-1).to(dtype).mul(2).sub_(1)
 
 
 def to_mask(spins: Tensor, shape: tuple[int, ...] | None = None, *, name: str = "spins") -> Tensor:

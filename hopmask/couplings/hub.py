@@ -1,0 +1,254 @@
+"""Hub couplings: mask neurons coupled to hubs alone, linear in the mask, exact up to K tasks."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hopmask.couplings.hub_state import HubState
+from hopmask.couplings.integer_products import Vectors, along, tiles
+from hopmask.errors import DuplicateError, SaturationError, UnknownTaskError
+from hopmask.patterns.hadamard import transform
+
+
+class Recalled(NamedTuple):
+    """Masks that keys recall, and what their fields f = A κ / K were.
+
+    Attributes:
+        spins: f > 0, bool (b, D).
+        absolute: Σ |f|, (b,).
+        square: Σ f², (b,).
+        silent: how many f are 0, (b,).
+    """
+
+    spins: Tensor
+    absolute: Tensor
+    square: Tensor
+    silent: Tensor
+
+
+class HubCouplings(HubState):
+    """A (D, K) of integers between D mask neurons and K hubs: E(z, t) = −zᵀ A κ_t / K.
+
+    A hetero-associative (bidirectional) Hopfield network. The hubs carry a task's key κ_t, a row of
+    a Hadamard matrix, so that keys are orthogonal. Storkey's rule, as a mask neuron with the local
+    field h = A κ / K sees it, is
+
+        A ← A + (z − h) κᵀ,
+
+    which stores under a free key (h = 0) and replaces under a key in use (h is its mask, exactly).
+    z = sign(A κ_t) is exact for up to K tasks, however much their masks overlap. Toward the hubs
+    the network is a winner-takes-all over the keys of live tasks; see `overlaps`.
+
+    Columns 0, K₀, 2 K₀ ... are wide, with K₀ the number of hubs at birth; column 0 is k μ. They
+    grow like k, all others like √k. They stand in int32 in `wide`, with zeros in their place in
+    `narrow`.
+
+    Args:
+        neurons: D, number of mask neurons.
+        hubs: K, a power of two from 2 to 65,536.
+        seed: of the keys.
+        born: K₀; default K.
+        precision: of the narrow couplings: "int8", "int16", or "auto", which is int8 up to 256
+            hubs.
+        device: where A lives.
+
+    Attributes:
+        narrow: (D, K), int8 or int16.
+        wide: (D, K / K₀), int32.
+        live: which task numbers are held, bool (K,).
+        keys: of the tasks.
+        levels: how the narrow couplings were rounded for a smaller file; None where they are exact.
+
+    Raises:
+        ConfigError: sizes, precision or device that nothing can be built from, or too little room.
+
+    Example:
+        >>> couplings = HubCouplings(100, hubs=8, seed=0)
+        >>> mask = torch.arange(100) % 3 == 0
+        >>> couplings.put(2, mask)
+        >>> bool((couplings.recall(torch.tensor([2])).spins[0] == mask).all())
+        True
+
+    Source:
+        Kosko 1988, "Bidirectional associative memories"; Storkey 1997; orthogonal keys on hubs:
+        hopmask's own.
+    """
+
+    def put(self, task: int, spins: Tensor) -> None:
+        """Store a mask under a task's number, or replace the one there: A ← A + (z − h) κᵀ.
+
+        Args:
+            task: number below K.
+            spins: z, bool (D,), True for +1.
+
+        Raises:
+            SaturationError: a coupling would leave the range of its integers; nothing was changed.
+            ReadOnlyMemoryError: the couplings were rounded.
+        """
+        self._require_exact()
+        change = spins.to(torch.int8) * 2 - 1
+        if bool(self.live[task]):
+            change = change - self._mask(task)
+        self._change(task, change)
+        self.live[task] = True
+
+    def drop(self, task: int) -> None:
+        """Take the mask of a live task out: A ← A − z κᵀ, exactly."""
+        self._require_exact()
+        self._change(task, -self._mask(task))
+        self.live[task] = False
+
+    def recall(self, tasks: Tensor) -> Recalled:
+        """z = sign(A κ_t) for task numbers (b,); a field of 0 gives −1."""
+        keys = self.keys.of(tasks.to(self.device), hubs=self.hubs)
+        rows = len(tasks)
+        spins = torch.empty(rows, self.neurons, dtype=torch.bool, device=self.device)
+        sums = torch.zeros(3, rows, dtype=torch.float64, device=self.device)
+        for where, field in self._fields(keys):
+            torch.gt(field, 0, out=spins[:, where])
+            sums[0] += field.abs().sum(-1)
+            sums[1] += field.square().sum(-1)
+            sums[2] += (field == 0).sum(-1)
+        return Recalled(spins, sums[0], sums[1], sums[2].long())
+
+    def overlaps(self, vectors: Tensor) -> Tensor:
+        """v·z_t of vectors with the masks of all tasks at once: a transform of vᵀA.
+
+        Args:
+            vectors: v, (b, n), of the first n mask neurons; 0 for all others.
+
+        Returns:
+            float64 (b, K), by task number; what stands for dead tasks has no meaning.
+
+        Raises:
+            NumericalError: the vectors are not finite.
+        """
+        count, width = vectors.shape
+        whole = Vectors(vectors)
+        on_hubs = along(self.narrow[:width], whole, count)
+        if self.levels is not None:
+            on_hubs *= self.levels.step
+        on_hubs[:, :: self.keys.born] += along(self.wide[:width], whole, count)
+        return self.keys.by_task(transform(on_hubs)) * (whole.scale / self.hubs)
+
+    def add(self, other: "HubCouplings") -> None:
+        """Add couplings whose tasks are others: A ← A + A', exact and free of order.
+
+        Raises:
+            SaturationError: a coupling would leave the range of its integers; nothing was changed.
+        """
+        self._require_exact()
+        other._require_exact()
+        self._check_range(
+            other._peak, lambda where: other.narrow[where].to(self.device, torch.int32)
+        )
+        self.narrow += other.narrow.to(self.device)
+        self.wide += other.wide.to(self.device)
+        self.live |= other.live.to(self.device)
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the joint states [z | κ] of the tasks held, (D + K,)."""
+        keys = transform(self.keys.by_row(self.live.float())) / max(1, self.count)
+        return torch.cat([self.mask_mean, keys])
+
+    def write(self, pattern: Tensor) -> None:
+        """Store a joint state [z | κ], ±1, (D + K,).
+
+        Raises:
+            UnknownTaskError: κ is no task's key.
+            DuplicateError: a mask is held under that key.
+            SaturationError, ReadOnlyMemoryError: as `put`.
+        """
+        task = self._task_of(pattern)
+        if bool(self.live[task]):
+            raise DuplicateError(f"task {task} is stored already: replace it, or forget it first")
+        self.put(task, pattern[: self.neurons] > 0)
+
+    def remove(self, pattern: Tensor) -> None:
+        """Take a joint state (D + K,) out that is held."""
+        self.drop(self._task_of(pattern))
+
+    def field(self, state: Tensor) -> Tensor:
+        """h of joint states [z | κ] (..., D + K): [A κ | Aᵀ z] / K; (..., D + K)."""
+        flat = state.reshape(-1, self.size)
+        z, key = flat[:, : self.neurons], flat[:, self.neurons :]
+        onto = torch.cat([part for _, part in self._fields(key)], -1)
+        back = transform(self.keys.by_row(self.overlaps(z)).to(state.dtype)) / self.hubs
+        return torch.cat([onto.to(state.dtype), back], -1).reshape(state.shape)
+
+    def energy(self, state: Tensor) -> Tensor:
+        """E = −zᵀ A κ / K of joint states (..., D + K); (...)."""
+        return -0.5 * (state * self.field(state)).sum(-1)
+
+    def residual(self, state: Tensor) -> Tensor:
+        """Sine squared of the angle between z and A κ of joint states; 0 for a task held; (...)."""
+        z, field = state[..., : self.neurons], self.field(state)[..., : self.neurons]
+        along_z = (z * field).sum(-1)
+        size = z.square().sum(-1) * field.square().sum(-1)
+        return (1 - along_z * along_z.abs() / size.clamp_min(1e-30)).clamp(0, 1)
+
+    def unstable(self, state: Tensor) -> Tensor:
+        """How many mask neurons of joint states the energy would flip, z_i h_i <= 0; (...)."""
+        return ((state * self.field(state))[..., : self.neurons] <= 0).sum(-1)
+
+    def check_finite(self) -> None:
+        """Integers are always finite."""
+
+    def _task_of(self, pattern: Tensor) -> int:
+        """The task whose key a joint state has."""
+        overlaps = self.keys.by_task(transform(pattern[self.neurons :])) / self.hubs
+        task = int(overlaps.argmax())
+        if float(overlaps[task]) != 1:
+            raise UnknownTaskError("the hubs of the pattern carry no task's key: take keys.of(...)")
+        return task
+
+    def _mask(self, task: int) -> Tensor:
+        """The mask of a live task, ±1, int8 (D,)."""
+        found = self.recall(torch.tensor([task], device="cpu"))
+        return found.spins[0].to(torch.int8) * 2 - 1
+
+    def _change(self, task: int, change: Tensor) -> None:
+        """A ← A + Δ κᵀ, for Δ int8 (D,); nothing is changed where it raises."""
+        number = torch.tensor([task], device=self.device)
+        key = self.keys.of(number, hubs=self.hubs, dtype=torch.int8)
+        broad = key[0, :: self.keys.born].clone()
+        key[0, :: self.keys.born] = 0
+        step = int(change.abs().max())
+        self._check_range(step, lambda where: change[where, None].int() * key.int())
+        self.narrow.addcmul_(change[:, None].to(self.narrow.dtype), key.to(self.narrow.dtype))
+        self.wide.addcmul_(change[:, None].int(), broad[None].int())
+
+    def _check_range(self, step: int, added: Callable[[slice], Tensor]) -> None:
+        """Raise SaturationError if A + added leaves the range of its integers.
+
+        Args:
+            step: no entry of what is added is larger.
+            added: gives the entries of some rows, int32.
+        """
+        largest = torch.iinfo(self.narrow.dtype).max
+        if self._peak + step > largest:
+            peak = 0
+            for where, part in tiles(self.narrow):
+                peak = max(peak, int((part + added(where)).abs().amax()))
+            if peak > largest:
+                raise SaturationError(
+                    f"a coupling would become {peak}, beyond {largest}, the largest of "
+                    f"{self.narrow.dtype}: nothing was changed. Use precision='int16'"
+                )
+            self._peak = peak
+        else:
+            self._peak += step
+
+    def _fields(self, keys: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Fields A κ / K of keys (b, K) on some neurons at a time, (b, neurons)."""
+        broad = keys[:, :: self.keys.born]
+        loose = 0 if self.levels is None else self.levels.neurons
+        for where, part in tiles(self.narrow):
+            onto = keys.to(part.dtype) @ part.T
+            if self.levels is not None:
+                onto[:, : max(0, loose - where.start)] *= self.levels.step
+            onto += broad.to(part.dtype) @ self.wide[where].to(part.dtype).T
+            yield where, onto / self.hubs
