@@ -324,15 +324,18 @@ def test_a_set_of_zeros_points_nowhere_and_changes_no_other():
     asked, blank = data[:, :4], torch.zeros(1, 4, 12, dtype=data.dtype)
     guess, strange = address.guess(torch.cat([asked, blank]))
     beside, usual = address.guess(torch.cat([asked, blank + 1]))  # of the same shape
-    assert torch.equal(guess[:3], beside[:3]) and torch.equal(strange[:3], usual[:3])
-    assert not guess[3].any() and strange[3] > STRANGE
+    assert torch.equal(guess[:3], beside[:3])
+    assert torch.equal(strange[:3], usual[:3])
+    assert not guess[3].any()
+    assert strange[3] > STRANGE
 
 
 def test_a_sample_of_zeros_within_a_set_is_a_sample_like_any():
     data = clouds(3, 20)
     data[:, 0] = 0
     guess, strange = learned(data).guess(data[:, :4])
-    assert guess.any(-1).all() and torch.isfinite(strange).all()
+    assert guess.any(-1).all()
+    assert torch.isfinite(strange).all()
 
 
 def test_a_set_that_is_not_finite_is_refused_beside_one_of_zeros():

@@ -1352,13 +1352,15 @@ def test_a_signature_of_zeros_is_not_stored(memory, tasks):
 
 def test_a_recall_by_zeros_alone_is_not_recognized(memory):
     hit = memory.recall(signature=torch.zeros(40))
-    assert hit.recognized is False and set(hit.masks) == set(SIZES)
+    assert hit.recognized is False
+    assert set(hit.masks) == set(SIZES)
 
 
 def test_a_signature_of_zeros_changes_no_other_recall(memory, signatures):
     both = memory.recall(signature=torch.cat([signatures, torch.zeros(1, 40)]))
     alone = memory.recall(signature=signatures)
-    assert torch.equal(both.task[:TASKS], alone.task) and alone.recognized.all()
+    assert torch.equal(both.task[:TASKS], alone.task)
+    assert alone.recognized.all()
     assert torch.equal(both.recognized[:TASKS], alone.recognized)
     assert torch.equal(both.margin[:TASKS], alone.margin)
     assert not both.recognized[TASKS]
@@ -1372,4 +1374,5 @@ def test_beside_a_signature_of_zeros_the_penalty_decides_as_if_alone(memory, tas
     alone = memory.recall(penalty=penalty, batch=1)
     assert with_zeros.task.tolist() == alone.task.tolist() == [3]
     assert torch.equal(with_zeros.margin, alone.margin)
-    assert alone.recognized and not with_zeros.recognized
+    assert alone.recognized
+    assert not with_zeros.recognized
