@@ -88,5 +88,6 @@ def along(matrix: Tensor, vectors: Vectors, count: int) -> Tensor:
         total += rows @ part
     if not small:
         return total
-    high, middle, low = total.reshape(_DIGITS, count, -1)
-    return (high * _BASE + middle) * _BASE + low
+    high, middle, low = total.split(count)
+    found: Tensor = (high * _BASE + middle) * _BASE + low
+    return found

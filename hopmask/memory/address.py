@@ -1,39 +1,23 @@
 """The content address: what a task's data look like -> its key, learned in constant space."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from hopmask._checks import is_whole
 from hopmask.errors import ConfigError, CueError, NumericalError
-from hopmask.patterns.keys import Keys, random_words
+from hopmask.memory.features import Description, RandomFeatures, Samples, check_range, checked
+from hopmask.patterns.keys import Keys
 
-LARGEST = 16_384  # features: no file holds the sums of more
 STRANGE = 4.0  # strangeness from which on data are of no task that was learned
 _RIDGE = 1e-2  # of the mean variance of a feature
 _KEPT = 4  # read-outs, for so many numbers of samples
 _SCALE, _SPREAD, _INVERSE, _SQUARES = range(4)  # scalars: unit, tasks of more than one sample,
 # Σ 1/s_t over them, Σ ‖m_t‖² over all
-_CHUNK = 1 << 23  # numbers that features take at once
 _FLOOR = 1e-6  # of a mean feature squared: spread that is no more than rounding
 _TRIES = 12  # of a Cholesky factor, each with ten times the ridge
-Samples = Tensor | Iterable[Tensor]  # (n,), (s, n), or parts (s_i, n)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """Features of one task's samples: mean (F,) and covariance (F, F), in units of `scale`."""
-
-    mean: Tensor
-    covariance: Tensor
-    samples: int
-    scale: float
-    length: int
 
 
 class _Solved(NamedTuple):
@@ -101,10 +85,7 @@ class ContentAddress:
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> None:
-        if not is_whole(features) or features > LARGEST:
-            raise ConfigError(
-                f"signature_features must be a whole number from 0 to {LARGEST}, got {features!r}"
-            )
+        self._phi = RandomFeatures(seed=keys.seed, count=features, dtype=dtype)
         self.keys, self.features = keys, features
         self.length = 0  # of a sample; 0 until there is one
         width = keys.bits + 1
@@ -119,9 +100,6 @@ class ContentAddress:
             raise ConfigError(
                 f"no room or device for {features} signature features on '{device}': {error}"
             ) from error
-        self._map = torch.zeros(
-            0, features, device="cpu"
-        )  # R, made anew when a sample of another length comes
         self._ready: dict[int, _Solved] = {}  # by number of samples
 
     @property
@@ -137,7 +115,6 @@ class ContentAddress:
     def to(self, device: str | torch.device) -> None:
         """Move the sums to a device."""
         self.sums = {name: value.to(device) for name, value in self.sums.items()}
-        self._map = torch.zeros(0, self.features, device="cpu")
         self._ready.clear()
 
     def restore(self, sums: Mapping[str, Tensor], *, length: int) -> None:
@@ -162,42 +139,11 @@ class ContentAddress:
         Raises:
             CueError: not finite samples of the length of all others, or all zero.
         """
-        if isinstance(samples, Tensor) or not isinstance(samples, Iterable):
-            return self._part(samples, float(self.sums["scalars"][_SCALE]), self.length)
-        whole: Description | None = None
-        for samples_of in samples:
-            scale = whole.scale if whole else float(self.sums["scalars"][_SCALE])
-            part = self._part(samples_of, scale, whole.length if whole else self.length)
-            whole = part if whole is None else _joined(whole, part)
-        if whole is None:
-            raise CueError("the signature is empty: give samples of the task's data")
-        return whole
-
-    def _part(self, samples: Tensor, scale: float, length: int) -> Description:
-        samples = _checked(samples, length).to(self.sums["link"].device)
-        if samples.ndim == 1:
-            samples = samples[None]
-        if samples.ndim != 2:
-            raise CueError(
-                f"store takes a signature (n,) or samples (s, n), got {tuple(samples.shape)}"
-            )
-        if not bool(samples.any()):
-            raise CueError("the signature is all zeros: it separates no tasks")
-        scale = scale or 1 / float(samples.abs().max())
-        width = max(1, _CHUNK // self.features)
-        parts = torch.split(samples, width)
-        mean = torch.stack([self._project(p, scale).sum(0) for p in parts]).sum(0) / len(samples)
-        covariance = torch.zeros_like(self.sums["within"])
-        for part in parts:
-            rest = self._project(part, scale) - mean
-            covariance.addmm_(rest.T, rest, alpha=1 / max(1, len(samples) - 1))
-        self._in_range(mean[None], covariance)
-        return Description(
-            mean=mean,
-            covariance=covariance,
-            samples=len(samples),
-            scale=scale,
-            length=samples.shape[-1],
+        return self._phi.describe(
+            samples,
+            device=self.sums["link"].device,
+            scale=float(self.sums["scalars"][_SCALE]),
+            length=self.length,
         )
 
     @contextmanager
@@ -265,18 +211,17 @@ class ContentAddress:
             CueError: not finite samples of the length of all others, or nothing to compare with.
             NumericalError: the sums are not finite.
         """
-        samples = _checked(samples, self.length).to(self.sums["link"].device)
+        samples = checked(samples, self.length).to(self.sums["link"].device)
         if self.count == 0:
             raise CueError("no task was stored with a signature: give one to store(...)")
         scale = float(self.sums["scalars"][_SCALE])
-        chunk = max(1, _CHUNK // (self.features * samples.shape[1]))
-        means = torch.cat([self._project(p, scale).mean(1) for p in torch.split(samples, chunk)])
+        means = self._phi.of_sets(samples, scale)
         solved = self._solved(samples.shape[1])
         guess = solved.prior + (means - solved.centre) @ solved.readout
         rest = means - torch.cat([guess, guess.new_ones(len(guess), 1)], -1) @ solved.decode
         strange = rest.square().sum(-1) / solved.spread
         silent = (samples == 0).flatten(1).all(-1)
-        self._in_range(means[~silent], strange)
+        check_range(means[~silent], strange)
         guess = guess.masked_fill(silent[:, None], 0.0)
         return guess, strange.masked_fill(silent, torch.inf)
 
@@ -323,44 +268,9 @@ class ContentAddress:
         scalars[_SQUARES] += sign * mean.double().square().sum()
         self._ready.clear()
 
-    def _in_range(self, means: Tensor, other: Tensor) -> None:
-        """Raise CueError for features that overflowed, or vanished, in units of the first task."""
-        if not bool(torch.isfinite(other).all()) or not bool((means != 0).any(-1).all()):
-            raise CueError(
-                "the signature is too large or too small beside those stored before: compute them "
-                "in the same way for every store and recall"
-            )
-
     def _with_one(self, task: int) -> Tensor:
         key = self.keys.of(torch.tensor([task], device="cpu"))[0].to(self.sums["link"])
         return torch.cat([key, key.new_ones(1)])
-
-    def _project(self, samples: Tensor, scale: float) -> Tensor:
-        """φ of samples (..., n), in units of scale: (..., F)."""
-        length = samples.shape[-1]
-        if len(self._map) != length:
-            words = random_words(self.keys.seed, np.arange(length), self.features, domain=2)
-            uniform = (words >> np.uint64(40)).astype(np.float32) / 2**23 - 1
-            self._map = torch.from_numpy(uniform).to(self.sums["link"])
-        scaled = (samples.double() * (scale / length**0.5)).to(self._map)
-        return torch.relu(scaled @ self._map)
-
-
-def _checked(samples: Tensor, wanted: int) -> Tensor:
-    """Samples (..., n) of a wanted length (0 for any); CueError for what are none."""
-    real = isinstance(samples, Tensor) and samples.is_floating_point() and samples.ndim > 0
-    if not real:
-        raise CueError(
-            "a signature must be a floating tensor: one vector (n,), or more samples of it"
-        )
-    if samples.numel() == 0 or not bool(torch.isfinite(samples).all()):
-        raise CueError("the signature is empty or holds NaN or infinity")
-    if wanted not in (0, samples.shape[-1]):
-        raise CueError(
-            f"the memory's signatures have length {wanted}, got {samples.shape[-1]}: "
-            "compute them in the same way for every store and recall"
-        )
-    return samples.detach()
 
 
 def _factor(between: Tensor, noise: Tensor) -> Tensor:
@@ -374,18 +284,3 @@ def _factor(between: Tensor, noise: Tensor) -> Tensor:
         whole.diagonal().add_(ridge)
         ridge = 10 * ridge
     raise NumericalError("the content address cannot be solved: its sums make no sense")
-
-
-def _joined(a: Description, b: Description) -> Description:
-    """Mean and covariance of two parts of the samples together."""
-    samples = a.samples + b.samples
-    apart, share = b.mean - a.mean, b.samples / samples
-    scatter = (a.samples - 1) * a.covariance + (b.samples - 1) * b.covariance
-    scatter.addr_(apart, apart, alpha=a.samples * share)
-    return Description(
-        mean=a.mean + share * apart,
-        covariance=scatter / max(1, samples - 1),
-        samples=samples,
-        scale=a.scale,
-        length=a.length,
-    )

@@ -11,7 +11,7 @@ from torch import Tensor
 from hopmask import storage
 from hopmask.couplings.rules import LearningRule
 from hopmask.errors import ConfigError, StaleStoreError, StoreFileError, StoreNotFoundError
-from hopmask.memory.address import Samples
+from hopmask.memory.features import Samples
 from hopmask.memory.health import LoadReport
 from hopmask.memory.loading import restored
 from hopmask.memory.mask_memory import MaskMemory

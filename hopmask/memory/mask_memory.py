@@ -10,8 +10,9 @@ from torch import Tensor
 from hopmask._precision import in_full_precision
 from hopmask.errors import CueError, NotForgettableError, OverloadWarning, UnknownTaskError
 from hopmask.memory import health
-from hopmask.memory.address import STRANGE, ContentAddress, Description, Samples
+from hopmask.memory.address import STRANGE, ContentAddress
 from hopmask.memory.duplicates import refuse_duplicate
+from hopmask.memory.features import Description, Samples
 from hopmask.memory.numbers import task_number, task_numbers
 from hopmask.memory.query import MaskPenalty, Query
 from hopmask.memory.state import MemoryState

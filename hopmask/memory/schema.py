@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hopmask.couplings.dense import LARGEST
-from hopmask.memory import address
+from hopmask.memory import features
 from hopmask.storage import Document
 
 KINDS = ("masks", "reservoir")
@@ -62,10 +62,14 @@ def too_large(about: Mapping[str, Any], spins: int, numbers: int) -> str | None:
         spins: d.
         numbers: of tasks that were given out.
     """
-    layers, features = about.get("layers"), about.get("signature_features")
+    layers, number_of = about.get("layers"), about.get("signature_features")
     for what, number, most in (
         ("spins", spins, LARGEST),
-        ("features of signatures", features if isinstance(features, int) else 0, address.LARGEST),
+        (
+            "features of signatures",
+            number_of if isinstance(number_of, int) else 0,
+            features.LARGEST,
+        ),
         ("layers", len(layers) if isinstance(layers, list) else 0, _MOST_LAYERS),
         ("numbers of tasks given out", numbers, _MOST_TASKS),
     ):

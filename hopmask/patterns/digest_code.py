@@ -2,14 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
-from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hopmask._checks import nearest
-from hopmask.errors import ConfigError, MaskError
+from hopmask.errors import MaskError
 from hopmask.patterns.layout import Layout, Masks, Size
 
 _DIGEST = 64  # bits
@@ -34,9 +33,8 @@ class DigestCode:
 
     Example:
         >>> code = DigestCode({"hidden": 100}, extras={"mean": 3}, seed=0)
-        >>> pattern = code.pattern(
-        ...     7, code.layout.bits({"hidden": torch.ones(100)}), {"mean": torch.tensor([0.5, 1, 2])}
-        ... )
+        >>> body = code.layout.bits({"hidden": torch.ones(100)})
+        >>> pattern = code.pattern(7, body, {"mean": torch.tensor([0.5, 1, 2])})
         >>> pattern.shape, code.holds(torch.tensor([7, 8]), pattern.expand(2, -1))
         (torch.Size([212]), tensor([ True, False]))
         >>> code.extras_of(pattern)

@@ -1,0 +1,169 @@
+"""Random features of a task's data, and the mean and covariance by which a task is described."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hopmask._checks import is_whole
+from hopmask.errors import ConfigError, CueError
+from hopmask.patterns.keys import random_words
+
+LARGEST = 16_384  # features: no file holds the sums of more
+_CHUNK = 1 << 23  # numbers that features take at once
+Samples = Tensor | Iterable[Tensor]  # (n,), (s, n), or parts (s_i, n)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """Features of one task's samples: mean (F,) and covariance (F, F), in units of `scale`."""
+
+    mean: Tensor
+    covariance: Tensor
+    samples: int
+    scale: float
+    length: int
+
+
+class RandomFeatures:
+    """φ(x) = max(0, x R) of samples x (n,), with R (n, F) uniform in [-1, 1] / √n from the seed.
+
+    Args:
+        seed: the memory's seed.
+        count: F.
+        dtype: of the features.
+
+    Raises:
+        ConfigError: a number of features that nothing can be built from.
+
+    Example:
+        >>> RandomFeatures(seed=0, count=8).of(torch.ones(3, 5), scale=1.0).shape
+        torch.Size([3, 8])
+
+    Source:
+        Rahimi, Recht 2008 (random features); ReLU read out by a pooled linear discriminant:
+        McDonnell et al. 2023 (RanPAC, arXiv 2307.02251).
+    """
+
+    def __init__(self, *, seed: int, count: int, dtype: torch.dtype = torch.float32) -> None:
+        if not is_whole(count) or count > LARGEST:
+            raise ConfigError(
+                f"signature_features must be a whole number from 0 to {LARGEST}, got {count!r}"
+            )
+        self.seed, self.count, self.dtype = seed, count, dtype
+        self._map = torch.zeros(0, count, device="cpu")  # R, made anew for another length or device
+
+    def of(self, samples: Tensor, scale: float) -> Tensor:
+        """φ of samples (..., n), in units of scale: (..., F)."""
+        length = samples.shape[-1]
+        if len(self._map) != length:
+            words = random_words(self.seed, np.arange(length), self.count, domain=2)
+            uniform = (words >> np.uint64(40)).astype(np.float32) / 2**23 - 1
+            self._map = torch.from_numpy(uniform)
+        self._map = self._map.to(samples.device, self.dtype)
+        scaled = (samples.double() * (scale / length**0.5)).to(self._map)
+        return torch.relu(scaled @ self._map)
+
+    def of_sets(self, sets: Tensor, scale: float) -> Tensor:
+        """Mean features of sets of samples (b, s, n): (b, F)."""
+        chunk = max(1, _CHUNK // (self.count * sets.shape[1]))
+        return torch.cat([self.of(part, scale).mean(1) for part in torch.split(sets, chunk)])
+
+    def describe(
+        self, samples: Samples, *, device: torch.device, scale: float = 0.0, length: int = 0
+    ) -> Description:
+        """Mean and covariance of the features of one task's samples.
+
+        Of an iterable of parts (s_i, n), one part is held at a time: means and covariances of parts
+        are put together as in Chan, Golub, LeVeque 1979.
+
+        Args:
+            samples: (n,), (s, n), or parts (s_i, n).
+            device: where to work.
+            scale: unit of the features; 0 for the largest value of the samples.
+            length: n; 0 for any.
+
+        Raises:
+            CueError: not finite samples of that length, or all zero, or out of range.
+        """
+        if isinstance(samples, Tensor) or not isinstance(samples, Iterable):
+            return self._part(samples, device, scale, length)
+        whole: Description | None = None
+        for some in samples:
+            known = (whole.scale, whole.length) if whole else (scale, length)
+            part = self._part(some, device, *known)
+            whole = part if whole is None else _joined(whole, part)
+        if whole is None:
+            raise CueError("the signature is empty: give samples of the task's data")
+        return whole
+
+    def _part(
+        self, samples: Tensor, device: torch.device, scale: float, length: int
+    ) -> Description:
+        samples = checked(samples, length).to(device)
+        if samples.ndim == 1:
+            samples = samples[None]
+        if samples.ndim != 2:
+            raise CueError(
+                f"store takes a signature (n,) or samples (s, n), got {tuple(samples.shape)}"
+            )
+        if not bool(samples.any()):
+            raise CueError("the signature is all zeros: it separates no tasks")
+        scale = scale or 1 / float(samples.abs().max())
+        parts = torch.split(samples, max(1, _CHUNK // self.count))
+        mean = torch.stack([self.of(p, scale).sum(0) for p in parts]).sum(0) / len(samples)
+        covariance = mean.new_zeros(self.count, self.count)
+        for part in parts:
+            rest = self.of(part, scale) - mean
+            covariance.addmm_(rest.T, rest, alpha=1 / max(1, len(samples) - 1))
+        check_range(mean[None], covariance)
+        return Description(
+            mean=mean,
+            covariance=covariance,
+            samples=len(samples),
+            scale=scale,
+            length=samples.shape[-1],
+        )
+
+
+def checked(samples: Tensor, wanted: int) -> Tensor:
+    """Samples (..., n) of a wanted length (0 for any); CueError for what are none."""
+    real = isinstance(samples, Tensor) and samples.is_floating_point() and samples.ndim > 0
+    if not real:
+        raise CueError(
+            "a signature must be a floating tensor: one vector (n,), or more samples of it"
+        )
+    if samples.numel() == 0 or not bool(torch.isfinite(samples).all()):
+        raise CueError("the signature is empty or holds NaN or infinity")
+    if wanted not in (0, samples.shape[-1]):
+        raise CueError(
+            f"the memory's signatures have length {wanted}, got {samples.shape[-1]}: "
+            "compute them in the same way for every store and recall"
+        )
+    return samples.detach()
+
+
+def check_range(means: Tensor, other: Tensor) -> None:
+    """Raise CueError for features that overflowed, or vanished, in the unit of all tasks."""
+    if not bool(torch.isfinite(other).all()) or not bool((means != 0).any(-1).all()):
+        raise CueError(
+            "the signature is too large or too small beside those stored before: compute them "
+            "in the same way for every store and recall"
+        )
+
+
+def _joined(a: Description, b: Description) -> Description:
+    """Mean and covariance of two parts of the samples together."""
+    samples = a.samples + b.samples
+    apart, share = b.mean - a.mean, b.samples / samples
+    scatter = (a.samples - 1) * a.covariance + (b.samples - 1) * b.covariance
+    scatter.addr_(apart, apart, alpha=a.samples * share)
+    return Description(
+        mean=a.mean + share * apart,
+        covariance=scatter / max(1, samples - 1),
+        samples=samples,
+        scale=a.scale,
+        length=a.length,
+    )
