@@ -24,7 +24,7 @@ from hopmask.memory.reservoir import Reservoir
 from hopmask.patterns.layout import Layout
 from hopmask.patterns.spins import to_mask, to_spins
 from hopmask.recall.dynamics import paper_schedule
-from hopmask.recall.landscape import RowPenalty
+from hopmask.recall.penalty import PointingPenalty, RowPenalty
 from hopmask.recall.options import Search
 from hopmask.recall.result import Hit, Trace
 

@@ -88,6 +88,6 @@ def along(matrix: Tensor, vectors: Vectors, count: int) -> Tensor:
         total += rows @ part
     if not small:
         return total
-    high, middle, low = total.split(count)
+    high, middle, low = torch.split(total, count)
     found: Tensor = (high * _BASE + middle) * _BASE + low
     return found

@@ -1,6 +1,6 @@
 """Query: one recall from a memory of masks, validated, and what proves its answers right."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -8,14 +8,13 @@ from torch import Tensor
 from hopmask._checks import is_whole
 from hopmask.couplings.base import Couplings
 from hopmask.errors import ConfigError, CueError
+from hopmask.memory.mask_penalty import MaskPenalty, on_states
 from hopmask.memory.chance import beyond_chance, population_means
 from hopmask.patterns.joint_code import JointCode
-from hopmask.patterns.layout import Masks
-from hopmask.recall.landscape import Penalty, RowPenalty, check_penalty
+from hopmask.recall.penalty import Penalty, check_penalty
 from hopmask.recall.options import BASINS, Search
 from hopmask.recall.search import Found, search
 
-MaskPenalty = Callable[[Masks], Tensor]
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
 _NEAR = 0.8  # overlap with a key from which on it is that key, but for a few spins
 
@@ -80,8 +79,7 @@ class Query:
         self.rows = batch or (1 if self.cue is None else len(self.cue))
         self.penalty: Penalty | None = None
         if penalty is not None:
-            kind = _OnMaskRows if isinstance(penalty, RowPenalty) and not self.flat else _OnMasks
-            self.penalty = kind(penalty, code, flat=self.flat)
+            self.penalty = on_states(penalty, code.layout, flat=self.flat)
         self.basins = options.max_basins or (BASINS if self.compare or tasks is not None else 1)
         several = self.compare and self.basins > 1
         self.spare = 1 + numbered - couplings.count if several else 0
@@ -151,28 +149,6 @@ class Query:
         for where, part in parts:
             joined[:, where] = part.to(joined)
         return joined
-
-
-class _OnMasks:
-    """A penalty of masks as one of joint states (rows, d)."""
-
-    def __init__(self, penalty: MaskPenalty, code: JointCode, *, flat: bool) -> None:
-        self.penalty, self.code, self.flat = penalty, code, flat
-
-    def __call__(self, state: Tensor) -> Tensor:
-        masks = self.code.layout.split((1 + state) / 2)
-        if not self.flat:
-            return self.penalty(masks)
-        value = self.penalty({name: mask[0] for name, mask in masks.items()})
-        return value[None] if isinstance(value, Tensor) and value.ndim == 0 else value
-
-
-class _OnMaskRows(_OnMasks):
-    """The same of a penalty that can be computed for some of the rows alone."""
-
-    def of_rows(self, rows: Tensor) -> Penalty:
-        assert isinstance(self.penalty, RowPenalty)
-        return _OnMasks(self.penalty.of_rows(rows), self.code, flat=False)
 
 
 def read(

@@ -16,7 +16,7 @@ from hopmask.errors import ConfigError, CueError, EmptyMemoryError, OverloadWarn
 from hopmask.memory.document import of_couplings
 from hopmask.memory.held import Held
 from hopmask.patterns.spins import check_spins, to_spins
-from hopmask.recall.landscape import Penalty, check_penalty
+from hopmask.recall.penalty import Penalty, check_penalty
 from hopmask.recall.options import BASINS, Search
 from hopmask.recall.result import SpinHit
 from hopmask.recall.search import search as search_basins

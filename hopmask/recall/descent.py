@@ -12,7 +12,8 @@ from torch import Tensor
 
 from hopmask.patterns.spins import sign
 from hopmask.recall.dynamics import Dynamics
-from hopmask.recall.landscape import Landscape, check_finite
+from hopmask.recall.landscape import Landscape
+from hopmask.recall.penalty import check_finite
 
 _CALM = 3  # steps without a change of sign after which a firm state has settled
 _FIRM = 0.92  # root mean square from which on a state is firm; annealed mixtures stay below

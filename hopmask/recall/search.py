@@ -24,8 +24,9 @@ from hopmask.couplings.base import Couplings
 from hopmask.patterns.spins import sign
 from hopmask.recall.descent import descend
 from hopmask.recall.dynamics import Dynamics, SignPolish
-from hopmask.recall.landscape import Landscape, Penalty
+from hopmask.recall.landscape import Landscape
 from hopmask.recall.options import Search
+from hopmask.recall.penalty import Penalty
 from hopmask.recall.result import Trace
 
 

@@ -1,0 +1,246 @@
+"""Recall from hub couplings: by number, by a damaged mask, or by data.
+
+Every way of pointing gives all live tasks a score at once: a transform of one product with A. A
+pointer b of mask neurons (a damaged mask, or minus the gradient of a penalty at μ) scores
+
+    s_t = b·(z_t − μ) / ‖b ⊙ √(1 − μ²)‖,
+
+its agreement with the mask of task t, in standard deviations of that with a mask drawn at random. A
+signature scores by its evidence for a task, in nats (see `HubAddress`). With a_t the sum of the
+scores, the few tasks of largest a_t are candidates, and the answer minimises energy and penalty
+together,
+
+    F(t) = penalty(z_t) − w a_t :
+
+−a_t is the energy of the state (z_t, κ_t) in the field of the pointers, but for constants.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hopmask._checks import is_whole
+from hopmask.couplings.hub import HubCouplings
+from hopmask.errors import ConfigError, CueError
+from hopmask.memory.chance import beyond_chance, population_means
+from hopmask.memory.hub_address import HubAddress
+from hopmask.memory.mask_penalty import MaskPenalty, on_states
+from hopmask.patterns.digest_code import DigestCode
+from hopmask.recall.dynamics import SETTLE
+from hopmask.recall.options import BASINS, Search
+from hopmask.recall.penalty import (
+    Penalty,
+    PointingPenalty,
+    check_penalty,
+    evaluate,
+    of_rows,
+    slope,
+)
+from hopmask.recall.result import Hit, Trace
+
+STRANGE = 4.0  # strangeness from which on data are of no task that was learned
+WEIGHT = 0.5  # w, unless a search says otherwise
+_BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
+
+
+class HubRecall:
+    """One recall from a hub memory, validated.
+
+    Args:
+        couplings: of the memory; not empty.
+        code: of its patterns.
+        address: its content address; or None.
+        options: of the search.
+
+    Raises:
+        ConfigError: options that such a recall would ignore.
+    """
+
+    def __init__(
+        self,
+        couplings: HubCouplings,
+        code: DigestCode,
+        address: HubAddress | None,
+        options: Search,
+    ) -> None:
+        self._couplings, self._code, self._address = couplings, code, address
+        self._options = options
+        if options.dynamics is not SETTLE:
+            raise ConfigError(
+                "dynamics are of dense couplings: a hub memory recalls in one update. Leave them out"
+            )
+
+    def by_number(self, tasks: Tensor, *, flat: bool) -> Hit:
+        """The masks of live tasks (b,); `flat` for an answer without batch dimension."""
+        self._refuse_margin()
+        return self._hit(self._recalled(tasks), flat=flat)
+
+    def by_cue(self, cue: Mapping[str, Tensor]) -> Hit:
+        """The masks that agree best with damaged or partial ones."""
+        self._refuse_margin()
+        pointer, flat = self._pointer(cue)
+        tasks = self._alive(self._couplings.overlaps(pointer)).argmax(-1)
+        found = self._recalled(tasks)
+        means, _ = population_means(self._mean, self._couplings.count)
+        spins = found.recalled.spins[:, : self._code.bits].float() * 2 - 1
+        recognized = beyond_chance(pointer, spins, means) >= _BEYOND_CHANCE
+        return self._hit(found, flat=flat, recognized=recognized)
+
+    def by_data(
+        self,
+        *,
+        cue: Mapping[str, Tensor] | None,
+        signature: Tensor | None,
+        penalty: MaskPenalty | None,
+        batch: int | None,
+    ) -> Hit:
+        """The masks of lowest F, see the module; arguments as of `MaskMemory.recall`."""
+        check_penalty(penalty)
+        if batch is not None and (cue is not None or signature is not None or not is_whole(batch)):
+            raise CueError(f"batch= ({batch!r}) goes with penalty= alone and must be positive")
+        scores: list[Tensor] = []
+        flat, strange = batch is None, None
+        if cue is not None:
+            pointer, one = self._pointer(cue)
+            flat &= one
+            scores.append(self._scores(pointer))
+        if signature is not None:
+            evidence, strange = self._evidence(signature, alone=cue is None and penalty is None)
+            flat &= signature.ndim == 1
+            scores.append(evidence)
+        rows = {len(score) for score in scores} | ({batch} if batch else set())
+        if len(rows - {1}) > 1:
+            raise CueError(f"cue and signature must have one batch size, got {sorted(rows)}")
+        count = max(rows, default=1)
+        agreement = self._couplings.wide.new_zeros(count, self._couplings.hubs).double()
+        for score in scores:
+            agreement = agreement + score
+        of_states: Penalty | None = None
+        if penalty is not None:
+            layout, mean = self._code.layout, self._mean.expand(count, -1)
+            of_states = pointing = on_states(penalty, layout, flat=flat)
+            if isinstance(penalty, PointingPenalty):
+                pointing = on_states(penalty.pointing(), layout, flat=flat)
+            agreement = agreement + self._scores(-slope(pointing, mean)[1])
+        agreement = self._alive(agreement)
+        found = self._named(agreement) if of_states is None else self._tried(agreement, of_states)
+        recognized = found.margin >= self._options.recognition_margin
+        if strange is not None:
+            recognized = recognized & (strange < STRANGE)
+        return self._hit(found, flat=flat, recognized=recognized)
+
+    @property
+    def _mean(self) -> Tensor:
+        return self._couplings.mask_mean[: self._code.bits]
+
+    @property
+    def _weight(self) -> float:
+        return self._options.agreement_weight or WEIGHT
+
+    def _refuse_margin(self) -> None:
+        if self._options.min_margin != inf:
+            raise ConfigError(
+                "min_margin is of a recall by data: leave it out, or give a signature or a penalty"
+            )
+
+    def _pointer(self, cue: Mapping[str, Tensor]) -> tuple[Tensor, bool]:
+        """A damaged or partial mask as levels in [-1, 1], (b, bits), and whether it is just one."""
+        parts = self._code.layout.levels(cue)
+        rows = max([len(part) for _, part in parts if part.ndim == 2], default=1)
+        joined = torch.zeros(rows, self._code.bits, device=self._couplings.device)
+        for where, part in parts:
+            joined[:, where] = part.to(joined)
+        return joined, all(part.ndim == 1 for _, part in parts)
+
+    def _scores(self, pointer: Tensor) -> Tensor:
+        """s_t of pointers (b, bits), float64 (b, K)."""
+        mean = self._mean
+        spread = ((1 - mean.square()) * pointer.square()).sum(-1, dtype=torch.float64).sqrt()
+        common = (pointer * mean).sum(-1, dtype=torch.float64)
+        own = self._couplings.overlaps(pointer) - common[:, None]
+        return own / spread.clamp_min(1e-300)[:, None]
+
+    def _evidence(self, signature: Tensor, *, alone: bool) -> tuple[Tensor, Tensor]:
+        """Evidence for each task (b, K), and strangeness (b,).
+
+        A task that was stored without a signature cannot be named by one; where more than the
+        signature points, it counts as the least likely of those that can.
+        """
+        if self._address is None:
+            raise CueError(
+                "this memory has no content address: build it with signature_features=1024"
+            )
+        evidence, strange = self._address.evidence(as_sets(signature))
+        if not alone:
+            least = evidence.masked_fill(evidence.isinf(), inf).amin(-1, keepdim=True)
+            evidence = torch.where(evidence.isinf(), least, evidence)
+        return evidence.double(), strange
+
+    def _alive(self, scores: Tensor) -> Tensor:
+        return scores.masked_fill(~self._couplings.live, -inf)
+
+    def _recalled(self, tasks: Tensor) -> "_Found":
+        """Masks of tasks (b,), each recalled once; nothing was compared."""
+        tasks = tasks.to(self._couplings.device)
+        distinct, place = torch.unique(tasks, return_inverse=True)
+        found = self._couplings.recall(distinct)
+        right = self._code.holds(distinct, found.spins)
+        return _Found(
+            task=tasks,
+            recalled=Recalled(*(part[place] for part in found)),
+            verified=right[place],
+            margin=torch.full(tasks.shape, nan, dtype=torch.float64, device=tasks.device),
+            steps=torch.ones_like(tasks),
+        )
+
+    def _named(self, agreement: Tensor) -> "_Found":
+        """The task of largest a_t (b, K)."""
+        best = agreement.topk(min(2, agreement.shape[-1]), -1).values
+        found = self._recalled(agreement.argmax(-1))
+        return replace(found, margin=self._weight * (best[:, 0] - best[:, 1]))
+
+    def _tried(self, agreement: Tensor, penalty: Penalty) -> "_Found":
+        """The task of lowest F among the few of largest a_t (b, K)."""
+        batch, bits = len(agreement), self._code.bits
+        few = min(self._options.max_basins or BASINS, self._couplings.count)
+        scores, tasks = agreement.topk(few, -1)
+        rows = torch.arange(batch, device=agreement.device)  # those whose margin is not clear
+        chance = self._of_chance(penalty, batch)
+        lowest = torch.full((batch,), inf, dtype=torch.float64, device=agreement.device)
+        next_lowest, own = lowest.clone(), lowest.clone()
+        best: _Found | None = None
+        values: list[Tensor] = []
+        for place in range(few):
+            tried = self._recalled(tasks[rows, place])
+            states = tried.recalled.spins[:, :bits].to(self._couplings.dtype).mul_(2).sub_(1)
+            here = penalty if len(rows) == batch else of_rows(penalty, rows, batch)
+            with torch.no_grad():
+                value = evaluate(here, states).double()
+            total = value - self._weight * scores[rows, place]
+            better = total < lowest[rows]
+            next_lowest[rows] = torch.minimum(next_lowest[rows], lowest[rows].maximum(total))
+            lowest[rows] = lowest[rows].minimum(total)
+            own[rows] = torch.where(better, value, own[rows])
+            best = tried if best is None else best.with_rows(rows[better], tried, better)
+            best.steps[rows] += 1
+            values.append(value)
+            margin = torch.minimum(next_lowest - lowest, chance - own)
+            if place:
+                rows = rows[margin[rows] < self._options.min_margin]
+            if len(rows) == 0:
+                break
+        assert best is not None
+        found = replace(best, margin=margin)
+        if self._options.trace:
+            found = replace(found, trace=self._traced(found, tasks, values))
+        return found
+
+    def _of_chance(self, penalty: Penalty, batch: int) -> Tensor:
+        """The penalty of one fixed random mask, (b,)."""
+        generator = torch.Generator().manual_seed(0)
+        spins = torch.randint(0, 2, (self._code.bits,), generator=generator, device="cpu") * 2 - 1
+        with torch.no_grad():
+            return evaluate(penalty, spins.to(self._mean).expand(batch, -1)).double()

@@ -1,0 +1,48 @@
+"""Penalties of masks, as callers give them, as penalties of states, as a search takes them."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from hopmask.patterns.layout import Layout, Masks
+from hopmask.recall.penalty import Penalty, RowPenalty
+
+MaskPenalty = Callable[[Masks], Tensor]
+
+
+def on_states(penalty: MaskPenalty, layout: Layout, *, flat: bool) -> Penalty:
+    """A penalty of masks as one of states (rows, d) in [-1, 1].
+
+    Args:
+        penalty: of masks, name -> levels in [0, 1]; a `RowPenalty` stays one.
+        layout: where the masks lie in a state.
+        flat: the penalty takes masks without a batch dimension, and returns a scalar.
+
+    Example:
+        >>> import torch
+        >>> mean = on_states(lambda masks: masks["h"].mean(), Layout({"h": 2}, head=0), flat=True)
+        >>> mean(torch.tensor([[1.0, -1.0]]))
+        tensor([0.5000])
+    """
+    kind = _OnMaskRows if isinstance(penalty, RowPenalty) and not flat else _OnMasks
+    return kind(penalty, layout, flat=flat)
+
+
+class _OnMasks:
+    def __init__(self, penalty: MaskPenalty, layout: Layout, *, flat: bool) -> None:
+        self.penalty, self.layout, self.flat = penalty, layout, flat
+
+    def __call__(self, state: Tensor) -> Tensor:
+        masks = self.layout.split((1 + state) / 2)
+        if not self.flat:
+            return self.penalty(masks)
+        value = self.penalty({name: mask[0] for name, mask in masks.items()})
+        return value[None] if isinstance(value, Tensor) and value.ndim == 0 else value
+
+
+class _OnMaskRows(_OnMasks):
+    """The same of a penalty that can be computed for some of the rows alone."""
+
+    def of_rows(self, rows: Tensor) -> Penalty:
+        assert isinstance(self.penalty, RowPenalty)
+        return _OnMasks(self.penalty.of_rows(rows), self.layout, flat=False)
