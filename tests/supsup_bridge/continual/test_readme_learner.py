@@ -31,7 +31,7 @@ PREDICT = """\
 found = learner.predict(task.scored_images.reshape(-1, 1, 8, 8))  # found.task, found.label
 """
 LATER = (
-    "import json, torch\ntorch.set_num_threads(1)\n"
+    "import json\n"
     + NET
     + 'learner = SupSup.load("digits", module=net)\ntask = split_digits()[4]\n'
     + PREDICT
