@@ -24,7 +24,7 @@ LEARN = """\
 learner = SupSup(net)  # copies it, draws its weights from a seed
 for task in split_digits():  # five tasks of two digits, one after the other
     data = TensorDataset(task.train_images.reshape(-1, 1, 8, 8), task.train_labels)
-    learner.learn(DataLoader(data, batch_size=32, shuffle=True), epochs=10)
+    learner.learn(DataLoader(data, batch_size=32, shuffle=True), epochs=3)
 learner.save("digits")  # in any later process: SupSup.load("digits", module=net)
 """
 PREDICT = """\
