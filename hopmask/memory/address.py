@@ -181,6 +181,8 @@ class ContentAddress:
             raise CueError(
                 f"store takes a signature (n,) or samples (s, n), got {tuple(samples.shape)}"
             )
+        if not bool(samples.any()):
+            raise CueError("the signature is all zeros: it separates no tasks")
         scale = scale or 1 / float(samples.abs().max())
         width = max(1, _CHUNK // self.features)
         parts = torch.split(samples, width)
@@ -256,7 +258,8 @@ class ContentAddress:
         Strangeness is ‖c − Σ_t p_t m_t‖², what no mix of the tasks learned explains, over what
         chance leaves unexplained: tr C̄ (1/s + mean 1/s_t), with s_t the samples that task t was
         learned from, and, beyond as many tasks as key bits, what Σ_t p_t m_t itself misses. It is
-        about 1 for data of a task that was learned.
+        about 1 for data of a task that was learned. A set of zeros alone says nothing: its guess is
+        0 and its strangeness infinite.
 
         Raises:
             CueError: not finite samples of the length of all others, or nothing to compare with.
@@ -272,8 +275,10 @@ class ContentAddress:
         guess = solved.prior + (means - solved.centre) @ solved.readout
         rest = means - torch.cat([guess, guess.new_ones(len(guess), 1)], -1) @ solved.decode
         strange = rest.square().sum(-1) / solved.spread
-        self._in_range(means, strange)
-        return guess, strange
+        silent = (samples == 0).flatten(1).all(-1)
+        self._in_range(means[~silent], strange)
+        guess = guess.masked_fill(silent[:, None], 0.0)
+        return guess, strange.masked_fill(silent, torch.inf)
 
     def _solved(self, samples: int) -> "_Solved":
         """What a guess from so many samples needs; kept until something is learned."""
@@ -350,8 +355,6 @@ def _checked(samples: Tensor, wanted: int) -> Tensor:
         )
     if samples.numel() == 0 or not bool(torch.isfinite(samples).all()):
         raise CueError("the signature is empty or holds NaN or infinity")
-    if not bool((samples != 0).flatten(-min(2, samples.ndim)).any(-1).all()):
-        raise CueError("the signature is all zeros: it separates no tasks")
     if wanted not in (0, samples.shape[-1]):
         raise CueError(
             f"the memory's signatures have length {wanted}, got {samples.shape[-1]}: "

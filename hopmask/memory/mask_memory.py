@@ -154,7 +154,8 @@ class MaskMemory(MemoryState):
             cue: name -> values in [0, 1], (size,) or (batch, size): 0.5 where a bit is unknown;
                 layers may be missing.
             signature: (n,), or (batch, n) for so many recalls, or (batch, s, n): s samples of the
-                data of each. Of the length given to `store`.
+                data of each. Of the length given to `store`. Zeros alone point nowhere: that row is
+                recalled by the rest of the question, and never `recognized`.
             penalty: differentiable; takes name -> masks in [0, 1], with the batch dimension of cue
                 or signature if these have one, and returns a scalar, or (batch,). One with a method
                 `of_rows` (`RowPenalty`) is not evaluated for rows that are done.

@@ -14,6 +14,7 @@ from hopmask.couplings.dense import DenseCouplings
 from hopmask.couplings.rules import LearningRule
 from hopmask.errors import ConfigError, CueError, EmptyMemoryError, OverloadWarning
 from hopmask.memory.document import of_couplings
+from hopmask.memory.held import Held
 from hopmask.patterns.spins import check_spins, to_spins
 from hopmask.recall.landscape import Penalty, check_penalty
 from hopmask.recall.options import BASINS, Search
@@ -22,7 +23,7 @@ from hopmask.recall.search import search as search_basins
 from hopmask.storage import Document, Stamp
 
 
-class Reservoir:
+class Reservoir(Held):
     """Associative memory of spin vectors in constant space.
 
     Ψ (d, d) and μ (d,) are all it keeps: E(z) = −½ zᵀΨz, h(z) = Ψz, μ ← ((k−1) μ + z)/k.
@@ -51,6 +52,8 @@ class Reservoir:
         Hopfield 1982; Storkey 1997; Wortsman et al. 2020 (arXiv 2006.14769), section 3.5.
     """
 
+    couplings: DenseCouplings
+
     def __init__(
         self,
         size: int,
@@ -74,15 +77,6 @@ class Reservoir:
         return self.couplings.size
 
     @property
-    def count(self) -> int:
-        """Number of patterns stored."""
-        return self.couplings.count
-
-    def __len__(self) -> int:
-        """Number of patterns stored."""
-        return self.count
-
-    @property
     def psi(self) -> Tensor:
         """Ψ, (d, d)."""
         return self.couplings.psi
@@ -96,16 +90,6 @@ class Reservoir:
     def rule(self) -> LearningRule:
         """The learning rule."""
         return self.couplings.rule
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of Ψ."""
-        return self.couplings.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where Ψ lives."""
-        return self.couplings.device
 
     @property
     def nbytes(self) -> int:

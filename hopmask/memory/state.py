@@ -17,13 +17,16 @@ from hopmask.memory import health
 from hopmask.memory.address import ContentAddress
 from hopmask.memory.document import Parts, of_couplings
 from hopmask.memory.health import LoadReport
+from hopmask.memory.held import Held
 from hopmask.patterns.joint_code import JointCode
 from hopmask.patterns.layout import Masks, Size
 from hopmask.storage import Document, Stamp
 
 
-class MemoryState:
+class MemoryState(Held):
     """What a `MaskMemory` keeps; see there for the arguments and attributes."""
+
+    couplings: DenseCouplings
 
     def __init__(
         self,
@@ -58,28 +61,9 @@ class MemoryState:
         return dict(self.code.layout.shapes)
 
     @property
-    def count(self) -> int:
-        """Number of tasks stored."""
-        return self.couplings.count
-
-    def __len__(self) -> int:
-        """Number of tasks stored."""
-        return self.count
-
-    @property
     def rule(self) -> LearningRule:
         """The learning rule."""
         return self.couplings.rule
-
-    @property
-    def device(self) -> torch.device:
-        """Where Ψ lives."""
-        return self.couplings.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of Ψ."""
-        return self.couplings.dtype
 
     @property
     def mean(self) -> Masks:

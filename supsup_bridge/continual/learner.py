@@ -26,8 +26,8 @@ from supsup_bridge.continual.learning import Learning
 from supsup_bridge.continual.prediction import (
     Prediction,
     infer_each,
-    infer_together,
     of_one_task,
+    one_set,
     predict_each,
     predict_under,
 )
@@ -114,21 +114,23 @@ class SupSup(Learning):
                 raise ConfigError("task= names the task, together= infers it: give one of them")
             stored = self._recalled(task)
             logits = predict_under(self._network, stored.masks, images)
-            return of_one_task(logits, task, verified=stored.verified)
+            return of_one_task(logits, task, recognized=stored.verified)
         inference = self._inferences.inference(self._memory)
         if not together:
             return predict_each(self._network, inference, images)
-        found = infer_together(self._network, inference, images)
+        joint = one_set(self._network, images)
+        found = inference.infer(joint)
         masks = {name: mask[0] for name, mask in found.masks.items()}
         logits = predict_under(self._network, masks, images)
-        return of_one_task(logits, int(found.task[0]), verified=bool(found.verified[0]))
+        recognized = bool(inference.recognizes(joint, found)[0])
+        return of_one_task(logits, int(found.task[0]), recognized=recognized)
 
     def infer_task(self, images: Tensor, *, together: bool = False) -> Tensor | int:
         """Number of the task of each image (n,), or one number; see `predict`."""
         self._check_question(images)
         inference = self._inferences.inference(self._memory)
         if together:
-            return int(infer_together(self._network, inference, images).task[0])
+            return int(inference.infer(one_set(self._network, images)).task[0])
         return infer_each(self._network, inference, images)
 
     def evaluate(self, data: Sequence[Any], *, infer_samples: int | None = None) -> Evaluation:

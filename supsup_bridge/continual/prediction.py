@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from supsup_bridge.continual.scoring import groups
-from supsup_bridge.inference.base import Inferred, TaskInference
+from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
 
@@ -26,9 +26,10 @@ class Prediction:
         label: the largest logit of each image, long (n,): a class within the task. All of the
             module's outputs take part, so that a label can lie beyond the task's classes.
         logits: (n, outputs).
-        recognized: bool (n,): the mask is a stored one, bit for bit, and sure of the image: the
-            entropy of the softmax is below 3/4 of its maximum, log(outputs). False is "none of my
-            tasks", or "I cannot tell".
+        recognized: bool (n,): the mask is a stored one, bit for bit; the content address, where
+            there is one, recognizes the task by the image; and the mask is sure of the image: the
+            entropy of the softmax is below 3/4 of its maximum, log(outputs). With the task given,
+            the address does not take part. False is "none of my tasks", or "I cannot tell".
     """
 
     task: Tensor
@@ -69,17 +70,17 @@ def infer_each(network: FixedNetwork, inference: TaskInference, images: Tensor) 
     return torch.cat(parts).to(images.device)
 
 
-def infer_together(network: FixedNetwork, inference: TaskInference, images: Tensor) -> Inferred:
-    """The one task of images (n, *shape), inferred from all of them; see `TOGETHER`."""
+def one_set(network: FixedNetwork, images: Tensor) -> Tensor:
+    """Images (n, *shape) of one task as the one set (1, n, *shape) that infers it: `TOGETHER`."""
     count = min(len(images), TOGETHER)
     chosen = torch.linspace(0, len(images) - 1, count).long().to(images.device)
-    return inference.infer(images[chosen][None].to(network.device))
+    return images[chosen][None].to(network.device)
 
 
-def of_one_task(logits: Tensor, task: int, *, verified: bool) -> Prediction:
+def of_one_task(logits: Tensor, task: int, *, recognized: bool) -> Prediction:
     """The prediction for images that all have one task."""
     number = torch.full((len(logits),), task, device=logits.device)
-    return _prediction(logits, number, torch.full_like(number, verified, dtype=torch.bool))
+    return _prediction(logits, number, torch.full_like(number, recognized, dtype=torch.bool))
 
 
 def _pieces(network: FixedNetwork, images: Tensor) -> list[Tensor]:
@@ -92,17 +93,20 @@ def _pieces(network: FixedNetwork, images: Tensor) -> list[Tensor]:
 def _each(network: FixedNetwork, inference: TaskInference, images: Tensor) -> Prediction:
     here = images.to(network.device)
     found = inference.infer(here[:, None])
+    recognized = inference.recognizes(here[:, None], found)
     logits = here.new_empty(len(here), network.outputs)
     for rows in groups(found.masks).values():
         masks = {name: mask[rows[0]] for name, mask in found.masks.items()}
         logits[rows] = predict_under(network, masks, here[rows])
     there = images.device
-    return _prediction(logits.to(there), found.task.to(there), found.verified.to(there))
+    return _prediction(logits.to(there), found.task.to(there), recognized.to(there))
 
 
-def _prediction(logits: Tensor, task: Tensor, verified: Tensor) -> Prediction:
+def _prediction(logits: Tensor, task: Tensor, recognized: Tensor) -> Prediction:
     sure = entropy(logits) < _SURE * log(logits.shape[-1])
-    return Prediction(task=task, label=logits.argmax(-1), logits=logits, recognized=verified & sure)
+    return Prediction(
+        task=task, label=logits.argmax(-1), logits=logits, recognized=recognized & sure
+    )
 
 
 def _joined(parts: list[Prediction]) -> Prediction:

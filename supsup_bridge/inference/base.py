@@ -54,6 +54,13 @@ class TaskInference(ABC):
             NumericalError: the images hold NaN or infinity.
         """
 
+    def recognizes(self, images: Tensor, found: Inferred) -> Tensor:
+        """Whether sets of images (b, n, ...) are of the task that `infer` found for them; (b,).
+
+        Here, whether there was an answer at all.
+        """
+        return found.verified
+
     def sets(self, pool: Tensor, *, sets: int, samples: int, generator: torch.Generator) -> Tensor:
         """Draw (sets, samples, ...) from a pool (n, ...), without repeats within a set.
 

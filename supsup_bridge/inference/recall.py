@@ -110,6 +110,22 @@ class RecallInference(TaskInference):
             verified=torch.cat([h.verified for h in hits]),
         )
 
+    def recognizes(self, images: Tensor, found: Inferred) -> Tensor:
+        """Whether the content address recognizes the task found; by entropy alone, `verified`.
+
+        One more recall, by the address alone: its answer has to be recognized
+        (`Hit.recognized`) and of the same task. The entropy says less, because masks are often sure
+        of images of tasks that were never learned.
+        """
+        if self.recall == "entropy":
+            return found.verified
+        with without_autocast(images.device):
+            # the best key, and the next
+            search = Search(max_basins=2, recognition_margin=MIN_MARGIN)
+            hit = self.memory.recall(signature=of_sets(self.signature, images), search=search)
+        recognized: Tensor = hit.recognized & (hit.task == found.task)
+        return recognized & found.verified
+
     def trace(self, images: Tensor) -> tuple[Hit, Trace]:
         """One recall with its step by step record; images (n, ...)."""
         check_sets(images[None])

@@ -163,7 +163,7 @@ class Experiment:
 
         Args:
             observer: called with what the run does.
-            pause: called wherever the run's `state` is one to go on from: after each training step,
+            pause: called wherever a run can continue from `state`: after each training step,
                 each task that was learned, and each that was scored.
 
         Raises:

@@ -23,10 +23,10 @@ class LearnerLog:
     """What a `TaskAgnosticLearner` decided.
 
     Attributes:
-        asked: how often it asked which task it sees.
+        asked: how often a novelty test judged a batch.
         allocated: masks it allocated.
         refused: how often it wanted one more than its budget.
-        undecided: how often the images said nothing and it went on with the mask in use.
+        undecided: how often the images said nothing and the mask in use stayed in use.
         unlearned: batches that went to a mask learned earlier, or were over budget, and trained
             nothing.
     """
@@ -41,7 +41,7 @@ class LearnerLog:
 class TaskAgnosticLearner:
     """Learns from a stream of labelled batches whose tasks nobody names.
 
-    Every `ask_every` batches it asks a novelty test about the batch at hand. A new task gets a
+    Every `ask_every` batches a novelty test judges the batch at hand. A new task gets a
     new mask, which is trained from then on. A task of an earlier mask is served by that mask, which
     stays as it is. Where the budget is spent, a new task is served by the mask that suits it best,
     nothing is trained, and both the log and the logger say so (a warning the first time).
@@ -49,7 +49,7 @@ class TaskAgnosticLearner:
     Args:
         test: novelty test, and with it the network and the store.
         training: how masks are trained; the rate decays without a known end.
-        ask_every: batches between two questions.
+        ask_every: batches between two novelty tests.
         budget: masks at most; None for no limit.
         transfer: whether scores start from the mean of the masks so far.
         scores: number of a mask -> generator of its starting scores.
@@ -142,7 +142,7 @@ class TaskAgnosticLearner:
         }
 
     def restore(self, state: Mapping[str, Any], *, device: torch.device) -> None:
-        """Go on from the `state` of a learner that was made alike, over the store it had."""
+        """Continue from the `state` of a learner that was made alike, over the store it had."""
         self.log = LearnerLog(**state["log"])
         self.seen, self._serving = state["seen"], state["serving"]
         self._ended = state["ended"]

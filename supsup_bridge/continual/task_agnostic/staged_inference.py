@@ -26,7 +26,7 @@ class StagedInference(TaskInference):
 
     Args:
         recall: inference from the memory.
-        memory: the memory and its open mask; `recall` asks the same one.
+        memory: the memory and its open mask; `recall` is over the same memory.
 
     Example:
         >>> from hopmask import MaskMemory
@@ -63,6 +63,13 @@ class StagedInference(TaskInference):
             steps=torch.cat([part.steps for part in parts]),
             verified=torch.cat([part.verified for part in parts]),
         )
+
+    def recognizes(self, images: Tensor, found: Inferred) -> Tensor:
+        """See `RecallInference.recognizes`; the open mask has no place in the address yet."""
+        if self.memory.memory.count == 0:
+            return found.verified
+        opened = found.task == self.memory.memory.count
+        return self.recall.recognizes(images, found) | opened
 
     def _inferred(self, images: Tensor) -> Inferred:
         opened = self._opened(len(images))
@@ -103,7 +110,7 @@ class RecallNovelty:
 
         strength = (H(random) − H(mask)) / (H(random) − usual).
 
-    Two masks are asked, the open one and the one that the images recall. For the open mask, usual
+    Two masks are compared, the open one and the one that images recall. For the open mask, usual
     is its entropy on images that it was trained on; for recalled ones, the mean of what it was for
     masks when they were closed. So nothing has to be set for a network or a kind of mask. The
     stronger one is the images' own from strength ½ on; otherwise they are of a new task. An open
@@ -137,7 +144,7 @@ class RecallNovelty:
 
     def __init__(self, inference: StagedInference) -> None:
         self.inference = inference
-        self._number, self._usual = 0, nan  # of the open mask when it was last asked about
+        self._number, self._usual = 0, nan  # of the open mask when it was last judged
         self._closed, self._of = 0.0, 0  # sum of what was usual for closed masks, and of how many
 
     @property
@@ -187,7 +194,7 @@ class RecallNovelty:
         return {"open": [self._number, usual], "closed": [self._closed, self._of]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from the `state` of another test over the same memory."""
+        """Continue from the `state` of another test over the same memory."""
         self._number, usual = state["open"]
         self._usual = nan if usual is None else usual
         self._closed, self._of = state["closed"]

@@ -77,7 +77,7 @@ class StagedMemory:
     ) -> None:
         if memory.count:
             raise ConfigError(
-                f"an open memory begins with an empty MaskMemory, got one of {memory.count} tasks"
+                f"a StagedMemory begins with an empty MaskMemory, got one of {memory.count} tasks"
             )
         self.memory, self.signature = memory, signature
         self.open: Masks | None = None
@@ -132,7 +132,7 @@ class StagedMemory:
             DuplicateError: the mask to be closed is in the memory already; it stays open.
         """
         if signature is not None:
-            raise ConfigError("an open memory takes images by observe(images), not a signature")
+            raise ConfigError("a StagedMemory takes images by observe(images), not a signature")
         opened = self._checked(masks)
         self.close()
         self.open = opened
@@ -206,7 +206,7 @@ class StagedMemory:
         return {"open": self.open, "images": self.images if self._images else None}
 
     def restore(self, memory: MaskMemory, state: Mapping[str, Any]) -> None:
-        """Go on with a memory that was saved and the `state` that stood beside it."""
+        """Continue with a memory that was saved and the `state` that stood beside it."""
         device = memory.device
         opened, images = state["open"], state["images"]
         self.memory = memory

@@ -259,12 +259,6 @@ def test_what_is_no_data_is_not_learned(samples, says):
         address.describe(samples)
 
 
-def test_a_set_of_zeros_among_others_is_refused():
-    address = learned(clouds(2, 3))
-    with pytest.raises(CueError):
-        address.guess(torch.stack([torch.ones(3, 12), torch.zeros(3, 12)]))
-
-
 def test_data_too_large_beside_the_first_are_refused():
     address = learned(clouds(2, 3).float(), dtype=torch.float32)
     with pytest.raises(CueError):
@@ -321,3 +315,29 @@ def test_the_features_stay_the_same_from_version_to_version():
 
 
 EXPECTED_MAP = [[-2531727, 184328, 1662177, 5160339], [-3511414, 5349674, 8235454, 3077895]]
+
+
+def test_a_set_of_zeros_points_nowhere_and_changes_no_other():
+    data = clouds(3, 20)
+    address = learned(data)
+    asked, blank = data[:, :4], torch.zeros(1, 4, 12, dtype=data.dtype)
+    guess, strange = address.guess(torch.cat([asked, blank]))
+    beside, usual = address.guess(torch.cat([asked, blank + 1]))  # of the same shape
+    assert torch.equal(guess[:3], beside[:3])
+    assert torch.equal(strange[:3], usual[:3])
+    assert not guess[3].any()
+    assert strange[3] > STRANGE
+
+
+def test_a_sample_of_zeros_within_a_set_is_a_sample_like_any():
+    data = clouds(3, 20)
+    data[:, 0] = 0
+    guess, strange = learned(data).guess(data[:, :4])
+    assert guess.any(-1).all()
+    assert torch.isfinite(strange).all()
+
+
+def test_a_set_that_is_not_finite_is_refused_beside_one_of_zeros():
+    address = learned(clouds(2, 3))
+    with pytest.raises(CueError):
+        address.guess(torch.stack([torch.zeros(1, 12), torch.full((1, 12), float("nan"))]))

@@ -446,14 +446,13 @@ def test_a_refused_task_does_not_fix_the_length_of_signatures(tasks, signatures)
 @pytest.mark.parametrize(
     "signature",
     [
-        torch.zeros(40),
         torch.full((40,), float("nan")),
         torch.arange(40),
         torch.tensor(1.0),
         [0.0, 1.0],
         "cats",
     ],
-    ids=["zeros", "NaN", "whole numbers", "no dimension", "list", "text"],
+    ids=["NaN", "whole numbers", "no dimension", "list", "text"],
 )
 def test_what_is_no_signature_is_refused(memory, tasks, door, signature):
     with pytest.raises(CueError):
@@ -1336,3 +1335,40 @@ def test_forgetting_twice_says_that_it_was_forgotten(random_mask):
     memory.forget(1)
     with pytest.raises(UnknownTaskError):
         memory.forget(1)
+
+
+# Signatures of zeros
+
+
+def test_a_signature_of_zeros_is_not_stored(memory, tasks):
+    with pytest.raises(CueError):
+        memory.store(tasks[6], signature=torch.zeros(3, 40))
+    assert memory.count == TASKS
+
+
+def test_a_recall_by_zeros_alone_is_not_recognized(memory):
+    hit = memory.recall(signature=torch.zeros(40))
+    assert hit.recognized is False
+    assert set(hit.masks) == set(SIZES)
+
+
+def test_a_signature_of_zeros_changes_no_other_recall(memory, signatures):
+    both = memory.recall(signature=torch.cat([signatures, torch.zeros(1, 40)]))
+    alone = memory.recall(signature=signatures)
+    assert torch.equal(both.task[:TASKS], alone.task)
+    assert alone.recognized.all()
+    assert torch.equal(both.recognized[:TASKS], alone.recognized)
+    assert torch.equal(both.margin[:TASKS], alone.margin)
+    assert not both.recognized[TASKS]
+
+
+def test_beside_a_signature_of_zeros_the_penalty_decides_as_if_alone(memory, tasks):
+    def penalty(masks):
+        return 40 * distance(masks, tasks[3], 1)
+
+    with_zeros = memory.recall(signature=torch.zeros(1, 40), penalty=penalty)
+    alone = memory.recall(penalty=penalty, batch=1)
+    assert with_zeros.task.tolist() == alone.task.tolist() == [3]
+    assert torch.equal(with_zeros.margin, alone.margin)
+    assert alone.recognized
+    assert not with_zeros.recognized

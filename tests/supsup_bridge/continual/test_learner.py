@@ -491,3 +491,14 @@ def test_an_inference_that_is_refused_leaves_the_one_before(learner: SupSup) -> 
         with pytest.raises(ConfigError):
             learner.change_inference(**options)
     assert learner.settings == before
+
+
+def test_an_image_of_zeros_changes_no_other_prediction(learner: SupSup) -> None:
+    images = torch.cat([clouds(task)[0][:5] for task in range(3)])
+    blank = torch.cat([images[:7], torch.zeros(1, 1, 4, 4), images[7:]])
+    found, alone = learner.predict(blank), learner.predict(images)
+    others = torch.arange(16) != 7
+    for name in ("task", "label", "logits", "recognized"):
+        assert torch.equal(getattr(found, name)[others], getattr(alone, name)), name
+    assert not found.recognized[7]
+    assert torch.equal(learner.infer_task(blank)[others], alone.task)

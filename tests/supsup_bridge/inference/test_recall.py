@@ -303,3 +303,23 @@ def test_the_papers_recall_needs_no_address(learned, generator) -> None:
         bare.store(masks)
     found = setup.paper(generator(0), memory=bare, steps=3).infer(setup.sets(0, 1))
     assert found.task.shape == (1,)
+
+
+# --- autocast
+
+
+@pytest.mark.parametrize("recall", RECALLS)
+def test_a_recall_does_not_depend_on_autocast(recall: str, learned) -> None:
+    def product(images: Tensor) -> Tensor:
+        return images.flatten(1) @ torch.eye(64)
+
+    setup = learned("hashed")
+    inference, sets = setup.inference(recall, signature=product), setup.sets(1, sets=4, samples=3)
+    plain, (hit, trace) = inference.infer(sets), inference.trace(sets[0])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast, (again, path) = inference.infer(sets), inference.trace(sets[0])
+    for name in ("task", "steps", "verified"):
+        assert torch.equal(getattr(plain, name), getattr(cast, name)), name
+    assert torch.equal(plain.masks["bits"], cast.masks["bits"])
+    assert torch.equal(hit.margin, again.margin)
+    assert torch.equal(trace.states, path.states)

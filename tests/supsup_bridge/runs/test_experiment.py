@@ -1438,3 +1438,13 @@ def test_a_function_that_makes_no_network_is_refused(
 def test_a_module_that_is_not_there_is_refused(name: str, small) -> None:
     with pytest.raises(ConfigError, match=r"give package\.module:function"):
         Experiment(small(network=name, **BANK))
+
+
+@pytest.mark.parametrize("name", ["settings", "samples", "preset"])
+def test_what_a_run_was_made_of_cannot_be_assigned(name: str) -> None:
+    """Assigned, it would do nothing: the learner was made of it."""
+    run = Experiment(RunSettings(bits=256, quick=True))
+    before = getattr(run, name)
+    with pytest.raises(AttributeError):
+        setattr(run, name, before)
+    assert getattr(run, name) == before

@@ -346,3 +346,10 @@ def test_tasks_are_all_scored_after_the_last_one_and_at_the_given_interval() -> 
     assert RunSettings(tasks=33, **BANK).is_due(33)
     every = RunSettings(tasks=33, evaluate_every=4, **BANK)
     assert [n for n in range(1, 34) if every.is_due(n)] == [4, 8, 12, 16, 20, 24, 28, 32, 33]
+
+
+def test_epsilon_without_a_novelty_test_is_refused() -> None:
+    """It would be ignored."""
+    with pytest.raises(ConfigError):
+        RunSettings(memory="bank", epsilon=0.04)
+    assert RunSettings(memory="bank", scenario="NNs", epsilon=0.04).epsilon == 0.04

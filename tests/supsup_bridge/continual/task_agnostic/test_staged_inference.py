@@ -305,3 +305,19 @@ def test_over_budget_a_new_task_is_served_and_not_learned(network, caplog) -> No
     assert all(isnan(loss) for _, loss in answers)
     assert free.log.refused == 3
     assert "the budget of 2 masks is spent" in caplog.text
+
+
+def test_the_open_mask_is_recognized_and_a_stored_one_if_the_address_says_so(make) -> None:
+    inference = make(3)
+    sets = torch.stack([clouds(task, 9)[0] for task in (1, 3)])  # a stored task, and the open one
+    found = inference.infer(sets)
+    assert found.task.tolist() == [1, 3]
+    assert inference.recognizes(sets, found).tolist() == [True, True]
+    strange = torch.zeros_like(sets)
+    assert inference.recognizes(strange, found).tolist() == [False, True]
+
+
+def test_without_stored_masks_the_open_one_is_recognized(make) -> None:
+    inference = make(0)
+    sets = clouds(0, 9)[0][None]
+    assert inference.recognizes(sets, inference.infer(sets)).tolist() == [True]

@@ -1,0 +1,62 @@
+"""Predictions: which images are recognized as of a task that was learned."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supsup_bridge import SupSup
+from supsup_bridge.training.settings import TrainingSettings
+
+TRAINING = TrainingSettings(epochs=40, batch=32, contrast=1.0, noise=1.5)
+
+
+def clouds(task: int, count: int = 96) -> tuple[Tensor, Tensor]:
+    """Images (n, 16) of a task of two classes."""
+    g = torch.Generator().manual_seed(task)
+    centres, labels = 2 * torch.randn(2, 16, generator=g), torch.arange(count) % 2
+    return centres[labels] + 0.3 * torch.randn(count, 16, generator=g), labels
+
+
+def taught(outputs: int, **options: Any) -> SupSup:
+    """A learner of tasks 0, 1 and 2."""
+    with torch.random.fork_rng(devices=[]):
+        module = nn.Sequential(nn.Linear(16, 128), nn.ReLU(), nn.Linear(128, outputs))
+    learner = SupSup(module, bits=512, training=TRAINING, **options)
+    for task in range(3):
+        learner.learn(clouds(task))
+    return learner
+
+
+def shares(learner: SupSup, **options: Any) -> tuple[float, float]:
+    """Shares recognized of the images of learned tasks, and of ten others."""
+    own = [learner.predict(clouds(task)[0], **options).recognized for task in range(3)]
+    others = [learner.predict(clouds(task, 16)[0], **options).recognized for task in range(3, 13)]
+    return float(torch.cat(own).double().mean()), float(torch.cat(others).double().mean())
+
+
+@pytest.mark.parametrize("recall", ["both", "address"])
+def test_tasks_are_recognized_and_most_images_of_others_are_not(recall: str) -> None:
+    """Of four outputs, whose entropy alone would pass half of the others."""
+    own, others = shares(taught(4, recall=recall))
+    assert own > 0.9
+    assert others < 0.3
+
+
+def test_images_of_one_unknown_task_together_are_not_recognized() -> None:
+    own, others = shares(taught(4), together=True)
+    assert own > 0.9
+    assert others < 0.3
+
+
+def test_the_address_takes_no_part_where_the_task_is_given() -> None:
+    learner = taught(4)
+    images = clouds(5)[0]
+    given = learner.predict(images, task=1).recognized
+    assert float(given.double().mean()) > float(learner.predict(images).recognized.double().mean())
+
+
+def test_by_entropy_alone_a_verified_answer_is_recognized_where_the_mask_is_sure() -> None:
+    own, _ = shares(taught(20, recall="entropy", signature_features=0))
+    assert own > 0.9
