@@ -1237,15 +1237,15 @@ def test_a_report_tells_what_the_memory_holds(memory):
 
 
 def test_a_report_of_an_overfull_memory_says_how_much_is_lost(random_mask):
-    memory = MaskMemory({"h": 16}, rule="hebbian", key_bits=32, signature_features=0)
+    memory = MaskMemory({"h": 64}, rule="hebbian", key_bits=32, signature_features=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OverloadWarning)
-        for seed in range(18):
-            memory.store({"h": random_mask(16, seed=seed)}, check=False)
-    report = memory.report(sample=18)
-    alone = [memory.recall(task=task).verified for task in range(18)]
-    assert 0 < report.recalled < 0.9
-    assert abs(report.recalled - sum(alone) / 18) <= 0.1
+        for seed in range(26):
+            memory.store({"h": random_mask(64, seed=seed)})
+    report = memory.report(sample=26)
+    alone = [memory.recall(task=task).verified for task in range(26)]
+    assert 0 < report.recalled < 0.5
+    assert abs(report.recalled - sum(alone) / 26) <= 0.1
 
 
 def test_a_report_samples_tasks_over_the_whole_range(memory):

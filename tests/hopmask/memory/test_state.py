@@ -77,13 +77,13 @@ def test_a_store_that_fails_changes_nothing(monkeypatch, part, fault):
 
 
 def test_a_pattern_that_the_rule_refuses_leaves_the_address_as_it_was():
-    memory = MaskMemory({"h": 16}, rule="projection", key_bits=32, signature_features=16)
+    memory = MaskMemory({"h": 64}, rule="projection", key_bits=32, signature_features=16)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OverloadWarning)
         for task in range(400):
             before = state_of(memory)
             try:
-                memory.store(mask(task, 16), signature=samples(task), check=False)
+                memory.store(mask(task, 64), signature=samples(task), check=False)
             except NumericalError:
                 break
     assert same(state_of(memory), before)

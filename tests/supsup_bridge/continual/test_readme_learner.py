@@ -24,14 +24,14 @@ LEARN = """\
 learner = SupSup(net)  # copies it, draws its weights from a seed
 for task in split_digits():  # five tasks of two digits, one after the other
     data = TensorDataset(task.train_images.reshape(-1, 1, 8, 8), task.train_labels)
-    learner.learn(DataLoader(data, batch_size=32, shuffle=True), epochs=3)
+    learner.learn(DataLoader(data, batch_size=32, shuffle=True), epochs=10)
 learner.save("digits")  # in any later process: SupSup.load("digits", module=net)
 """
 PREDICT = """\
 found = learner.predict(task.scored_images.reshape(-1, 1, 8, 8))  # found.task, found.label
 """
 LATER = (
-    "import json\n"
+    "import json, torch\ntorch.set_num_threads(1)\n"
     + NET
     + 'learner = SupSup.load("digits", module=net)\ntask = split_digits()[4]\n'
     + PREDICT
