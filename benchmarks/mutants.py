@@ -458,7 +458,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def failed(folder: Path, *tests: str) -> str | None:
     """The id of the first test that fails, or None."""
-    options = ("-x", "-q", "-p", "no:cacheprovider", "--color=no")
+    options = ("-x", "-q", "-n0", "-p", "no:cacheprovider", "--color=no")
     done = python(folder, "-m", "pytest", *options, *tests)
     if done.returncode == 0:
         return None

@@ -3,9 +3,14 @@
 HYPOTHESIS_PROFILE names one: `default`, `ci` (as many examples, the same in every run) or `nightly`
 (many more). Without it, it is `ci` where the variable CI is set, else `default`. pytest's option
 --hypothesis-profile overrules both, and a test's own @settings overrule what they name.
+
+All tests compute with one thread: their tensors are so small that more threads only wait for one
+another, pytest-xdist runs several processes at a time, and a forked child has no threads of OpenMP.
 """
 
 import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before anything imports torch
 
 from hypothesis import HealthCheck, settings
 

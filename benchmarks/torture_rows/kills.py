@@ -45,7 +45,7 @@ def kill_one_writer(options: argparse.Namespace, generator: np.random.Generator)
     with scratch(options) as folder:
         store = seconds_of_a_store(begun(folder / "timed.h5", spins, "storkey"))
         path, names = Path(), [(0, 0)] * most
-        for trial in range(1, (20 if options.quick else 1000) + 1):
+        for trial in range(1, (8 if options.quick else 1000) + 1):
             if len(names) >= most:
                 path, names = begun(folder / f"{trial}.h5", spins, "storkey"), []
             with tally.trial(f"trial {trial}"):

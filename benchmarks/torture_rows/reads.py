@@ -25,7 +25,7 @@ WINDOW = 8  # tasks that the writer of row `readers` keeps
 def readers(options: argparse.Namespace, _: np.random.Generator) -> Row:
     """Readers read while a writer commits without pause, and while another holds the lock."""
     tally, spins, crowd, slow = Tally(), 512, 4, 2.0
-    each = 100 if options.quick else 2500
+    each = 20 if options.quick else 2500
     with scratch(options) as folder:
         path = begun(folder / "memory.h5", spins)
         writer = forked(partial(sliding, path=path), longest=3600)

@@ -28,7 +28,7 @@ LONGEST = 120.0  # seconds that a run may take
 def resume(options: argparse.Namespace, generator: np.random.Generator) -> Row:
     """Kill a run at a random moment, resume it, and compare with one that was not killed."""
     tally = Tally()
-    runs = {"quick": ("--quick", "--bits", "128", "--tasks", "3")} if options.quick else RUNS
+    runs = {"quick": ("--quick", "--bits", "128", "--tasks", "2")} if options.quick else RUNS
     kinds = [*runs]
     with scratch(options) as folder:
         wanted, seconds = {}, {}

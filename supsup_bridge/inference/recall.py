@@ -120,9 +120,8 @@ class RecallInference(TaskInference):
         if self.recall == "entropy":
             return found.verified
         with without_autocast(images.device):
-            search = Search(
-                max_basins=2, recognition_margin=MIN_MARGIN
-            )  # the best key, and the next
+            # the best key, and the next
+            search = Search(max_basins=2, recognition_margin=MIN_MARGIN)
             hit = self.memory.recall(signature=of_sets(self.signature, images), search=search)
         recognized: Tensor = hit.recognized & (hit.task == found.task)
         return recognized & found.verified

@@ -163,8 +163,8 @@ class Experiment:
 
         Args:
             observer: called with what the run does.
-            pause: called wherever a run can continue from `state`: after each training step, each task
-                that was learned, and each that was scored.
+            pause: called wherever a run can continue from `state`: after each training step,
+                each task that was learned, and each that was scored.
 
         Raises:
             StreamEndedError: there are fewer tasks than the settings say; those are learned.

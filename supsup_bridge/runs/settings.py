@@ -185,7 +185,7 @@ class RunSettings:
             )
 
     def _check_scenario(self) -> None:
-        for name in ("ask_every", "budget"):
+        for name in ("ask_every", "budget", "epsilon"):
             if self.scenario != "NNs" and getattr(self, name) is not None:
                 raise ConfigError(
                     f"{name} is for scenario NNs, where the learner allocates masks by itself, got "

@@ -36,7 +36,7 @@ class Verdict:
 
 
 class Novelty(Protocol):
-    """What a `TaskAgnosticLearner` asks: `NoveltyTest` of a bank, `RecallNovelty` of a memory."""
+    """The test of a `TaskAgnosticLearner`: `NoveltyTest` of a bank, `RecallNovelty` of a memory."""
 
     @property
     def network(self) -> FixedNetwork:
@@ -70,7 +70,7 @@ class NoveltyTest:
     σ_l² = Σ g_l² M̄_l(1 − M̄_l). The layer in which a mask stands out most decides:
     z_i = max_l (s_il + ⟨g_l, M̄_l⟩)/σ_l, and the images are new where ε · max_i z_i < 1.
 
-    The paper asks whether k · max softmax(s) < 1 + ε instead. That is always so for k = 1, and for
+    The paper tests whether k · max softmax(s) < 1 + ε instead. That is always so for k = 1, and for
     many masks the scale of ∇H shrinks: with 20 masks of PermutedMNIST it measured 1.13 to 1.15 for
     unknown tasks and 1.22 for a known one, with 2 masks up to 1.4 for unknown ones, so that no one
     ε serves both. z was 41 to 94 for known tasks, from 100 batches of training on, and at most 21
@@ -133,4 +133,4 @@ class NoveltyTest:
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing to go on from."""
+        """Nothing to continue from."""

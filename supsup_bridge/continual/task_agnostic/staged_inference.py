@@ -110,7 +110,7 @@ class RecallNovelty:
 
         strength = (H(random) − H(mask)) / (H(random) − usual).
 
-    Two masks are compared, the open one and the one that the images recall. For the open mask, usual
+    Two masks are compared, the open one and the one that images recall. For the open mask, usual
     is its entropy on images that it was trained on; for recalled ones, the mean of what it was for
     masks when they were closed. So nothing has to be set for a network or a kind of mask. The
     stronger one is the images' own from strength ½ on; otherwise they are of a new task. An open
@@ -144,7 +144,7 @@ class RecallNovelty:
 
     def __init__(self, inference: StagedInference) -> None:
         self.inference = inference
-        self._number, self._usual = 0, nan  # of the open mask when it was last asked about
+        self._number, self._usual = 0, nan  # of the open mask when it was last judged
         self._closed, self._of = 0.0, 0  # sum of what was usual for closed masks, and of how many
 
     @property

@@ -260,8 +260,17 @@ class TestBank:
 
 
 class TestInference:
-    @pytest.mark.parametrize("kind", ["hashed", "conv", "batch"])
-    @pytest.mark.parametrize("way", [OneShot, Binary, Descent, TryAll])
+    @pytest.mark.parametrize(
+        ("way", "kind"),
+        [
+            (OneShot, "hashed"),
+            (OneShot, "batch"),
+            (Binary, "conv"),
+            (Descent, "hashed"),
+            (TryAll, "conv"),
+            (TryAll, "batch"),
+        ],
+    )
     def test_over_a_bank(self, same: Same, kind: str, way: Any) -> None:
         def make(device: torch.device) -> dict[str, Any]:
             network = _network(kind, device)
@@ -286,8 +295,10 @@ class TestInference:
 
         same(make)
 
-    @pytest.mark.parametrize("kind", ["hashed", "conv", "batch"])
-    @pytest.mark.parametrize("recall", ["both", "entropy", "address"])
+    @pytest.mark.parametrize(
+        ("recall", "kind"),
+        [("both", "hashed"), ("both", "batch"), ("entropy", "conv"), ("address", "conv")],
+    )
     def test_by_recall(self, same: Same, kind: str, recall: str) -> None:
         def make(device: torch.device) -> dict[str, Any]:
             network = _network(kind, device)
@@ -370,8 +381,9 @@ class TestContinual:
 
 
 class TestScorer:
-    @pytest.mark.parametrize("scenario", ["GG", "GNu", "GNs"])
-    @pytest.mark.parametrize("store", ["bank", "memory"])
+    @pytest.mark.parametrize(
+        ("scenario", "store"), [("GG", "memory"), ("GNu", "bank"), ("GNs", "memory")]
+    )
     def test_scores(self, same: Same, scenario: str, store: str) -> None:
         cpu = torch.device("cpu")
         task = Task(

@@ -33,10 +33,9 @@ def written(fake, number):
     fake.count += 1
 
 
-@pytest.mark.parametrize("most", [0, 1, 2, 3, 8, 17, 40])
-@pytest.mark.parametrize("first", [1, 2, 5, 64])
-def test_bisection_finds_every_threshold_that_a_scan_would(most, first):
-    for start, truth in itertools.product((0, 6), range(most + 3)):
+@pytest.mark.parametrize("most", [0, 1, 2, 8, 17])
+def test_bisection_finds_every_threshold_that_a_scan_would(most):
+    for first, start, truth in itertools.product((1, 2, 5, 64), (0, 6), range(most + 3)):
         found = largest(
             Counter(start),
             written,
@@ -44,7 +43,7 @@ def test_bisection_finds_every_threshold_that_a_scan_would(most, first):
             most=most,
             first=first,
         )
-        assert found == min(truth, most), (start, truth)
+        assert found == min(truth, most), (first, start, truth)
 
 
 def test_every_probe_holds_all_patterns_up_to_its_count_once():
@@ -104,7 +103,7 @@ def test_bisection_leaves_its_couplings_alone(random_spins):
 
 
 @pytest.mark.parametrize("error", [DuplicateError, NumericalError])
-@pytest.mark.parametrize("place", [0, 1, 7, 12])
+@pytest.mark.parametrize("place", [0, 7])
 def test_a_refused_pattern_ends_the_search_just_before_it(error, place):
     def write(fake, number):
         if number == place:

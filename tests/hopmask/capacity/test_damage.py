@@ -1,5 +1,7 @@
 """Damage: exactly as much as was asked for, in every cue, and nothing else."""
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -24,12 +26,12 @@ def places(patterns, cues):
     return cues != patterns
 
 
-@pytest.mark.parametrize("share", SHARES)
-@pytest.mark.parametrize("size", SIZES)
-def test_every_row_is_damaged_in_exactly_the_number_asked_for(kind, size, share, random_spins):
-    patterns = random_spins(50, size, seed=1)
-    cues = Damage(kind=kind, share=share).of(patterns, generator())
-    assert places(patterns, cues).sum(-1).tolist() == [round(share * size)] * 50
+def test_every_row_is_damaged_in_exactly_the_number_asked_for(kind, random_spins):
+    for size, share in product(SIZES, SHARES):
+        patterns = random_spins(20, size, seed=1)
+        cues = Damage(kind=kind, share=share).of(patterns, generator())
+        number = round(share * size)
+        assert places(patterns, cues).sum(-1).tolist() == [number] * 20, (size, share)
 
 
 def test_what_is_damaged_is_turned_by_flips_and_unknown_otherwise(kind, random_spins):
@@ -57,7 +59,7 @@ def test_all_spins_unknown_leaves_nothing(blank, random_spins):
     assert not cues.any()
 
 
-@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("share", [0.0, 0.2])
 def test_the_input_is_never_changed_nor_handed_back(kind, share, random_spins):
     patterns = random_spins(9, 20)
     before = patterns.clone()

@@ -47,8 +47,7 @@ def mean_overlap(masks):
     return float(np.mean([float(a @ b) / len(a) for a, b in itertools.combinations(spins, 2)]))
 
 
-@pytest.mark.parametrize("overlap", [None, 0.3, 0.8])
-@pytest.mark.parametrize("count", [2, 3, 7])
+@pytest.mark.parametrize(("count", "overlap"), [(2, None), (3, 0.8), (7, 0.3)])
 def test_the_overlap_of_the_masks_follows_from_their_mean(count, overlap):
     masks = drawn(count, overlap=overlap)
     found = estimate(memory_of(masks, rule="storkey"), most=1)
@@ -73,7 +72,7 @@ def test_the_overlap_is_that_of_all_layers_together():
     assert estimate(memory, most=1).overlap == pytest.approx(mean_overlap(masks), abs=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"signature_features": 64}, {"dtype": torch.float64}])
+@pytest.mark.parametrize("options", [{}, {"signature_features": 64, "dtype": torch.float64}])
 def test_an_estimate_changes_nothing_of_the_memory(rule, options, tmp_path):
     masks = drawn(4)
     memory = memory_of(masks[:3], rule=rule, **options)

@@ -17,7 +17,7 @@ def drawn(seed, count, bits, density=0.5):
     return torch.rand(count, bits, generator=torch.Generator().manual_seed(seed)) < density
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_consensus_of_three_stored_masks_is_a_new_mask(seed):
     masks = drawn(seed, 3, 512)
     memory = memory_of(masks, seed=seed)
@@ -26,10 +26,10 @@ def test_the_consensus_of_three_stored_masks_is_a_new_mask(seed):
     assert torch.equal(memory.recall(3).masks["h"], consensus)
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8, 16, 64, 128])
+@pytest.mark.parametrize("bits", [2, 16, 128])
 @pytest.mark.parametrize("rule", ["storkey", "hebbian", "projection"])
 def test_small_masks_are_refused_where_they_are_stored_and_taken_where_they_are_not(rule, bits):
-    for seed in range(6):
+    for seed in range(3):
         masks = drawn(seed, 4, bits).unique(dim=0)
         memory = memory_of(masks[:-1], rule, seed)
         for task, mask in enumerate(masks[:-1]):

@@ -65,15 +65,6 @@ def _hasty():
         yield
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """A child that is forked has none of the threads that OpenMP would give its work to."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def made(seed):
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.rand(size, generator=generator) < 0.5 for name, size in SIZES.items()}

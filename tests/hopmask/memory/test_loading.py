@@ -397,7 +397,7 @@ def test_a_file_of_a_newer_schema_says_so(saved, schema, monkeypatch):
         load(saved)
 
 
-@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.5, 0.9, 0.99, 0.9999])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9999])
 def test_a_truncated_file_is_refused(saved, share):
     content = saved.read_bytes()
     saved.write_bytes(content[: int(len(content) * share)])
@@ -434,13 +434,9 @@ def test_a_reservoir_with_sums_is_refused(saved):
     ("array", "values"),
     [
         ("psi", np.zeros((5, 5), np.float32)),
-        ("psi", np.zeros(224 * 224, np.float32)),
         ("psi", np.zeros((224, 223), np.float32)),
         ("psi", np.zeros((224, 224), np.float64)),
-        ("psi", np.zeros((224, 224), np.int64)),
-        ("psi", np.zeros((224, 224), np.uint8)),
         ("mean", np.zeros(223, np.float32)),
-        ("mean", np.zeros((1, 224), np.float32)),
         ("mean", np.zeros(224, np.float64)),
         ("counters", np.array([3], np.int64)),
         ("counters", np.array([[3, 3, 20]], np.int64)),
@@ -451,7 +447,6 @@ def test_a_reservoir_with_sums_is_refused(saved):
         ("counters", np.array([3.0, 3, 20])),
         ("within", np.zeros((64, 63), np.float32)),
         ("within", np.zeros((64, 64), np.float64)),
-        ("within", np.zeros((64, 64), np.int64)),
         ("link", np.zeros((49, 64), np.float32)),
         ("keys", np.zeros((48, 48), np.float32)),
         ("scalars", np.zeros(3)),
@@ -465,8 +460,13 @@ def test_an_array_of_wrong_shape_type_or_value_is_noticed(saved, array, values):
         load(saved)
 
 
-@pytest.mark.parametrize("array", ["psi", "mean", "within", "link", "keys", "scalars"])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    ("array", "value"),
+    [
+        ("psi", -np.inf),
+        *((name, np.nan) for name in ("psi", "mean", "within", "link", "keys", "scalars")),
+    ],
+)
 def test_a_value_that_is_not_finite_is_noticed(saved, array, value):
     values = storage.read_stamped(saved)[0].arrays[array].copy()
     values[(3,) * values.ndim] = value
@@ -500,37 +500,25 @@ def test_an_unknown_rule_is_named(saved):
     "changes",
     [
         {"rule": None},
-        {"rule": 3},
         {"dtype": "float16"},
         {"dtype": "float64"},
-        {"dtype": None},
         {"dtype": ["float32"]},
         {"layers": None},
-        {"layers": 5},
         {"layers": []},
         {"layers": [["h1", [64]]]},
         {"layers": [["h1", 112]]},
         {"layers": [["h1", [64]], ["h1", [4, 12]]]},
         {"layers": [["h1", [64], 3], ["h2", [4, 12]]]},
         {"layers": [["h1", [64.0]], ["h2", [4, 12]]]},
-        {"layers": [["h1", ["64"]], ["h2", [4, 12]]]},
-        {"layers": [["h1", [[64]]], ["h2", [4, 12]]]},
         {"layers": {"h1": [64], "h2": [4, 12]}},
         {"layers": [["h1", [-64]], ["h2", [4, 12]]]},
         {"layers": [[["h1"], [112]]]},
-        {"seed": None},
         {"seed": -1},
-        {"seed": "7"},
         {"seed": True},
-        {"key_bits": None},
         {"key_bits": 49},
         {"key_bits": "48"},
-        {"key_bits": 48.0},
         {"signature_features": -64},
-        {"signature_features": 0},
         {"signature_features": 63},
-        {"signature_features": "64"},
-        {"signature_features": 64.0},
         {"signature_features": True},
         {"signature_features": None},
     ],
@@ -566,10 +554,8 @@ def test_more_features_than_a_file_may_hold_are_refused(saved, features):
     "about",
     [
         {"layers": [["h1", [2**22]]]},
-        {"layers": [["h1", [2**62]]]},
         {"layers": [["h1", [2**40, 2**40]]]},
         {"layers": [[f"{i}", [2**10]] for i in range(4096)]},
-        {"key_bits": 2**22},
         {"key_bits": 2**40},
         {"key_bits": 2**70},
     ],

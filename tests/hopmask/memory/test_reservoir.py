@@ -108,14 +108,13 @@ def test_a_reservoir_says_where_and_of_which_type_it_is(device, dtype):
     assert reservoir.dtype == reservoir.mean.dtype == dtype
 
 
-@pytest.mark.parametrize("sign", [1, -1], ids=["the same", "its negative"])
-def test_a_pattern_stored_already_is_refused_and_changes_nothing(rule, sign, random_spins):
+def test_a_pattern_stored_already_is_refused_and_changes_nothing(rule, random_spins):
     patterns = random_spins(5, D)
     reservoir = filled(rule, patterns)
     psi, mean = reservoir.psi.clone(), reservoir.mean.clone()
-    for pattern in patterns:
+    for pattern in torch.cat([patterns, -patterns]):
         with pytest.raises(DuplicateError):
-            reservoir.store(sign * pattern)
+            reservoir.store(pattern)
     assert torch.equal(reservoir.psi, psi)
     assert torch.equal(reservoir.mean, mean)
     assert reservoir.count == 5
@@ -171,11 +170,10 @@ def test_a_pattern_that_overloads_is_stored_all_the_same(random_spins):
     torch.testing.assert_close(reservoir.mean, patterns.mean(0))
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_couplings_that_are_not_finite_take_no_pattern(rule, value, random_spins):
+def test_couplings_that_are_not_finite_take_no_pattern(rule, random_spins):
     patterns = random_spins(4, D)
     reservoir = filled(rule, patterns[:3])
-    reservoir.psi[2, 5] = reservoir.psi[5, 2] = value
+    reservoir.psi[2, 5] = reservoir.psi[5, 2] = float("inf")
     with pytest.raises(NumericalError):
         reservoir.store(patterns[3])
     assert reservoir.count == 3
@@ -191,9 +189,9 @@ def test_infinite_couplings_that_agree_with_a_pattern_do_not_take_it_either(rule
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_couplings_that_are_not_finite_recall_nothing(rule, value, random_spins):
+def test_couplings_that_are_not_finite_recall_nothing(value, random_spins):
     patterns = random_spins(3, D)
-    reservoir = filled(rule, patterns)
+    reservoir = filled("storkey", patterns)
     reservoir.psi[2, 5] = value
     with pytest.raises(NumericalError):
         reservoir.recall(patterns[0])
@@ -272,16 +270,16 @@ def test_residual_is_the_same_for_a_state_and_its_negative(rule, random_spins):
     assert torch.equal(reservoir.residual(states), reservoir.residual(-states))
 
 
-@pytest.mark.parametrize("question", ["energy", "field", "residual"])
 @pytest.mark.parametrize(
     "state",
     [torch.ones(D + 1), torch.tensor(1.0), torch.full((D,), float("nan")), torch.full((D,), 1.5)],
     ids=["size", "no dimension", "NaN", "out of range"],
 )
-def test_a_state_of_wrong_shape_or_value_is_refused(question, state, random_spins):
+def test_a_state_of_wrong_shape_or_value_is_refused(state, random_spins):
     reservoir = filled("storkey", random_spins(2, D))
-    with pytest.raises(CueError):
-        getattr(reservoir, question)(state)
+    for question in (reservoir.energy, reservoir.field, reservoir.residual):
+        with pytest.raises(CueError):
+            question(state)
 
 
 def test_an_empty_reservoir_still_answers_about_states(random_spins):
@@ -652,7 +650,9 @@ def test_a_forgotten_pattern_can_be_stored_again(random_spins):
     assert torch.equal(reservoir.psi, psi)
 
 
-@pytest.mark.parametrize("rule", ["storkey", "storkey-matrix", Projection()], ids=str)
+@pytest.mark.parametrize(
+    "rule", ["storkey", "storkey-matrix", pytest.param(Projection(), id="projection")]
+)
 def test_a_rule_without_an_inverse_does_not_forget(rule, random_spins):
     patterns = random_spins(3, D)
     reservoir = filled(rule, patterns)

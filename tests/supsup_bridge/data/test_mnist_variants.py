@@ -274,8 +274,8 @@ def reference(image: Tensor, degrees: float, background: float) -> list[float]:
     return turned
 
 
-@pytest.mark.parametrize("degrees", [0, 10, 45, 90, 137, 230, 350, -30])
-@pytest.mark.parametrize("side", [1, 4, 7])
+@pytest.mark.parametrize("degrees", [0, 10, 90, 137, 350, -30])
+@pytest.mark.parametrize("side", [1, 4])
 def test_rotation_is_that_of_an_obvious_loop(side: int, degrees: float) -> None:
     images = torch.rand(3, side * side, generator=torch.Generator().manual_seed(side))
     expected = torch.tensor([reference(image, degrees, -0.4) for image in images])

@@ -219,7 +219,7 @@ def test_binary_search_halves_the_masks(kind, objective, count, samples, seed) -
         assert int(found.task[row]) == task
 
 
-@pytest.mark.parametrize("count", [*range(1, 18), 31, 32, 33])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 9, 16, 17])
 def test_binary_search_takes_the_logarithm_of_the_masks(count: int) -> None:
     network = network_of("unit", 0)
     found = Binary(network=network, bank=bank_of(network, count, 0)).infer(images_of(2, 1, 0))
@@ -428,19 +428,19 @@ def test_the_answer_is_the_mask_of_the_task_bit_for_bit(method: str, kind: str) 
             assert torch.equal(found.masks[name][row], mask)
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 100])
 @pytest.mark.parametrize("kind", ["weight", "layer"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_set_is_answered_among_others_as_alone(method: str, kind: str, chunk: int) -> None:
+def test_a_set_is_answered_among_others_as_alone(method: str, kind: str) -> None:
     network = network_of(kind, 8)
     bank, images = bank_of(network, 5, 8), images_of(7, 3, 8)
     alone = [METHODS[method](network=network, bank=bank).infer(images[i : i + 1]) for i in range(7)]
-    together = METHODS[method](network=network, bank=bank, chunk=chunk).infer(images)
     tasks = [int(answer.task[0]) for answer in alone]
-    assert together.task.tolist() == tasks
     assert len(set(tasks)) > 1
-    for name, masks in together.masks.items():
-        assert torch.equal(masks, torch.cat([answer.masks[name] for answer in alone]))
+    for chunk in (1, 3, 100):
+        together = METHODS[method](network=network, bank=bank, chunk=chunk).infer(images)
+        assert together.task.tolist() == tasks
+        for name, masks in together.masks.items():
+            assert torch.equal(masks, torch.cat([answer.masks[name] for answer in alone]))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -494,8 +494,11 @@ def test_an_answer_without_any_preference_is_not_to_be_trusted(method: str) -> N
 @pytest.mark.parametrize("method", METHODS)
 def test_one_mask_alone_is_always_preferred(method: str) -> None:
     network = network_of("weight", 0)
-    inference = METHODS[method](network=network, bank=bank_of(network, 1, 0))
-    assert inference.infer(images_of(2, 2, 0) * 0).verified.tolist() == [True, True]
+    found = METHODS[method](network=network, bank=bank_of(network, 1, 0)).infer(
+        images_of(2, 2, 0) * 0
+    )
+    assert found.task.tolist() == [0, 0]
+    assert found.verified.tolist() == [True, True]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -504,14 +507,6 @@ def test_an_empty_bank_has_no_answer(method: str) -> None:
     inference = METHODS[method](network=network, bank=MaskBank(network.mask_sizes))
     with pytest.raises(EmptyMemoryError, match="the bank holds no mask"):
         inference.infer(images_of(2, 1, 0))
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_one_mask_is_the_answer_to_everything(method: str, kind: str) -> None:
-    network = network_of(kind, 0)
-    found = METHODS[method](network=network, bank=bank_of(network, 1, 0)).infer(images_of(3, 2, 0))
-    assert found.task.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -527,14 +522,14 @@ def test_equal_masks_are_no_trouble(method: str) -> None:
         assert torch.equal(found.masks[name], mask.bool().expand(3, *mask.shape))
 
 
-@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 @pytest.mark.parametrize("method", METHODS)
-def test_images_that_are_not_finite_have_no_answer(method: str, poison: float) -> None:
+def test_images_that_are_not_finite_have_no_answer(method: str) -> None:
     network = network_of("weight", 0)
-    images = images_of(2, 3, 0)
-    images[1, 2, 0] = poison
-    with pytest.raises(NumericalError, match="finite"):
-        METHODS[method](network=network, bank=bank_of(network, 4, 0)).infer(images)
+    for poison in (float("nan"), float("inf")):
+        images = images_of(2, 3, 0)
+        images[1, 2, 0] = poison
+        with pytest.raises(NumericalError):
+            METHODS[method](network=network, bank=bank_of(network, 4, 0)).infer(images)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -597,24 +592,23 @@ def cost(method: str, count: int, sets: int = 4, samples: int = 5, **options: An
     return network.calls, network.rows
 
 
-@pytest.mark.parametrize("count", [1, 2, 9, 60])
+@pytest.mark.parametrize("count", [1, 9])
 def test_one_shot_passes_each_image_once_however_many_masks(count: int) -> None:
     assert cost("one-shot", count) == (1, 20)
 
 
-@pytest.mark.parametrize("count", [1, 2, 9, 60])
+@pytest.mark.parametrize("count", [1, 2, 9])
 def test_binary_search_passes_each_image_once_a_step(count: int) -> None:
     steps = ceil(log2(count))
     assert cost("binary", count) == (steps, 20 * steps)
 
 
-@pytest.mark.parametrize("count", [9, 60])
-def test_descent_passes_each_image_once_a_step(count: int) -> None:
-    assert cost("descent", count, steps=3, rate=0.01) == (3, 60)
+def test_descent_passes_each_image_once_a_step() -> None:
+    assert cost("descent", 9, steps=3, rate=0.01) == (3, 60)
 
 
 @pytest.mark.parametrize("method", ["try-all", "argmax"])
-@pytest.mark.parametrize("count", [1, 9, 60])
+@pytest.mark.parametrize("count", [1, 9])
 def test_trying_all_passes_each_image_once_a_mask(method: str, count: int) -> None:
     assert cost(method, count) == (1, 20 * count)
 
