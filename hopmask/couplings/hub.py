@@ -76,28 +76,29 @@ class HubCouplings(HubState):
         hopmask's own.
     """
 
-    def put(self, task: int, spins: Tensor) -> None:
+    def put(self, task: int, spins: Tensor, *, held: Tensor | None = None) -> None:
         """Store a mask under a task's number, or replace the one there: A ← A + (z − h) κᵀ.
 
         Args:
             task: number below K.
             spins: z, bool (D,), True for +1.
+            held: the mask there, where it is known already, bool (D,).
 
         Raises:
             SaturationError: a coupling would leave the range of its integers; nothing was changed.
             ReadOnlyMemoryError: the couplings were rounded.
         """
-        self._require_exact()
+        self.require_exact()
         change = spins.to(torch.int8) * 2 - 1
         if bool(self.live[task]):
-            change = change - self._mask(task)
+            change = change - self._mask(task, held)
         self._change(task, change)
         self.live[task] = True
 
-    def drop(self, task: int) -> None:
-        """Take the mask of a live task out: A ← A − z κᵀ, exactly."""
-        self._require_exact()
-        self._change(task, -self._mask(task))
+    def drop(self, task: int, *, held: Tensor | None = None) -> None:
+        """Take the mask of a live task out: A ← A − z κᵀ, exactly; `held` as in `put`."""
+        self.require_exact()
+        self._change(task, -self._mask(task, held))
         self.live[task] = False
 
     def recall(self, tasks: Tensor) -> Recalled:
@@ -139,8 +140,8 @@ class HubCouplings(HubState):
         Raises:
             SaturationError: a coupling would leave the range of its integers; nothing was changed.
         """
-        self._require_exact()
-        other._require_exact()
+        self.require_exact()
+        other.require_exact()
         self._check_range(
             other._peak, lambda where: other.narrow[where].to(self.device, torch.int32)
         )
@@ -205,10 +206,11 @@ class HubCouplings(HubState):
             raise UnknownTaskError("the hubs of the pattern carry no task's key: take keys.of(...)")
         return task
 
-    def _mask(self, task: int) -> Tensor:
+    def _mask(self, task: int, held: Tensor | None) -> Tensor:
         """The mask of a live task, ±1, int8 (D,)."""
-        found = self.recall(torch.tensor([task], device="cpu"))
-        return found.spins[0].to(torch.int8) * 2 - 1
+        if held is None:
+            held = self.recall(torch.tensor([task], device="cpu")).spins[0]
+        return held.to(torch.int8) * 2 - 1
 
     def _change(self, task: int, change: Tensor) -> None:
         """A ← A + Δ κᵀ, for Δ int8 (D,); nothing is changed where it raises."""

@@ -44,7 +44,7 @@ class HubState:
         if precision != "auto" and precision not in KINDS:
             raise ConfigError(f"precision must be auto, {' or '.join(KINDS)}, got {precision!r}")
         self.precision, self.keys = precision, OrthogonalKeys(seed=seed, born=born)
-        kind = _kind(precision, hubs)
+        kind = narrow_type(precision, hubs)
         check_room(_nbytes(neurons, hubs, born, kind), device, f"couplings with {hubs} hubs")
         self.narrow = zeros(neurons, hubs, dtype=kind, device=device)
         self.wide = zeros(neurons, hubs // born, dtype=torch.int32, device=device)
@@ -98,11 +98,11 @@ class HubState:
         Raises:
             ConfigError: too little room, or too many hubs; nothing was changed.
         """
-        self._require_exact()
+        self.require_exact()
         hubs, born = 2 * self.hubs, self.keys.born
         if hubs > MOST_HUBS:
             raise ConfigError(f"a memory takes at most {MOST_HUBS} hubs, it has {self.hubs}")
-        kind = _kind(self.precision, hubs)
+        kind = narrow_type(self.precision, hubs)
         check_room(_nbytes(self.neurons, hubs, born, kind), self.device, f"{hubs} hubs")
         grown = zeros(self.neurons, hubs, dtype=kind, device=self.device)
         grown.view(self.neurons, 2, -1)[:] = self.narrow[:, None]
@@ -122,11 +122,19 @@ class HubState:
         except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
             raise ConfigError(f"the couplings cannot be moved to {device!r}: {error}") from error
 
+    def restore(
+        self, narrow: Tensor, wide: Tensor, live: Tensor, levels: Levels | None
+    ) -> None:
+        """Take over tensors that were read from a file; they are kept."""
+        self.narrow, self.wide, self.live, self.levels = narrow, wide, live, levels
+        self._peak = torch.iinfo(narrow.dtype).max  # until the first change measures it
+
     def arrays(self) -> dict[str, Tensor]:
         """The tensors of the state, by the names under which they stand in a file."""
         return {"narrow": self.narrow, "wide": self.wide, "live": self.live}
 
-    def _require_exact(self) -> None:
+    def require_exact(self) -> None:
+        """Raise ReadOnlyMemoryError where the couplings were rounded for a smaller file."""
         if self.levels is not None:
             raise ReadOnlyMemoryError(
                 f"the memory was saved with {self.levels.bits} bits per coupling and cannot be "
@@ -134,7 +142,8 @@ class HubState:
             )
 
 
-def _kind(precision: str, hubs: int) -> torch.dtype:
+def narrow_type(precision: str, hubs: int) -> torch.dtype:
+    """Integers of the narrow couplings of so many hubs."""
     if precision == "auto":
         precision = "int8" if hubs <= _INT8_HUBS else "int16"
     return KINDS[precision]

@@ -8,10 +8,16 @@ import torch
 from torch import Tensor
 
 from hopmask.errors import ConfigError, CueError, NumericalError
-from hopmask.memory.features import Description, RandomFeatures, Samples, check_range, checked
+from hopmask.memory.features import (
+    STRANGE,
+    Description,
+    RandomFeatures,
+    Samples,
+    check_range,
+    checked,
+)
 from hopmask.patterns.keys import Keys
 
-STRANGE = 4.0  # strangeness from which on data are of no task that was learned
 _RIDGE = 1e-2  # of the mean variance of a feature
 _KEPT = 4  # read-outs, for so many numbers of samples
 _SCALE, _SPREAD, _INVERSE, _SQUARES = range(4)  # scalars: unit, tasks of more than one sample,

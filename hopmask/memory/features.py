@@ -11,6 +11,7 @@ from hopmask._checks import is_whole
 from hopmask.errors import ConfigError, CueError
 from hopmask.patterns.keys import random_words
 
+STRANGE = 4.0  # strangeness from which on data are of no task that was learned
 LARGEST = 16_384  # features: no file holds the sums of more
 _CHUNK = 1 << 23  # numbers that features take at once
 Samples = Tensor | Iterable[Tensor]  # (n,), (s, n), or parts (s_i, n)
@@ -143,6 +144,18 @@ def checked(samples: Tensor, wanted: int) -> Tensor:
             "compute them in the same way for every store and recall"
         )
     return samples.detach()
+
+
+def as_sets(signature: Tensor) -> Tensor:
+    """A signature (n,), (b, n) or (b, s, n) as sets of samples (b, s, n).
+
+    Raises:
+        CueError: it is none of them.
+    """
+    real = isinstance(signature, Tensor) and 1 <= signature.ndim <= 3
+    if not real or signature.numel() == 0:
+        raise CueError("a signature must be a tensor (n,), (batch, n) or (batch, samples, n)")
+    return signature if signature.ndim == 3 else signature.reshape(-1, 1, signature.shape[-1])
 
 
 def check_range(means: Tensor, other: Tensor) -> None:

@@ -1,5 +1,6 @@
 """The content address of a hub memory: what tasks' data look like, in integers that add exactly."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -118,6 +119,11 @@ class HubAddress:
         """Move the sums to a device."""
         self.sums = {name: value.to(device) for name, value in self.sums.items()}
         self.addressed = self.addressed.to(device)
+        self._ready.clear()
+
+    def restore(self, sums: Mapping[str, Tensor], addressed: Tensor, *, length: int) -> None:
+        """Take over sums that were read from a file; they are kept."""
+        self.sums, self.addressed, self.length = dict(sums), addressed, length
         self._ready.clear()
 
     def describe(self, samples: Samples) -> "Addition":

@@ -15,17 +15,19 @@ together,
 −a_t is the energy of the state (z_t, κ_t) in the field of the pointers, but for constants.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from math import inf
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf, nan
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hopmask._checks import is_whole
-from hopmask.couplings.hub import HubCouplings
+from hopmask.couplings.hub import HubCouplings, Recalled
 from hopmask.errors import ConfigError, CueError
 from hopmask.memory.chance import beyond_chance, population_means
+from hopmask.memory.features import STRANGE, as_sets
 from hopmask.memory.hub_address import HubAddress
 from hopmask.memory.mask_penalty import MaskPenalty, on_states
 from hopmask.patterns.digest_code import DigestCode
@@ -41,7 +43,6 @@ from hopmask.recall.penalty import (
 )
 from hopmask.recall.result import Hit, Trace
 
-STRANGE = 4.0  # strangeness from which on data are of no task that was learned
 WEIGHT = 0.5  # w, unless a search says otherwise
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
 
@@ -213,6 +214,7 @@ class HubRecall:
         next_lowest, own = lowest.clone(), lowest.clone()
         best: _Found | None = None
         values: list[Tensor] = []
+        shown = lowest
         for place in range(few):
             tried = self._recalled(tasks[rows, place])
             states = tried.recalled.spins[:, :bits].to(self._couplings.dtype).mul_(2).sub_(1)
@@ -226,7 +228,8 @@ class HubRecall:
             own[rows] = torch.where(better, value, own[rows])
             best = tried if best is None else best.with_rows(rows[better], tried, better)
             best.steps[rows] += 1
-            values.append(value)
+            shown = value if len(rows) == batch else shown.index_copy(0, rows, value)
+            values.append(shown)
             margin = torch.minimum(next_lowest - lowest, chance - own)
             if place:
                 rows = rows[margin[rows] < self._options.min_margin]
@@ -235,7 +238,8 @@ class HubRecall:
         assert best is not None
         found = replace(best, margin=margin)
         if self._options.trace:
-            found = replace(found, trace=self._traced(found, tasks, values))
+            steps = [self._recalled(tasks[:, place]) for place in range(len(values))]
+            found = replace(found, trace=self._traced(found, steps, values))
         return found
 
     def _of_chance(self, penalty: Penalty, batch: int) -> Tensor:
@@ -244,3 +248,68 @@ class HubRecall:
         spins = torch.randint(0, 2, (self._code.bits,), generator=generator, device="cpu") * 2 - 1
         with torch.no_grad():
             return evaluate(penalty, spins.to(self._mean).expand(batch, -1)).double()
+
+    def _traced(self, found: "_Found", steps: Sequence["_Found"], values: Sequence[Tensor]) -> Trace:
+        """One step for each candidate; a row that was done earlier keeps its last candidate."""
+
+        def states_of(one: _Found) -> Tensor:
+            return one.recalled.spins.to(self._couplings.dtype) * 2 - 1
+
+        states = torch.stack([states_of(one) for one in steps])
+        return Trace(
+            basin=torch.arange(len(states), device=states.device),
+            energy=torch.stack([-one.recalled.absolute for one in steps]),
+            penalty=torch.stack([*values]) if values else None,
+            overlap=(states * states_of(found)).mean(-1),
+            states=states,
+        )
+
+    def _hit(self, found: "_Found", *, flat: bool, recognized: Tensor | None = None) -> Hit:
+        spins, absolute, square, silent = found.recalled
+        if self._options.trace and found.trace is None:
+            found = replace(found, trace=self._traced(found, [found], []))
+        size = self._couplings.neurons
+        residual = (1 - absolute.square() / (size * square.clamp_min(1e-30))).clamp(0, 1)
+        masks, extras = self._code.masks_of(spins), self._code.extras_of(spins)
+        if flat:
+            masks = {name: mask[0] for name, mask in masks.items()}
+            extras = {name: value[0] for name, value in extras.items()}
+
+        def plain(value: Tensor) -> Any:
+            return value[0].item() if flat else value
+
+        return Hit(
+            masks=masks,
+            extras=extras,
+            task=plain(found.task),
+            residual=plain(residual),
+            energy=plain(-absolute),
+            steps=plain(found.steps),
+            verified=plain(found.verified),
+            margin=plain(found.margin),
+            recognized=plain(found.verified if recognized is None else recognized),
+            unstable=plain(silent),
+            trace=found.trace,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Answers of b rows before they are shown: see `Hit`."""
+
+    task: Tensor
+    recalled: Recalled
+    verified: Tensor
+    margin: Tensor
+    steps: Tensor
+    trace: Trace | None = None
+
+    def with_rows(self, rows: Tensor, other: "_Found", which: Tensor) -> "_Found":
+        """The same with some rows (r,) taken from another's rows `which`, in place."""
+        for mine, theirs in (
+            (self.task, other.task),
+            (self.verified, other.verified),
+            *zip(self.recalled, other.recalled, strict=True),
+        ):
+            mine[rows] = theirs[which]
+        return self

@@ -31,6 +31,28 @@ def task_number(task: object, numbered: int) -> int:
     return number
 
 
+def given_numbers(tasks: object) -> tuple[list[object], bool]:
+    """What stands for task numbers as a list, and whether a single one was given.
+
+    Args:
+        tasks: an integer, a sequence of them, or an integer tensor (k,).
+
+    Raises:
+        UnknownTaskError: no number at all.
+
+    Example:
+        >>> given_numbers(torch.tensor([2, 0]))
+        ([2, 0], False)
+    """
+    if isinstance(tasks, Tensor) and tasks.ndim == 1:
+        tasks = tasks.tolist()
+    if not isinstance(tasks, Sequence) or isinstance(tasks, str):
+        return [tasks], True
+    if len(tasks) == 0:
+        raise UnknownTaskError("no task is named: give at least one number")
+    return [*tasks], False
+
+
 def task_numbers(tasks: object, numbered: int) -> tuple[Tensor, bool]:
     """Task numbers (k,), and whether a single one was given instead of a sequence.
 
@@ -45,10 +67,5 @@ def task_numbers(tasks: object, numbered: int) -> tuple[Tensor, bool]:
         >>> task_numbers([2, 0], 3)
         (tensor([2, 0]), False)
     """
-    if isinstance(tasks, Tensor) and tasks.ndim == 1:
-        tasks = tasks.tolist()
-    if not isinstance(tasks, Sequence) or isinstance(tasks, str):
-        return torch.tensor([task_number(tasks, numbered)], device="cpu"), True
-    if len(tasks) == 0:
-        raise UnknownTaskError("no task is named: give at least one number")
-    return torch.tensor([task_number(task, numbered) for task in tasks], device="cpu"), False
+    given, one = given_numbers(tasks)
+    return torch.tensor([task_number(task, numbered) for task in given], device="cpu"), one

@@ -16,12 +16,15 @@ class Search:
     """How a recall searches.
 
     Args:
-        dynamics: parts of each descent, run in order.
-        max_basins: basins to visit at most; default 8 for a recall by number or by data, and 1 by
-            a damaged mask alone, whose first basin is nearly always the answer.
+        dynamics: of dense couplings: parts of each descent, run in order.
+        max_basins: basins (of hub couplings: candidates) to visit at most; default 8 for a recall
+            by number or by data, and 1 by a damaged mask alone, whose first basin is nearly always
+            the answer.
         min_margin: by data: visit no more basins once the best is ahead of the next by this margin,
             in the penalty's units; default: visit all `max_basins`.
-        agreement_weight: by data: w, the penalty that full agreement with the cue is worth.
+        agreement_weight: by data: w, the penalty that full agreement with the cue is worth, by
+            default 5; of hub couplings the penalty that one standard deviation of agreement, or one
+            nat of evidence, is worth, by default 0.5.
         recognition_margin: by data: the margin from which on an answer counts as recognized. The
             defaults of w and this margin are for a penalty in nats of entropy.
         trace: record energy, penalty, overlap and state at every step.
@@ -40,7 +43,7 @@ class Search:
     dynamics: Sequence[Dynamics] = SETTLE
     max_basins: int | None = None
     min_margin: float = inf
-    agreement_weight: float = 5.0
+    agreement_weight: float | None = None
     recognition_margin: float = 2.0
     trace: bool = False
 
@@ -57,5 +60,7 @@ class Search:
             )
         for name in ("min_margin", "agreement_weight", "recognition_margin"):
             value = getattr(self, name)
+            if name == "agreement_weight" and value is None:
+                continue
             if not is_real(value) or not value > 0:
                 raise ConfigError(f"{name} must be positive, got {value!r}")

@@ -1,6 +1,6 @@
 """Hit: what a recall answers, and how far to trust it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -47,22 +47,23 @@ class Hit:
         masks: bool, name -> (..., *shape). Always there; `verified` says whether to trust them.
         task: number of the task whose key is nearest to the recalled one; int, or long (batch,).
         residual: ρ of the answer, 0 for a memory, 1/4 for a 3-mixture, about 1 for noise.
-        energy: E = −½ zᵀΨz of the joint state.
+        energy: E = −½ zᵀΨz of the joint state; of hub couplings E = −zᵀ A κ / K.
         steps: updates until the state stopped changing, over all basins visited.
-        verified: a key that is exactly a task's, and check bits that prove every bit of the answer
-            right.
+        verified: a key that is exactly a task's, and check bits, or a digest, that prove every bit
+            of the answer right.
         margin: recall by data: F(next) − F(answer), F = penalty − w · agreement with the cue, which
             includes the key that the content address guesses (see `search.py`), next the best of
             the other basins visited, and no more than its penalty lies below a random state's; −∞
             where no basin was a memory; NaN for one basin, and for recall by number or damaged
             mask.
-        recognized: verified, and by data: the margin is at least `Search.recognition_margin`
+        recognized: verified (where the memory is exact), and by data: the margin is at least `Search.recognition_margin`
             (2, for a penalty in nats of entropy) and the signature, where there is one, is no
             stranger to the content address; by damaged mask: it agrees with the answer by 5
             standard deviations of chance or more, chance being a random mask like those stored.
             False says "none of mine", or "I cannot decide".
         unstable: spins of the answer that the energy alone would flip; the check bits mended them.
         trace: step by step record, where a trace was wanted.
+        extras: what else belongs to the task, name -> (..., *shape); empty where there is nothing.
 
     `verified` says that the answer is a memory, not that it is the right one: with a weak cue and
     more memories than `max_basins`, another may fit better.
@@ -90,6 +91,7 @@ class Hit:
     recognized: Any
     unstable: Any
     trace: Trace | None
+    extras: dict[str, Tensor] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         layers = ", ".join(f"{name} {tuple(mask.shape)}" for name, mask in self.masks.items())

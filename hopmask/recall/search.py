@@ -30,6 +30,9 @@ from hopmask.recall.penalty import Penalty
 from hopmask.recall.result import Trace
 
 
+_WEIGHT = 5.0  # w, unless a search says otherwise
+
+
 class Question(Protocol):
     """What a search is after: a batch of rows, validated.
 
@@ -95,7 +98,7 @@ def search(couplings: Couplings, question: Question, options: Search) -> Found:
     landscape = Landscape(couplings, question.penalty, batch)
     pointing = 0 if dynamics[0].from_mean or not question.compare else 1  # one update: Ψ, gradient
     start = _start(landscape, question.cue, couplings.count, dynamics, batch, question.compare)
-    weight = options.agreement_weight
+    weight = options.agreement_weight or _WEIGHT
     cue, held = question.cue, question.held
     rows = torch.arange(batch, device=start.device)  # those still searching
     compare = question.compare and question.basins > 1

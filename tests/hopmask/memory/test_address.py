@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hopmask import ConfigError, CueError, NumericalError
-from hopmask.memory.address import STRANGE, ContentAddress
+from hopmask.memory.address import ContentAddress
+from hopmask.memory.features import STRANGE
 from hopmask.patterns.keys import Keys
 
 

@@ -1,0 +1,216 @@
+"""Hub memories as documents of a file, and documents as hub memories.
+
+A document of kind "masks" whose `about` says `couplings` "hub" holds
+
+    about    couplings, rule, layers and extras ([[name, [side ...]] ...]), seed, hubs, born (hubs
+             at birth), precision, signature_features; where they are given fingerprint, and bits
+             and step of rounded couplings
+    narrow   A without its wide columns (D, K), int8 or int16
+    planes   instead, of rounded couplings: those of the mask bits, see `couplings/levels.py`
+    proof    beside planes: the rows of A of extras and digest, exact
+    wide     (D, K / born), int32
+    flags    uint8 (K,): 1 for a task that is held, 2 for one that the content address knows
+    counters int64 (3,): tasks held; number of the next task; length of a signature, or 0
+    extras   Σ of extras in units of 2⁻²⁴, int64, if there are any
+    within, link, scalars: the sums of the content address, int64, if F > 0
+"""
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hopmask.couplings.hub_state import KINDS, MOST_HUBS, narrow_type
+from hopmask.couplings.levels import BITS, Levels, levels_of, packed, unpacked
+from hopmask.errors import ConfigError, ReadOnlyMemoryError
+from hopmask.memory.features import LARGEST as MOST_FEATURES
+from hopmask.memory.hub_masks import HubMasks
+from hopmask.storage import Document
+
+_HELD, _ADDRESSED = 1, 2  # flags
+_TAIL = 64  # bits of a digest
+_HALF = 16  # bits of an extra value
+
+
+def document_of(masks: HubMasks, about: Mapping[str, Any], *, bits: int | None) -> Document:
+    """The document of a hub memory.
+
+    Args:
+        masks: the memory; its arrays are not copied.
+        about: layers, seed, signature_features and fingerprint.
+        bits: per coupling, or None for exact couplings.
+
+    Raises:
+        ConfigError: bits that there are not.
+        ReadOnlyMemoryError: couplings that were rounded already, to another number of bits.
+    """
+    couplings, code, address = masks.couplings, masks.code, masks.address
+    levels = _levels(masks, bits)
+    flags = couplings.live * _HELD
+    if address is not None:
+        flags = flags + address.addressed * _ADDRESSED
+    length = address.length if address else 0
+    described = {
+        **about,
+        "couplings": "hub",
+        "rule": couplings.rule_name,
+        "extras": [[n, list(s)] for n, s in (code.extras.shapes if code.extras else {}).items()],
+        "hubs": couplings.hubs,
+        "born": couplings.keys.born,
+        "precision": couplings.precision,
+        **({"bits": levels.bits, "step": levels.step} if levels else {}),
+    }
+    arrays: dict[str, Any] = {
+        "wide": couplings.wide,
+        "flags": flags.to(torch.uint8),
+        "counters": torch.tensor([couplings.count, masks.numbered, length], dtype=torch.int64),
+        **({"extras": masks.extras_sum} if code.values else {}),
+        **(address.sums if address else {}),
+    }
+    if levels is None:
+        arrays["narrow"] = couplings.narrow
+    else:
+        exact = couplings.levels is None
+        arrays["proof"] = couplings.narrow[levels.neurons :]
+        narrow = couplings.narrow
+        arrays["planes"] = packed(narrow, levels if exact else _of_codes(levels))
+    found = {n: v.cpu().numpy() if isinstance(v, Tensor) else v for n, v in arrays.items()}
+    return Document(kind="masks", about=described, arrays=found)
+
+
+def masks_of(document: Document, device: str | torch.device) -> HubMasks:
+    """The hub memory of a document that is in form (`misfit`); int arrays are taken as they are."""
+    about = document.about
+    arrays = {name: _tensor(array) for name, array in document.arrays.items() if name != "planes"}
+    hubs, born = about["hubs"], about["born"]
+    found = HubMasks(
+        {name: tuple(shape) for name, shape in about["layers"]},
+        seed=about["seed"],
+        hubs=hubs,
+        born=born,
+        precision=about["precision"],
+        extras={name: tuple(shape) for name, shape in about["extras"]},
+        signature_features=about["signature_features"],
+        device="meta",
+    )
+    levels = None
+    if "bits" in about:
+        levels = Levels(bits=about["bits"], step=about["step"], neurons=found.code.bits)
+        codes = unpacked(document.arrays["planes"], levels, hubs=hubs, spacing=born)
+        narrow = torch.cat([codes.to(arrays["proof"].dtype), arrays["proof"]])
+    else:
+        narrow = arrays["narrow"]
+    flags = arrays["flags"]
+    found.couplings.restore(narrow, arrays["wide"], (flags & _HELD) != 0, levels)
+    found.extras_sum = arrays.get("extras", torch.zeros(0, dtype=torch.int64))
+    found.numbered = int(arrays["counters"][1])
+    if found.address is not None:
+        sums = {name: arrays[name] for name in found.address.sums}
+        known = (flags & _ADDRESSED) != 0
+        found.address.restore(sums, known, length=int(arrays["counters"][2]))
+    found.to(device)
+    return found
+
+
+def misfit(document: Document) -> str | None:
+    """Why the parts of a hub memory's document do not fit together, in form."""
+    about, arrays = document.about, document.arrays
+    hubs, born, features = (about.get(n) for n in ("hubs", "born", "signature_features"))
+    if not _is_power(hubs) or not _is_power(born) or born > hubs:
+        return f"it has {hubs!r:.20} hubs and had {born!r:.20} at birth, no powers of two in order"
+    precision = about.get("precision")
+    if precision != "auto" and precision not in KINDS:
+        return f"its precision {precision!r:.20} is unknown"
+    bits = sum(prod(shape) for _, shape in about["layers"])
+    values = sum(prod(shape) for _, shape in about["extras"])
+    neurons = bits + _HALF * values + _TAIL
+    kind = {torch.int8: np.int8, torch.int16: np.int16}[narrow_type(precision, hubs)]
+    wanted: dict[str, tuple[Any, tuple[int, ...]]] = {
+        "narrow": (kind, (neurons, hubs)),
+        "wide": (np.int32, (neurons, hubs // born)),
+        "flags": (np.uint8, (hubs,)),
+        "counters": (np.int64, (3,)),
+    }
+    if "bits" in about:
+        if about["bits"] not in BITS or not isinstance(about.get("step"), float):
+            return "its couplings were rounded in an unknown way"
+        del wanted["narrow"]
+        wanted["planes"] = (np.uint8, (about["bits"], -(-bits * hubs // 8)))
+        wanted["proof"] = (kind, (neurons - bits, hubs))
+    if values:
+        wanted["extras"] = (np.int64, (values,))
+    if features:
+        wanted["within"] = (np.int64, (features * (features + 1) // 2,))
+        wanted["link"] = (np.int64, (features, hubs))
+        wanted["scalars"] = (np.int64, (2,))
+    if set(arrays) != set(wanted):
+        return f"it holds {sorted(arrays)}, not {sorted(wanted)}"
+    for name, (dtype, shape) in wanted.items():
+        if arrays[name].dtype != dtype or arrays[name].shape != shape:
+            return (
+                f"'{name}' is {arrays[name].dtype} {arrays[name].shape}, not "
+                f"{np.dtype(dtype)} {shape}"
+            )
+    return _odd_counters(about, arrays)
+
+
+def _odd_counters(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Why the flags and counters of a document in form contradict one another."""
+    flags, (count, numbered, length) = arrays["flags"], arrays["counters"].tolist()
+    held = np.flatnonzero(flags & _HELD)
+    if (flags > (_HELD | _ADDRESSED)).any() or ((flags & (_HELD | _ADDRESSED)) == _ADDRESSED).any():
+        return "its flags make no sense"
+    if len(held) != count:
+        return f"it says {count} tasks, and marks {len(held)}"
+    last = int(held[-1]) + 1 if len(held) else 0
+    if not last <= numbered <= about["hubs"] or length < 0:
+        return f"its next task would have the number {numbered}, its last one has {last - 1}"
+    block = arrays["wide"][:, 0]
+    if count == 0 and bool(block.any()):
+        return "it holds no task, and couplings of some"
+    if np.abs(block[-_TAIL:]).max() > count or ((block[-_TAIL:] - count) % 2).any():
+        return f"its couplings are not those of {count} tasks"
+    return None
+
+
+def _levels(masks: HubMasks, bits: int | None) -> Levels | None:
+    """How the couplings are to be rounded."""
+    couplings = masks.couplings
+    if couplings.levels is not None:
+        if bits not in (None, couplings.levels.bits):
+            raise ReadOnlyMemoryError(
+                f"the memory was rounded to {couplings.levels.bits} bits per coupling already: "
+                "save it so, or load the file that was saved without bits="
+            )
+        return couplings.levels
+    if bits is None:
+        return None
+    if bits not in BITS or isinstance(bits, bool):
+        raise ConfigError(f"bits= takes {', '.join(map(str, BITS))} or None, got {bits!r:.40}")
+    return levels_of(
+        couplings.narrow, bits=bits, neurons=masks.code.bits, spacing=couplings.keys.born
+    )
+
+
+def _of_codes(levels: Levels) -> Levels:
+    """Levels by which u itself, odd numbers, keep their codes."""
+    return Levels(bits=levels.bits, step=1.0, neurons=levels.neurons)
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """A tensor over an array's own bytes, or over a copy where they may not be written to."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _is_power(number: object) -> bool:
+    whole = type(number) is int and 2 <= number <= MOST_HUBS
+    return whole and number & (number - 1) == 0  # type: ignore[operator]
+
+
+def is_too_large(about: Mapping[str, Any]) -> bool:
+    """Whether a description names more features than any memory has."""
+    features = about.get("signature_features")
+    return isinstance(features, int) and features > MOST_FEATURES

@@ -1,0 +1,335 @@
+"""Masks of many tasks on hub couplings: what `MaskMemory(couplings="hub")` keeps and does."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from hopmask._checks import index_or_none
+from hopmask._room import zeros
+from hopmask.couplings.hub import HubCouplings
+from hopmask.errors import (
+    ConfigError,
+    CueError,
+    DuplicateError,
+    MemoryFullError,
+    NumericalError,
+    UnknownTaskError,
+)
+from hopmask.memory.features import Samples
+from hopmask.memory.health import LoadReport
+from hopmask.memory.hub_address import Addition, HubAddress
+from hopmask.memory.hub_recall import HubRecall
+from hopmask.memory.mask_penalty import MaskPenalty
+from hopmask.memory.numbers import given_numbers
+from hopmask.patterns.digest_code import DigestCode
+from hopmask.patterns.layout import Masks, Size
+from hopmask.recall.options import Search
+from hopmask.recall.result import Hit
+
+HUBS = 64  # unless a memory says otherwise
+_UNIT = 2.0**-24  # of the sum of extras: every half float is a whole multiple
+
+
+class HubMasks:
+    """Masks, extras and signatures of up to K tasks in integers of constant size.
+
+    Args:
+        sizes, extras: name -> number of bits or values, or shape.
+        hubs: K; default 64.
+        seed: of keys, digests and features.
+        precision: of the narrow couplings.
+        signature_features: of the content address; 0 for none.
+        device: where to live.
+        born: hubs at birth, of a memory that has grown; default K.
+
+    Attributes:
+        couplings, code, address: as in `MaskMemory`.
+        extras_sum: Σ of the extras of all tasks, in units of 2⁻²⁴, int64 (values,).
+        numbered: the largest number given out so far, plus 1.
+
+    Raises:
+        ConfigError: what nothing can be built from.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, Size],
+        *,
+        seed: int,
+        hubs: int | None = None,
+        precision: str = "auto",
+        extras: Mapping[str, Size] | None = None,
+        signature_features: int,
+        device: str | torch.device,
+        born: int | None = None,
+    ) -> None:
+        self.code = DigestCode(sizes, extras=extras, seed=seed)
+        self.couplings = HubCouplings(
+            self.code.size,
+            hubs=HUBS if hubs is None else hubs,
+            seed=seed,
+            born=born,
+            precision=precision,
+            device=device,
+        )
+        self.address: HubAddress | None = None
+        if signature_features != 0:
+            self.address = HubAddress(
+                self.couplings.keys,
+                hubs=self.couplings.hubs,
+                features=signature_features,
+                device=device,
+            )
+        self.extras_sum = zeros(self.code.values, dtype=torch.int64, device=device)
+        self.numbered = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all sums and flags; independent of the number of tasks."""
+        address = self.address.nbytes if self.address else 0
+        return self.couplings.nbytes + address + self.extras_sum.nbytes + 8
+
+    @property
+    def capacity(self) -> int:
+        """Number of tasks that fit."""
+        return self.couplings.hubs
+
+    @property
+    def mean(self) -> Tensor:
+        """μ of the mask bits, (bits,)."""
+        return self.couplings.mask_mean[: self.code.bits]
+
+    @property
+    def mean_extras(self) -> dict[str, Tensor]:
+        """Mean of the tasks' extras, name -> float32 (*shape); zeros while there are no tasks."""
+        if self.code.extras is None:
+            return {}
+        mean = self.extras_sum.double() * (_UNIT / max(1, self.couplings.count))
+        return self.code.extras.split(mean.float())
+
+    def tasks(self) -> list[int]:
+        """Numbers of the tasks held, in order."""
+        return [int(task) for task in self.couplings.live.nonzero()]
+
+    def to(self, device: str | torch.device) -> None:
+        """Move everything to a device."""
+        self.couplings.to(device)
+        self.extras_sum = self.extras_sum.to(device)
+        if self.address is not None:
+            self.address.to(device)
+
+    def store(
+        self,
+        masks: Mapping[str, Tensor],
+        *,
+        task: int | None,
+        signature: Samples | None,
+        extras: Mapping[str, Tensor] | None,
+    ) -> int:
+        """Store one task under a free number; see `MaskMemory.store`."""
+        number = self._free() if task is None else self._chosen(task)
+        self._put(number, masks, signature, extras)
+        self.numbered = max(self.numbered, number + 1)
+        return number
+
+    def replace(
+        self,
+        task: int,
+        masks: Mapping[str, Tensor],
+        *,
+        signature: Samples | None,
+        extras: Mapping[str, Tensor] | None,
+    ) -> None:
+        """Put others in the place of a task's masks; see `MaskMemory.replace`."""
+        self._put(self._known(task), masks, signature, extras)
+
+    def forget(self, task: int) -> None:
+        """Take a task out; see `MaskMemory.forget`."""
+        number = self._known(task)
+        held = self._proven(number)
+        self.couplings.drop(number, held=held)
+        self.extras_sum -= self._whole_extras(held)
+        if self.address is not None:
+            self.address.drop(number)
+
+    def recall(
+        self,
+        task: int | Sequence[int] | Tensor | None,
+        *,
+        cue: Mapping[str, Tensor] | None,
+        signature: Tensor | None,
+        penalty: MaskPenalty | None,
+        batch: int | None,
+        search: Search,
+    ) -> Hit:
+        """Recall masks; see `MaskMemory.recall`."""
+        recall = HubRecall(self.couplings, self.code, self.address, search)
+        if task is not None:
+            if cue is not None or batch is not None:
+                raise CueError(
+                    "a hub memory recalls a number exactly: leave out cue= and batch=, or task="
+                )
+            given, one = given_numbers(task)
+            numbers = torch.tensor([self._known(number) for number in given])
+            return recall.by_number(numbers.to(self.couplings.device), flat=one)
+        if signature is None and penalty is None:
+            if cue is None:
+                raise CueError("recall needs a task, cue=, signature= or penalty=, got none")
+            if batch is not None:
+                raise CueError(f"batch= ({batch!r}) goes with penalty= alone")
+            return recall.by_cue(cue)
+        return recall.by_data(cue=cue, signature=signature, penalty=penalty, batch=batch)
+
+    def grow(self) -> None:
+        """Twice the hubs; see `MaskMemory.grow`."""
+        self.couplings.grow()
+        if self.address is not None:
+            self.address.grow()
+
+    def merge(self, other: "HubMasks") -> None:
+        """Add another memory's tasks; see `MaskMemory.merge`."""
+        self._check_mergeable(other)
+        if self.address is not None and other.address is not None:
+            self.address.check_addition(other.address)
+        self.couplings.add(other.couplings)
+        if self.address is not None and other.address is not None:
+            self.address.add(other.address)
+        self.extras_sum += other.extras_sum.to(self.extras_sum.device)
+        self.numbered = max(self.numbered, other.numbered)
+
+    def report(self, *, sample: int, nbytes: int) -> LoadReport:
+        """Recall some tasks by number; see `MaskMemory.report`."""
+        held = self.couplings.live.nonzero()[:, 0]
+        places = torch.linspace(0, len(held) - 1, min(sample, len(held)), device=held.device)
+        tasks = held[places.round().long()]
+        found = self.couplings.recall(tasks)
+        return LoadReport(
+            rule=self.couplings.rule_name,
+            tasks=len(held),
+            spins=self.couplings.size,
+            load=self.couplings.load,
+            nbytes=nbytes,
+            packed_nbytes=len(held) * -(-self.code.bits // 8),
+            sampled=len(tasks),
+            recalled=float(self.code.holds(tasks, found.spins).double().mean()),
+            recalled_by_half=None,
+            unstable=int(found.silent.max()),
+        )
+
+    def _put(
+        self,
+        number: int,
+        masks: Mapping[str, Tensor],
+        signature: Samples | None,
+        extras: Mapping[str, Tensor] | None,
+    ) -> None:
+        """Store or replace: all of it, or nothing where this raises."""
+        body = self.code.layout.bits(masks).to(self.couplings.device)
+        pattern = self.code.pattern(number, body, extras)
+        added: Addition | None = None
+        if signature is not None:
+            if self.address is None:
+                raise CueError(
+                    "this memory has no content address: build it with signature_features=1024"
+                )
+            added = self.address.describe(signature)
+        change, held = self._whole_extras(pattern), None
+        if bool(self.couplings.live[number]):
+            held = self._proven(number)
+            change = change - self._whole_extras(held)
+        self.couplings.put(number, pattern, held=held)
+        self.extras_sum += change
+        if added is not None and self.address is not None:
+            self.address.put(number, added)
+
+    def _proven(self, number: int) -> Tensor:
+        """The pattern of a live task, bool (size,), proven by its digest before it is changed."""
+        self.couplings.require_exact()
+        tasks = torch.tensor([number], device=self.couplings.device)
+        spins = self.couplings.recall(tasks).spins
+        if not bool(self.code.holds(tasks, spins)):
+            raise NumericalError(
+                f"task {number} does not hold its own digest: the couplings were damaged. Nothing "
+                "was changed: load a saved memory"
+            )
+        return spins[0]
+
+    def _whole_extras(self, pattern: Tensor) -> Tensor:
+        """Extras of a pattern in whole units, int64 (values,)."""
+        values = [value.flatten() for value in self.code.extras_of(pattern).values()]
+        if not values:
+            return self.extras_sum.new_zeros(0)
+        return (torch.cat(values).double() / _UNIT).long()
+
+    def _free(self) -> int:
+        """The number after the largest so far, or the lowest free one."""
+        if self.numbered < self.capacity:
+            return self.numbered
+        free = (~self.couplings.live).nonzero()
+        if len(free) == 0:
+            raise MemoryFullError(
+                f"the memory holds {self.capacity} tasks, as many as it has hubs: nothing was "
+                "stored. Call grow() for twice as many"
+            )
+        return int(free[0])
+
+    def _chosen(self, task: int) -> int:
+        """A number of the caller's choice, free and in range."""
+        number = index_or_none(task)
+        if number is None or number < 0:
+            raise ConfigError(f"a task's number must be a whole number from 0 on, got {task!r:.40}")
+        if number >= self.capacity:
+            raise MemoryFullError(
+                f"task {number} does not fit: {self.capacity} hubs take tasks 0 to "
+                f"{self.capacity - 1}. Nothing was stored; call grow() for twice as many"
+            )
+        if bool(self.couplings.live[number]):
+            raise DuplicateError(
+                f"task {number} is stored already: replace() it, forget() it first, or leave out "
+                "task="
+            )
+        return number
+
+    def _known(self, task: object) -> int:
+        number = index_or_none(task)
+        if number is None or not 0 <= number < self.capacity or not self.couplings.live[number]:
+            raise UnknownTaskError(
+                f"unknown task {task!r:.80}: the memory holds {_listed(self.tasks())}"
+            )
+        return number
+
+    def _check_mergeable(self, other: "HubMasks") -> None:
+        """Raise unless another memory has the same form and other tasks."""
+        mine, theirs = self._form(), other._form()
+        for what, value in mine.items():
+            if value != theirs[what]:
+                raise ConfigError(
+                    f"memories that are merged need to have the same {what}: one has {value!r:.80}, "
+                    f"the other {theirs[what]!r:.80}"
+                )
+        both = self.couplings.live & other.couplings.live.to(self.couplings.device)
+        if bool(both.any()):
+            shared = both.nonzero()[:, 0].tolist()
+            raise DuplicateError(
+                f"both memories hold {_listed(shared)}: nothing was merged. Store tasks under "
+                "numbers of their own, with store(task=)"
+            )
+
+    def _form(self) -> dict[str, object]:
+        extras = self.code.extras
+        return {
+            "layers": self.code.layout.shapes,
+            "extras": extras.shapes if extras else {},
+            "seed": self.code.seed,
+            "hubs at birth": self.couplings.keys.born,
+            "hubs": self.couplings.hubs,
+            "precision": self.couplings.narrow.dtype,
+            "signature features": self.address.features if self.address else 0,
+        }
+
+
+def _listed(tasks: list[int]) -> str:
+    """Task numbers in a few words."""
+    few = ", ".join(map(str, tasks[:8]))
+    return f"task{'s' if len(tasks) != 1 else ''} {few}{' ...' if len(tasks) > 8 else ''}"
