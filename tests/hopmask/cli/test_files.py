@@ -71,7 +71,7 @@ def test_inspect_gives_json(run, saved):
     assert status == 0
     assert json.loads(out) == {
         "kind": "masks",
-        "schema": 3,
+        "schema": 4,
         "rule": "storkey",
         "dtype": "float32",
         "spins": 216,

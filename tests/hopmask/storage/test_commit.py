@@ -309,7 +309,7 @@ def test_writes_that_take_less_than_they_are_given_go_on(path, counts, monkeypat
 
 
 def test_a_file_that_is_written_in_parts_is_whole(path, counts, monkeypatch):
-    monkeypatch.setattr(commit, "_PART", 64)
+    monkeypatch.setattr(commit, "PART", 64)
     write(path, counts(3, LARGE))
     assert number_of(path) == 3
 
