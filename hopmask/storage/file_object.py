@@ -45,7 +45,7 @@ class Window(_FileInMemory):
         """
         count, end = len(buffer), self._at + len(buffer)
         if count > _PIECE or end > self.size:
-            raise OSError(f"{count} bytes at {self._at} of {self.size} are asked for")
+            raise OSError(f"{count} bytes at {self._at} of {self.size} cannot be read at once")
         buffer[:] = self._content[self._at : end]
         return count
 

@@ -26,7 +26,7 @@ read(path + ".small", kinds=("hub",))
 """
 pytestmark = pytest.mark.skipif(
     not STATUS.exists() or "VmHWM" not in STATUS.read_text(),
-    reason="this system does not tell the most memory that a process had",
+    reason="this system does not report the most memory that a process had",
 )
 
 
