@@ -274,8 +274,8 @@ FAULTS = (
     Fault(
         "two-states-hashed",  # one goes to the disk, another one into the digest
         "hopmask/storage/commit.py",
-        "yield bytes(piece[at : at + _PART])",
-        "yield piece[at : at + _PART]",
+        "yield bytes(piece[at : at + PART])",
+        "yield piece[at : at + PART]",
     ),
     Fault(
         "lock-shared",

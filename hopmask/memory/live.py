@@ -237,8 +237,8 @@ class LiveMemory:
         """The newest state; read only where it is not the one at hand."""
         if self._closed:
             raise StoreFileError(f"{self.path} was closed: open it again")
-        header = header_or_none(self.path)
-        known = header is not None and stamp_of(header) == self._stamp
+        header, stamp = header_or_none(self.path), self._stamp
+        known = header and stamp and stamp_of(header, schema=stamp.schema) == stamp
         if self._memory is not None and known:
             return self._memory
         try:

@@ -28,7 +28,7 @@ from hopmask.errors import (
     StoreFileError,
     StoreNotFoundError,
 )
-from hopmask.storage.container import DAMAGE, HEADER, Header, read_content, read_header
+from hopmask.storage.container import DAMAGE, HEADER, PART, Header, read_header, verified_header
 from hopmask.storage.descriptor import Descriptor
 from hopmask.storage.system import (
     allocate,
@@ -40,7 +40,6 @@ from hopmask.storage.system import (
 )
 
 _log = logging.getLogger(__name__)
-_PART = 4 << 20  # bytes written at once
 _left: dict[Path, tuple[int, int, int]] = {}  # files as this process left them: inode, size, time
 _MOST_LEFT = 256
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
@@ -150,14 +149,13 @@ def _written(
         with suppress(FileNotFoundError):
             set_mode(handle, path.stat().st_mode & 0o777)
         allocate(handle, HEADER + length)
-        at, done = HEADER, []
+        at = HEADER
         for part in _parts(payload):  # hashed while it goes to the disk, and in one state
-            done.append(hashing.submit(digest.update, part))
+            hashed = hashing.submit(digest.update, part)
             write_at(handle, part, at)
             at += len(part)
+            hashed.result()  # so that one part at a time is in memory
         sync_data(handle)
-        for hashed in done:
-            hashed.result()
         header = header_of(length, digest.digest())
         write_at(handle, header.packed(), 0)
         set_time(handle, time.time_ns())  # finer than the clock that a write goes by
@@ -180,7 +178,7 @@ def _is_whole(path: Path) -> bool:
     It is read for that, unless it is as this process left it.
     """
     with suppress(FileNotFoundError, *DAMAGE):
-        return _left.get(path) == _state(path) or bool(read_content(path))
+        return _left.get(path) == _state(path) or bool(verified_header(path))
     return False
 
 
@@ -192,8 +190,8 @@ def _state(path: Path) -> tuple[int, int, int]:
 def _parts(payload: Sequence[memoryview]) -> Iterator[bytes]:
     """Copies of a payload's bytes, part by part."""
     for piece in payload:
-        for at in range(0, len(piece), _PART):
-            yield bytes(piece[at : at + _PART])
+        for at in range(0, len(piece), PART):
+            yield bytes(piece[at : at + PART])
 
 
 def _keep(path: Path) -> None:

@@ -37,6 +37,7 @@ from hopmask.storage.system import NO_WAIT, read_into
 
 HEADER = 512
 LARGEST = 8 << 30  # bytes of a file
+PART = 4 << 20  # bytes hashed, read or written at once where a copy is taken
 MAGIC = b"\x89HOPMASK\r\n\x1a\n".ljust(16, b"\0")
 _VERSION = 1
 _FIELDS = struct.Struct("<16sIIQQ32s32s16s16sQ")
@@ -103,23 +104,35 @@ def read_content(path: Path) -> Content:
 
     Raises:
         StoreNotFoundError, NotAHopmaskStoreError: there is no such file, or it is another's.
-        StoreTooLargeError: more bytes than any memory needs.
+        StoreTooLargeError: more bytes than any memory needs, or than there is memory for.
         TruncatedStoreError, CorruptStoreError, SchemaTooNewError: as they say; nothing was parsed.
     """
     with _Opened(path) as file:
-        if file.size > LARGEST:
+        header = _bounded_header(file)
+        try:
+            payload = file.read(header.length)
+        except MemoryError as error:
             raise StoreTooLargeError(
-                f"{path} has {file.size} bytes, more than the {LARGEST} that hopmask reads"
-            )
-        header = _header(path, file.read(HEADER), file.size)
-        payload = file.read(header.length)
-        if len(payload) != header.length:
-            raise TruncatedStoreError(_cut(path, HEADER + len(payload), file.size))
-    if hashlib.sha256(payload).digest() != header.digest:
-        raise CorruptStoreError(
-            f"{path}: payload SHA-256 does not match its header (generation {header.generation})"
-        )
+                f"{path} takes {header.length} bytes of memory, more than there are. Nothing was "
+                "loaded: free some memory"
+            ) from error
+        _check_payload(file, header, len(payload), hashlib.sha256(payload).digest())
     return Content(header=header, payload=memoryview(payload))
+
+
+def verified_header(path: Path) -> Header:
+    """The header of a file whose payload is verified too, part by part: it takes no memory.
+
+    Raises:
+        StoreFileError: as `read_content` says.
+    """
+    with _Opened(path) as file:
+        header, digest, done = _bounded_header(file), hashlib.sha256(), 0
+        while part := file.read(min(PART, header.length - done)):
+            digest.update(part)
+            done += len(part)
+        _check_payload(file, header, done, digest.digest())
+    return header
 
 
 class _Opened:
@@ -154,6 +167,26 @@ class _Opened:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+
+def _bounded_header(file: _Opened) -> Header:
+    """The header of a file that is small enough to be read."""
+    if file.size > LARGEST:
+        raise StoreTooLargeError(
+            f"{file.path} has {file.size} bytes, more than the {LARGEST} that hopmask reads"
+        )
+    return _header(file.path, file.read(HEADER), file.size)
+
+
+def _check_payload(file: _Opened, header: Header, length: int, digest: bytes) -> None:
+    """Raise unless a payload of that length and SHA-256 is the header's."""
+    if length != header.length:
+        raise TruncatedStoreError(_cut(file.path, HEADER + length, file.size))
+    if digest != header.digest:
+        raise CorruptStoreError(
+            f"{file.path}: payload SHA-256 does not match its header (generation "
+            f"{header.generation})"
+        )
 
 
 def _header(path: Path, block: bytearray, size: int) -> Header:

@@ -3,8 +3,9 @@
 The payload's dataset `meta` (uint8) is the JSON of an object with the members
 
     format   "hopmask"
-    schema   3, of the description and of what the kinds of document hold
-    reader   3, the least schema that a reader must know
+    schema   4, of the description and of what the kinds of document hold
+    reader   the least schema that a reader must know: 4 where there are int8, int16 or int32
+             arrays, 3 otherwise
     kind     "masks", "reservoir", or another package's
     about    an object, the kind's own
 
@@ -32,12 +33,14 @@ from hopmask.errors import (
 )
 from hopmask.storage import image
 from hopmask.storage.commit import previous_of
-from hopmask.storage.container import HEADER, LARGEST, Header, read_content
+from hopmask.storage.container import HEADER, LARGEST, Header, read_content, verified_header
 
 FORMAT = "hopmask"
-SCHEMA = 3
+SCHEMA = 4
+OLDEST = 3  # that is read
 _MOST_JSON = 1 << 20  # bytes
 _META = "meta"
+_NEW = {np.dtype(name) for name in ("i1", "<i2", "<i4")}  # types that schema 3 does not have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +50,11 @@ class Document:
     Attributes:
         kind: what it is of, such as "masks".
         about: its description, JSON.
-        arrays: name -> float32, float64, int64 or uint8, of one or two dimensions; at most 63, with
-            names of at most 64 bytes, not "meta".
+        arrays: name -> float32, float64, int8, int16, int32, int64 or uint8, of one or two
+            dimensions, with sides of any length; at most 63, with names of at most 64 bytes, not
+            "meta". Those of a document that was read are writable views of one buffer, aligned
+            where this version wrote them: `torch.from_numpy` takes them without a copy. Each keeps
+            the whole buffer in memory.
 
     Raises:
         ConfigError: other arrays than these.
@@ -67,10 +73,11 @@ class Document:
                     f"an array cannot be named {name!r:.80}: names have 1 to {image.NAME} bytes, "
                     f"no '/', and '{_META}' is the description's"
                 )
-            if array.ndim not in (1, 2) or array.dtype.newbyteorder("<") not in image.TYPES:
+            if array.ndim not in (1, 2) or _little(array) not in image.TYPES:
                 raise ConfigError(
                     f"array '{name}' is {array.dtype} {array.shape}: a document takes float32, "
-                    "float64, int64 and uint8 of one or two dimensions. Convert it"
+                    "float64, int8, int16, int32, int64 and uint8 of one or two dimensions. "
+                    "Convert it"
                 )
 
 
@@ -168,7 +175,8 @@ def payload_of(document: Document) -> list[memoryview]:
     Raises:
         StoreTooLargeError: no reader would take it.
     """
-    meta = {"format": FORMAT, "schema": SCHEMA, "reader": SCHEMA}
+    new = any(_little(array) in _NEW for array in document.arrays.values())
+    meta = {"format": FORMAT, "schema": SCHEMA, "reader": SCHEMA if new else OLDEST}
     text = _canonical({**meta, "kind": document.kind, "about": document.about})
     if len(text) > _MOST_JSON:
         raise StoreTooLargeError(
@@ -180,6 +188,10 @@ def payload_of(document: Document) -> list[memoryview]:
     if size > LARGEST:
         raise StoreTooLargeError(f"a file of {size} bytes is more than the {LARGEST} that is read")
     return payload
+
+
+def _little(array: np.ndarray) -> "np.dtype[Any]":
+    return array.dtype.newbyteorder("<")
 
 
 class _UnexpectedError(Exception):
@@ -221,7 +233,7 @@ def _meta(path: Path, text: np.ndarray | None) -> dict[str, Any]:
             )
         if _canonical(meta) != plain:
             raise ValueError("it is not canonical JSON")
-        if schema < SCHEMA or not isinstance(meta["kind"], str):
+        if schema < OLDEST or not isinstance(meta["kind"], str):
             raise ValueError("its schema or kind is none")
         if not isinstance(meta["about"], dict):
             raise ValueError("'about' is no object")
@@ -244,7 +256,7 @@ def _way_out(path: Path) -> str:
     """What can be done about a file that is damaged or lost, where something can."""
     previous = previous_of(Path(os.path.realpath(path)))
     try:
-        _, stamp = _read(previous, None, None)
+        header = verified_header(previous)
     except StoreFileError:
         return ""
-    return f"Generation {stamp.generation} verifies at {previous}: run `hopmask recover {path}`."
+    return f"Generation {header.generation} verifies at {previous}: run `hopmask recover {path}`."

@@ -1,41 +1,47 @@
 """The payload of a file: a flat HDF5 image of plain arrays, laid out and parsed in memory.
 
 Only what `laid_out` makes is let in by `parse`: datasets at the root, each under one hard link,
-contiguous, of little-endian float32, float64, int64 or uint8, of one or two dimensions, without
-attributes, filters or external storage. All else is refused before any of its data is looked at;
-HDF5 neither touches the disk nor reads or writes a number.
+contiguous, of one of the types in `TYPES`, of one or two dimensions, without attributes, filters or
+external storage. All else is refused before any of its data is looked at; HDF5 neither touches the
+disk nor reads or writes a number. It sees an image as a file object (`file_object`), so that
+neither laying out nor parsing takes a copy of the arrays.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from threading import RLock, get_ident
+from threading import RLock
 from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5pl, h5s, h5t
+from h5py import h5a, h5d, h5f, h5fd, h5g, h5l, h5o, h5p, h5pl, h5s, h5t
 
 from hopmask.errors import CorruptStoreError, UnsafeStoreError
+from hopmask.storage.file_object import Sparse, Window
 
 TYPES: dict["np.dtype[Any]", Any] = {
     np.dtype("<f4"): h5t.IEEE_F32LE,
     np.dtype("<f8"): h5t.IEEE_F64LE,
+    np.dtype("i1"): h5t.STD_I8LE,
+    np.dtype("<i2"): h5t.STD_I16LE,
+    np.dtype("<i4"): h5t.STD_I32LE,
     np.dtype("<i8"): h5t.STD_I64LE,
     np.dtype("u1"): h5t.STD_U8LE,
 }
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MOST = 64  # datasets
 NAME = 64  # bytes of a dataset's name
-_Shape = tuple[tuple[str, str, tuple[int, ...]], ...]  # name, type and shape of each dataset
+_ALIGNED = 64  # bytes: each dataset begins at a multiple, so that a view of it is aligned
 _own_lock = RLock()
 
 
 def laid_out(arrays: Mapping[str, np.ndarray]) -> list[memoryview]:
     """The bytes of an HDF5 image of arrays, in order: HDF5's own, and the arrays' without a copy.
+
+    An array that is not in C order, or not little-endian, is copied.
 
     Args:
         arrays: of one or two dimensions and of the types above.
@@ -44,46 +50,33 @@ def laid_out(arrays: Mapping[str, np.ndarray]) -> list[memoryview]:
         name: np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
         for name, array in sorted(arrays.items())
     }
-    frame, offsets = _frame(tuple((n, a.dtype.str, a.shape) for n, a in plain.items()))
-    pieces = []
-    for offset, name in offsets:
-        pieces += [memoryview(frame[offset]), plain[name].reshape(-1).view(np.uint8).data]
-    pieces.append(memoryview(frame[-1]))
-    return pieces
+    image, aligned = Sparse(), {"alignment_threshold": 1, "alignment_interval": _ALIGNED}
+    with h5py.File(image, "w", libver="earliest", **aligned) as file:
+        offsets = {name: _reserved(file, name, array) for name, array in plain.items()}
+    pieces, done = [], 0
+    for name in sorted((name for name in plain if plain[name].size), key=offsets.__getitem__):
+        pieces.append(memoryview(image.between(done, offsets[name])))
+        pieces.append(plain[name].reshape(-1).view(np.uint8).data)
+        done = offsets[name] + plain[name].nbytes
+    return [*pieces, memoryview(image.between(done, image.size))]
 
 
-@lru_cache(maxsize=8)
-def _frame(shape: _Shape) -> tuple[dict[int, bytes], list[tuple[int, str]]]:
-    """What HDF5 writes around arrays: offset of an array -> bytes before it; at -1, the last ones.
-
-    With them the offsets, in order, and whose they are.
-    """
-    core = {"driver": "core", "backing_store": False, "libver": "earliest"}
-    with h5py.File(_name(), "w", **core) as file:
-        found = {}
-        for name, dtype, sides in shape:
-            how = h5p.create(h5p.DATASET_CREATE)
-            how.set_layout(h5d.CONTIGUOUS)
-            how.set_alloc_time(h5d.ALLOC_TIME_EARLY)
-            how.set_fill_time(h5d.FILL_TIME_NEVER)
-            how.set_obj_track_times(False)
-            kind, space = TYPES[np.dtype(dtype)], h5s.create_simple(sides)
-            data = h5d.create(file.id, name.encode(), kind, space, dcpl=how)
-            found[name] = (data.get_offset(), np.dtype(dtype).itemsize * prod(sides))
-            del data
-        file.flush()
-        image = file.id.get_file_image()
-    begins = sorted((offset, name) for name, (offset, size) in found.items() if size)
-    frame, done = {}, 0
-    for offset, name in begins:
-        frame[offset] = image[done:offset]
-        done = offset + found[name][1]
-    frame[-1] = image[done:]
-    return frame, begins
+def _reserved(file: h5py.File, name: str, array: np.ndarray) -> int:
+    """Make a dataset without writing its numbers; the place of the numbers, if there are any."""
+    how = h5p.create(h5p.DATASET_CREATE)
+    how.set_layout(h5d.CONTIGUOUS)
+    how.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    how.set_fill_time(h5d.FILL_TIME_NEVER)
+    how.set_obj_track_times(False)
+    space = h5s.create_simple(array.shape)
+    data = h5d.create(file.id, name.encode(), TYPES[array.dtype], space, dcpl=how)
+    return data.get_offset() or 0
 
 
 def parse(path: Path, image: memoryview) -> dict[str, np.ndarray]:
     """The arrays of an image, the payload of the file at `path`: views of its bytes.
+
+    Nothing is copied: an array is writable where `image` is, and keeps all of `image` in memory.
 
     Raises:
         CorruptStoreError: HDF5 cannot read it.
@@ -91,13 +84,12 @@ def parse(path: Path, image: memoryview) -> dict[str, np.ndarray]:
     """
     if image[: len(_SIGNATURE)] != _SIGNATURE:  # HDF5 would go on to look for it further behind
         raise UnsafeStoreError(f"{path}: its payload does not begin as HDF5. Nothing was loaded")
-    access = h5p.create(h5p.FILE_ACCESS)
-    access.set_fapl_core(backing_store=False)
+    window, access = Window(image), h5p.create(h5p.FILE_ACCESS)
+    access.set_fileobj_driver(h5fd.fileobj_driver, window)
     access.set_fclose_degree(h5f.CLOSE_STRONG)  # also where a traceback still holds parts of it
     try:
         with _no_plugins():
-            access.set_file_image(image)
-            file = h5f.open(_name().encode(), h5f.ACC_RDONLY, fapl=access)
+            file = h5f.open(b"payload", h5f.ACC_RDONLY, fapl=access)
             try:
                 return _arrays(path, h5g.open(file, b"/"), image)
             finally:
@@ -106,11 +98,6 @@ def parse(path: Path, image: memoryview) -> dict[str, np.ndarray]:
         raise
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise CorruptStoreError(f"{path}: HDF5 cannot read its payload ({error})") from error
-
-
-def _name() -> str:
-    """Of an image in memory: HDF5 takes two of one name, open at once, for one file."""
-    return f"image of thread {get_ident()}"
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def test_inspect_gives_json(run, saved):
     assert status == 0
     assert json.loads(out) == {
         "kind": "masks",
-        "schema": 3,
+        "schema": 4,
         "rule": "storkey",
         "dtype": "float32",
         "spins": 216,
@@ -240,7 +240,7 @@ def test_migrate_says_from_which_schema_to_which(run, saved, monkeypatch):
     monkeypatch.setattr(storage, "migrate", lambda path: stamps)
     status, out, _ = run("migrate", "memory.h5")
     assert status == 0
-    assert "memory.h5: schema 2 -> 3, generation 2" in out
+    assert "memory.h5: schema 2 -> 4, generation 2" in out
     assert "the old file is now memory.h5.prev" in out
 
 
@@ -248,7 +248,7 @@ def test_migrate_leaves_a_new_file(run, saved):
     before = saved.read_bytes()
     status, out, _ = run("migrate", "memory.h5")
     assert status == 0
-    assert "memory.h5: schema 3 is the newest" in out
+    assert "memory.h5: schema 4 is the newest" in out
     assert saved.read_bytes() == before
 
 

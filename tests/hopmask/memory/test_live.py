@@ -218,6 +218,16 @@ def test_it_says_what_it_is(live, path):
     assert repr(live) == f"LiveMemory({str(path)!r}, closed)"
 
 
+def test_an_unchanged_file_of_an_older_schema_is_read_once(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.document, "SCHEMA", 3)
+        blank().save(path)
+    with hopmask.open_memory(path, "r") as memory:
+        assert memory.stamp.schema == 3
+        monkeypatch.setattr(storage, "read_stamped", lambda *_, **__: pytest.fail("it was read"))
+        assert memory.count == 0
+
+
 def test_an_unchanged_file_is_read_once(live, monkeypatch):
     live.recall(task=0)
     monkeypatch.setattr(storage, "read_stamped", lambda *_, **__: pytest.fail("it was read"))

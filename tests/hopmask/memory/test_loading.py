@@ -388,10 +388,11 @@ def test_a_document_of_another_kind_is_no_memory(saved, kind):
         load(saved)
 
 
-@pytest.mark.parametrize("schema", [4, 99])
+@pytest.mark.parametrize("schema", [5, 99])
 def test_a_file_of_a_newer_schema_says_so(saved, schema, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(documents, "SCHEMA", schema)
+        patch.setattr(documents, "OLDEST", schema)
         built().save(saved)
     with pytest.raises(SchemaTooNewError, match=f"schema {schema}"):
         load(saved)

@@ -1,14 +1,18 @@
 """Commits: the file is one generation or the other, whole, whatever fails or dies in between."""
 
 import errno
+import hashlib
 import os
 import signal
 import stat
 import threading
+import time
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from hopmask.errors import (
@@ -18,7 +22,7 @@ from hopmask.errors import (
     SchemaTooNewError,
     StaleStoreError,
 )
-from hopmask.storage import commit, container, read_stamped, system, write
+from hopmask.storage import Document, commit, container, read, read_stamped, system, write
 from hopmask.storage.commit import previous_of
 from hopmask.storage.container import read_header
 
@@ -309,9 +313,48 @@ def test_writes_that_take_less_than_they_are_given_go_on(path, counts, monkeypat
 
 
 def test_a_file_that_is_written_in_parts_is_whole(path, counts, monkeypatch):
-    monkeypatch.setattr(commit, "_PART", 64)
+    monkeypatch.setattr(commit, "PART", 64)
     write(path, counts(3, LARGE))
     assert number_of(path) == 3
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 127, 128, 129])
+@pytest.mark.parametrize("dtype", ["i1", "<i2", "<i4"])
+def test_arrays_that_end_about_the_end_of_a_part_come_back(path, monkeypatch, dtype, length):
+    for module in (commit, container):
+        monkeypatch.setattr(module, "PART", 64)
+    arrays = {name: np.arange(length, dtype=dtype) * sign for name, sign in (("a", 1), ("b", -1))}
+    for _ in range(2):  # anew, and over a file that is verified first
+        commit._left.clear()
+        write(path, Document(kind="any", about={}, arrays=arrays))
+    found = read(path, kinds=("any",)).arrays
+    assert all(found[name].tobytes() == arrays[name].tobytes() for name in arrays)
+
+
+def test_parts_do_not_pile_up_before_they_are_hashed(path, counts, monkeypatch):
+    seen = []
+
+    class Slow:
+        def __init__(self):
+            self._digest = hashlib.sha256()
+            self.digest = self._digest.digest
+
+        def update(self, part):
+            time.sleep(0.001)
+            seen.append("hashed")
+            self._digest.update(part)
+
+    def noted(*arguments):
+        seen.append("written")
+        return system.write_at(*arguments)
+
+    monkeypatch.setattr(commit, "PART", 4096)
+    monkeypatch.setattr(commit, "hashlib", SimpleNamespace(sha256=Slow))
+    monkeypatch.setattr(commit, "write_at", noted)
+    write(path, counts(3, LARGE))
+    assert number_of(path) == 3
+    ahead = [seen[:i].count("written") - seen[:i].count("hashed") for i in range(len(seen) + 1)]
+    assert max(ahead) == 1
 
 
 def test_a_failed_fsync_is_not_tried_again(committed, counts, watched):

@@ -17,7 +17,14 @@ from hopmask.errors import (
     TruncatedStoreError,
 )
 from hopmask.storage import container, read_stamped, write
-from hopmask.storage.container import HEADER, LARGEST, Header, read_content, read_header
+from hopmask.storage.container import (
+    HEADER,
+    LARGEST,
+    Header,
+    read_content,
+    read_header,
+    verified_header,
+)
 from hopmask.storage.system import read_into
 
 PAYLOAD = bytes(range(200))
@@ -60,7 +67,7 @@ def test_a_header_comes_back(file):
     expected = Header(generation=7, length=200, digest=digest, **LINE)
     assert read_header(file) == expected
     content = read_content(file)
-    assert content.header == expected
+    assert content.header == verified_header(file) == expected
     assert content.payload == PAYLOAD
 
 
@@ -223,10 +230,52 @@ def test_a_reading_error_is_a_store_file_error(file, monkeypatch):
         read_content(file)
 
 
+@pytest.mark.parametrize("part", [1, 99, 100, 200, 201])
+def test_a_payload_is_verified_part_by_part(file, monkeypatch, part):
+    monkeypatch.setattr(container, "PART", part)
+    assert verified_header(file) == read_header(file)
+    content = bytearray(file.read_bytes())
+    for at in (HEADER, HEADER + 99, HEADER + 100, HEADER + 199):
+        content[at] ^= 1
+        file.write_bytes(content)
+        content[at] ^= 1
+        with pytest.raises(CorruptStoreError, match="payload SHA-256"):
+            verified_header(file)
+
+
+def test_a_file_that_shrinks_while_it_is_verified_is_noticed(file, monkeypatch):
+    monkeypatch.setattr(container, "PART", 64)
+    calls = []
+
+    def shrinking(handle, buffer):
+        calls.append(handle)
+        if len(calls) == 3:
+            os.truncate(file, HEADER + 70)
+        return read_into(handle, buffer)
+
+    monkeypatch.setattr(container, "read_into", shrinking)
+    with pytest.raises(TruncatedStoreError):
+        verified_header(file)
+
+
+def test_a_file_that_does_not_fit_into_memory_is_too_large(file, monkeypatch):
+    def none_left(content):
+        if content == 2000:
+            raise MemoryError
+        return bytearray(content)
+
+    file.write_bytes(Header(generation=1, length=2000, digest=bytes(32), store=bytes(16)).packed())
+    with file.open("r+b") as handle:
+        handle.truncate(HEADER + 2000)
+    monkeypatch.setattr(container, "bytearray", none_left, raising=False)
+    with pytest.raises(StoreTooLargeError, match="2000 bytes of memory"):
+        read_stamped(file)
+
+
 # What is no plain file
 
 
-@pytest.mark.parametrize("reader", [read_header, read_content, read_stamped])
+@pytest.mark.parametrize("reader", [read_header, read_content, verified_header, read_stamped])
 def test_a_file_that_is_not_there_is_not_found(path, reader):
     with pytest.raises(StoreNotFoundError, match=r"store\.h5"):
         reader(path)

@@ -1,6 +1,8 @@
 """A reader written from `docs/file_format.md` alone: h5py and numpy, without hopmask."""
 
+import hashlib
 import json
+import struct
 
 import h5py
 import numpy as np
@@ -8,8 +10,31 @@ import pytest
 import torch
 
 from hopmask import MaskMemory
+from hopmask.storage import Document, write
 
 SIZES = {"first": 150, "second": (10, 12)}
+
+
+TYPES = {3: ("<f4", "<f8", "<i8", "|u1"), 4: ("|i1", "<i2", "<i4")}  # schema -> types it brought
+
+
+def opened(path, schema):
+    """Arrays of a file of any kind, by a reader that knows types up to a schema."""
+    content = path.read_bytes()
+    head, payload = bytearray(content[:512]), content[512:]
+    seal, head[72:104] = bytes(head[72:104]), bytes(32)
+    assert head[:16] == b"\x89HOPMASK\r\n\x1a\n".ljust(16, b"\0")
+    assert hashlib.sha256(head).digest() == seal
+    assert struct.unpack_from("<IIQQ", head, 16) == (1, 512, 1, len(payload))
+    assert hashlib.sha256(payload).digest() == head[40:72]
+    with h5py.File(path, "r") as file:
+        meta = json.loads(bytes(file["meta"][()]))
+        assert meta["format"] == "hopmask"
+        if meta["reader"] > schema:
+            raise NotImplementedError(f"this reader knows schema {schema}")
+        known = [name for number, names in TYPES.items() if number <= schema for name in names]
+        assert all(file[name].dtype.str in known for name in file)
+        return {name: file[name][()] for name in file if name != "meta"}
 
 
 def word(seed, domain, rows, w):
@@ -75,3 +100,28 @@ def test_a_reader_made_from_the_document_recalls_what_was_stored(rule, tmp_path)
         assert proven
         assert list(found) == list(masks)
         assert all(np.array_equal(found[name], masks[name].numpy()) for name in masks)
+
+
+@pytest.mark.parametrize("dtype", [name for names in TYPES.values() for name in names])
+@pytest.mark.parametrize("shape", [(1,), (3, 0), (257, 3), (2, 70_001)])
+def test_a_reader_made_from_the_document_reads_every_type(dtype, shape, path):
+    values = np.random.default_rng(0).integers(0, 256, (*shape, np.dtype(dtype).itemsize))
+    arrays = {"a": values.astype("u1").view(dtype)[..., 0], "b": np.arange(5)}
+    write(path, Document(kind="any", about={}, arrays=arrays))
+    found = opened(path, 4)
+    assert set(found) == set(arrays)
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].shape == array.shape
+        assert found[name].tobytes() == array.tobytes()
+
+
+def test_an_older_reader_reads_the_types_that_it_knows_and_no_others(path):
+    arrays = {f"of {name}": np.arange(5).astype(name) for name in TYPES[3]}
+    write(path, Document(kind="any", about={}, arrays=arrays))
+    assert set(opened(path, 3)) == set(arrays)
+    for name in TYPES[4]:
+        path.unlink()
+        write(path, Document(kind="any", about={}, arrays=arrays | {"new": np.zeros(3, name)}))
+        with pytest.raises(NotImplementedError):
+            opened(path, 3)

@@ -21,6 +21,9 @@ JSON = st.recursive(
     ),
     max_leaves=8,
 )
+IMAGE = b"".join(
+    image.laid_out({f"of {kind}": np.arange(5).astype(kind) for kind in ("i1", "i2", "i4", "f8")})
+)
 DOCUMENT = MaskMemory({"h": 8}, key_bits=32, signature_features=0).document()
 loading = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -69,6 +72,22 @@ def test_any_value_of_a_member_of_the_description(name: str, value: Any, tmp_pat
         meta[name] = value
     text = json.dumps(meta, sort_keys=True, separators=(",", ":")).encode()
     refused_or_loaded(text, tmp_path)
+
+
+@loading
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(8, len(IMAGE) - 8), st.binary(min_size=1, max_size=8)),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_any_bytes_in_an_image(changes: list[tuple[int, bytes]], tmp_path) -> None:
+    content = bytearray(IMAGE)
+    for at, part in changes:
+        content[at : at + len(part)] = part
+    with suppress(HopmaskError):
+        image.parse(tmp_path, memoryview(content))
 
 
 def refused_or_loaded(text: bytes, folder) -> None:

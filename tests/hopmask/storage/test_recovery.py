@@ -21,6 +21,7 @@ from hopmask.storage import (
     container,
     document,
     migrate,
+    read,
     read_stamped,
     recover,
     recovery,
@@ -187,7 +188,7 @@ def test_a_damaged_previous_generation_is_not_put_in_place(committed, names, gon
 
 def test_a_file_of_a_newer_schema_is_not_taken_for_damaged(committed, counts, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(document, "SCHEMA", 9)
+        patch.setattr(document, "OLDEST", 9)
         write(committed, counts(9))
     before = committed.read_bytes()
     with pytest.raises(SchemaTooNewError):
@@ -245,10 +246,14 @@ def test_a_recovery_that_fails_throws_nothing_away(committed, monkeypatch):
 # Migration
 
 
-def test_an_older_schema_is_written_anew_in_the_same_store(committed, monkeypatch):
-    monkeypatch.setattr(recovery, "SCHEMA", 4)  # schema 3 is then an older one
+def test_an_older_schema_is_written_anew_in_the_same_store(committed, counts, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(document, "SCHEMA", 3)
+        write(committed, counts(5))
     before, after = migrate(committed)
-    assert (before.generation, after.generation) == (3, 4)
+    assert (before.generation, before.schema) == (4, 3)
+    assert (after.generation, after.schema) == (5, 4)
+    assert read(committed, kinds=("counts",)).about == {"number": 5}
     assert after.succeeds(before)
     assert after == read_stamped(committed)[1]
 

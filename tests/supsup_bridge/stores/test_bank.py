@@ -446,10 +446,11 @@ def test_a_memory_is_no_bank_and_a_bank_no_memory(saved, tmp_path):
         load(saved)
 
 
-@pytest.mark.parametrize("schema", [4, 99])
+@pytest.mark.parametrize("schema", [5, 99])
 def test_a_file_of_a_newer_schema_says_so(saved, schema, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(storage.document, "SCHEMA", schema)
+        patch.setattr(storage.document, "OLDEST", schema)
         built().save(saved)
     with pytest.raises(SchemaTooNewError, match=f"schema {schema}"):
         MaskBank.load(saved)
@@ -490,7 +491,7 @@ def test_a_golden_file_is_the_bank_that_was_saved(old):
 def test_a_golden_file_is_migrated(old):
     storage.migrate(old)
     assert is_golden(old)
-    assert storage.read_stamped(old)[1].schema == 3
+    assert storage.read_stamped(old)[1].schema == 4
 
 
 def test_a_golden_file_with_a_bit_turned_is_refused(old):
