@@ -24,8 +24,8 @@ from hopmask.memory.reservoir import Reservoir
 from hopmask.patterns.layout import Layout
 from hopmask.patterns.spins import to_mask, to_spins
 from hopmask.recall.dynamics import paper_schedule
-from hopmask.recall.penalty import PointingPenalty, RowPenalty
 from hopmask.recall.options import Search
+from hopmask.recall.penalty import PointingPenalty, RowPenalty
 from hopmask.recall.result import Hit, Trace
 
 __version__ = "0.1.0"
@@ -48,6 +48,7 @@ __all__ = [
     "NumericalError",
     "OverloadWarning",
     "PenaltyError",
+    "PointingPenalty",
     "RandomMasks",
     "Reservoir",
     "RowPenalty",

@@ -13,8 +13,7 @@ from rich.table import Table
 
 from hopmask import storage
 from hopmask.errors import ConfigError, StoreFileError, StoreNotFoundError
-from hopmask.memory.document import check
-from hopmask.memory.loading import restored
+from hopmask.memory.loading import check, restored
 from hopmask.memory.schema import KINDS
 from hopmask.storage import Document, Stamp
 from hopmask.storage.commit import previous_of

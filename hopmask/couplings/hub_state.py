@@ -122,9 +122,7 @@ class HubState:
         except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
             raise ConfigError(f"the couplings cannot be moved to {device!r}: {error}") from error
 
-    def restore(
-        self, narrow: Tensor, wide: Tensor, live: Tensor, levels: Levels | None
-    ) -> None:
+    def restore(self, narrow: Tensor, wide: Tensor, live: Tensor, levels: Levels | None) -> None:
         """Take over tensors that were read from a file; they are kept."""
         self.narrow, self.wide, self.live, self.levels = narrow, wide, live, levels
         self._peak = torch.iinfo(narrow.dtype).max  # until the first change measures it

@@ -9,7 +9,13 @@ from torch import Tensor
 
 from hopmask.couplings.dense import DenseCouplings
 from hopmask.couplings.rules import LearningRule
-from hopmask.errors import CueError, NotForgettableError, OverloadWarning, UnknownTaskError
+from hopmask.errors import (
+    ConfigError,
+    CueError,
+    NotForgettableError,
+    OverloadWarning,
+    UnknownTaskError,
+)
 from hopmask.memory import health
 from hopmask.memory.address import ContentAddress
 from hopmask.memory.duplicates import refuse_duplicate
@@ -22,6 +28,8 @@ from hopmask.patterns.joint_code import JointCode
 from hopmask.patterns.layout import Size
 from hopmask.recall.options import Search
 from hopmask.recall.result import Hit
+
+KEY_BITS = 256  # unless a memory says otherwise
 
 
 class DenseMasks:
@@ -43,7 +51,7 @@ class DenseMasks:
         ConfigError: what nothing can be built from.
     """
 
-    capacity = None  # nobody knows it beforehand
+    capacity: int | None = None  # nobody knows it beforehand
 
     def __init__(
         self,
@@ -71,9 +79,31 @@ class DenseMasks:
         return self.couplings.nbytes + (self.address.nbytes if self.address else 0)
 
     @property
+    def seed(self) -> int:
+        """Of keys, check bits and features."""
+        return self.code.keys.seed
+
+    @property
+    def key_bits(self) -> int | None:
+        """Bits that stand for a task's number."""
+        return self.code.keys.bits
+
+    @property
     def mean(self) -> Tensor:
-        """μ of the mask bits, (bits,)."""
-        return self.couplings.mean[self.code.layout.body]
+        """μ of the joint vectors, (d,)."""
+        return self.couplings.mean
+
+    @property
+    def mean_extras(self) -> dict[str, Tensor]:
+        """Dense couplings hold no extras."""
+        return {}
+
+    @property
+    def tasks(self) -> tuple[int, ...]:
+        """Numbers of the tasks held; see `MaskMemory.tasks`."""
+        if self.numbered > self.couplings.count:
+            raise ConfigError("dense couplings do not know which tasks were forgotten")
+        return tuple(range(self.numbered))
 
     def to(self, device: str | torch.device) -> None:
         """Move everything to a device."""
@@ -82,18 +112,32 @@ class DenseMasks:
             self.address.to(device)
 
     def store(
-        self, masks: Mapping[str, Tensor], *, signature: Samples | None, check: bool
+        self,
+        masks: Mapping[str, Tensor],
+        *,
+        task: int | None,
+        signature: Samples | None,
+        extras: Mapping[str, Tensor] | None,
+        check: bool,
     ) -> int:
         """Store one task under the next number; see `MaskMemory.store`."""
+        _refuse(task=task, extras=extras)
         body, described = self._body_of(masks), self._described(signature)
         refuse_duplicate(self.couplings, self.code, self.numbered, body)
         self._write(self.numbered, body, described, check)
         return self.numbered - 1
 
     def replace(
-        self, task: int, masks: Mapping[str, Tensor], *, signature: Samples | None, check: bool
+        self,
+        task: int,
+        masks: Mapping[str, Tensor],
+        *,
+        signature: Samples | None,
+        extras: Mapping[str, Tensor] | None,
+        check: bool,
     ) -> None:
         """Store a task anew under its number; see `MaskMemory.replace`."""
+        _refuse(extras=extras)
         described, body = self._described(signature), self._body_of(masks)
         number = task_number(task, self.numbered)
         refuse_duplicate(self.couplings, self.code, self.numbered, body, but=number)
@@ -204,3 +248,13 @@ class DenseMasks:
 
 def _plain(value: Tensor, flat: bool) -> Any:
     return value[0].item() if flat else value
+
+
+def _refuse(**options: object) -> None:
+    """Raise ConfigError for options that dense couplings have no use for."""
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(
+                f"{name}= is of hub couplings: leave it out, or build the memory with "
+                "couplings='hub'"
+            )

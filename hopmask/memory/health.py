@@ -29,7 +29,8 @@ class LoadReport:
         sampled: tasks that were recalled by their number for this report.
         recalled: share of them that came back as verified memories; where some were forgotten, an
             estimate, since the memory does not know which.
-        recalled_by_half: the same by half of their keys: the first to fall as the memory fills.
+        recalled_by_half: the same by half of their keys: the first to fall as the memory fills;
+            None for hub couplings, which hold every task until they are full.
         unstable: of the sampled task that is worst off, the spins that the energy alone would flip
             and the check bits mend; they mend 32 at most.
 
@@ -54,15 +55,16 @@ class LoadReport:
     packed_nbytes: int
     sampled: int
     recalled: float
-    recalled_by_half: float
+    recalled_by_half: float | None
     unstable: int
 
     def __str__(self) -> str:
+        half = self.recalled_by_half
         return (
             f"{self.tasks} tasks in {self.spins} spins (rule '{self.rule}', load {self.load:.4f}): "
             f"{self.recalled:.0%} of {self.sampled} recalled by number, "
-            f"{self.recalled_by_half:.0%} by half of their keys, at most {self.unstable} unstable "
-            "spins"
+            f"{'' if half is None else f'{half:.0%} by half of their keys, '}"
+            f"at most {self.unstable} unstable spins"
         )
 
 

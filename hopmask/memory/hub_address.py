@@ -206,7 +206,8 @@ class HubAddress:
     def evidence(self, sets: Tensor) -> tuple[Tensor, Tensor]:
         """log p(set | task) for sets of samples (b, s, n), up to a constant of the set.
 
-        A set of zeros alone says nothing: its evidence is 0 for all tasks, its strangeness infinite.
+        A set of zeros alone says nothing: its evidence is 0 for all tasks, and its strangeness
+        infinite.
 
         Returns:
             Evidence (b, K), by task number, −∞ where the address knows none; and how strange the
@@ -261,7 +262,10 @@ class HubAddress:
         square_of = (apart * readout).sum(0)
         kind = torch.float32
         solved = _Solved(
-            readout.to(kind), square_of.to(kind), centre.to(kind), means.to(kind),
+            readout.to(kind),
+            square_of.to(kind),
+            centre.to(kind),
+            means.to(kind),
             level * self.features,
         )
         if len(self._ready) == _KEPT:

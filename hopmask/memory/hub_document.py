@@ -17,15 +17,23 @@ A document of kind "masks" whose `about` says `couplings` "hub" holds
 
 from collections.abc import Mapping
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hopmask.couplings.hub import HubCouplings
 from hopmask.couplings.hub_state import KINDS, MOST_HUBS, narrow_type
 from hopmask.couplings.levels import BITS, Levels, levels_of, packed, unpacked
-from hopmask.errors import ConfigError, ReadOnlyMemoryError
+from hopmask.errors import (
+    ConfigError,
+    CorruptStoreError,
+    ReadOnlyMemoryError,
+    StoreTooLargeError,
+)
+from hopmask.memory import schema
 from hopmask.memory.features import LARGEST as MOST_FEATURES
 from hopmask.memory.hub_masks import HubMasks
 from hopmask.storage import Document
@@ -33,6 +41,7 @@ from hopmask.storage import Document
 _HELD, _ADDRESSED = 1, 2  # flags
 _TAIL = 64  # bits of a digest
 _HALF = 16  # bits of an extra value
+_SIDE = 1 << 40  # of a layer
 
 
 def document_of(masks: HubMasks, about: Mapping[str, Any], *, bits: int | None) -> Document:
@@ -115,19 +124,45 @@ def masks_of(document: Document, device: str | torch.device) -> HubMasks:
     return found
 
 
-def misfit(document: Document) -> str | None:
-    """Why the parts of a hub memory's document do not fit together, in form."""
+def check(path: Path, document: Document) -> None:
+    """Raise unless the parts of a hub memory's document fit together.
+
+    Raises:
+        CorruptStoreError: they do not.
+        StoreTooLargeError: more features than any memory has.
+    """
+    features = document.about.get("signature_features")
+    if isinstance(features, int) and features > MOST_FEATURES:
+        raise StoreTooLargeError(
+            f"{path} has {features} features of signatures, more than {MOST_FEATURES}. Nothing was "
+            "loaded"
+        )
+    if wrong := _misfit(document):
+        raise CorruptStoreError(f"{path}: {wrong}. Nothing was loaded: restore a copy")
+
+
+def _misfit(document: Document) -> str | None:
+    """Why the parts of a document do not fit together, in form."""
     about, arrays = document.about, document.arrays
-    hubs, born, features = (about.get(n) for n in ("hubs", "born", "signature_features"))
-    if not _is_power(hubs) or not _is_power(born) or born > hubs:
-        return f"it has {hubs!r:.20} hubs and had {born!r:.20} at birth, no powers of two in order"
+    if wrong := schema.misdescribed(about, ("seed", "signature_features"), side=_SIDE):
+        return wrong
+    if about["layers"] == []:
+        return "it has no layers"
+    if wrong := schema.unshaped(about.get("extras"), "extras", side=_SIDE):
+        return wrong
+    if about.get("rule") != HubCouplings.rule_name:
+        return f"hub couplings of rule {about.get('rule')!r:.20} are unknown"
+    hubs, born = _power(about.get("hubs")), _power(about.get("born"))
+    features = int(about["signature_features"])
+    if not 0 < born <= hubs:
+        return "its hubs, now and at birth, are no powers of two in order"
     precision = about.get("precision")
     if precision != "auto" and precision not in KINDS:
         return f"its precision {precision!r:.20} is unknown"
     bits = sum(prod(shape) for _, shape in about["layers"])
     values = sum(prod(shape) for _, shape in about["extras"])
     neurons = bits + _HALF * values + _TAIL
-    kind = {torch.int8: np.int8, torch.int16: np.int16}[narrow_type(precision, hubs)]
+    kind: Any = {torch.int8: np.int8, torch.int16: np.int16}[narrow_type(precision, hubs)]
     wanted: dict[str, tuple[Any, tuple[int, ...]]] = {
         "narrow": (kind, (neurons, hubs)),
         "wide": (np.int32, (neurons, hubs // born)),
@@ -205,12 +240,8 @@ def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def _is_power(number: object) -> bool:
-    whole = type(number) is int and 2 <= number <= MOST_HUBS
-    return whole and number & (number - 1) == 0  # type: ignore[operator]
-
-
-def is_too_large(about: Mapping[str, Any]) -> bool:
-    """Whether a description names more features than any memory has."""
-    features = about.get("signature_features")
-    return isinstance(features, int) and features > MOST_FEATURES
+def _power(number: object) -> int:
+    """A number of hubs, or 0 for what is none."""
+    if not isinstance(number, int) or isinstance(number, bool) or not 2 <= number <= MOST_HUBS:
+        return 0
+    return 0 if number & (number - 1) else number

@@ -23,7 +23,7 @@ from hopmask.memory.hub_recall import HubRecall
 from hopmask.memory.mask_penalty import MaskPenalty
 from hopmask.memory.numbers import given_numbers
 from hopmask.patterns.digest_code import DigestCode
-from hopmask.patterns.layout import Masks, Size
+from hopmask.patterns.layout import Size
 from hopmask.recall.options import Search
 from hopmask.recall.result import Hit
 
@@ -91,14 +91,24 @@ class HubMasks:
         return self.couplings.nbytes + address + self.extras_sum.nbytes + 8
 
     @property
+    def seed(self) -> int:
+        """Of keys, digests and features."""
+        return self.code.seed
+
+    @property
+    def key_bits(self) -> int | None:
+        """The hubs carry the keys."""
+        return None
+
+    @property
     def capacity(self) -> int:
         """Number of tasks that fit."""
         return self.couplings.hubs
 
     @property
     def mean(self) -> Tensor:
-        """μ of the mask bits, (bits,)."""
-        return self.couplings.mask_mean[: self.code.bits]
+        """μ of the mask neurons, (D,)."""
+        return self.couplings.mask_mean
 
     @property
     def mean_extras(self) -> dict[str, Tensor]:
@@ -108,9 +118,10 @@ class HubMasks:
         mean = self.extras_sum.double() * (_UNIT / max(1, self.couplings.count))
         return self.code.extras.split(mean.float())
 
-    def tasks(self) -> list[int]:
+    @property
+    def tasks(self) -> tuple[int, ...]:
         """Numbers of the tasks held, in order."""
-        return [int(task) for task in self.couplings.live.nonzero()]
+        return tuple(int(task) for task in self.couplings.live.nonzero())
 
     def to(self, device: str | torch.device) -> None:
         """Move everything to a device."""
@@ -126,8 +137,9 @@ class HubMasks:
         task: int | None,
         signature: Samples | None,
         extras: Mapping[str, Tensor] | None,
+        check: bool,
     ) -> int:
-        """Store one task under a free number; see `MaskMemory.store`."""
+        """Store one task under a free number; see `MaskMemory.store`. There is nothing to check."""
         number = self._free() if task is None else self._chosen(task)
         self._put(number, masks, signature, extras)
         self.numbered = max(self.numbered, number + 1)
@@ -140,6 +152,7 @@ class HubMasks:
         *,
         signature: Samples | None,
         extras: Mapping[str, Tensor] | None,
+        check: bool,
     ) -> None:
         """Put others in the place of a task's masks; see `MaskMemory.replace`."""
         self._put(self._known(task), masks, signature, extras)
@@ -295,7 +308,7 @@ class HubMasks:
         number = index_or_none(task)
         if number is None or not 0 <= number < self.capacity or not self.couplings.live[number]:
             raise UnknownTaskError(
-                f"unknown task {task!r:.80}: the memory holds {_listed(self.tasks())}"
+                f"unknown task {task!r:.80}: the memory holds {_listed(self.tasks)}"
             )
         return number
 
@@ -305,7 +318,7 @@ class HubMasks:
         for what, value in mine.items():
             if value != theirs[what]:
                 raise ConfigError(
-                    f"memories that are merged need to have the same {what}: one has {value!r:.80}, "
+                    f"memories that are merged need the same {what}: one has {value!r:.80}, "
                     f"the other {theirs[what]!r:.80}"
                 )
         both = self.couplings.live & other.couplings.live.to(self.couplings.device)
@@ -329,7 +342,7 @@ class HubMasks:
         }
 
 
-def _listed(tasks: list[int]) -> str:
+def _listed(tasks: Sequence[int]) -> str:
     """Task numbers in a few words."""
     few = ", ".join(map(str, tasks[:8]))
     return f"task{'s' if len(tasks) != 1 else ''} {few}{' ...' if len(tasks) > 8 else ''}"

@@ -71,7 +71,8 @@ class HubRecall:
         self._options = options
         if options.dynamics is not SETTLE:
             raise ConfigError(
-                "dynamics are of dense couplings: a hub memory recalls in one update. Leave them out"
+                "dynamics are of dense couplings: a hub memory recalls in one update: leave "
+                "them out"
             )
 
     def by_number(self, tasks: Tensor, *, flat: bool) -> Hit:
@@ -249,7 +250,9 @@ class HubRecall:
         with torch.no_grad():
             return evaluate(penalty, spins.to(self._mean).expand(batch, -1)).double()
 
-    def _traced(self, found: "_Found", steps: Sequence["_Found"], values: Sequence[Tensor]) -> Trace:
+    def _traced(
+        self, found: "_Found", steps: Sequence["_Found"], values: Sequence[Tensor]
+    ) -> Trace:
         """One step for each candidate; a row that was done earlier keeps its last candidate."""
 
         def states_of(one: _Found) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 
 from hopmask import storage
 from hopmask.couplings.rules import LearningRule
-from hopmask.errors import ConfigError, CorruptStoreError
-from hopmask.memory.document import parts_of
+from hopmask.errors import ConfigError, CorruptStoreError, HopmaskError
+from hopmask.memory import dense_document, hub_document
 from hopmask.memory.mask_memory import MaskMemory
 from hopmask.memory.reservoir import Reservoir
 from hopmask.memory.schema import KINDS
@@ -67,13 +67,48 @@ def restored(
     rule: LearningRule | None = None,
     device: str | torch.device = "cpu",
 ) -> MaskMemory | Reservoir:
-    """The memory of a document that was read from a file."""
-    parts = parts_of(path, document, rule=rule, device=device)
-    if document.kind == "reservoir":
-        return Reservoir.of(parts.couplings)
+    """The memory of a document that was read from a file.
+
+    Raises:
+        CorruptStoreError, StoreTooLargeError: see `check`.
+        ConfigError: another rule than the one given, or a device that there is not.
+    """
+    check(path, document)
+    fingerprint = document.about.get("fingerprint", "")
     try:
-        return MaskMemory.of_parts(parts)
+        if is_hub(document):
+            if rule is not None:
+                raise ConfigError(f"{path} holds hub couplings, which take no rule=: leave it out")
+            return MaskMemory.of(hub_document.masks_of(document, device), fingerprint=fingerprint)
+        parts = dense_document.parts_of(path, document, rule=rule, device=device)
+        if document.kind == "reservoir":
+            return Reservoir.of(parts.couplings)
+        try:
+            masks = dense_document.masks_of(parts)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return MaskMemory.of(masks, fingerprint=fingerprint)
+    except HopmaskError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptStoreError(
             f"{path}: its description does not fit its matrix ({error}). Nothing was loaded"
         ) from error
+
+
+def check(path: Path, document: Document) -> None:
+    """Raise unless the parts of a memory's document fit together.
+
+    Raises:
+        CorruptStoreError: they do not.
+        StoreTooLargeError: more spins, layers, features or tasks than hopmask writes.
+    """
+    if is_hub(document):
+        hub_document.check(path, document)
+    else:
+        dense_document.check(path, document)
+
+
+def is_hub(document: Document) -> bool:
+    """Whether a document is of hub couplings."""
+    return document.kind == "masks" and document.about.get("couplings") == "hub"

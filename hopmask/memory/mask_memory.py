@@ -1,20 +1,14 @@
 """MaskMemory: named masks of many tasks in couplings of constant size, recalled as one."""
 
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from hopmask._precision import in_full_precision
-from hopmask.errors import CueError, NotForgettableError, OverloadWarning, UnknownTaskError
-from hopmask.memory import health
-from hopmask.memory.address import STRANGE, ContentAddress
-from hopmask.memory.duplicates import refuse_duplicate
-from hopmask.memory.features import Description, Samples
-from hopmask.memory.numbers import task_number, task_numbers
-from hopmask.memory.query import MaskPenalty, Query
+from hopmask.errors import ConfigError, CueError
+from hopmask.memory.features import Samples
+from hopmask.memory.hub_masks import HubMasks
+from hopmask.memory.mask_penalty import MaskPenalty
 from hopmask.memory.state import MemoryState
 from hopmask.recall.options import Search
 from hopmask.recall.result import Hit
@@ -23,78 +17,106 @@ from hopmask.recall.result import Hit
 class MaskMemory(MemoryState):
     """Supermasks of many tasks in constant space, recalled by number, by damage, or by data.
 
-    Key bits and the masks of all layers form one ±1 vector, so layers can never disagree about the
-    task. What is kept is Ψ, μ, the sums of the content address (from a task's data to its key) and
-    counters, however many tasks there are. Autocast around a call changes nothing.
+    Dense couplings: key bits and the masks of all layers form one ±1 vector in a matrix Ψ (d, d),
+    which is quadratic in the mask. Hub couplings: mask neurons are coupled to K hubs alone, which
+    carry the task's key, in a matrix A (D, K) of integers, which is linear in the mask and exact
+    for up to K tasks. Beside the couplings a memory keeps the sums of the content address (from a
+    task's data to its key) and counters, however many tasks there are. Autocast around a call
+    changes nothing.
 
     Args:
         sizes: name of each layer -> number of bits, or shape, of its mask. Fixed for life.
-        rule: learning rule, by name or as an object.
+        couplings: "dense" or "hub".
         seed: makes the keys and the features of the content address.
-        key_bits: bits that stand for a task's number. The content address is exact for as many
-            tasks, and approximate beyond.
         signature_features: random features of the content address; 0 for none. More features
-            separate tasks that are more alike; the sums take about (features + key_bits)² numbers.
-        dtype: torch.float32 or torch.float64.
-        device: where Ψ lives.
+            separate tasks that are more alike. The sums take about (features + key_bits)² numbers;
+            of hub couplings features² / 2 + features · hubs.
+        device: where the couplings live.
         fingerprint: what the masks belong to, such as a digest of a network's weights. It is kept
             in the file and compared by the code that uses the masks; hopmask ignores it.
+        rule: of dense couplings: learning rule, by name or as an object; default "storkey".
+        key_bits: of dense couplings: bits that stand for a task's number; default 256. The content
+            address is exact for as many tasks, and approximate beyond.
+        dtype: of dense couplings: torch.float32 (default) or torch.float64.
+        hubs: of hub couplings: K, a power of two, and the number of tasks that fit; default 64.
+        precision: of hub couplings: "int8", "int16" or "auto" (default; int8 up to 256 hubs).
+        extras: of hub couplings: name -> number, or shape, of real values that belong to a task
+            beside its masks, such as statistics of normalisation.
 
     Attributes:
-        couplings: Ψ, μ and the count of patterns.
+        couplings: Ψ and μ, or A and its wide columns; the number of tasks held.
         code: how a task's number and masks become one joint vector.
         address: the content address; None without one.
-        numbered: how many task numbers were given out; more than `count` once one was forgotten.
+        numbered: the largest task number given out so far, plus 1.
 
     Raises:
-        ConfigError: sizes, bits, rule or seed that nothing can be built from.
+        ConfigError: sizes, bits, rule or seed that nothing can be built from, options of the other
+            kind of couplings, or too little room.
 
     Example:
         >>> memory = MaskMemory({"hidden": 256}, seed=0)
+        >>> import torch
         >>> mask = torch.rand(256, generator=torch.Generator().manual_seed(1)) < 0.5
         >>> memory.store({"hidden": mask})
         0
         >>> bool((memory.recall(0).masks["hidden"] == mask).all())
         True
+        >>> exact = MaskMemory({"hidden": 256}, couplings="hub", hubs=8)
+        >>> exact.store({"hidden": mask}, task=5)
+        5
+        >>> exact.capacity
+        8
 
     Source:
-        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5 (HopSupSup); keys and content address
-        are hopmask's own.
+        Wortsman et al. 2020 (arXiv 2006.14769), section 3.5 (HopSupSup); hubs: Kosko 1988
+        (bidirectional associative memory); orthogonal keys and content address are hopmask's own.
     """
 
     @in_full_precision
     def store(
-        self, masks: Mapping[str, Tensor], *, signature: Samples | None = None, check: bool = True
+        self,
+        masks: Mapping[str, Tensor],
+        *,
+        task: int | None = None,
+        signature: Samples | None = None,
+        extras: Mapping[str, Tensor] | None = None,
+        check: bool = True,
     ) -> int:
         """Store one task's masks; they are not kept. Where this raises, nothing is changed.
 
         Args:
             masks: name -> bool or {0, 1} of the layer's size; every layer, no other.
+            task: its number, of hub couplings; by default the next one, and from the last on the
+                lowest that is free.
             signature: what the task's data look like, for the content address: one real vector
                 (n,), or, better, many samples of it (s, n), such as the task's images, or an
                 iterable of such parts (s_i, n), of which one is held at a time: from their spread
                 the address learns what to ignore. Without one, `recall(signature=...)` cannot find
                 the task. All signatures of a memory have one length n.
-            check: recall the newest task and a few others afterwards, to warn in time. It takes
-                most of the time of a store.
+            extras: name -> values of every extra that the memory was built with; kept as half
+                floats.
+            check: of dense couplings: recall the newest task and a few others afterwards, to warn
+                in time. It takes most of the time of a store. Hub couplings are exact.
 
         Returns:
-            The task's number: 0, 1, 2 ...
+            The task's number.
 
         Raises:
             MaskError: a wrong name, size, type or value.
             CueError: a signature that is not finite or all zero, that differs in length from the
                 memory's others, or that has no address here.
-            DuplicateError: the same masks are stored already.
+            DuplicateError: of dense couplings: the same masks are stored already. Of hub
+                couplings: that number is taken.
+            MemoryFullError: as many tasks as hubs; `grow` makes room.
+            SaturationError: an integer would leave its range.
+            ReadOnlyMemoryError: the memory was saved with few bits per coupling.
             NumericalError: Ψ is not finite, or takes nothing from the masks.
+            ConfigError: task= or extras= of a memory that has none.
 
         Warns:
             OverloadWarning: the memory is too full to hold the masks exactly, or the next ones.
         """
-        body, described = self._body_of(masks), self._described(signature)
-        refuse_duplicate(self.couplings, self.code, self.numbered, body)
-        self._write(self.numbered, body, described, check)
-        return self.numbered - 1
+        return self._masks.store(masks, task=task, signature=signature, extras=extras, check=check)
 
     @in_full_precision
     def replace(
@@ -103,20 +125,22 @@ class MaskMemory(MemoryState):
         masks: Mapping[str, Tensor],
         *,
         signature: Samples | None = None,
+        extras: Mapping[str, Tensor] | None = None,
         check: bool = True,
     ) -> None:
-        """Store a task anew under its number: what it was is forgotten first.
+        """Store a task anew under its number, exactly.
 
         Args:
             task: number of a stored task.
             masks: as in `store`.
-            signature: as in `store`.
+            extras: as in `store`.
             check: as in `store`.
+            signature: as in `store`. Without one, hub couplings keep the signature that the task
+                had, dense ones forget it.
 
         Raises:
             NotForgettableError: the rule has no exact inverse; nothing was changed.
-            UnknownTaskError, MaskError, CueError, DuplicateError: as in `forget` and `store`;
-                nothing was changed.
+            UnknownTaskError, and what `store` raises; nothing was changed.
 
         Example:
             >>> memory = MaskMemory({"hidden": 256}, rule="hebbian")
@@ -126,11 +150,7 @@ class MaskMemory(MemoryState):
             >>> int(memory.recall(0).masks["hidden"].sum())
             52
         """
-        described, body = self._described(signature), self._body_of(masks)
-        number = task_number(task, self.numbered)
-        refuse_duplicate(self.couplings, self.code, self.numbered, body, but=number)
-        self.forget(number)
-        self._write(number, body, described, check)
+        self._masks.replace(task, masks, signature=signature, extras=extras, check=check)
 
     @in_full_precision
     def recall(
@@ -145,10 +165,10 @@ class MaskMemory(MemoryState):
     ) -> Hit:
         """Recall masks, all layers of a task together.
 
-        Give a task's number, a damaged mask, both, or data through `signature` and `penalty`, with
-        or without a damaged mask. With a signature or a penalty the answer is the memory of lowest
-        penalty − w · agreement with the cue (see `Search`): the content address points, the
-        gradient of the penalty at μ points, and both decide.
+        Give a task's number, a damaged mask, both (dense couplings), or data through `signature`
+        and `penalty`, with or without a damaged mask. With a signature or a penalty the answer is
+        the memory of lowest penalty − w · agreement with the cue (see `Search`): the content
+        address points, the gradient of the penalty at μ points, and both decide.
 
         Args:
             task: number of the task, or numbers (b,), recalled in one batch.
@@ -159,7 +179,8 @@ class MaskMemory(MemoryState):
                 recalled by the rest of the question, and never `recognized`.
             penalty: differentiable; takes name -> masks in [0, 1], with the batch dimension of cue
                 or signature if these have one, and returns a scalar, or (batch,). One with a method
-                `of_rows` (`RowPenalty`) is not evaluated for rows that are done.
+                `of_rows` (`RowPenalty`) is not evaluated for rows that are done; one with a method
+                `pointing` (`PointingPenalty`) points by another function than it compares by.
             batch: rows to recall at once where the penalty alone is given: it then takes masks
                 (batch, size) and returns (batch,).
             search: options; see `Search`.
@@ -190,42 +211,31 @@ class MaskMemory(MemoryState):
                 "task= names the memory: leave it out to recall by signature= or penalty=, or "
                 "leave these out"
             )
-        guess, strange = (None, None) if signature is None else self._guessed(signature)
-        tasks, one = (None, True) if task is None else task_numbers(task, self.numbered)
-        query = self._query(
-            tasks=tasks, one=one, cue=cue, guess=guess, penalty=penalty, batch=batch, search=search
-        )
-        found = query.answer()
-        recognized = query.recognized(found)
-        if strange is not None:
-            recognized = recognized & (strange.to(recognized.device) < STRANGE)
-        masks = self.code.layout.split(found.state > 0)
-        flat = query.flat
-        return Hit(
-            masks={name: mask[0] for name, mask in masks.items()} if flat else masks,
-            task=_plain(query.tasks_of(found.state), flat),
-            residual=_plain(self.couplings.residual(found.state), flat),
-            energy=_plain(self.couplings.energy(found.state), flat),
-            steps=_plain(found.steps, flat),
-            verified=_plain(found.verified, flat),
-            margin=_plain(found.margin, flat),
-            recognized=_plain(recognized, flat),
-            unstable=_plain(self.couplings.unstable(found.state), flat),
-            trace=found.trace,
+        return self._masks.recall(
+            task,
+            cue=cue,
+            signature=signature,
+            penalty=penalty,
+            batch=batch,
+            search=search or Search(),
         )
 
     @in_full_precision
     def forget(self, task: int) -> None:
-        """Take one task out again, exactly, where the rule allows it. Its number is not reused.
+        """Take one task out again, exactly, where the memory can.
+
+        Hub couplings free the number; dense ones do not use it again. What the content address
+        learned of the spread within tasks stays in its average of all tasks.
 
         Raises:
             NotForgettableError: the rule has no exact inverse, or the content address holds more
                 tasks than key bits.
             EmptyMemoryError: nothing is stored.
             UnknownTaskError: no task of that number, or it can no longer be recalled.
+            ReadOnlyMemoryError: as in `store`.
 
         Example:
-            >>> memory = MaskMemory({"hidden": 256}, rule="hebbian")
+            >>> memory = MaskMemory({"hidden": 256}, couplings="hub")
             >>> memory.store({"hidden": torch.arange(256) % 3 == 0})
             0
             >>> memory.forget(task=0)
@@ -233,65 +243,61 @@ class MaskMemory(MemoryState):
             0
         """
         self._require_tasks()
-        number = task_number(task, self.numbered)
-        found = self._query(tasks=torch.tensor([number], device="cpu")).answer()
-        if self.address is not None and not self.address.can_forget():
-            raise NotForgettableError(
-                f"the content address holds {self.address.count} tasks, more than its "
-                f"{self.key_bits} key bits, and can no longer separate the share of one: "
-                "nothing was forgotten. Use more key_bits"
+        self._masks.forget(task)
+
+    def grow(self) -> None:
+        """Twice the hubs, and so twice the tasks that fit: exact, and without any mask.
+
+        Raises:
+            ConfigError: dense couplings, or too little room; nothing was changed.
+            ReadOnlyMemoryError: as in `store`.
+
+        Example:
+            >>> memory = MaskMemory({"hidden": 256}, couplings="hub", hubs=8)
+            >>> memory.grow()
+            >>> memory.capacity
+            16
+        """
+        self._hub("grow").grow()
+
+    def merge(self, other: "MaskMemory") -> None:
+        """Add the tasks of another memory, under the numbers that they have there.
+
+        Exact and free of order: the sums of four memories are those of one that stored all.
+
+        Args:
+            other: hub couplings of the same layers, extras, seed, hubs (at birth and now),
+                precision and signature features; its tasks are others. It is not changed.
+
+        Raises:
+            ConfigError: it has another form, or other things belong to its masks; the error says
+                what.
+            DuplicateError: both hold a task of the same number; the error says which.
+            SaturationError, ReadOnlyMemoryError: as in `store`. Nothing was changed in all cases.
+
+        Example:
+            >>> one, other = (MaskMemory({"h": 256}, couplings="hub", hubs=8) for _ in range(2))
+            >>> one.store({"h": torch.arange(256) % 3 == 0}, task=0)
+            0
+            >>> other.store({"h": torch.arange(256) % 5 == 0}, task=1)
+            1
+            >>> one.merge(other)
+            >>> one.tasks
+            (0, 1)
+        """
+        if not isinstance(other, MaskMemory):
+            raise ConfigError(f"merge takes a MaskMemory, got {type(other).__name__}")
+        if self.fingerprint != other.fingerprint:
+            raise ConfigError(
+                f"the masks of the two memories belong to different things: "
+                f"{self.fingerprint!r:.40} "
+                f"and {other.fingerprint!r:.40}"
             )
-        if not bool(found.verified[0]):
-            raise UnknownTaskError(
-                f"task {task} cannot be recalled exactly, so it cannot be forgotten exactly: "
-                "it was forgotten before, or the memory is too full"
+        self._hub("merge").merge(other._hub("merge"))
+
+    def _hub(self, what: str) -> HubMasks:
+        if not isinstance(self._masks, HubMasks):
+            raise ConfigError(
+                f"dense couplings cannot {what}: build the memory with couplings='hub'"
             )
-        self.couplings.remove(found.state[0])
-        if self.address is not None:
-            self.address.forget(number)
-
-    def _query(self, **question: Any) -> Query:
-        search = question.pop("search", None) or Search()
-        return Query(self.couplings, self.code, self.numbered, options=search, **question)
-
-    def _write(self, task: int, body: Tensor, described: Description | None, check: bool) -> None:
-        """Store a task under a number: all of it, or nothing where this raises."""
-        pattern = self.code.pattern(task, body, like=self.couplings.mean)
-        if described is None or self.address is None:
-            self.couplings.write(pattern[0])
-        else:
-            with self.address.learning(task, described):
-                self.couplings.write(pattern[0])
-        self.numbered = max(self.numbered, task + 1)
-        if not check:
-            return
-        trouble = health.overload(
-            self.couplings, self.code, task=task, pattern=pattern, numbered=self.numbered
-        )
-        if trouble:
-            warnings.warn(trouble, OverloadWarning, stacklevel=4)
-
-    def _described(self, signature: Samples | None) -> Description | None:
-        """What the content address will need of a signature."""
-        return None if signature is None else self._addressed().describe(signature)
-
-    def _guessed(self, signature: Tensor) -> tuple[Tensor, Tensor]:
-        """Key bits that the address guesses, (key bits,) or (batch, key bits), and strangeness."""
-        address = self._addressed()
-        real = isinstance(signature, Tensor) and 1 <= signature.ndim <= 3
-        if not real or signature.numel() == 0:
-            raise CueError("a signature must be a tensor (n,), (batch, n) or (batch, samples, n)")
-        sets = signature if signature.ndim == 3 else signature.reshape(-1, 1, signature.shape[-1])
-        guess, strange = address.guess(sets)
-        return (guess[0], strange) if signature.ndim == 1 else (guess, strange)
-
-    def _addressed(self) -> ContentAddress:
-        if self.address is None:
-            raise CueError(
-                "this memory has no content address: build it with signature_features=1024"
-            )
-        return self.address
-
-
-def _plain(value: Tensor, flat: bool) -> Any:
-    return value[0].item() if flat else value
+        return self._masks

@@ -8,11 +8,11 @@ from torch import Tensor
 from hopmask._checks import is_whole
 from hopmask.couplings.base import Couplings
 from hopmask.errors import ConfigError, CueError
-from hopmask.memory.mask_penalty import MaskPenalty, on_states
 from hopmask.memory.chance import beyond_chance, population_means
+from hopmask.memory.mask_penalty import MaskPenalty, on_states
 from hopmask.patterns.joint_code import JointCode
-from hopmask.recall.penalty import Penalty, check_penalty
 from hopmask.recall.options import BASINS, Search
+from hopmask.recall.penalty import Penalty, check_penalty
 from hopmask.recall.search import Found, search
 
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance

@@ -13,11 +13,11 @@ from hopmask._precision import in_full_precision
 from hopmask.couplings.dense import DenseCouplings
 from hopmask.couplings.rules import LearningRule
 from hopmask.errors import ConfigError, CueError, EmptyMemoryError, OverloadWarning
-from hopmask.memory.document import of_couplings
+from hopmask.memory.dense_document import of_couplings
 from hopmask.memory.held import Held
 from hopmask.patterns.spins import check_spins, to_spins
-from hopmask.recall.penalty import Penalty, check_penalty
 from hopmask.recall.options import BASINS, Search
+from hopmask.recall.penalty import Penalty, check_penalty
 from hopmask.recall.result import SpinHit
 from hopmask.recall.search import search as search_basins
 from hopmask.storage import Document, Stamp

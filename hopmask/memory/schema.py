@@ -1,6 +1,7 @@
 """What the file of a memory holds, and what of it cannot be.
 
-Kinds of document (see `storage/document.py`): "masks" and "reservoir", with
+Kinds of document (see `storage/document.py`): "masks" and "reservoir". Of dense couplings (for hub
+couplings see `hub_document.py`) they hold
 
     about    rule, dtype ("float32" or "float64"); of masks also layers ([[name, [side ...]] ...]),
              seed, key_bits, signature_features and, where it was given, fingerprint
@@ -11,7 +12,7 @@ Kinds of document (see `storage/document.py`): "masks" and "reservoir", with
              (F, key bits + 1), (key bits + 1, key bits + 1) of that dtype, float64 (4,)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -90,18 +91,9 @@ def not_finite(document: Document) -> str | None:
 def _masks_misfit(document: Document) -> str | None:
     """Why the description of masks is none, or not one of so many spins."""
     about = document.about
-    numbers = [about.get(name) for name in ("seed", "key_bits", "signature_features")]
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        return "seed, key_bits or signature_features is no whole number >= 0"
-    layers = about.get("layers")
-    if not isinstance(layers, list) or not all(map(_is_layer, layers)):
-        return "its layers are not [[name, [side ...]] ...]"
-    if len({name for name, _ in layers}) < len(layers):
-        return "two of its layers have one name"
-    fingerprint = about.get("fingerprint", "")
-    if not isinstance(fingerprint, str) or len(fingerprint) > _FINGERPRINT:
-        return "its fingerprint is no short text"
-    bits = sum(prod(shape) for _, shape in layers)
+    if wrong := misdescribed(about, ("seed", "key_bits", "signature_features"), side=LARGEST):
+        return wrong
+    bits = sum(prod(shape) for _, shape in about["layers"])
     if bits + about["key_bits"] > document.arrays.get("mean", np.zeros(0)).size:
         return (
             f"its layers of {bits} bits, with {about['key_bits']} of a key, do not fit its matrix"
@@ -109,9 +101,36 @@ def _masks_misfit(document: Document) -> str | None:
     return None
 
 
-def _is_layer(layer: object) -> bool:
+def misdescribed(about: Mapping[str, Any], whole: Sequence[str], *, side: int) -> str | None:
+    """Why the description of masks is none.
+
+    Args:
+        about: the description.
+        whole: names of what has to be a whole number.
+        side: largest side of a layer.
+    """
+    if not all(type(about.get(name)) is int and about[name] >= 0 for name in whole):
+        return f"one of {', '.join(whole)} is no whole number >= 0"
+    if wrong := unshaped(about.get("layers"), "layers", side=side):
+        return wrong
+    fingerprint = about.get("fingerprint", "")
+    if not isinstance(fingerprint, str) or len(fingerprint) > _FINGERPRINT:
+        return "its fingerprint is no short text"
+    return None
+
+
+def unshaped(layers: object, what: str, *, side: int) -> str | None:
+    """Why a list of names and shapes is none."""
+    if not isinstance(layers, list) or not all(_is_shaped(layer, side) for layer in layers):
+        return f"its {what} are not [[name, [side ...]] ...]"
+    if len({name for name, _ in layers}) < len(layers):
+        return f"two of its {what} have one name"
+    return None
+
+
+def _is_shaped(layer: object, most: int) -> bool:
     if not isinstance(layer, list) or len(layer) != 2 or not isinstance(layer[0], str):
         return False
     _, shape = layer
     sides = isinstance(shape, list) and 1 <= len(shape) <= _MOST_SIDES
-    return sides and all(type(side) is int and 1 <= side <= LARGEST for side in shape)
+    return sides and all(type(side) is int and 1 <= side <= most for side in shape)

@@ -8,6 +8,7 @@ from torch import Tensor
 from hopmask.couplings.base import Couplings
 from hopmask.recall.penalty import Penalty, evaluate, of_rows, slope
 
+
 class Landscape:
     """The energy that a descent sees: Ψ with memories already tried taken out, and a penalty.
 

@@ -56,9 +56,10 @@ class Hit:
             the other basins visited, and no more than its penalty lies below a random state's; −∞
             where no basin was a memory; NaN for one basin, and for recall by number or damaged
             mask.
-        recognized: verified (where the memory is exact), and by data: the margin is at least `Search.recognition_margin`
-            (2, for a penalty in nats of entropy) and the signature, where there is one, is no
-            stranger to the content address; by damaged mask: it agrees with the answer by 5
+        recognized: verified (where the memory is exact), and by data: the margin is at least
+            `Search.recognition_margin` (2, for a penalty in nats of entropy) and the signature,
+            where there is one, is no stranger to the content address; by damaged mask: it agrees
+            with the answer by 5
             standard deviations of chance or more, chance being a random mask like those stored.
             False says "none of mine", or "I cannot decide".
         unstable: spins of the answer that the energy alone would flip; the check bits mended them.

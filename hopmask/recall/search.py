@@ -29,7 +29,6 @@ from hopmask.recall.options import Search
 from hopmask.recall.penalty import Penalty
 from hopmask.recall.result import Trace
 
-
 _WEIGHT = 5.0  # w, unless a search says otherwise
 
 

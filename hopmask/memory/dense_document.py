@@ -1,4 +1,4 @@
-"""Memories as documents of a file, and documents as the parts of a memory. See `schema.py`."""
+"""Dense memories as documents of a file, and documents as their parts. See `schema.py`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from hopmask.couplings.dense import DenseCouplings
 from hopmask.couplings.rules import LearningRule, rule_named
 from hopmask.errors import ConfigError, CorruptStoreError, NumericalError, StoreTooLargeError
 from hopmask.memory import schema
+from hopmask.memory.dense_masks import DenseMasks
 from hopmask.storage import Document
 
 
@@ -82,6 +83,54 @@ def of_couplings(
     return found
 
 
+def of_masks(masks: DenseMasks, about: Mapping[str, Any]) -> Document:
+    """The document of masks in dense couplings.
+
+    Args:
+        masks: what it holds.
+        about: layers, seed, signature_features and fingerprint.
+    """
+    address = masks.address
+    return of_couplings(
+        masks.couplings,
+        kind="masks",
+        about={**about, "key_bits": masks.code.keys.bits},
+        counters=(masks.numbered, address.length if address else 0),
+        sums=address.sums if address else {},
+    )
+
+
+def masks_of(parts: Parts) -> DenseMasks:
+    """Masks of parts that were read from a document.
+
+    Raises:
+        ConfigError: parts that do not fit together.
+    """
+    masks = DenseMasks(
+        parts.layers,
+        rule=parts.couplings.rule,
+        seed=parts.seed,
+        key_bits=parts.key_bits,
+        signature_features=parts.signature_features,
+        dtype=parts.couplings.dtype,
+        device="meta",
+    )
+    if masks.couplings.size != parts.couplings.size:
+        raise ConfigError(
+            f"its layers need {masks.couplings.size} spins, its matrix has {parts.couplings.size}"
+        )
+    if parts.numbered < parts.couplings.count:
+        raise ConfigError(
+            f"it holds {parts.couplings.count} tasks, and gave out {parts.numbered} numbers"
+        )
+    masks.couplings, masks.numbered = parts.couplings, parts.numbered
+    if masks.address is not None:
+        masks.address.restore(parts.sums, length=parts.signature_length)
+    elif parts.sums:
+        raise ConfigError("it holds sums of a content address that it does not have")
+    return masks
+
+
 def parts_of(
     path: Path,
     document: Document,
@@ -92,10 +141,8 @@ def parts_of(
     """The parts of a memory from a document that was read from a file.
 
     Raises:
-        CorruptStoreError, StoreTooLargeError: see `check`.
         ConfigError: another rule than the one given, or a device that there is not.
     """
-    check(path, document)
     about, arrays = document.about, document.arrays
     if rule is not None and rule.name != about["rule"]:
         raise ConfigError(f"{path} was written by rule '{about['rule']}', not by '{rule.name}'")
@@ -129,7 +176,7 @@ def check(path: Path, document: Document) -> None:
     """Raise unless the parts of a memory's document fit together.
 
     Raises:
-        CorruptStoreError: they do not. (`MemoryState.of_parts` checks what needs the layers.)
+        CorruptStoreError: they do not. (`masks_of` checks what needs the layers.)
         StoreTooLargeError: more spins, layers, features or tasks than hopmask writes.
     """
     mean, counters = (document.arrays.get(name, np.zeros(3)) for name in ("mean", "counters"))
