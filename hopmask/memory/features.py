@@ -60,12 +60,16 @@ class RandomFeatures:
         """φ of samples (..., n), in units of scale: (..., F)."""
         length = samples.shape[-1]
         if len(self._map) != length:
-            words = random_words(self.seed, np.arange(length), self.count, domain=2)
-            uniform = (words >> np.uint64(40)).astype(np.float32) / 2**23 - 1
-            self._map = torch.from_numpy(uniform)
-        self._map = self._map.to(samples.device, self.dtype)
+            self._map = self.map_of(length)
+        self._map = self._map.to(samples.device)
         scaled = (samples.double() * (scale / length**0.5)).to(self._map)
         return torch.relu(scaled @ self._map)
+
+    def map_of(self, length: int) -> Tensor:
+        """R √n for samples of a length n, uniform in [-1, 1]: (n, F)."""
+        words = random_words(self.seed, np.arange(length), self.count, domain=2)
+        uniform = (words >> np.uint64(40)).astype(np.float32) / 2**23 - 1
+        return torch.from_numpy(uniform).to(self.dtype)
 
     def of_sets(self, sets: Tensor, scale: float) -> Tensor:
         """Mean features of sets of samples (b, s, n): (b, F)."""

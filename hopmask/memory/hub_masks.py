@@ -202,7 +202,7 @@ class HubMasks:
 
     def merge(self, other: "HubMasks") -> None:
         """Add another memory's tasks; see `MaskMemory.merge`."""
-        self._check_mergeable(other)
+        _check_mergeable(self, other)
         if self.address is not None and other.address is not None:
             self.address.check_addition(other.address)
         self.couplings.add(other.couplings)
@@ -312,34 +312,37 @@ class HubMasks:
             )
         return number
 
-    def _check_mergeable(self, other: "HubMasks") -> None:
-        """Raise unless another memory has the same form and other tasks."""
-        mine, theirs = self._form(), other._form()
-        for what, value in mine.items():
-            if value != theirs[what]:
-                raise ConfigError(
-                    f"memories that are merged need the same {what}: one has {value!r:.80}, "
-                    f"the other {theirs[what]!r:.80}"
-                )
-        both = self.couplings.live & other.couplings.live.to(self.couplings.device)
-        if bool(both.any()):
-            shared = both.nonzero()[:, 0].tolist()
-            raise DuplicateError(
-                f"both memories hold {_listed(shared)}: nothing was merged. Store tasks under "
-                "numbers of their own, with store(task=)"
-            )
 
-    def _form(self) -> dict[str, object]:
-        extras = self.code.extras
-        return {
-            "layers": self.code.layout.shapes,
-            "extras": extras.shapes if extras else {},
-            "seed": self.code.seed,
-            "hubs at birth": self.couplings.keys.born,
-            "hubs": self.couplings.hubs,
-            "precision": self.couplings.narrow.dtype,
-            "signature features": self.address.features if self.address else 0,
-        }
+def _check_mergeable(one: HubMasks, other: HubMasks) -> None:
+    """Raise unless two memories have the same form and different tasks."""
+    mine, theirs = _form(one), _form(other)
+    for what, value in mine.items():
+        if value != theirs[what]:
+            raise ConfigError(
+                f"memories that are merged need the same {what}: one has {value!r:.80}, "
+                f"the other {theirs[what]!r:.80}"
+            )
+    both = one.couplings.live & other.couplings.live.to(one.couplings.device)
+    if bool(both.any()):
+        shared = [int(task) for task in both.nonzero()]
+        raise DuplicateError(
+            f"both memories hold {_listed(shared)}: nothing was merged. Store tasks under "
+            "numbers of their own, with store(task=)"
+        )
+
+
+def _form(masks: HubMasks) -> dict[str, object]:
+    """What two memories need to have in common to be added."""
+    extras = masks.code.extras
+    return {
+        "layers": masks.code.layout.shapes,
+        "extras": extras.shapes if extras else {},
+        "seed": masks.code.seed,
+        "hubs at birth": masks.couplings.keys.born,
+        "hubs": masks.couplings.hubs,
+        "precision": masks.couplings.narrow.dtype,
+        "signature features": masks.address.features if masks.address else 0,
+    }
 
 
 def _listed(tasks: Sequence[int]) -> str:

@@ -54,8 +54,8 @@ class MaskMemory(MemoryState):
             kind of couplings, or too little room.
 
     Example:
-        >>> memory = MaskMemory({"hidden": 256}, seed=0)
         >>> import torch
+        >>> memory = MaskMemory({"hidden": 256}, seed=0)
         >>> mask = torch.rand(256, generator=torch.Generator().manual_seed(1)) < 0.5
         >>> memory.store({"hidden": mask})
         0
@@ -143,6 +143,7 @@ class MaskMemory(MemoryState):
             UnknownTaskError, and what `store` raises; nothing was changed.
 
         Example:
+            >>> import torch
             >>> memory = MaskMemory({"hidden": 256}, rule="hebbian")
             >>> memory.store({"hidden": torch.arange(256) % 3 == 0})
             0
@@ -196,6 +197,7 @@ class MaskMemory(MemoryState):
             PenaltyError: the penalty is not a finite, differentiable scalar.
 
         Example:
+            >>> import torch
             >>> memory = MaskMemory({"hidden": 256})
             >>> for step in (3, 5, 7):
             ...     task = memory.store({"hidden": torch.arange(256) % step == 0})
@@ -235,6 +237,7 @@ class MaskMemory(MemoryState):
             ReadOnlyMemoryError: as in `store`.
 
         Example:
+            >>> import torch
             >>> memory = MaskMemory({"hidden": 256}, couplings="hub")
             >>> memory.store({"hidden": torch.arange(256) % 3 == 0})
             0
@@ -276,6 +279,7 @@ class MaskMemory(MemoryState):
             SaturationError, ReadOnlyMemoryError: as in `store`. Nothing was changed in all cases.
 
         Example:
+            >>> import torch
             >>> one, other = (MaskMemory({"h": 256}, couplings="hub", hubs=8) for _ in range(2))
             >>> one.store({"h": torch.arange(256) % 3 == 0}, task=0)
             0

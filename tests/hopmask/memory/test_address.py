@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hopmask import ConfigError, CueError, NumericalError
 from hopmask.memory.address import ContentAddress
-from hopmask.memory.features import STRANGE
+from hopmask.memory.features import STRANGE, RandomFeatures
 from hopmask.patterns.keys import Keys
 
 
@@ -36,7 +36,8 @@ def learned(data: torch.Tensor, order=None, **options) -> ContentAddress:
 def features_of(address: ContentAddress, samples: torch.Tensor) -> torch.Tensor:
     """φ by its definition: max(0, x R), in the address's units."""
     scale = float(address.sums["scalars"][0]) / samples.shape[-1] ** 0.5
-    return (samples * scale @ address._map).clamp_min(0)
+    features = RandomFeatures(seed=address.keys.seed, count=address.features, dtype=samples.dtype)
+    return (samples * scale @ features.map_of(samples.shape[-1])).clamp_min(0)
 
 
 def reference(address: ContentAddress, data: torch.Tensor, cue: torch.Tensor) -> torch.Tensor:
@@ -310,9 +311,8 @@ def test_a_device_that_is_not_there_is_told():
 
 def test_the_features_stay_the_same_from_version_to_version():
     """Memories on disk hold sums of these features."""
-    address = make(features=4)
-    address.describe(torch.ones(1, 3, dtype=torch.float64))
-    assert (address._map[:2] * 2**23).long().tolist() == EXPECTED_MAP
+    found = RandomFeatures(seed=0, count=4).map_of(3)
+    assert (found[:2] * 2**23).long().tolist() == EXPECTED_MAP
 
 
 EXPECTED_MAP = [[-2531727, 184328, 1662177, 5160339], [-3511414, 5349674, 8235454, 3077895]]

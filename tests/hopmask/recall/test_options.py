@@ -13,7 +13,7 @@ from hopmask import ConfigError, Search
         *({"dynamics": value} for value in ((), "fast", (3,))),
         *({"max_basins": value} for value in (0, 1.0, True)),
         *({"min_margin": value} for value in (0, float("nan"), "3")),
-        *({"agreement_weight": value} for value in (0, None)),
+        *({"agreement_weight": value} for value in (0, -1.0)),
         *({"recognition_margin": value} for value in (0, "2")),
     ],
     ids=repr,

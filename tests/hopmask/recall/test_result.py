@@ -44,8 +44,8 @@ def batched(tasks, rows):
     return {name: torch.stack([tasks[row][name].float() for row in rows]) for name in SIZES}
 
 
-def test_every_answer_but_masks_and_trace_is_a_number():
-    assert {field.name for field in fields(Hit)} == {"masks", "trace", *PLAIN}
+def test_every_answer_but_masks_extras_and_trace_is_a_number():
+    assert {field.name for field in fields(Hit)} == {"masks", "extras", "trace", *PLAIN}
 
 
 def test_one_recall_answers_in_plain_numbers(memory, tasks):
