@@ -3,7 +3,7 @@
 import torch
 
 from hopmask import MaskMemory
-from supsup_bridge.continual.settings import LearnerSettings
+from supsup_bridge.continual.settings import ASK_EVERY, LearnerSettings
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.continual.task_agnostic.novelty import EPSILON, Novelty, NoveltyTest
 from supsup_bridge.continual.task_agnostic.staged_inference import RecallNovelty, StagedInference
@@ -71,6 +71,7 @@ class Inferences:
             memory=memory,
             signature=self.signature,
             recall=str(self._settings.recall),
+            objective=self._objective,
         )
 
     def novelty(self, memory: MaskBank | StagedMemory) -> Novelty:
@@ -86,7 +87,7 @@ class Inferences:
         return TaskAgnosticLearner(
             self.novelty(memory),
             settings.training,
-            ask_every=settings.ask_every,
+            ask_every=settings.ask_every or ASK_EVERY,
             budget=settings.budget,
             transfer=settings.mask_init == "mean",
             scores=self.starts,
