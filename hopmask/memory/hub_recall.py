@@ -5,10 +5,12 @@ pointer b of mask neurons (a damaged mask, or minus the gradient of a penalty at
 
     s_t = b·(z_t − μ) / ‖b ⊙ √(1 − μ²)‖,
 
-its agreement with the mask of task t, in standard deviations of that with a mask drawn at random. A
-signature scores by its evidence for a task, in nats (see `HubAddress`). With a_t the sum of the
-scores, the few tasks of largest a_t are candidates, and the answer minimises energy and penalty
-together,
+its agreement with the mask of task t, in standard deviations of that with a mask drawn at random.
+Where the scores of all but the best task vary by more than that, they are divided by their own
+standard deviation: tasks whose data look alike agree with any gradient by accident. What counts is
+what lies above the best of k such accidents, softplus(s_t − √(2 ln k)). A signature scores by half
+of its evidence for a task, in nats (see `HubAddress`). With a_t the sum of the scores, the few
+tasks of largest a_t are candidates, and the answer minimises energy and penalty together,
 
     F(t) = penalty(z_t) − w a_t :
 
@@ -17,11 +19,12 @@ together,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf, nan
+from math import inf, log, nan, sqrt
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from hopmask._checks import is_whole
 from hopmask.couplings.hub import HubCouplings, Recalled
@@ -45,6 +48,8 @@ from hopmask.recall.result import Hit, Trace
 
 WEIGHT = 0.5  # w, unless a search says otherwise
 _ALIKE = 1e-6  # of a pointer's length: what separates tasks less is rounding
+_EVIDENCE = 0.5  # weight of a nat of the address's evidence, whose model is more certain than right
+_PRIOR = 2.0  # tasks' worth of the assumption that scores vary by 1
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
 
 
@@ -159,15 +164,21 @@ class HubRecall:
         return joined, all(part.ndim == 1 for _, part in parts)
 
     def _scores(self, pointer: Tensor) -> Tensor:
-        """s_t of pointers (b, bits), float64 (b, K)."""
+        """softplus(s_t − √(2 ln k)) of pointers (b, bits), float64 (b, K)."""
+        live, count = self._couplings.live, self._couplings.count
         _, exponent = torch.frexp(pointer.abs().amax(-1, keepdim=True))
         pointer = torch.ldexp(pointer, -exponent.clamp(-126, 126))  # whose squares fit into floats
         square = pointer.square()
         spread = ((1 - self._mean.square()) * square).sum(-1, dtype=torch.float64).sqrt()
         whole = square.sum(-1, dtype=torch.float64).sqrt()
         overlaps = self._couplings.overlaps(pointer)
-        own = overlaps - overlaps[:, self._couplings.live].mean(-1, keepdim=True)
-        return own / spread.maximum(_ALIKE * whole).clamp_min(1e-300)[:, None]
+        scores = overlaps - overlaps[:, live].mean(-1, keepdim=True)
+        scores = scores / spread.maximum(_ALIKE * whole).clamp_min(1e-300)[:, None]
+        others = scores[:, live].sort(-1).values[:, : count - 1]
+        if count > 2:
+            scatter = (others - others.mean(-1, keepdim=True)).square().sum(-1, keepdim=True)
+            scores = scores / ((_PRIOR + scatter) / (_PRIOR + count - 2)).sqrt()
+        return softplus(scores - sqrt(2 * log(count)))
 
     def _evidence(self, signature: Tensor, *, alone: bool) -> tuple[Tensor, Tensor]:
         """Evidence for each task (b, K), and strangeness (b,).
@@ -183,7 +194,7 @@ class HubRecall:
         if not alone:
             least = evidence.masked_fill(evidence.isinf(), inf).amin(-1, keepdim=True)
             evidence = torch.where(evidence.isinf(), least, evidence)
-        return evidence.double(), strange
+        return _EVIDENCE * evidence.double(), strange
 
     def _alive(self, scores: Tensor) -> Tensor:
         return scores.masked_fill(~self._couplings.live, -inf)
