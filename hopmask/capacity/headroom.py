@@ -54,7 +54,8 @@ def estimate(
     and as alike as those stored: μ is the memory's mean, M = (1/d) Σ μ, m = (1/d) Σ μ²,
     q = (k m − 1)/(k − 1) the mean overlap of two of its k masks, which thus follows from μ alone,
     and s = (q − M²)/(m − M²). They are stored on top, and a sample of 32 old and 32 new tasks is
-    recalled by number, until fewer than `recalled` of them come back. What it cannot know: whether
+    recalled by number, until fewer than `recalled` of them come back. Hub couplings are exact, so
+    that nothing is tried: they take as many more as hubs are free. What it cannot know: whether
     later masks will be more alike than those before, or alike in pairs of bits, as learned masks
     are: where q is large, take it for an upper bound. From two or three masks q is a rough guess.
 
@@ -90,6 +91,9 @@ def estimate(
     held, code, numbered = memory.couplings, memory.code, memory.numbered
     _require_patterns(held)
     _, overlap = population_means(held.mean[code.layout.body], held.count)
+    if memory.capacity is not None:
+        more = 0 if held.levels else memory.capacity - held.count
+        return Estimate(tasks=held.count, overlap=overlap, more=more, open=False, recalled=recalled)
     masks = biased_masks(memory).draw(most, generator_of(seed, 0)).to(held.mean)
     masks = masks[:, code.layout.body]
     old = spread(numbered, 32)

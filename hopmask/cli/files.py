@@ -13,7 +13,7 @@ from rich.table import Table
 
 from hopmask import storage
 from hopmask.errors import ConfigError, StoreFileError, StoreNotFoundError
-from hopmask.memory.loading import check, restored
+from hopmask.memory.loading import check, is_hub, restored
 from hopmask.memory.schema import KINDS
 from hopmask.storage import Document, Stamp
 from hopmask.storage.commit import previous_of
@@ -111,7 +111,9 @@ def facts_of(document: Document, stamp: Stamp) -> dict[str, Any]:
     """What `inspect` shows."""
     about, arrays = document.about, document.arrays
     facts: dict[str, Any] = {"kind": document.kind, "schema": stamp.schema}
-    if document.kind in KINDS:
+    if is_hub(document):
+        facts |= _hub_facts(document)
+    elif document.kind in KINDS:
         patterns, numbered, length = (int(n) for n in arrays["counters"])
         size = len(arrays["mean"])
         facts |= {
@@ -140,6 +142,32 @@ def facts_of(document: Document, stamp: Stamp) -> dict[str, Any]:
         "generation": stamp.generation,
         "store": stamp.store,
         "sha256": stamp.sha256,
+    }
+
+
+def _hub_facts(document: Document) -> dict[str, Any]:
+    """What `inspect` shows of a memory of hub couplings."""
+    about = document.about
+    count, numbered, length = (int(n) for n in document.arrays["counters"])
+    bits = sum(prod(shape) for _, shape in about["layers"])
+    return {
+        "couplings": about["couplings"],
+        "rule": about["rule"],
+        "precision": about["precision"],
+        "bits_per_coupling": about.get("bits", "all"),
+        "mask_neurons": len(document.arrays["wide"]),
+        "hubs": about["hubs"],
+        "hubs_at_birth": about["born"],
+        "tasks": count,
+        "load": count / about["hubs"],
+        "layers": dict(about["layers"]),
+        "extras": dict(about["extras"]),
+        "seed": about["seed"],
+        "signature_features": about["signature_features"],
+        "signature_length": length,
+        "next_task": numbered,
+        "mask_bits": bits,
+        "bytes_of_the_same_masks_packed": count * -(-bits // 8),
     }
 
 

@@ -128,9 +128,12 @@ class HubCouplings(HubState):
         """
         count, width = vectors.shape
         whole = Vectors(vectors)
-        on_hubs = along(self.narrow[:width], whole, count)
-        if self.levels is not None:
-            on_hubs *= self.levels.step
+        if self.levels is None:
+            on_hubs = along(self.narrow[:width], whole, count)
+        else:
+            loose = min(width, self.levels.neurons)
+            on_hubs = along(self.narrow[:loose], whole, count) * self.levels.step
+            on_hubs += along(self.narrow[loose:width], whole, count, first=loose)
         on_hubs[:, :: self.keys.born] += along(self.wide[:width], whole, count)
         return self.keys.by_task(transform(on_hubs)) * (whole.scale / self.hubs)
 

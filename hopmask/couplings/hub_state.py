@@ -41,7 +41,7 @@ class HubState:
                 )
         if born > hubs:
             raise ConfigError(f"hubs at birth ({born}) exceed the hubs ({hubs})")
-        if precision != "auto" and precision not in KINDS:
+        if precision not in ("auto", *KINDS):
             raise ConfigError(f"precision must be auto, {' or '.join(KINDS)}, got {precision!r}")
         self.precision, self.keys = precision, OrthogonalKeys(seed=seed, born=born)
         kind = narrow_type(precision, hubs)
@@ -115,8 +115,9 @@ class HubState:
         Raises:
             ConfigError: there is no such device, or no room on it.
         """
-        check_room(0 if torch.device(device) == self.device else self.nbytes, device, "couplings")
         try:
+            stays = torch.device(device) == self.device
+            check_room(0 if stays else self.nbytes, device, "couplings")
             self.narrow, self.wide = self.narrow.to(device), self.wide.to(device)
             self.live = self.live.to(device)
         except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts

@@ -78,12 +78,17 @@ class Vectors:
         return torch.stack([rest, *reversed(found)]).float()
 
 
-def along(matrix: Tensor, vectors: Vectors, count: int) -> Tensor:
-    """Products q A of whole vectors (b, D) with a matrix (D, K): exact, float64 (b, K)."""
+def along(matrix: Tensor, vectors: Vectors, count: int, *, first: int = 0) -> Tensor:
+    """Products q A of whole vectors (b, first + D), from entry `first` on, with a matrix (D, K).
+
+    Returns:
+        float64 (b, K), exact while it is below 2^53.
+    """
     small = matrix.dtype == torch.int8
     shape = (_DIGITS * count, matrix.shape[1]) if small else (count, matrix.shape[1])
     total = torch.zeros(shape, dtype=torch.float64, device=matrix.device)
-    for where, part in tiles(matrix):
+    for here, part in tiles(matrix):
+        where = slice(first + here.start, first + here.stop)
         rows = vectors.digits(where).flatten(0, 1) if small else vectors.whole(where)
         total += rows @ part
     if not small:

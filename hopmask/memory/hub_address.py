@@ -150,7 +150,7 @@ class HubAddress:
         many = described.samples > 1
         scalars = torch.tensor([1.0, 1 / described.samples], device=mean.device) * many
         added = Addition(mean, _whole(within), _whole(scalars), described.length)
-        self._check_range(added.within)
+        self._check_range(added.within, added.scalars)
         return added
 
     def put(self, task: int, added: "Addition") -> None:
@@ -195,7 +195,24 @@ class HubAddress:
             raise ConfigError(
                 f"one memory's signatures have length {self.length}, the other's {other.length}"
             )
-        self._check_range(other.sums["within"].to(self.addressed.device))
+        self._check_range(other.sums["within"], other.sums["scalars"])
+
+    def check_growth(self) -> None:
+        """Raise unless the hubs can be doubled.
+
+        Raises:
+            ConfigError: too little room.
+            SaturationError: a mean is too large for sums over so many tasks.
+        """
+        hubs, link = 2 * self.hubs, self.sums["link"]
+        check_room(2 * link.nbytes, self.addressed.device, f"the content address of {hubs} hubs")
+        largest = float(transform(link).abs().max()) * _UNIT / self.hubs
+        if largest * hubs > _LARGEST:
+            raise SaturationError(
+                f"the content address cannot grow to {hubs} hubs: features of {largest:.3g} do not "
+                "fit into sums over so many tasks. Nothing was changed: scale the signatures of "
+                "all tasks to values of about 1"
+            )
 
     def grow(self) -> None:
         """Twice the hubs: L ← [L L]."""
@@ -273,13 +290,15 @@ class HubAddress:
         self._ready[samples] = solved
         return solved
 
-    def _check_range(self, added: Tensor) -> None:
-        """Raise SaturationError if the sum of covariances would leave its range."""
-        total = self.sums["within"].double().abs().max() + added.double().abs().max()
-        if float(total) >= 2.0**62:
-            raise SaturationError(
-                "the sum of the tasks' covariances is full: scale signatures to values of about 1"
-            )
+    def _check_range(self, within: Tensor, scalars: Tensor) -> None:
+        """Raise SaturationError if the sums of covariances would leave their range."""
+        for name, added in (("within", within), ("scalars", scalars)):
+            total = _largest(self.sums[name]) + _largest(added)
+            if total >= 2.0**62:
+                raise SaturationError(
+                    "the sum of the tasks' covariances is full: scale signatures to values of "
+                    "about 1, and give a task's signature once"
+                )
 
     def _mean(self, task: int) -> Tensor:
         """m_t in whole units, int64 (F,)."""
@@ -302,6 +321,11 @@ class Addition(NamedTuple):
 def _triangle(square: Tensor) -> Tensor:
     """Which entries of a square matrix are of its upper triangle."""
     return torch.ones_like(square, dtype=torch.bool).triu()
+
+
+def _largest(values: Tensor) -> float:
+    """Largest size of whole numbers."""
+    return float(values.double().abs().max())
 
 
 def _whole(values: Tensor) -> Tensor:

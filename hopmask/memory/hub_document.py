@@ -16,7 +16,7 @@ A document of kind "masks" whose `about` says `couplings` "hub" holds
 """
 
 from collections.abc import Mapping
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hopmask._checks import index_or_none
 from hopmask.couplings.hub import HubCouplings
 from hopmask.couplings.hub_state import KINDS, MOST_HUBS, narrow_type
 from hopmask.couplings.levels import BITS, Levels, levels_of, packed, unpacked
@@ -75,7 +76,7 @@ def document_of(masks: HubMasks, about: Mapping[str, Any], *, bits: int | None) 
     arrays: dict[str, Any] = {
         "wide": couplings.wide,
         "flags": flags.to(torch.uint8),
-        "counters": torch.tensor([couplings.count, masks.numbered, length], dtype=torch.int64),
+        "counters": np.array([couplings.count, masks.numbered, length], np.int64),
         **({"extras": masks.extras_sum} if code.values else {}),
         **(address.sums if address else {}),
     }
@@ -148,6 +149,8 @@ def _misfit(document: Document) -> str | None:
         return wrong
     if about["layers"] == []:
         return "it has no layers"
+    if about["seed"] >= 1 << 64:
+        return "its seed has more than 64 bits"
     if wrong := schema.unshaped(about.get("extras"), "extras", side=_SIDE):
         return wrong
     if about.get("rule") != HubCouplings.rule_name:
@@ -157,7 +160,7 @@ def _misfit(document: Document) -> str | None:
     if not 0 < born <= hubs:
         return "its hubs, now and at birth, are no powers of two in order"
     precision = about.get("precision")
-    if precision != "auto" and precision not in KINDS:
+    if precision not in ("auto", *KINDS):
         return f"its precision {precision!r:.20} is unknown"
     bits = sum(prod(shape) for _, shape in about["layers"])
     values = sum(prod(shape) for _, shape in about["extras"])
@@ -170,10 +173,11 @@ def _misfit(document: Document) -> str | None:
         "counters": (np.int64, (3,)),
     }
     if "bits" in about:
-        if about["bits"] not in BITS or not isinstance(about.get("step"), float):
+        bits_of, step = about["bits"], about.get("step")
+        if type(bits_of) is not int or bits_of not in BITS or not _is_step(step):
             return "its couplings were rounded in an unknown way"
         del wanted["narrow"]
-        wanted["planes"] = (np.uint8, (about["bits"], -(-bits * hubs // 8)))
+        wanted["planes"] = (np.uint8, (bits_of, -(-bits * hubs // 8)))
         wanted["proof"] = (kind, (neurons - bits, hubs))
     if values:
         wanted["extras"] = (np.int64, (values,))
@@ -200,13 +204,16 @@ def _odd_counters(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
         return "its flags make no sense"
     if len(held) != count:
         return f"it says {count} tasks, and marks {len(held)}"
+    if (flags & _ADDRESSED).any() and not (about["signature_features"] and length):
+        return "it knows signatures, and has no address or length of them"
     last = int(held[-1]) + 1 if len(held) else 0
     if not last <= numbered <= about["hubs"] or length < 0:
         return f"its next task would have the number {numbered}, its last one has {last - 1}"
     block = arrays["wide"][:, 0]
     if count == 0 and bool(block.any()):
         return "it holds no task, and couplings of some"
-    if np.abs(block[-_TAIL:]).max() > count or ((block[-_TAIL:] - count) % 2).any():
+    proof = block[-_TAIL:].astype(np.int64)
+    if np.abs(proof).max() > count or ((proof - count) % 2).any():
         return f"its couplings are not those of {count} tasks"
     return None
 
@@ -223,10 +230,11 @@ def _levels(masks: HubMasks, bits: int | None) -> Levels | None:
         return couplings.levels
     if bits is None:
         return None
-    if bits not in BITS or isinstance(bits, bool):
+    number = index_or_none(bits)
+    if number is None or number not in BITS:
         raise ConfigError(f"bits= takes {', '.join(map(str, BITS))} or None, got {bits!r:.40}")
     return levels_of(
-        couplings.narrow, bits=bits, neurons=masks.code.bits, spacing=couplings.keys.born
+        couplings.narrow, bits=number, neurons=masks.code.bits, spacing=couplings.keys.born
     )
 
 
@@ -238,6 +246,10 @@ def _of_codes(levels: Levels) -> Levels:
 def _tensor(array: np.ndarray) -> Tensor:
     """A tensor over an array's own bytes, or over a copy where they may not be written to."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _is_step(step: object) -> bool:
+    return isinstance(step, float) and 0 < step < inf
 
 
 def _power(number: object) -> int:

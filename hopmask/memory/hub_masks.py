@@ -184,7 +184,7 @@ class HubMasks:
                     "a hub memory recalls a number exactly: leave out cue= and batch=, or task="
                 )
             given, one = given_numbers(task)
-            numbers = torch.tensor([self._known(number) for number in given])
+            numbers = torch.tensor([self._known(number) for number in given], device="cpu")
             return recall.by_number(numbers.to(self.couplings.device), flat=one)
         if signature is None and penalty is None:
             if cue is None:
@@ -196,6 +196,9 @@ class HubMasks:
 
     def grow(self) -> None:
         """Twice the hubs; see `MaskMemory.grow`."""
+        self.couplings.require_exact()
+        if self.address is not None:
+            self.address.check_growth()
         self.couplings.grow()
         if self.address is not None:
             self.address.grow()

@@ -47,6 +47,7 @@ from hopmask.recall.penalty import (
 from hopmask.recall.result import Hit, Trace
 
 WEIGHT = 0.5  # w, unless a search says otherwise
+_ALIKE = 1e-6  # of a pointer's length: what separates tasks less is rounding
 _EVIDENCE = 0.5  # weight of a nat of the address's evidence, whose model is more certain than right
 _PRIOR = 2.0  # tasks' worth of the assumption that scores vary by 1
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
@@ -164,12 +165,16 @@ class HubRecall:
 
     def _scores(self, pointer: Tensor) -> Tensor:
         """softplus(s_t − √(2 ln k)) of pointers (b, bits), float64 (b, K)."""
-        mean, count = self._mean, self._couplings.count
-        spread = ((1 - mean.square()) * pointer.square()).sum(-1, dtype=torch.float64).sqrt()
-        common = (pointer * mean).sum(-1, dtype=torch.float64)
-        scores = self._couplings.overlaps(pointer) - common[:, None]
-        scores = scores / spread.clamp_min(1e-300)[:, None]
-        others = scores[:, self._couplings.live].sort(-1).values[:, : count - 1]
+        live, count = self._couplings.live, self._couplings.count
+        _, exponent = torch.frexp(pointer.abs().amax(-1, keepdim=True))
+        pointer = torch.ldexp(pointer, -exponent.clamp(-126, 126))  # whose squares fit into floats
+        square = pointer.square()
+        spread = ((1 - self._mean.square()) * square).sum(-1, dtype=torch.float64).sqrt()
+        whole = square.sum(-1, dtype=torch.float64).sqrt()
+        overlaps = self._couplings.overlaps(pointer)
+        scores = overlaps - overlaps[:, live].mean(-1, keepdim=True)
+        scores = scores / spread.maximum(_ALIKE * whole).clamp_min(1e-300)[:, None]
+        others = scores[:, live].sort(-1).values[:, : count - 1]
         if count > 2:
             scatter = (others - others.mean(-1, keepdim=True)).square().sum(-1, keepdim=True)
             scores = scores / ((_PRIOR + scatter) / (_PRIOR + count - 2)).sqrt()
@@ -225,7 +230,8 @@ class HubRecall:
         next_lowest, own = lowest.clone(), lowest.clone()
         best: _Found | None = None
         values: list[Tensor] = []
-        shown = lowest
+        visited: list[Tensor] = []
+        shown, seen = lowest, tasks[:, 0]
         for place in range(few):
             tried = self._recalled(tasks[rows, place])
             states = tried.recalled.spins[:, :bits].to(self._couplings.dtype).mul_(2).sub_(1)
@@ -239,8 +245,10 @@ class HubRecall:
             own[rows] = torch.where(better, value, own[rows])
             best = tried if best is None else best.with_rows(rows[better], tried, better)
             best.steps[rows] += 1
-            shown = value if len(rows) == batch else shown.index_copy(0, rows, value)
+            shown = shown.index_copy(0, rows, value)
+            seen = seen.index_copy(0, rows, tasks[rows, place])
             values.append(shown)
+            visited.append(seen)
             margin = torch.minimum(next_lowest - lowest, chance - own)
             if place:
                 rows = rows[margin[rows] < self._options.min_margin]
@@ -249,7 +257,7 @@ class HubRecall:
         assert best is not None
         found = replace(best, margin=margin)
         if self._options.trace:
-            steps = [self._recalled(tasks[:, place]) for place in range(len(values))]
+            steps = [self._recalled(some) for some in visited]
             found = replace(found, trace=self._traced(found, steps, values))
         return found
 

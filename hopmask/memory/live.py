@@ -42,7 +42,7 @@ def open_memory(
         mode: "r" to read; "r+" to store too; "a" the same, and the file is made from `new` where
             there is none; "x" makes it from `new`, and there must be none.
         new: the memory that a new file begins with; it is not kept. Where mode "a" finds a file,
-            this must be a memory of the same sizes, rule, seed and bits.
+            this must be a memory of the same sizes, rule, seed, bits and hubs at birth.
         rule: the rule object, for a memory whose rule is not one of hopmask's own.
         device: where Ψ shall live.
         wait: seconds that a store waits for other writers.
@@ -75,10 +75,15 @@ def open_memory(
     if mode == "x" or (mode == "a" and new is not None):
         _begin(Path(path), new, exclusive=mode == "x", wait=wait)
     live = LiveMemory(path, writable=mode != "r", rule=rule, device=device, wait=wait)
-    here, there = live._document_about(), None if new is None else new.document().about
+    here, there = live._form(), None if new is None else _form_of(new)
     if there is not None and here != there:
         raise ConfigError(f"{path} holds a memory of {here}, new= is one of {there}")
     return live
+
+
+def _form_of(memory: MaskMemory) -> dict[str, Any]:
+    """What describes a memory in its file and never changes: all but the hubs, which may grow."""
+    return {name: value for name, value in memory.document().about.items() if name != "hubs"}
 
 
 def _begin(path: Path, new: MaskMemory | None, *, exclusive: bool, wait: float) -> None:
@@ -149,6 +154,16 @@ class LiveMemory:
         return self._newest().count
 
     @property
+    def tasks(self) -> tuple[int, ...]:
+        """Numbers of the tasks held; see `MaskMemory.tasks`."""
+        return self._newest().tasks
+
+    @property
+    def capacity(self) -> int | None:
+        """Tasks that fit; see `MaskMemory.capacity`."""
+        return self._newest().capacity
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name of each layer -> shape of its mask."""
         return self._newest().shapes
@@ -172,17 +187,30 @@ class LiveMemory:
         return self._newest().report(sample=sample)
 
     def store(
-        self, masks: Mapping[str, Tensor], *, signature: Samples | None = None, check: bool = True
+        self,
+        masks: Mapping[str, Tensor],
+        *,
+        task: int | None = None,
+        signature: Samples | None = None,
+        extras: Mapping[str, Tensor] | None = None,
+        check: bool = True,
     ) -> int:
         """Store one task's masks; returns its number when they are durable.
+
+        Arguments as in `MaskMemory.store`.
 
         Raises:
             CommitFailedError, StoreLockedError: nothing was stored.
             CommitUncertainError: stored, but may not outlast a loss of power.
             StaleStoreError: the file did not come of what was read from it; open it again.
-            MaskError, CueError, DuplicateError: as in `MaskMemory.store`; nothing was stored.
+            MaskError, CueError, DuplicateError, MemoryFullError, ...: as in `MaskMemory.store`;
+                nothing was stored.
         """
-        return self._change(lambda memory: memory.store(masks, signature=signature, check=check))
+        return self._change(
+            lambda memory: memory.store(
+                masks, task=task, signature=signature, extras=extras, check=check
+            )
+        )
 
     def replace(
         self,
@@ -190,14 +218,31 @@ class LiveMemory:
         masks: Mapping[str, Tensor],
         *,
         signature: Samples | None = None,
+        extras: Mapping[str, Tensor] | None = None,
         check: bool = True,
     ) -> None:
         """Store a task anew, durably; as `MaskMemory.replace`, and raises as `store` does."""
-        self._change(lambda memory: memory.replace(task, masks, signature=signature, check=check))
+        self._change(
+            lambda memory: memory.replace(
+                task, masks, signature=signature, extras=extras, check=check
+            )
+        )
 
     def forget(self, task: int) -> None:
         """Take one task out again, durably; as `MaskMemory.forget`, and raises as `store` does."""
         self._change(lambda memory: memory.forget(task))
+
+    def grow(self) -> None:
+        """Twice the hubs, durably; as `MaskMemory.grow`, and raises as `store` does."""
+        self._change(lambda memory: memory.grow())
+
+    def merge(self, other: MaskMemory) -> None:
+        """Add another memory's tasks, durably; as `MaskMemory.merge`, and raises as `store` does.
+
+        Args:
+            other: a memory at hand; of a file, `hopmask.load(path)`.
+        """
+        self._change(lambda memory: memory.merge(other))
 
     def close(self) -> None:
         """Let go of the memory; everything stored is in the file already."""
@@ -265,5 +310,5 @@ class LiveMemory:
                 "changed: open it again"
             )
 
-    def _document_about(self) -> Mapping[str, Any]:
-        return self._newest().document().about
+    def _form(self) -> dict[str, Any]:
+        return _form_of(self._newest())

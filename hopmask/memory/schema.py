@@ -129,8 +129,10 @@ def unshaped(layers: object, what: str, *, side: int) -> str | None:
 
 
 def _is_shaped(layer: object, most: int) -> bool:
-    if not isinstance(layer, list) or len(layer) != 2 or not isinstance(layer[0], str):
+    if not isinstance(layer, list) or len(layer) != 2:
         return False
-    _, shape = layer
+    name, shape = layer
+    if not isinstance(name, str) or not name:
+        return False
     sides = isinstance(shape, list) and 1 <= len(shape) <= _MOST_SIDES
     return sides and all(type(side) is int and 1 <= side <= most for side in shape)

@@ -78,7 +78,9 @@ class DigestCode:
                 raise MaskError(
                     f"the memory has no extras, got {list(extras)}: declare them with extras="
                 )
-            return torch.zeros(0, dtype=torch.float16)
+            return torch.zeros(0, dtype=torch.float16, device="cpu")
+        if extras is not None and not isinstance(extras, Mapping):
+            raise MaskError(f"extras must map names to values, got {type(extras).__name__}")
         given = dict(extras or {})
         parts = []
         for name in given:

@@ -11,7 +11,13 @@ from torch import Tensor
 from hopmask.capacity.bisection import enough
 from hopmask.capacity.damage import Damage
 from hopmask.capacity.mask_sources import Ensemble, RandomMasks, check_ensemble, generator_of
-from hopmask.errors import ConfigError, DuplicateError, NumericalError, OverloadWarning
+from hopmask.errors import (
+    ConfigError,
+    DuplicateError,
+    MemoryFullError,
+    NumericalError,
+    OverloadWarning,
+)
 from hopmask.memory.mask_memory import MaskMemory
 from hopmask.memory.reservoir import Reservoir
 
@@ -88,7 +94,8 @@ def assert_capacity(
     Args:
         factory: makes an empty Reservoir or MaskMemory; called once a trial.
         load: α; round(α · d) patterns are stored, at least one, where d counts the key and check
-            bits of a MaskMemory too (`hopmask.capacity.measure` knows bare reservoirs alone).
+            bits of a MaskMemory too (`hopmask.capacity.measure` knows bare reservoirs alone). Of
+            hub couplings α is a share of the hubs.
         noise: share of the spins of a cue that are turned, or a `Damage`. A MaskMemory is recalled
             by masks alone, not by number.
         recalled: share of all the patterns that must come back bit for bit.
@@ -132,7 +139,7 @@ def assert_capacity(
         spins = store.couplings.size
         bits = store.code.bits if isinstance(store, MaskMemory) else store.size
         source: Ensemble = masks if masks is not None else RandomMasks(size=bits)
-        count = max(1, round(load * spins))
+        count = max(1, round(load * _places(store)))
         if source.size != bits or (source.most is not None and source.most < count):
             raise ConfigError(
                 f"masks must come with {bits} bits, {count} of them, got {source.size} bits and "
@@ -142,7 +149,7 @@ def assert_capacity(
         what = _described(store, count, spins)
         try:
             found = _stored_and_recalled(store, patterns, damage.of(patterns, generator))
-        except (DuplicateError, NumericalError) as error:
+        except (DuplicateError, MemoryFullError, NumericalError) as error:
             raise AssertionError(f"{what}: a pattern was refused: {error}") from error
         back += int((found == (patterns > 0).cpu()).all(-1).sum())
         sample += count
@@ -206,4 +213,11 @@ def _compare(expected: Tensor, found: Tensor, store: Store, how: str) -> None:
 
 
 def _described(store: Store, count: int, spins: int) -> str:
-    return f"rule '{store.rule.name}', {spins} spins, {count} patterns (load {count / spins:.3f})"
+    load = count / _places(store)
+    return f"rule '{store.couplings.rule_name}', {spins} spins, {count} patterns (load {load:.3f})"
+
+
+def _places(store: Store) -> int:
+    """What a load is a share of: the hubs, or the spins of dense couplings."""
+    hubs = store.capacity if isinstance(store, MaskMemory) else None
+    return hubs or store.couplings.size

@@ -1,7 +1,7 @@
 """What all couplings promise to a memory, as a test suite that each kind of them inherits."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,8 +17,11 @@ class CouplingsContract:
 
     Attributes:
         make_couplings: makes empty couplings: a class or function without arguments (a function
-            wrapped in `staticmethod`). They hold 4 random patterns easily.
+            wrapped in `staticmethod`). They hold 4 random patterns easily, and a fifth.
         forgets: `remove` takes a pattern out exactly.
+
+    Couplings whose patterns are not any ±1 vectors override `patterns`; those whose load is no
+    share of the spins override `places`.
 
     Example:
         >>> from hopmask.couplings.dense import DenseCouplings
@@ -33,6 +36,16 @@ class CouplingsContract:
     make_couplings: ClassVar[Callable[[], Couplings]]
     forgets: ClassVar[bool] = False
 
+    def patterns(self, couplings: Any, count: int, generator: torch.Generator) -> Tensor:
+        """Random patterns that may be written one after the other, ±1 (count, d)."""
+        coins = torch.randint(0, 2, (count, couplings.size), generator=generator)
+        return (2 * coins - 1).to(couplings.mean)
+
+    def places(self, couplings: Any) -> int:
+        """What the load is a share of."""
+        size: int = couplings.size
+        return size
+
     def test_empty_couplings_hold_nothing(self) -> None:
         """count = 0, load = 0, μ = 0."""
         couplings = self._make()
@@ -44,13 +57,13 @@ class CouplingsContract:
         """μ is the mean of the patterns."""
         couplings, patterns = self._filled()
         assert couplings.count == _COUNT
-        assert couplings.load == _COUNT / couplings.size
+        assert couplings.load == _COUNT / self.places(couplings)
         torch.testing.assert_close(couplings.mean, patterns.mean(0), rtol=0, atol=1e-6)
 
     def test_patterns_are_fixed_points_of_low_energy_and_small_residual(self) -> None:
         """z_i h_i > 0 for every spin; noise has more energy and a larger residual."""
         couplings, patterns = self._filled()
-        noise = self._drawn(couplings, seed=1)
+        noise = self._noise(couplings, seed=1)
         assert couplings.unstable(patterns).tolist() == [0] * _COUNT
         assert bool((couplings.energy(patterns) < couplings.energy(noise).min()).all())
         assert bool((couplings.residual(patterns) < couplings.residual(noise).min()).all())
@@ -58,7 +71,7 @@ class CouplingsContract:
     def test_the_energy_is_half_the_field_along_the_state(self) -> None:
         """E(z) = −½ z·h(z), of any leading shape."""
         couplings, _ = self._filled()
-        states = self._drawn(couplings, seed=2).reshape(2, 2, -1)
+        states = self._noise(couplings, seed=2).reshape(2, 2, -1)
         field = couplings.field(states)
         assert field.shape == states.shape
         expected = -0.5 * (states * field).sum(-1)
@@ -76,6 +89,7 @@ class CouplingsContract:
     def test_a_pattern_is_removed_exactly_or_not_at_all(self) -> None:
         """remove(write(z)) leaves no trace where `forgets`; else a typed error, nothing changed."""
         couplings, patterns = self._filled()
+        *_, extra = self._drawn(couplings)
         before = {name: array.clone() for name, array in couplings.arrays().items()}
         if not self.forgets:
             try:
@@ -85,7 +99,6 @@ class CouplingsContract:
                 assert all(torch.equal(after[name], array) for name, array in before.items())
                 return
             raise AssertionError("remove must raise NotForgettableError; or set forgets = True")
-        extra = self._drawn(couplings, seed=3)[0]
         couplings.write(extra)
         couplings.remove(extra)
         assert couplings.count == _COUNT
@@ -95,14 +108,21 @@ class CouplingsContract:
     def _make(self) -> Couplings:
         return type(self).make_couplings()
 
-    def _drawn(self, couplings: Couplings, *, seed: int) -> Tensor:
+    def _drawn(self, couplings: Couplings) -> Tensor:
+        """The patterns that `_filled` stores, and one more."""
+        drawn = self.patterns(couplings, _COUNT + 1, torch.Generator().manual_seed(0))
+        assert drawn.shape == (_COUNT + 1, couplings.size)
+        return drawn
+
+    def _noise(self, couplings: Couplings, *, seed: int) -> Tensor:
+        """Any ±1 states, (4, d)."""
         generator = torch.Generator().manual_seed(seed)
         coins = torch.randint(0, 2, (_COUNT, couplings.size), generator=generator)
         return (2 * coins - 1).to(couplings.mean)
 
     def _filled(self) -> tuple[Couplings, Tensor]:
         couplings = self._make()
-        patterns = self._drawn(couplings, seed=0)
+        patterns = self._drawn(couplings)[:_COUNT]
         for pattern in patterns:
             couplings.write(pattern)
         return couplings, patterns

@@ -226,6 +226,7 @@ def memories(
     density: float | None = 0.5,
     overlap: float | None = None,
     key_bits: int = 64,
+    hubs: int | st.SearchStrategy[int] | None = None,
 ) -> Filled:
     """MaskMemories with tasks stored in them, and these tasks' masks.
 
@@ -237,6 +238,8 @@ def memories(
         density: of the masks; None: any masks at all, if no overlap is given.
         overlap: mean overlap of two masks.
         key_bits: of the memory, which has no content address.
+        hubs: for a memory of hub couplings instead, without rule and key bits, K, or a strategy of
+            it; it holds at most as many tasks.
 
     Example:
         >>> from hypothesis import find
@@ -246,13 +249,18 @@ def memories(
     """
     sizes = {"first": 96, "second": (8, 8)} if sizes is None else sizes
     seed = draw(st.integers(0, 2**16))
-    memory = MaskMemory(
-        sizes, rule=_drawn(draw, rule), seed=seed, key_bits=key_bits, signature_features=0
-    )
+    if hubs is None:
+        memory = MaskMemory(
+            sizes, rule=_drawn(draw, rule), seed=seed, key_bits=key_bits, signature_features=0
+        )
+    else:
+        many = _drawn(draw, hubs)
+        memory = MaskMemory(sizes, couplings="hub", hubs=many, seed=seed, signature_features=0)
     number = _drawn(draw, count)
-    code = memory.code
-    drawn = draw(mask_sets(code.bits, count=number, density=density, overlap=overlap))
-    layers = code.layout.split(torch.nn.functional.pad(drawn, (code.size - code.bits, 0)))
+    assume(memory.capacity is None or number <= memory.capacity)
+    layout, bits = memory.code.layout, memory.code.bits
+    drawn = draw(mask_sets(bits, count=number, density=density, overlap=overlap))
+    layers = layout.split(torch.nn.functional.pad(drawn, (layout.size - bits, 0)))
     with _taken():
         for task in range(number):
             memory.store({name: rows[task] for name, rows in layers.items()})
