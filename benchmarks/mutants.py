@@ -408,7 +408,7 @@ FAULTS = (
     ),
     Fault(
         "rows-of-others",  # a penalty of rows is not narrowed
-        "hopmask/memory/query.py",
+        "hopmask/memory/mask_penalty.py",
         "self.penalty.of_rows(rows)",
         "self.penalty.of_rows(rows.flip(0))",
     ),
