@@ -171,7 +171,10 @@ def add_command(commands: Any) -> None:
     add("--bits", type=int, help="mask bits (hashed) or hidden units per layer (unit)")
     add("--hubs", type=int, help="hopfield, weight masks: a power of two (default: as tasks need)")
     add("--recall", help=f"hopfield: {', '.join(RECALLS)} (default: both)")
-    add("--rule", help="hopfield, hashed or unit masks: storkey, storkey-matrix, hebbian, projection")
+    add(
+        "--rule",
+        help="hopfield, hashed or unit masks: storkey, storkey-matrix, hebbian, projection",
+    )
     add("--signature", help="hopfield: input (default), outputs, gradient, package.module:function")
     add("--inference", help=f"bank: {', '.join(INFERENCES)} (default: the benchmark's)")
     add("--objective", help="weight masks: H, entropy, or G, superfluous outputs")

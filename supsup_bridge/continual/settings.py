@@ -14,6 +14,7 @@ from supsup_bridge.training.settings import TrainingSettings, is_count
 
 DENSE_MASKS = ("hashed", "unit")  # what dense couplings hold; weight masks are on hubs
 FEATURES = 2048  # of the content address
+MOST_HUBS = 65_536
 ASK_EVERY = 20  # batches between two novelty tests
 _OF_DENSE = {"rule": "storkey", "key_bits": 256}
 _OF_HOPFIELD = ("hubs", *_OF_DENSE, "signature_features", "recall", "signature")
@@ -43,7 +44,7 @@ class MoreOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerSettings:
-    """All settings of `SupSup`; see there. What the memory or the learner has no use for is None."""
+    """All settings of `SupSup`; see there. None where the learner has no use for one."""
 
     memory: str = "hopfield"
     masks: str | None = None

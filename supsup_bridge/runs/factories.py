@@ -32,7 +32,7 @@ def learner_of(
         classes: the largest number of classes of any task.
         images: numbers of training images, per task.
         device: where to work.
-        closed: NNs: called with number and masks of each mask that is stored for good.
+        closed: NNs: called with number and masks of each mask that a Hopfield memory is given.
 
     Raises:
         ConfigError: settings that do not fit the network or the tasks.

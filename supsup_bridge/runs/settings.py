@@ -6,6 +6,7 @@ from math import isfinite
 
 from hopmask import ConfigError, rule_named
 from hopmask.errors import MemoryFullError
+from supsup_bridge.continual.settings import MOST_HUBS
 from supsup_bridge.data.benchmarks import check_benchmark, default_tasks
 from supsup_bridge.inference.named import INFERENCES, check_objective
 from supsup_bridge.inference.objectives import OBJECTIVES
@@ -18,7 +19,6 @@ from supsup_bridge.training.settings import is_count
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
 MEMORIES = ("hopfield", "bank")
 INITS = ("random", "shared", "mean")
-MOST_HUBS = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
