@@ -1,4 +1,4 @@
-"""Orthogonal keys against scipy's Hadamard matrix; the fast transform against the product with it."""
+"""Orthogonal keys and the fast transform against scipy's Hadamard matrix."""
 
 import numpy as np
 import pytest
