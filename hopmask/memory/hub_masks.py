@@ -338,8 +338,8 @@ def _form(masks: HubMasks) -> dict[str, object]:
     """What two memories need to have in common to be added."""
     extras = masks.code.extras
     return {
-        "layers": masks.code.layout.shapes,
-        "extras": extras.shapes if extras else {},
+        "layers in their order": [*masks.code.layout.shapes.items()],
+        "extras in their order": [*extras.shapes.items()] if extras else [],
         "seed": masks.code.seed,
         "hubs at birth": masks.couplings.keys.born,
         "hubs": masks.couplings.hubs,

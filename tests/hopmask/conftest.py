@@ -1,14 +1,16 @@
 """Patterns, damage and memories that the tests of `hopmask` share."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from hopmask import LearningRule
+from hopmask import LearningRule, MaskMemory
 
 RULES = ("storkey", "storkey-matrix", "hebbian", "projection")
 
@@ -81,3 +83,64 @@ def global_generators() -> Callable[[], tuple[object, ...]]:
         return torch.get_rng_state().tolist(), random.getstate(), numpy
 
     return state
+
+
+HUB_SIZES = {"a": 96, "b": (4, 8)}
+HUB_EXTRAS = {"x": 3, "y": (1, 2)}
+
+
+@pytest.fixture(scope="session")
+def hub_task() -> Callable[[int], dict[str, Any]]:
+    """(number) -> what is stored for it: masks, extras and signature."""
+
+    def make(number: int) -> dict[str, Any]:
+        g = _generator(number)
+        masks = {name: torch.rand(size, generator=g) < 0.6 for name, size in HUB_SIZES.items()}
+        extras = {"x": torch.randn(3, generator=g), "y": torch.randn(1, 2, generator=g)}
+        centre = 2 * torch.randn(1, 5, generator=g)
+        signature = centre + torch.randn(30, 5, generator=g)
+        return {"masks": masks, "extras": extras, "signature": signature}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def hub_memory(hub_task: Callable[[int], dict[str, Any]]) -> Callable[..., MaskMemory]:
+    """(count, **options) -> a hub memory with the tasks 0 ... count - 1."""
+
+    def make(count: int, **options: Any) -> MaskMemory:
+        options = {"hubs": 8, "extras": HUB_EXTRAS, "signature_features": 32, **options}
+        memory = MaskMemory(HUB_SIZES, couplings="hub", **options)
+        for number in range(count):
+            task = hub_task(number)
+            if options["signature_features"] == 0:
+                del task["signature"]
+            memory.store(task=number, **task)
+        return memory
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def hub_state() -> Callable[[MaskMemory], dict[str, Any]]:
+    """(memory) -> a copy of all that a hub memory keeps, to compare with `==`."""
+
+    def state(memory: MaskMemory) -> dict[str, Any]:
+        document = memory.document()
+        arrays = {name: array.tolist() for name, array in document.arrays.items()}
+        return {"about": dict(document.about), **arrays}
+
+    return state
+
+
+@pytest.fixture(scope="session")
+def unchanged(hub_state: Callable[[MaskMemory], dict[str, Any]]) -> Callable[..., Any]:
+    """(*memories): a context that changes nothing in them."""
+
+    @contextmanager
+    def check(*memories: MaskMemory) -> Iterator[None]:
+        before = [hub_state(memory) for memory in memories]
+        yield
+        assert [hub_state(memory) for memory in memories] == before
+
+    return check
