@@ -189,9 +189,7 @@ class SupSup(Learning):
         return plain_module(self._network, stored.masks)
 
     def forget(self, task: int) -> None:
-        """Take a task out of the memory, exactly, where it can.
-
-        On hubs its number is free again; in dense couplings it is not used again.
+        """Take a task out of the memory; on hubs exactly, and its number is free again.
 
         Raises:
             NotForgettableError: the memory cannot forget: a bank, a rule without exact inverse
