@@ -138,9 +138,9 @@ FAULTS = (
     ),
     Fault(
         "penalty-rows",  # of the first rows, not of those still searching
-        "hopmask/recall/landscape.py",
-        "return self.whole(filled)[self.rows]",
-        "return self.whole(filled)[: len(self.rows)]",
+        "hopmask/recall/penalty.py",
+        "return self.whole(filled.index_copy(0, self.rows, state))[self.rows]",
+        "return self.whole(filled.index_copy(0, self.rows, state))[: len(self.rows)]",
         also=("recall/test_search",),
     ),
     # Search
@@ -293,8 +293,8 @@ FAULTS = (
     Fault(
         "payload-unverified",
         "hopmask/storage/container.py",
-        "if hashlib.sha256(payload).digest() != header.digest:",
-        "if False:",
+        "    if digest != header.digest:",
+        "    if False:",
     ),
     Fault(
         "header-unverified",
@@ -408,9 +408,84 @@ FAULTS = (
     ),
     Fault(
         "rows-of-others",  # a penalty of rows is not narrowed
-        "hopmask/memory/query.py",
+        "hopmask/memory/mask_penalty.py",
         "self.penalty.of_rows(rows)",
         "self.penalty.of_rows(rows.flip(0))",
+    ),
+    # Hub couplings
+    Fault(
+        "hub-not-replaced",  # Hebb in the place of Storkey: the old mask stays
+        "hopmask/couplings/hub.py",
+        "change = change - self._mask(task, held)",
+        "change = change - 0 * self._mask(task, held)",
+    ),
+    Fault(
+        "wide-twice",  # wide columns in the narrow matrix as well
+        "hopmask/couplings/hub.py",
+        "key[0, :: self.keys.born] = 0",
+        "key[0, 1 :: self.keys.born] += 0",
+    ),
+    Fault("grown-alike", "hopmask/patterns/hadamard.py", "+ tasks // self.born * self.born", ""),
+    Fault(
+        "grown-negated",  # [A −A]
+        "hopmask/couplings/hub_state.py",
+        "grown.view(self.neurons, 2, -1)[:] = self.narrow[:, None]",
+        "grown.view(self.neurons, 2, -1)[:, 1] = -self.narrow",
+    ),
+    Fault("saturates", "hopmask/couplings/hub.py", "if peak > largest:", "if False:"),
+    Fault(
+        "digits-overlap",
+        "hopmask/couplings/integer_products.py",
+        "rest = (rest - digit) >> 8",
+        "rest = rest >> 8",
+    ),
+    Fault(
+        "tile-too-tall",  # sums beyond 2^24
+        "hopmask/couplings/integer_products.py",
+        "_ROWS = 1024",
+        "_ROWS = 65536",
+    ),
+    Fault(
+        "digest-of-masks-alone",  # the number is left out
+        "hopmask/patterns/digest_code.py",
+        '+ task.to_bytes(8, "little")',
+        "",
+    ),
+    Fault(
+        "dead-tasks-answer",
+        "hopmask/memory/hub_recall.py",
+        "return scores.masked_fill(~self._couplings.live, -inf)",
+        "return scores",
+    ),
+    Fault(
+        "entropy-alone",  # energy and penalty one after the other
+        "hopmask/memory/hub_recall.py",
+        "total = value - self._weight * scores[rows, place]",
+        "total = value",
+    ),
+    Fault(
+        "mean-not-forgotten",
+        "hopmask/memory/hub_address.py",
+        'self.sums["link"] -= self._mean(task)[:, None] * self._key(task)',
+        "pass",
+    ),
+    Fault(
+        "address-not-merged",
+        "hopmask/memory/hub_masks.py",
+        "self.address.add(other.address)",
+        "pass",
+    ),
+    Fault(
+        "extras-stay",
+        "hopmask/memory/hub_masks.py",
+        "self.extras_sum -= self._whole_extras(held)",
+        "pass",
+    ),
+    Fault(
+        "levels-even",
+        "hopmask/couplings/levels.py",
+        "2 * code + 1 - 2**levels.bits",
+        "2 * code - 2**levels.bits",
     ),
 )
 

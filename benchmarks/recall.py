@@ -1,7 +1,8 @@
 """Recall among hundreds of tasks from one Hopfield memory: PermutedMNIST, masks deleted.
 
-    python benchmarks/recall.py --data DIR --learned bank.h5 --masks hashed --seed 0 --tasks 100 \
-        --way entropy:1 --way both:1
+    python benchmarks/recall.py --data DIR --learned bank.h5 --seed 0 --tasks 250 \
+        --way entropy:1:G --way entropy:1:H --way both:1
+    python benchmarks/recall.py --data DIR --learned hashed.h5 --masks hashed --way entropy:1
     python benchmarks/recall.py --table
 
 Masks are learned once and kept in a bank file (`--learned`, made where it is missing), so that
@@ -24,7 +25,7 @@ from supsup_bridge.runs.evaluation import Scores
 from supsup_bridge.runs.observer import Observer
 
 COLUMNS = (
-    *("benchmark", "masks", "rule", "tasks", "seed", "scenario", "recall", "images"),
+    *("benchmark", "masks", "rule", "tasks", "seed", "scenario", "recall", "objective", "images"),
     *("exact recall", "accuracy", "task given"),
 )
 
@@ -61,7 +62,7 @@ def learned(options: argparse.Namespace) -> MaskBank | None:
 
 def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One Hopfield run, scored by each way of recall."""
-    ways = [way.split(":") for way in options.way]
+    ways = [(*way.split(":"), None)[:3] for way in options.way]
     settings = [
         RunSettings(
             benchmark=options.benchmark,
@@ -71,12 +72,13 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
             tasks=options.tasks,
             seed=options.seed,
             recall=recall,
-            infer_samples=int(images),
+            objective=objective,
+            infer_samples=int(str(images)),
             batches=options.batches,
             bits=options.bits,
             evaluate_every=options.tasks,
         )
-        for recall, images in ways
+        for recall, images, objective in ways
     ]
     experiment = AtTheEnd(settings[0], data=options.data, learned=learned(options))
     kept = []
@@ -96,7 +98,8 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
             kept.append(result)
             write_json(options.out, [*read_json(options.out), result])
             print(
-                f"{chosen.masks} {report.rule} {chosen.recall} {chosen.infer_samples}: "
+                f"{chosen.masks} {report.rule} {chosen.recall} {chosen.objective or ''} "
+                f"{chosen.infer_samples}: "
                 f"{chosen.tasks} tasks, exact {result['exact_recall_rate']:.4f}, accuracy "
                 f"{result['accuracy']:.4f} of {result['accuracy_given_task']:.4f}; {report}",
                 flush=True,
@@ -117,6 +120,7 @@ def table(rows: list[dict[str, Any]]) -> str:
                 row["seed"],
                 row["scenario"],
                 row["config"]["recall"],
+                row["config"].get("objective") or "",
                 row["infer_samples"],
                 f"{row['exact_recall_rate']:.4f}",
                 f"{row['accuracy']:.4f}",
@@ -137,12 +141,17 @@ def main() -> None:
     add("--data", type=Path)
     add("--benchmark", default="permuted-mnist")
     add("--learned", type=Path, help="bank of learned masks; made where it is missing")
-    add("--masks", default="hashed")
+    add("--masks", default="weight")
     add("--scenario", default="GNu")
     add("--rule")
     add("--seed", type=int, default=0)
     add("--tasks", type=int, default=100)
-    add("--way", action="append", default=[], help="recall:images, such as both:1")
+    add(
+        "--way",
+        action="append",
+        default=[],
+        help="recall:images, or, of weight masks, recall:images:objective; such as both:1",
+    )
     add("--batches", type=int, help="training steps per task (default: the benchmark's)")
     add("--bits", type=int, help="mask bits or hidden units per layer (default: the benchmark's)")
     add("--out", type=Path, default=Path("benchmarks/recall.json"))
@@ -154,7 +163,7 @@ def main() -> None:
     if options.learned is None and options.scenario != "NNs":
         parser.error("give --learned, a file of learned masks, or where to keep them")
     if not options.way:
-        parser.error("give --ask, such as --way both:1")
+        parser.error("give --way, such as --way both:1")
     rows(options)
 
 

@@ -109,9 +109,9 @@ class HubCouplings(HubState):
         sums = torch.zeros(3, rows, dtype=torch.float64, device=self.device)
         for where, field in self._fields(keys):
             torch.gt(field, 0, out=spins[:, where])
-            sums[0] += field.abs().sum(-1)
-            sums[1] += field.square().sum(-1)
-            sums[2] += (field == 0).sum(-1)
+            sums[0] += torch.linalg.vector_norm(field, 1, dim=-1)
+            sums[1] += torch.linalg.vector_norm(field, 2, dim=-1).double().square()
+            sums[2] += field.shape[-1] - field.count_nonzero(-1)
         return Recalled(spins, sums[0], sums[1], sums[2].long())
 
     def overlaps(self, vectors: Tensor) -> Tensor:

@@ -61,12 +61,18 @@ class Vectors:
         if not bool(torch.isfinite(largest).all()):
             raise NumericalError("a vector to recall by holds NaN or infinity")
         _, exponent = torch.frexp(largest)
-        self._shift = 23 - exponent
-        self.scale = torch.ldexp(torch.ones_like(largest), -self._shift)
+        shift = 23 - exponent
+        self.scale = torch.ldexp(torch.ones_like(largest), -shift)
+        half = shift.div(2, rounding_mode="floor")
+        self._factors = tuple(
+            torch.ldexp(torch.ones_like(largest), part).to(self._vectors)
+            for part in (half, shift - half)
+        )
 
     def whole(self, where: slice) -> Tensor:
-        """q of some entries: float64 of whole numbers, (b, entries)."""
-        return torch.ldexp(self._vectors[:, where].double(), self._shift).round()
+        """q of some entries: whole numbers as floats of the vectors' type, (b, entries)."""
+        first, second = self._factors  # a product of two, since one may lie beyond the floats
+        return (self._vectors[:, where] * first).mul_(second).round_()
 
     def digits(self, where: slice) -> Tensor:
         """q of some entries as Σ_i 256^(2−i) d_i, |d_i| <= 128: float32, (3, b, entries)."""
@@ -89,7 +95,7 @@ def along(matrix: Tensor, vectors: Vectors, count: int, *, first: int = 0) -> Te
     total = torch.zeros(shape, dtype=torch.float64, device=matrix.device)
     for here, part in tiles(matrix):
         where = slice(first + here.start, first + here.stop)
-        rows = vectors.digits(where).flatten(0, 1) if small else vectors.whole(where)
+        rows = vectors.digits(where).flatten(0, 1) if small else vectors.whole(where).double()
         total += rows @ part
     if not small:
         return total

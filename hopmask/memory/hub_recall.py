@@ -32,7 +32,7 @@ from hopmask.errors import ConfigError, CueError
 from hopmask.memory.chance import beyond_chance, population_means
 from hopmask.memory.features import STRANGE, as_sets
 from hopmask.memory.hub_address import HubAddress
-from hopmask.memory.mask_penalty import MaskPenalty, on_states
+from hopmask.memory.mask_penalty import MaskPenalty, on_levels
 from hopmask.patterns.digest_code import DigestCode
 from hopmask.recall.dynamics import SETTLE
 from hopmask.recall.options import BASINS, Search
@@ -126,15 +126,15 @@ class HubRecall:
         agreement = self._couplings.wide.new_zeros(count, self._couplings.hubs).double()
         for score in scores:
             agreement = agreement + score
-        of_states: Penalty | None = None
+        compared: Penalty | None = None
         if penalty is not None:
-            layout, mean = self._code.layout, self._mean.expand(count, -1)
-            of_states = pointing = on_states(penalty, layout, flat=flat)
+            layout, mean = self._code.layout, (1 + self._mean) / 2
+            compared = pointing = on_levels(penalty, layout, flat=flat)
             if isinstance(penalty, PointingPenalty):
-                pointing = on_states(penalty.pointing(), layout, flat=flat)
-            agreement = agreement + self._scores(-slope(pointing, mean)[1])
+                pointing = on_levels(penalty.pointing(), layout, flat=flat)
+            agreement = agreement + self._scores(-slope(pointing, mean.expand(count, -1))[1])
         agreement = self._alive(agreement)
-        found = self._named(agreement) if of_states is None else self._tried(agreement, of_states)
+        found = self._named(agreement) if compared is None else self._tried(agreement, compared)
         recognized = found.margin >= self._options.recognition_margin
         if strange is not None:
             recognized = recognized & (strange < STRANGE)
@@ -168,10 +168,13 @@ class HubRecall:
         """softplus(s_t − √(2 ln k)) of pointers (b, bits), float64 (b, K)."""
         live, count = self._couplings.live, self._couplings.count
         _, exponent = torch.frexp(pointer.abs().amax(-1, keepdim=True))
-        pointer = torch.ldexp(pointer, -exponent.clamp(-126, 126))  # whose squares fit into floats
+        unit = torch.ldexp(
+            torch.ones_like(exponent, dtype=pointer.dtype), -exponent.clamp(-126, 126)
+        )
+        pointer = pointer * unit  # whose squares fit into floats
         square = pointer.square()
-        spread = ((1 - self._mean.square()) * square).sum(-1, dtype=torch.float64).sqrt()
-        whole = square.sum(-1, dtype=torch.float64).sqrt()
+        spread = (square @ (1 - self._mean.square())).double().sqrt()
+        whole = square.sum(-1).double().sqrt()
         overlaps = self._couplings.overlaps(pointer)
         scores = overlaps - overlaps[:, live].mean(-1, keepdim=True)
         scores = scores / spread.maximum(_ALIKE * whole).clamp_min(1e-300)[:, None]
@@ -235,10 +238,10 @@ class HubRecall:
         shown, seen = lowest, tasks[:, 0]
         for place in range(few):
             tried = self._recalled(tasks[rows, place])
-            states = tried.recalled.spins[:, :bits].to(self._couplings.dtype).mul_(2).sub_(1)
-            here = penalty if len(rows) == batch else of_rows(penalty, rows, batch)
+            masks = tried.recalled.spins[:, :bits].to(self._couplings.dtype)
+            here = penalty if len(rows) == batch else of_rows(penalty, rows, batch, fill=0.5)
             with torch.no_grad():
-                value = evaluate(here, states).double()
+                value = evaluate(here, masks).double()
             total = value - self._weight * scores[rows, place]
             better = total < lowest[rows]
             next_lowest[rows] = torch.minimum(next_lowest[rows], lowest[rows].maximum(total))
@@ -265,9 +268,9 @@ class HubRecall:
     def _of_chance(self, penalty: Penalty, batch: int) -> Tensor:
         """The penalty of one fixed random mask, (b,)."""
         generator = torch.Generator().manual_seed(0)
-        spins = torch.randint(0, 2, (self._code.bits,), generator=generator, device="cpu") * 2 - 1
+        mask = torch.randint(0, 2, (self._code.bits,), generator=generator, device="cpu")
         with torch.no_grad():
-            return evaluate(penalty, spins.to(self._mean).expand(batch, -1)).double()
+            return evaluate(penalty, mask.to(self._mean).expand(batch, -1)).double()
 
     def _traced(
         self, found: "_Found", steps: Sequence["_Found"], values: Sequence[Tensor]

@@ -24,25 +24,40 @@ def on_states(penalty: MaskPenalty, layout: Layout, *, flat: bool) -> Penalty:
         >>> mean(torch.tensor([[1.0, -1.0]]))
         tensor([0.5000])
     """
-    kind = _OnMaskRows if isinstance(penalty, RowPenalty) and not flat else _OnMasks
+    kind = _OnStateRows if isinstance(penalty, RowPenalty) and not flat else _OnStates
     return kind(penalty, layout, flat=flat)
 
 
-class _OnMasks:
+def on_levels(penalty: MaskPenalty, layout: Layout, *, flat: bool) -> Penalty:
+    """The same as one of masks in a row, (rows, bits) in [0, 1]."""
+    kind = _OnLevelRows if isinstance(penalty, RowPenalty) and not flat else _OnLevels
+    return kind(penalty, layout, flat=flat)
+
+
+class _OnLevels:
     def __init__(self, penalty: MaskPenalty, layout: Layout, *, flat: bool) -> None:
         self.penalty, self.layout, self.flat = penalty, layout, flat
 
-    def __call__(self, state: Tensor) -> Tensor:
-        masks = self.layout.split((1 + state) / 2)
+    def __call__(self, levels: Tensor) -> Tensor:
+        masks = self.layout.split(levels)
         if not self.flat:
             return self.penalty(masks)
         value = self.penalty({name: mask[0] for name, mask in masks.items()})
         return value[None] if isinstance(value, Tensor) and value.ndim == 0 else value
 
 
-class _OnMaskRows(_OnMasks):
+class _OnLevelRows(_OnLevels):
     """The same of a penalty that can be computed for some of the rows alone."""
 
     def of_rows(self, rows: Tensor) -> Penalty:
         assert isinstance(self.penalty, RowPenalty)
-        return _OnMasks(self.penalty.of_rows(rows), self.layout, flat=False)
+        return type(self)(self.penalty.of_rows(rows), self.layout, flat=False)
+
+
+class _OnStates(_OnLevels):
+    def __call__(self, state: Tensor) -> Tensor:
+        return super().__call__((1 + state) / 2)
+
+
+class _OnStateRows(_OnStates, _OnLevelRows):
+    pass

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hopmask.couplings.base import Couplings
-from hopmask.recall.penalty import Penalty, evaluate, of_rows, slope
+from hopmask.recall.penalty import Penalty, check_finite, evaluate, of_rows, slope
 
 
 class Landscape:
@@ -67,9 +67,11 @@ class Landscape:
         """The penalty (b,) and its gradient (b, d) at states (b, d); zeros without a penalty."""
         if self.penalty is None:
             return state.new_zeros(state.shape[0]), torch.zeros_like(state)
+        check_finite(state)
         return slope(self.penalty, state)
 
     def evaluate(self, state: Tensor) -> Tensor:
         """The penalty of states (b, d), checked to be finite and of shape (b,)."""
         assert self.penalty is not None
+        check_finite(state)
         return evaluate(self.penalty, state)

@@ -57,14 +57,13 @@ def slope(penalty: Penalty, state: Tensor) -> tuple[Tensor, Tensor]:
         (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
     if gradient is None:
         raise PenaltyError(_INDEPENDENT)
-    if not bool(torch.isfinite(gradient).all()):
+    if not bool(torch.isfinite(gradient.sum(dtype=torch.float64))):
         raise PenaltyError("the penalty's gradient holds NaN or infinity")
     return value.detach(), gradient
 
 
 def evaluate(penalty: Penalty, state: Tensor) -> Tensor:
-    """A penalty of states (b, d), checked to be finite and of shape (b,)."""
-    check_finite(state)
+    """A penalty of finite states (b, d), checked to be finite and of shape (b,)."""
     value = penalty(state)
     if not isinstance(value, Tensor) or value.shape != state.shape[:1]:
         came = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value)
@@ -79,29 +78,29 @@ def evaluate(penalty: Penalty, state: Tensor) -> Tensor:
     return value
 
 
-def of_rows(penalty: Penalty, rows: Tensor, batch: int) -> Penalty:
+def of_rows(penalty: Penalty, rows: Tensor, batch: int, *, fill: float = 0.0) -> Penalty:
     """A penalty of some rows (r,) of a batch alone.
 
     A `RowPenalty` is evaluated for these rows only; another penalty still sees the whole batch,
-    with m = ½ in the other rows.
+    with `fill` in the other rows: what stands for m = ½.
     """
     if isinstance(penalty, RowPenalty):
         return penalty.of_rows(rows)
-    return _Padded(penalty, rows, batch)
+    return _Padded(penalty, rows, batch, fill)
 
 
 class _Padded:
-    """A penalty of a whole batch, for some of the rows: the others are filled up with zeros."""
+    """A penalty of a whole batch, for some of the rows: the others are filled up."""
 
-    def __init__(self, whole: Penalty, rows: Tensor, batch: int) -> None:
-        self.whole, self.rows, self.batch = whole, rows, batch
+    def __init__(self, whole: Penalty, rows: Tensor, batch: int, fill: float) -> None:
+        self.whole, self.rows, self.batch, self.fill = whole, rows, batch, fill
 
     def __call__(self, state: Tensor) -> Tensor:
-        filled = state.new_zeros(self.batch, state.shape[1]).index_copy(0, self.rows, state)
-        return self.whole(filled)[self.rows]
+        filled = state.new_full((self.batch, state.shape[1]), self.fill)
+        return self.whole(filled.index_copy(0, self.rows, state))[self.rows]
 
     def of_rows(self, rows: Tensor) -> Penalty:
-        return _Padded(self.whole, self.rows[rows], self.batch)
+        return _Padded(self.whole, self.rows[rows], self.batch, self.fill)
 
 
 def check_finite(state: Tensor) -> None:

@@ -167,13 +167,17 @@ def add_command(commands: Any) -> None:
     )
     add("--scenario", help=f"{', '.join(SCENARIOS)} (default: {{default}})")
     add("--memory", help="{default} (default) or bank: every mask, one bit per mask bit")
-    add("--masks", help="hashed (default), unit, or weight (bank alone, its default)")
+    add("--masks", help="weight (default): one bit per weight; hashed; or unit")
     add("--bits", type=int, help="mask bits (hashed) or hidden units per layer (unit)")
+    add("--hubs", type=int, help="hopfield, weight masks: a power of two (default: as tasks need)")
     add("--recall", help=f"hopfield: {', '.join(RECALLS)} (default: both)")
-    add("--rule", help="hopfield: storkey (default), storkey-matrix, hebbian, projection")
+    add(
+        "--rule",
+        help="hopfield, hashed or unit masks: storkey, storkey-matrix, hebbian, projection",
+    )
     add("--signature", help="hopfield: input (default), outputs, gradient, package.module:function")
     add("--inference", help=f"bank: {', '.join(INFERENCES)} (default: the benchmark's)")
-    add("--objective", help="bank: H, entropy (default), or G, superfluous outputs")
+    add("--objective", help="weight masks: H, entropy, or G, superfluous outputs")
     add("--output-size", type=int, help="output units, superfluous ones included")
     add("--sparsity", type=float, help="share of weights that a mask keeps (default: no limit)")
     add("--mask-init", help="random, shared by all tasks, or mean of the masks so far")

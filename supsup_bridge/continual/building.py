@@ -58,14 +58,17 @@ def memory_of(
     """An empty memory for the masks of the network of that fingerprint, on the network's device."""
     if settings.memory == "bank":
         return MaskBank(network.mask_sizes, device=network.device)
-    given: dict[str, Any] = {
-        "rule": settings.rule,
-        "key_bits": settings.key_bits,
-        "signature_features": settings.signature_features,
-        "fingerprint": fingerprint,
-    }
-    seed = stream_seed(settings.seed, "memory")
-    return MaskMemory(network.mask_sizes, seed=seed, device=network.device, **given)
+    given: dict[str, Any] = {"rule": settings.rule, "key_bits": settings.key_bits}
+    if settings.on_hubs:
+        given = {"couplings": "hub", "hubs": settings.hubs}
+    return MaskMemory(
+        network.mask_sizes,
+        seed=stream_seed(settings.seed, "memory"),
+        signature_features=int(settings.signature_features or 0),
+        device=network.device,
+        fingerprint=fingerprint,
+        **given,
+    )
 
 
 def device_named(device: str | torch.device) -> torch.device:

@@ -3,11 +3,11 @@
 import torch
 
 from hopmask import MaskMemory
-from supsup_bridge.continual.settings import LearnerSettings
+from supsup_bridge.continual.settings import ASK_EVERY, LearnerSettings
+from supsup_bridge.continual.task_agnostic.in_place_memory import Stage
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.continual.task_agnostic.novelty import EPSILON, Novelty, NoveltyTest
 from supsup_bridge.continual.task_agnostic.staged_inference import RecallNovelty, StagedInference
-from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.inference.named import inference_named
 from supsup_bridge.inference.objectives import entropy, objective_named
@@ -18,7 +18,7 @@ from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.rng import stream
 from supsup_bridge.stores.bank import MaskBank
 
-Memory = MaskMemory | MaskBank | StagedMemory
+Memory = MaskMemory | MaskBank | Stage
 
 
 class Inferences:
@@ -53,7 +53,7 @@ class Inferences:
                 objective=self._objective,
                 labels=self._labels,
             )
-        if isinstance(memory, StagedMemory):
+        if isinstance(memory, Stage):
             return StagedInference(self.recall(memory.memory, *purpose), memory)
         return self.recall(memory, *purpose)
 
@@ -71,27 +71,28 @@ class Inferences:
             memory=memory,
             signature=self.signature,
             recall=str(self._settings.recall),
+            objective=self._objective,
         )
 
-    def novelty(self, memory: MaskBank | StagedMemory) -> Novelty:
+    def novelty(self, memory: MaskBank | Stage) -> Novelty:
         """Whether images are of a task that a memory holds no mask for."""
-        if isinstance(memory, StagedMemory):
+        if isinstance(memory, Stage):
             return RecallNovelty(StagedInference(self.recall(memory.memory), memory))
         epsilon = EPSILON if self._settings.epsilon is None else self._settings.epsilon
         return NoveltyTest(network=self._network, bank=memory, objective=entropy, epsilon=epsilon)
 
-    def observer(self, memory: MaskBank | StagedMemory) -> TaskAgnosticLearner:
+    def observer(self, memory: MaskBank | Stage) -> TaskAgnosticLearner:
         """What learns from a stream without task boundaries."""
         settings = self._settings
         return TaskAgnosticLearner(
             self.novelty(memory),
             settings.training,
-            ask_every=settings.ask_every,
+            ask_every=settings.ask_every or ASK_EVERY,
             budget=settings.budget,
             transfer=settings.mask_init == "mean",
             scores=self.starts,
             noise=lambda mask: stream(settings.seed, "noise", mask),
-            trained=memory.observe if isinstance(memory, StagedMemory) else lambda images: None,
+            trained=memory.observe if isinstance(memory, Stage) else lambda images: None,
         )
 
     def starts(self, mask: int) -> torch.Generator:

@@ -23,6 +23,7 @@ from supsup_bridge.continual.evaluation import Evaluation, halves
 from supsup_bridge.continual.export import plain_module
 from supsup_bridge.continual.inferences import Inferences
 from supsup_bridge.continual.learning import Learning
+from supsup_bridge.continual.merging import check_mergeable
 from supsup_bridge.continual.prediction import (
     Prediction,
     infer_each,
@@ -52,7 +53,11 @@ class SupSup(Learning):
             copied. Or a network by name ("lenet-300-100", "fc-1024-1024", "layer-norm") over flat
             images, with its `inputs` and `outputs`; or a `FixedNetwork`, which has masks already.
         memory: "hopfield" (constant size) or "bank" (every mask, one bit per entry).
-        masks: "hashed" (default of hopfield), "unit", or "weight" (a bank alone, its default).
+        masks: "weight" (default; a Hopfield memory holds them on hubs, exactly), "hashed" or "unit"
+            (a Hopfield memory holds them in dense couplings). Those of a `FixedNetwork` are held on
+            hubs.
+        hubs: of weight masks in a Hopfield memory: a power of two, and the number of tasks that
+            fit; more are refused. Default: 64, doubled whenever they are full.
         bits: length of a hashed mask (default 2048, or one bit per weight where there are fewer).
         weights: "fixed" draws those of Linear and Conv2d layers anew from the seed; "given" keeps
             the module's, for a pre-trained backbone.
@@ -60,18 +65,22 @@ class SupSup(Learning):
         device: where to work; default where the module is. "auto" is CUDA where there is one.
         training: how masks are trained.
         mask_init: scores start "random", from one "shared" draw, or from the "mean" of the masks.
-        rule, key_bits, signature_features: of a Hopfield memory; see `hopmask.MaskMemory`.
-        recall: of a Hopfield memory: "both", "entropy" or "address".
+        rule, key_bits: of dense couplings; see `hopmask.MaskMemory`.
+        signature_features: of a Hopfield memory, as well; default 2048, 0 for no content address.
+        recall: of a Hopfield memory: "both" (default), "entropy" (default without features) or
+            "address".
         signature: what the content address sees of an image: "input", "outputs", "gradient", or
             "package.module:function".
         inference: of a bank: "try-all" (default), "one-shot", "binary", "descent" or "argmax".
-        objective: whose gradient a bank's inference follows: "H" or "G".
+        objective: whose gradient points at a task: "H" (default) or "G", on hubs and of a bank's
+            inference by gradient.
         classes: the largest number of classes of a task, for inference "argmax" and objective "G".
         infer_samples: images from which `evaluate` infers a task.
         task_free: learn by `observe`, from a stream without task boundaries.
         ask_every, budget, epsilon: task_free: batches between two novelty tests; masks at most; of
             a bank, see `NoveltyTest`.
-        closed: task_free: called with number and masks of each mask that is stored for good.
+        closed: task_free: called with number and masks whenever a mask is written to a Hopfield
+            memory: on hubs also while it is trained, in dense couplings once it is final.
 
     Raises:
         ConfigError: options that do not fit together, or a module that cannot be used. Batch norm
@@ -181,7 +190,9 @@ class SupSup(Learning):
         return plain_module(self._network, stored.masks)
 
     def forget(self, task: int) -> None:
-        """Take a task out of the memory, where it can; its number is not used again.
+        """Take a task out of the memory, exactly, where it can.
+
+        On hubs its number is free again; in dense couplings it is not used again.
 
         Raises:
             NotForgettableError: the memory cannot forget: a bank, a rule without exact inverse
@@ -192,10 +203,45 @@ class SupSup(Learning):
         if not isinstance(memory, MaskMemory):
             raise NotForgettableError(
                 f"a {type(memory).__name__} cannot forget a task: use memory='hopfield' with "
-                "rule='hebbian'"
+                "masks='weight' and no task_free"
             )
-        memory.forget(task=self._numbers.require(task))
-        self._numbers.forgotten.add(task)
+        memory.forget(task=self.numbers.require(task))
+        if memory.capacity is None:
+            self._counted.forgotten.add(task)
+
+    def merge(self, other: "SupSup") -> None:
+        """Add the tasks of another learner, which is not changed, under their numbers.
+
+        Exact: afterwards this learner predicts as if it had learned all of them. Both keep weight
+        masks in a Hopfield memory, and were made alike, of one module and seed.
+
+        Args:
+            other: its tasks are others; see `learn(task=)`.
+
+        Raises:
+            ConfigError: learners that were made otherwise, or memories of different hubs.
+            DuplicateError: a task that both hold; nothing was changed.
+
+        Example:
+            >>> one, other = (SupSup("lenet-300-100", inputs=4, outputs=8) for _ in range(2))
+            >>> images, labels = torch.randn(32, 4), torch.arange(32) % 2
+            >>> one.learn((images, labels), epochs=1), other.learn((images, labels), task=5)
+            (0, 5)
+            >>> one.merge(other)
+            >>> one.tasks
+            (0, 5)
+        """
+        if not isinstance(other, SupSup):
+            raise ConfigError(f"merge takes a SupSup, got {type(other).__name__}")
+        check_mergeable(self, other)
+        mine, theirs = self.kept, other.kept
+        assert isinstance(mine, MaskMemory)
+        assert isinstance(theirs, MaskMemory)
+        if self._settings.hubs is None:
+            while (mine.capacity or 0) < (theirs.capacity or 0):
+                mine.grow()
+        mine.merge(theirs)
+        self._image_shape = self._image_shape or other._image_shape
 
     def change_inference(self, **options: Unpack[MoreOptions]) -> None:
         """Infer tasks in another way: recall, inference, objective, infer_samples.
@@ -287,11 +333,11 @@ class SupSup(Learning):
 
     def _recalled(self, task: int) -> Recalled:
         if self._observer is None:
-            self._numbers.require(task)
+            self.numbers.require(task)
         return self._memory.recall(task=task)
 
     def _score(self, number: int, task: Task, samples: int) -> scoring.TaskScore:
-        device, after = self._network.device, self._numbers.next - 1
+        device, after = self._network.device, self.numbers.last
         known = self._memory.recall(task=number)
         found = scoring.infer(
             task,

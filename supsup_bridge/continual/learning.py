@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory
+from hopmask.errors import DuplicateError, MemoryFullError
 from supsup_bridge.continual.building import memory_of, network_of
 from supsup_bridge.continual.checks import check_images
 from supsup_bridge.continual.description import described
 from supsup_bridge.continual.inferences import Inferences, Memory
-from supsup_bridge.continual.numbers import Numbers
-from supsup_bridge.continual.settings import LearnerSettings, MoreOptions
+from supsup_bridge.continual.numbers import Counted, Held, Numbers
+from supsup_bridge.continual.settings import MOST_HUBS, LearnerSettings, MoreOptions
+from supsup_bridge.continual.task_agnostic.in_place_memory import InPlaceMemory, Stage
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.networks.digests import fingerprint
@@ -24,7 +26,7 @@ from supsup_bridge.training.batches import check_labels
 from supsup_bridge.training.data import LessonData, lesson_data
 from supsup_bridge.training.fit import Lesson
 from supsup_bridge.training.scores import binariser
-from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.settings import TrainingSettings, is_count
 
 Progress = Callable[[int, int | None, float], None]  # step, steps, loss
 
@@ -66,17 +68,28 @@ class Learning:
         self._fingerprint = fingerprint(self._network)
         self._inferences = Inferences(settings, self._network)
         self._image_shape: tuple[int, ...] | None = None
-        self._numbers = Numbers()
+        self._counted = Counted()
         self._memory: Memory = memory_of(settings, self._network, self._fingerprint)
         self._observer: TaskAgnosticLearner | None = None
         if task_free:
             if isinstance(self._memory, MaskMemory):
                 signs = self._inferences.signature if settings.has_address else None
-                self._memory = StagedMemory(self._memory, signature=signs, closed=closed)
+                if settings.on_hubs:
+                    grows = settings.hubs is None
+                    self._memory = InPlaceMemory(
+                        self._memory, signature=signs, written=closed, grows=grows
+                    )
+                else:
+                    self._memory = StagedMemory(self._memory, signature=signs, closed=closed)
             self._observer = self._inferences.observer(self._memory)
 
     def learn(
-        self, data: Any, *, epochs: int | None = None, progress: Progress | None = None
+        self,
+        data: Any,
+        *,
+        epochs: int | None = None,
+        progress: Progress | None = None,
+        task: int | None = None,
     ) -> int:
         """Learn one more task; where that fails, nothing has changed.
 
@@ -86,17 +99,23 @@ class Learning:
             epochs: passes over the data; default those of `training`.
             progress: called after each step with the steps done, all steps (None where a loader has
                 no length) and the loss.
+            task: number of the task, on hubs; default the next one. What is learned depends on the
+                data, the seed and this number, so learners of different numbers can be merged.
 
         Returns:
             The task's number.
 
         Raises:
-            ConfigError: data that cannot be learned, or does not fit the network.
+            ConfigError: data that cannot be learned, or does not fit the network; task= of a memory
+                that numbers tasks itself.
             NumericalError: images that are not finite, or a loss that is not.
-            DuplicateError: the mask is the same as another task's.
+            DuplicateError: the number is taken; of dense couplings, the mask is the same as another
+                task's.
+            MemoryFullError: as many tasks as the hubs that the learner was given.
         """
         source, shapes = lesson_data(data), set[tuple[int, ...]]()
-        lesson = self.lesson(source, epochs=epochs)
+        number = self._free_number(task)
+        lesson = self.lesson(source, epochs=epochs, task=number)
 
         def seen(images: Tensor, labels: Tensor) -> None:
             check_images(images, self._image_shape)
@@ -107,13 +126,15 @@ class Learning:
                 progress(step, lesson.batches.steps, loss)
 
         masks = lesson.run(tell, seen=seen)
-        return self.store(masks, source, image_shape=shapes.pop())
+        return self.store(masks, source, image_shape=shapes.pop(), task=number)
 
-    def lesson(self, data: LessonData, *, epochs: int | None = None) -> Lesson:
+    def lesson(
+        self, data: LessonData, *, epochs: int | None = None, task: int | None = None
+    ) -> Lesson:
         """The training of the next task's mask, not begun; what it returns goes to `store`."""
         if self._observer is not None:
             raise ConfigError("a task_free learner learns by observe(images, labels), not by learn")
-        settings, number = self._settings, self._numbers.next
+        settings, number = self._settings, self.numbers.next if task is None else task
         training = settings.training
         if epochs is not None:
             training = replace(training, epochs=epochs)
@@ -127,18 +148,31 @@ class Learning:
             mean=self._memory.mean if transfer else None,
         )
 
-    def store(self, masks: Masks, data: LessonData, *, image_shape: tuple[int, ...]) -> int:
+    def store(
+        self,
+        masks: Masks,
+        data: LessonData,
+        *,
+        image_shape: tuple[int, ...],
+        task: int | None = None,
+    ) -> int:
         """Keep the masks of a task that was learned from the data; returns its number."""
+        number = self._free_number(task)
         signature: Any = None
         if self._settings.has_address:
             signature = described(
                 self._inferences.signature,
                 data,
-                generator=stream(self._settings.seed, "described", self._numbers.next),
+                generator=stream(self._settings.seed, "described", number),
                 device=self._network.device,
             )
-        number = self._memory.store(masks, signature=signature)
-        self._numbers.add(number)
+        if isinstance(self._memory, MaskMemory) and self._memory.capacity is not None:
+            while number >= self._memory.capacity:
+                self._memory.grow()
+            self._memory.store(masks, task=number, signature=signature)
+        else:
+            number = self._memory.store(masks, signature=signature)
+            self._counted.add(number)
         self._image_shape = image_shape
         return number
 
@@ -178,10 +212,10 @@ class Learning:
 
     def state(self) -> dict[str, Any]:
         """All but what `kept` holds and what the learner was made of: numbers, names, tensors."""
-        staged = self._memory.state() if isinstance(self._memory, StagedMemory) else None
+        staged = self._memory.state() if isinstance(self._memory, Stage) else None
         return {
-            "next": self._numbers.next,
-            "forgotten": sorted(self._numbers.forgotten),
+            "next": self._counted.next,
+            "forgotten": sorted(self._counted.forgotten),
             "image_shape": None if self._image_shape is None else list(self._image_shape),
             "observer": None if self._observer is None else self._observer.state(),
             "open": staged,
@@ -195,16 +229,16 @@ class Learning:
                 "the memory's masks belong to another network: its fingerprint, over weights and "
                 f"sizes, is {other:.12}..., the learner's {self._fingerprint:.12}..."
             )
-        if isinstance(self._memory, StagedMemory):
+        if isinstance(self._memory, Stage):
             if not isinstance(memory, MaskMemory):
                 raise ConfigError(f"the learner keeps masks in a MaskMemory, got {memory!r:.40}")
             self._memory.restore(memory, state["open"])
         else:
             self._memory = memory
-        self._numbers = Numbers(state["next"], forgotten=state["forgotten"])
+        self._counted = Counted(state["next"], forgotten=state["forgotten"])
         shape = state["image_shape"]
         self._image_shape = None if shape is None else tuple(shape)
-        if isinstance(self._memory, StagedMemory | MaskBank) and self._observer is not None:
+        if isinstance(self._memory, Stage | MaskBank) and self._observer is not None:
             self._observer = self._inferences.observer(self._memory)
             self._observer.restore(state["observer"], device=self._network.device)
 
@@ -221,17 +255,29 @@ class Learning:
         """Numbers of the tasks; of a task_free learner, of its masks."""
         if self._observer is not None:
             return tuple(range(self._memory.count))
-        return self._numbers.live
+        return self.numbers.live
+
+    @property
+    def numbers(self) -> Numbers:
+        """Of the tasks; hub couplings know which they hold, other memories count upwards."""
+        if isinstance(self._memory, MaskMemory) and self._memory.capacity is not None:
+            return Held(self._memory)
+        return self._counted
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the network that the masks belong to."""
+        return self._fingerprint
 
     @property
     def memory(self) -> Memory:
-        """Where masks go: a MaskMemory or MaskBank; task_free: a StagedMemory around the former."""
+        """Where masks go: a MaskMemory or MaskBank; task_free: a stage around the former."""
         return self._memory
 
     @property
     def kept(self) -> MaskMemory | MaskBank:
         """What holds the masks, but for one in training; its file is the learner's."""
-        return self._memory.memory if isinstance(self._memory, StagedMemory) else self._memory
+        return self._memory.memory if isinstance(self._memory, Stage) else self._memory
 
     @property
     def network(self) -> FixedNetwork:
@@ -263,3 +309,34 @@ class Learning:
     def observer(self) -> TaskAgnosticLearner | None:
         """What decides about new masks; None unless task_free."""
         return self._observer
+
+    def _free_number(self, task: int | None) -> int:
+        """The number of the next task, or the one given, if a task of that number fits.
+
+        Raises:
+            ConfigError: a number that is none, or a memory that numbers tasks itself.
+            DuplicateError: the number is taken.
+            MemoryFullError: the hubs are full, and were given.
+        """
+        numbers = self.numbers
+        if not isinstance(numbers, Held):
+            if task is not None:
+                raise ConfigError(
+                    f"task= is for weight masks in a Hopfield memory, got {task!r:.40}: leave it "
+                    "out, the memory numbers its tasks"
+                )
+            return numbers.next
+        number = numbers.next if task is None else task
+        if not is_count(number, least=0) or number >= MOST_HUBS:
+            raise ConfigError(
+                f"a task's number must be a whole number below {MOST_HUBS}, got {task!r:.40}"
+            )
+        if number in numbers.live:
+            raise DuplicateError(f"task {number} was learned already: forget({number}) it first")
+        if self._settings.hubs is not None and number >= numbers.capacity:
+            raise MemoryFullError(
+                f"task {number} does not fit into {numbers.capacity} hubs, which hold tasks 0 to "
+                f"{numbers.capacity - 1}: make the learner without hubs=, so that they grow, or "
+                "call learner.memory.grow()"
+            )
+        return number

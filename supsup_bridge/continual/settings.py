@@ -12,21 +12,22 @@ from supsup_bridge.inference.signatures import SIGNATURES
 from supsup_bridge.networks.masked import MASKS
 from supsup_bridge.training.settings import TrainingSettings, is_count
 
-_OF_HOPFIELD = {
-    "rule": "storkey",
-    "key_bits": 256,
-    "signature_features": 2048,
-    "recall": "both",
-    "signature": "input",
-}
-_OF_BANK = {"inference": "try-all", "objective": "H", "epsilon": EPSILON}
-_COUNTS = ("bits", "key_bits", "classes", "infer_samples", "ask_every", "budget")
+DENSE_MASKS = ("hashed", "unit")  # what dense couplings hold; weight masks are on hubs
+FEATURES = 2048  # of the content address
+MOST_HUBS = 65_536
+ASK_EVERY = 20  # batches between two novelty tests
+_OF_DENSE = {"rule": "storkey", "key_bits": 256}
+_OF_HOPFIELD = ("hubs", *_OF_DENSE, "signature_features", "recall", "signature")
+_OF_BANK = ("inference", "epsilon")
+_OF_STREAMS = ("budget", "ask_every", "epsilon")
+_COUNTS = ("bits", "hubs", "key_bits", "classes", "infer_samples", "ask_every", "budget")
 
 
 class MoreOptions(TypedDict, total=False):
     """The options of `SupSup` that few need, as in `LearnerSettings`."""
 
     mask_init: str
+    hubs: int | None
     rule: str | None
     key_bits: int | None
     signature_features: int | None
@@ -37,13 +38,13 @@ class MoreOptions(TypedDict, total=False):
     epsilon: float | None
     classes: int | None
     infer_samples: int
-    ask_every: int
+    ask_every: int | None
     budget: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerSettings:
-    """All settings of `SupSup`; see there. Those of the other kind of memory are None."""
+    """All settings of `SupSup`; see there. None where the learner has no use for one."""
 
     memory: str = "hopfield"
     masks: str | None = None
@@ -52,6 +53,7 @@ class LearnerSettings:
     seed: int = 0
     training: TrainingSettings = field(default_factory=TrainingSettings)
     mask_init: str = "random"
+    hubs: int | None = None
     rule: str | None = None
     key_bits: int | None = None
     signature_features: int | None = None
@@ -63,7 +65,7 @@ class LearnerSettings:
     classes: int | None = None
     infer_samples: int = 1
     task_free: bool = False
-    ask_every: int = 20
+    ask_every: int | None = None
     budget: int | None = None
 
     def __post_init__(self) -> None:
@@ -76,11 +78,37 @@ class LearnerSettings:
             raise ConfigError(f"seed must be a whole number of at least 0, got {self.seed!r}")
         if not isinstance(self.training, TrainingSettings):
             raise ConfigError(f"training must be TrainingSettings, got {self.training!r}")
-        if self.budget is not None and not self.task_free:
-            raise ConfigError(
-                "budget is for task_free=True, where the learner decides when a mask is new: leave "
-                "it out"
-            )
+        self._refuse_what_is_ignored()
+        if self.memory == "bank":
+            self._complete_bank()
+        else:
+            self._complete_hopfield()
+        if self.task_free and self.ask_every is None:
+            object.__setattr__(self, "ask_every", ASK_EVERY)
+
+    @property
+    def mask_kind(self) -> str:
+        """The kind of masks, where it was left open as well."""
+        return self.masks or "weight"
+
+    @property
+    def on_hubs(self) -> bool:
+        """Whether masks go to a Hopfield memory with hub couplings."""
+        return self.memory == "hopfield" and self.mask_kind not in DENSE_MASKS
+
+    @property
+    def has_address(self) -> bool:
+        """Whether the memory has a content address."""
+        return bool(self.signature_features)
+
+    def _refuse_what_is_ignored(self) -> None:
+        """Raise ConfigError for options that such a learner has no use for."""
+        for name in _OF_STREAMS:
+            if getattr(self, name) is not None and not self.task_free:
+                raise ConfigError(
+                    f"{name} is for task_free=True, where the learner decides when a mask is new: "
+                    "leave it out"
+                )
         hopfield = self.memory == "hopfield"
         for name in _OF_BANK if hopfield else _OF_HOPFIELD:
             if getattr(self, name) is not None:
@@ -88,35 +116,67 @@ class LearnerSettings:
                 raise ConfigError(
                     f"{name} is for memory='{other}', got memory='{self.memory}': leave it out"
                 )
-        if hopfield and self.masks == "weight":
+        for name in _OF_DENSE if self.on_hubs else ("hubs",):
+            if getattr(self, name) is not None:
+                remedy = "masks='hashed' or 'unit'" if self.on_hubs else "masks='weight'"
+                raise ConfigError(
+                    f"{name} is for {remedy}, got {self.mask_kind} masks: leave it out, or use "
+                    f"{remedy}"
+                )
+        if hopfield and not self.on_hubs and self.objective is not None:
             raise ConfigError(
-                "a Hopfield memory of one bit per weight would need the square of the number of "
-                "weights: use masks='hashed' or 'unit', or memory='bank'"
+                "objective is for masks='weight' on hubs, or memory='bank': dense couplings follow "
+                "the entropy. Leave it out"
             )
-        for name, value in (_OF_HOPFIELD if hopfield else _OF_BANK).items():
-            if getattr(self, name) is None and not (name == "objective" and self._is_exhaustive):
-                object.__setattr__(self, name, value)
-        if hopfield:
+
+    def _complete_bank(self) -> None:
+        """Fill in what was left open, and check it."""
+        inference = self.inference or "try-all"
+        object.__setattr__(self, "inference", inference)
+        check_objective(inference, self.objective)
+        if self.objective is None and follows_gradient(inference):
+            object.__setattr__(self, "objective", "H")
+        if self.task_free and self.epsilon is None:
+            object.__setattr__(self, "epsilon", EPSILON)
+
+    def _complete_hopfield(self) -> None:
+        """Fill in what was left open, and check it."""
+        if self.signature_features is None:
+            object.__setattr__(self, "signature_features", FEATURES)
+        if not is_count(self.signature_features, least=0):
+            raise ConfigError(
+                f"signature_features must be at least 0, got {self.signature_features!r}"
+            )
+        if self.recall is None:
+            object.__setattr__(self, "recall", "both" if self.has_address else "entropy")
+        reads = self.recall in ("both", "address")
+        if reads and not self.has_address:
+            raise ConfigError(
+                f"recall='{self.recall}' reads the content address, which signature_features=0 "
+                "leaves out: give features, or use recall='entropy'"
+            )
+        if self.signature is not None and not reads:
+            raise ConfigError(
+                f"signature is for the content address, which recall='{self.recall}' does not "
+                "read: leave it out, or use recall='both'"
+            )
+        if not self.on_hubs:
+            for name, value in _OF_DENSE.items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
             rule_named(str(self.rule))
-            features = self.signature_features
-            if not is_count(features, least=0):
-                raise ConfigError(f"signature_features must be at least 0, got {features!r}")
-        else:
-            check_objective(str(self.inference), self.objective)
-
-    @property
-    def mask_kind(self) -> str:
-        """The kind of masks, where it was left open as well."""
-        return self.masks or ("hashed" if self.memory == "hopfield" else "weight")
-
-    @property
-    def has_address(self) -> bool:
-        """Whether the memory has a content address."""
-        return bool(self.signature_features)
-
-    @property
-    def _is_exhaustive(self) -> bool:
-        return not follows_gradient(self.inference or str(_OF_BANK["inference"]))
+            return
+        if self.recall == "paper":
+            raise ConfigError(
+                "recall='paper' descends on dense couplings: use masks='unit' or 'hashed'"
+            )
+        if self.recall == "address" and self.objective is not None:
+            raise ConfigError(
+                "objective is for a recall that follows a gradient: leave it out, or use "
+                "recall='both' or 'entropy'"
+            )
+        if self.recall != "address" and self.objective is None:
+            object.__setattr__(self, "objective", "H")
 
     def _check_names(self) -> None:
         for name, known in (

@@ -1,44 +1,66 @@
 """Task inference by recall: unlabelled images of an unknown task in, the mask to use out."""
 
-from math import inf
+from math import inf, prod
 
 import torch
 from torch import Tensor
 
 from hopmask import ConfigError, Hit, MaskMemory, Search, Trace
 from supsup_bridge.inference.base import Inferred, TaskInference, check_sets
-from supsup_bridge.inference.objectives import entropy
+from supsup_bridge.inference.objectives import Objective, entropy
 from supsup_bridge.inference.signatures import Signature, of_sets, pixels
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
 from supsup_bridge.networks.precision import without_autocast
 
 RECALLS = ("both", "entropy", "address")
 MIN_MARGIN = 2.0  # nats
+_MOST = 128  # sets in one call
+_NUMBERS = 2**25  # floats that the masks of one call may take
 
 
-class MeanEntropy:
-    """Penalty of a recall: the network's entropy, averaged over each set of images.
+class MeanObjective:
+    """Penalty of a recall: an objective of the network's outputs, averaged over a set of images.
 
     Args:
         network: the fixed network.
         images: (b, n, ...): b sets of n images, one set per recall.
+        objective: of logits (..., outputs).
 
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), section 3.5.
     """
 
-    def __init__(self, network: FixedNetwork, images: Tensor) -> None:
-        self.network, self.images = network, images
+    def __init__(
+        self, network: FixedNetwork, images: Tensor, objective: Objective = entropy
+    ) -> None:
+        self.network, self.images, self.objective = network, images, objective
 
     def __call__(self, masks: Masks) -> Tensor:
         """H (b,) under masks, name -> levels in [0, 1] (b, *size), of a memory on any device."""
         levels = {name: mask.to(self.images.device) for name, mask in masks.items()}
-        value = entropy(self.network(self.images, levels)).mean(-1)
+        value = self.objective(self.network(self.images, levels)).mean(-1)
         return value.to(next(iter(masks.values())).device)
 
-    def of_rows(self, rows: Tensor) -> "MeanEntropy":
+    def of_rows(self, rows: Tensor) -> "MeanObjective":
         """The penalty of some of the sets alone."""
-        return MeanEntropy(self.network, self.images[rows])
+        return MeanObjective(self.network, self.images[rows], self.objective)
+
+
+class PointedEntropy(MeanObjective):
+    """The entropy as the penalty that compares masks, and another objective that points at some.
+
+    Args:
+        network, images: as for `MeanObjective`.
+        points: the objective whose gradient at the mean mask points, such as `superfluous`.
+    """
+
+    def __init__(self, network: FixedNetwork, images: Tensor, points: Objective) -> None:
+        super().__init__(network, images)
+        self.points = points
+
+    def pointing(self) -> MeanObjective:
+        """What is differentiated at the mean mask; see `hopmask.PointingPenalty`."""
+        return MeanObjective(self.network, self.images, self.points)
 
 
 class RecallInference(TaskInference):
@@ -53,6 +75,8 @@ class RecallInference(TaskInference):
         max_basins: basins that a recall visits at most.
         min_margin: margin, in nats, from which on it visits no more (see `MaskMemory.recall`),
             where there are more memories than max_basins; else it visits them all.
+        objective: of a hub memory: what points at a task by its gradient at the mean mask,
+            `entropy` or `superfluous` with its `labels` bound. The entropy compares the masks.
 
     Raises:
         ConfigError: an unknown way of recall.
@@ -83,18 +107,27 @@ class RecallInference(TaskInference):
         recall: str = "both",
         max_basins: int = 8,
         min_margin: float = MIN_MARGIN,
+        objective: Objective = entropy,
     ) -> None:
         if recall not in RECALLS:
             raise ConfigError(f"recall must be one of {', '.join(RECALLS)}, got {recall!r}")
         self.network, self.memory, self.signature = network, memory, signature
         self.recall, self.max_basins, self.min_margin = recall, max_basins, min_margin
+        self.objective = objective
 
-    def infer(self, images: Tensor, *, chunk: int = 128) -> Inferred:
+    @property
+    def chunk(self) -> int:
+        """Sets in one call, so few that the masks of all of them fit into memory."""
+        bits = sum(prod(shape) for shape in self.memory.shapes.values())
+        return max(1, min(_MOST, _NUMBERS // bits))
+
+    def infer(self, images: Tensor, *, chunk: int | None = None) -> Inferred:
         """Recall the masks for sets of images, many sets in one call.
 
         Args:
             images: (b, n, ...): b sets of n images, each set from one task.
-            chunk: sets at a time; bounds the memory of the masked forward passes.
+            chunk: sets at a time; bounds the memory of the masked forward passes. Default 128, or
+                fewer where masks are long.
 
         Raises:
             ConfigError: images without the axis of sets, or that the network cannot take.
@@ -102,7 +135,8 @@ class RecallInference(TaskInference):
         """
         check_sets(images)
         with without_autocast(images.device):
-            hits = [self._recall(part, trace=False) for part in torch.split(images, chunk)]
+            parts = torch.split(images, chunk or self.chunk)
+            hits = [self._recall(part, trace=False) for part in parts]
         return Inferred(
             masks={name: torch.cat([h.masks[name] for h in hits]) for name in hits[0].masks},
             task=torch.cat([h.task for h in hits]),
@@ -138,7 +172,7 @@ class RecallInference(TaskInference):
         address = of_sets(self.signature, images) if self.recall != "entropy" else None
         return self.memory.recall(
             signature=address,
-            penalty=MeanEntropy(self.network, images) if self.recall != "address" else None,
+            penalty=self._penalty(images) if self.recall != "address" else None,
             batch=len(images) if address is None else None,
             search=Search(
                 max_basins=self.max_basins,
@@ -147,3 +181,8 @@ class RecallInference(TaskInference):
                 trace=trace,
             ),
         )
+
+    def _penalty(self, images: Tensor) -> MeanObjective:
+        if self.objective is entropy:
+            return MeanObjective(self.network, images)
+        return PointedEntropy(self.network, images, self.objective)

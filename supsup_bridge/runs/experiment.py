@@ -12,6 +12,7 @@ from hopmask import ConfigError, HopmaskError, MaskMemory
 from supsup_bridge.continual.building import device_named
 from supsup_bridge.continual.inferences import Memory
 from supsup_bridge.continual.learner import SupSup
+from supsup_bridge.continual.task_agnostic.in_place_memory import InPlaceMemory
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.data.task import Task
@@ -155,7 +156,8 @@ class Experiment:
     @property
     def memory_state(self) -> object:
         """Something that differs whenever `kept` holds something else."""
-        learner = self.free if isinstance(self.memory, MaskBank) else None
+        in_place = isinstance(self.memory, MaskBank | InPlaceMemory)  # masks change as they learn
+        learner = self.free if in_place else None
         return self.kept.count, learner and learner.seen
 
     def run(self, observer: Observer, *, pause: Callable[[], None] = lambda: None) -> None:

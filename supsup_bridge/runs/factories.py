@@ -10,7 +10,7 @@ from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.inference.named import follows_gradient
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.runs.presets import Preset
-from supsup_bridge.runs.settings import RunSettings
+from supsup_bridge.runs.settings import RunSettings, power_of_two
 
 
 def learner_of(
@@ -32,20 +32,19 @@ def learner_of(
         classes: the largest number of classes of any task.
         images: numbers of training images, per task.
         device: where to work.
-        closed: NNs: called with number and masks of each mask that is stored for good.
+        closed: NNs: called with number and masks of each mask that a Hopfield memory is given.
 
     Raises:
         ConfigError: settings that do not fit the network or the tasks.
     """
+    free = settings.scenario == "NNs"
     of_memory: dict[str, Any] = {"epsilon": settings.epsilon}
     if settings.memory == "hopfield":
         of_memory = {
-            "rule": settings.rule or preset.rule,
-            "key_bits": preset.key_bits,
             "signature_features": preset.features,
             "signature": settings.signature,
+            **_couplings(settings, preset),
         }
-    free = settings.scenario == "NNs"
     if free:
         of_memory["ask_every"] = novelty_interval(settings, preset, images)
     return SupSup(
@@ -71,17 +70,28 @@ def learner_of(
 def new_inference(settings: RunSettings, preset: Preset) -> dict[str, Any]:
     """The learner's options of task inference."""
     samples = {"infer_samples": preset.infer_samples}
-    if settings.memory == "hopfield":
+    objective = preset.objective
+    if settings.scenario == "GG" and settings.objective is None:
+        objective = "H"  # nothing is inferred, so that G asks for no outputs
+    if settings.memory == "bank":
+        follows = follows_gradient(preset.inference)
         return {
             **samples,
-            "recall": "paper" if settings.network == "paper" else settings.recall or "both",
+            "inference": preset.inference,
+            "objective": objective if follows else settings.objective,
         }
-    objective = settings.objective
-    if follows_gradient(preset.inference):
-        objective = objective or preset.objective
-        if settings.scenario == "GG":  # nothing is inferred, so that G asks for no outputs
-            objective = "H"
-    return {**samples, "inference": preset.inference, "objective": objective}
+    recall = "paper" if settings.network == "paper" else settings.recall or "both"
+    points = settings.masks == "weight" and recall != "address"
+    return {**samples, "recall": recall, "objective": objective if points else None}
+
+
+def _couplings(settings: RunSettings, preset: Preset) -> dict[str, Any]:
+    """The learner's options of a Hopfield memory's couplings."""
+    if settings.masks != "weight":
+        return {"rule": settings.rule or preset.rule, "key_bits": preset.key_bits}
+    if settings.hubs is None and settings.scenario != "NNs":  # there, nobody knows how many masks
+        return {"hubs": power_of_two(settings.tasks or 1)}
+    return {"hubs": settings.hubs}
 
 
 def novelty_interval(settings: RunSettings, preset: Preset, images: Sequence[int]) -> int:

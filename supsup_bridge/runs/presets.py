@@ -23,12 +23,12 @@ class Preset:
         network: name of the architecture.
         bits: mask bits (hashed), or hidden units per layer (unit); not used by weight masks.
         outputs: output units, superfluous ones included.
-        rule: of a Hopfield memory.
-        key_bits: bits of a task's key.
+        rule: of dense couplings.
+        key_bits: of dense couplings: bits of a task's key.
         features: random features of the content address; 0 for none.
         infer_samples: images that a task inference sees.
         inference: how a bank infers the task.
-        objective: whose gradient a bank's inference follows, where it follows one.
+        objective: whose gradient points at a task, where one does.
         mask_init: where scores start.
         ask_every: NNs: batches between two novelty tests.
         training: how masks are trained.
@@ -61,7 +61,7 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
         network="layer-norm", bits=1024, infer_samples=64, ask_every=_ASK, training=_DIGITS
     ),
     ("split-digits", "weight", "standard"): Preset(
-        inference="try-all", ask_every=_ASK, training=_DIGITS
+        features=1024, inference="try-all", ask_every=_ASK, training=_DIGITS
     ),
     ("split-mnist", "hashed", "standard"): Preset(
         bits=5120, features=4096, training=TrainingSettings(epochs=6)
@@ -82,7 +82,7 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
         training=_PAPER,
     ),
     ("split-mnist", "weight", "standard"): Preset(
-        inference="try-all", training=TrainingSettings(epochs=6, rate=3e-3)
+        features=4096, inference="try-all", training=TrainingSettings(epochs=6, rate=3e-3)
     ),
     ("permuted-mnist", "hashed", "standard"): Preset(bits=8192, key_bits=512, training=_THOUSAND),
     ("permuted-mnist", "unit", "standard"): Preset(  # superfluous outputs cost 0.05 of accuracy
@@ -103,6 +103,7 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
     ("rotated-mnist", "weight", "standard"): Preset(
         network="fc-1024-1024",
         outputs=200,
+        infer_samples=128,  # as in the paper, where a whole test batch infers the task
         inference="binary",
         mask_init="shared",
         training=_WEIGHTS,
@@ -148,6 +149,7 @@ def resolved(settings: RunSettings) -> Preset:
         "infer_samples": settings.infer_samples,
         "inference": settings.inference,
         "mask_init": settings.mask_init,
+        "objective": settings.objective,
     }
     chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
     training = replace(chosen.training, sparsity=settings.sparsity)

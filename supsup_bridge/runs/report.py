@@ -185,9 +185,11 @@ def _sizes(result: dict[str, Any]) -> list[str]:
     memory, packed = sizes["memory"] / 1e6, sizes["packed_masks"] / 1e6
     if result["memory"] == "bank":
         return [f"{count} masks packed: {packed:.4f} MB, with their running mean {memory:.4f} MB"]
+    hubs = result["config"]["hubs"]
+    room = "any number of tasks" if hubs is None else f"1 to {hubs} tasks"
     return [
-        f"memory: {memory:.1f} MB, the same for any number of tasks",
-        f"plain list of these masks, {count} in all: {packed:.4f} MB",
+        f"memory: {memory:.1f} MB, the same for {room}, searched without a list of masks; "
+        f"a packed list of these {count}: {packed:.4f} MB"
     ]
 
 

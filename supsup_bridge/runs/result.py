@@ -103,7 +103,8 @@ def _bytes(run: Reported) -> dict[str, int | None]:
 
 def _config(run: Reported) -> dict[str, Any]:
     settings = run.settings
-    chosen: dict[str, Any] = dict.fromkeys(("recall", "inference", "objective", "rule"))
+    named = ("recall", "inference", "objective", "rule", "hubs", "precision")
+    chosen: dict[str, Any] = dict.fromkeys(named)
     given = settings.scenario == "GG"
     if run.free is not None:
         chosen["ask_every"] = run.free.ask_every
@@ -112,11 +113,16 @@ def _config(run: Reported) -> dict[str, Any]:
     if settings.memory == "hopfield":
         usual = "entropy" if settings.network == "paper" else "both"
         chosen["recall"] = None if given else settings.recall or usual
-        chosen["rule"] = run.hopfield.rule.name
+        chosen["rule"] = run.hopfield.rule_name
+        if settings.masks == "weight":
+            chosen["hubs"] = run.hopfield.capacity
+            chosen["precision"] = str(run.hopfield.couplings.narrow.dtype).removeprefix("torch.")
+            if chosen["recall"] in ("both", "entropy"):
+                chosen["objective"] = run.preset.objective
     elif not given:
         chosen["inference"] = run.preset.inference
         if follows_gradient(run.preset.inference):
-            chosen["objective"] = settings.objective or run.preset.objective
+            chosen["objective"] = run.preset.objective
     return {
         **asdict(settings),
         **chosen,

@@ -5,6 +5,8 @@ from difflib import get_close_matches
 from math import isfinite
 
 from hopmask import ConfigError, rule_named
+from hopmask.errors import MemoryFullError
+from supsup_bridge.continual.settings import MOST_HUBS
 from supsup_bridge.data.benchmarks import check_benchmark, default_tasks
 from supsup_bridge.inference.named import INFERENCES, check_objective
 from supsup_bridge.inference.objectives import OBJECTIVES
@@ -28,16 +30,21 @@ class RunSettings:
         scenario: "GG" (the task is given), "GNs" (only the label counts), "GNu" (task and label
             count) or "NNs" (not given in training either; only the label counts).
         memory: "hopfield" (constant size, masks deleted) or "bank" (every mask kept).
-        masks: "hashed", "unit" or "weight" (bank alone); default hashed, with a bank weight.
+        masks: "weight" (default; a Hopfield memory holds them on hubs), "hashed" or "unit" (default
+            of the paper's network; a Hopfield memory holds them in dense couplings).
         bits: mask bits (hashed), or hidden units per layer (unit).
-        rule: of a Hopfield memory: "storkey", "storkey-matrix", "hebbian", "projection".
+        hubs: of weight masks in a Hopfield memory: a power of two, and the number of tasks that
+            fit; default the smallest that holds the run's tasks (NNs: 64, doubled whenever full).
+        rule: of dense couplings: "storkey", "storkey-matrix", "hebbian", "projection".
         recall: of a Hopfield memory: "both", "entropy" or "address"; default "both", with the
-            paper's network "entropy".
+            paper's network "entropy". Scenario GG infers nothing: recall, inference and objective
+            are then of the learner that the run leaves behind.
         signature: of a Hopfield memory: what the content address computes from images to recognize
             a task: "input" (default), "outputs" or "gradient" (of the network at half mask), or
             "package.module:function" of images (..., pixels).
         inference: of a bank: "one-shot", "binary", "descent", "try-all" or "argmax".
-        objective: of a bank's inference by gradient: "H" (entropy) or "G" (superfluous outputs).
+        objective: whose gradient points at a task, of weight masks in a Hopfield memory and of a
+            bank's inference by gradient: "H" (entropy) or "G" (superfluous outputs).
         output_size: output units, superfluous ones included.
         sparsity: share of the mask's entries that is kept (top-k under the Erdős–Rényi budget, the
             paper's use of the word); None for thresholded scores.
@@ -76,6 +83,7 @@ class RunSettings:
     memory: str = "hopfield"
     masks: str | None = None
     bits: int | None = None
+    hubs: int | None = None
     rule: str | None = None
     recall: str | None = None
     signature: str | None = None
@@ -99,7 +107,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         self._check_names()
         for name in (
-            *("bits", "output_size", "batches", "infer_samples"),
+            *("bits", "hubs", "output_size", "batches", "infer_samples"),
             *("ask_every", "budget", "evaluate_every"),
         ):
             if getattr(self, name) is not None:
@@ -115,8 +123,8 @@ class RunSettings:
                 "that a mask keeps"
             )
         if self.masks is None:
-            hopfield = "unit" if self.network == "paper" else "hashed"
-            object.__setattr__(self, "masks", hopfield if self.memory == "hopfield" else "weight")
+            kind = "unit" if self.network == "paper" and self.memory == "hopfield" else "weight"
+            object.__setattr__(self, "masks", kind)
         if self.tasks is None:
             object.__setattr__(self, "tasks", default_tasks(self.benchmark))
         self._check_count("tasks", 1)
@@ -193,11 +201,14 @@ class RunSettings:
                 )
 
     def _check_hopfield(self) -> None:
-        if self.masks == "weight":
+        if self.network == "paper" and self.masks == "weight":
             raise ConfigError(
-                "a Hopfield memory of one bit per weight would need the square of the number of "
-                "weights: use hashed or unit masks, or --memory bank"
+                "the paper's network has unit masks: leave out --masks, or use the standard network"
             )
+        if self.masks == "weight":
+            self._check_hubs()
+        else:
+            self._check_dense()
         if self.epsilon is not None:
             raise ConfigError(
                 "epsilon is for --memory bank: a Hopfield memory recognizes a task by the entropy "
@@ -208,14 +219,11 @@ class RunSettings:
                 "the paper's network recalls from many batches, not from the one at hand: scenario "
                 "NNs takes the standard network"
             )
-        for name in ("inference", "objective"):
-            if getattr(self, name) is not None:
-                raise ConfigError(
-                    f"{name} is for --memory bank; a Hopfield memory infers the task by recall: "
-                    f"leave out --{name}"
-                )
-        if self.rule is not None:
-            rule_named(self.rule)
+        if self.inference is not None:
+            raise ConfigError(
+                "inference is for --memory bank; a Hopfield memory infers the task by recall: "
+                "leave out --inference"
+            )
         if self.signature is not None and (self.recall == "entropy" or self.network == "paper"):
             raise ConfigError(
                 "recall by entropy alone reads no address: leave out --signature, or both --recall "
@@ -227,14 +235,60 @@ class RunSettings:
                 f"'{self.recall}': leave out --recall, or use the standard network"
             )
 
+    def _check_hubs(self) -> None:
+        """Weight masks in a Hopfield memory."""
+        if self.rule is not None:
+            raise ConfigError(
+                "rule is for dense couplings; weight masks are on hubs, exactly, with one rule: "
+                "leave out --rule, or use --masks hashed or unit"
+            )
+        if self.objective is not None and self.recall == "address":
+            raise ConfigError(
+                "recall by address follows no gradient, so it takes no objective: leave out "
+                "--objective, or use --recall both or entropy"
+            )
+        if self.hubs is None:
+            return
+        if not 2 <= self.hubs <= MOST_HUBS or self.hubs & (self.hubs - 1):
+            raise ConfigError(
+                f"hubs must be a power of two from 2 to {MOST_HUBS}, got {self.hubs}: give "
+                f"{power_of_two(min(self.hubs, MOST_HUBS))}"
+            )
+        if self.scenario != "NNs" and self.tasks is not None and self.hubs < self.tasks:
+            raise MemoryFullError(
+                f"{self.hubs} hubs hold {self.hubs} tasks, and the run has {self.tasks}: give "
+                f"--hubs {power_of_two(self.tasks)}, or leave it out"
+            )
+
+    def _check_dense(self) -> None:
+        """Hashed or unit masks in a Hopfield memory."""
+        for name in ("hubs", "objective"):
+            if getattr(self, name) is not None:
+                raise ConfigError(
+                    f"{name} is for weight masks, got {self.masks} masks in dense couplings: leave "
+                    f"out --{name}, or use --masks weight"
+                )
+        if self.rule is not None:
+            rule_named(self.rule)
+
     def _check_bank(self) -> None:
-        for name in ("rule", "recall", "signature"):
+        for name in ("hubs", "rule", "recall", "signature"):
             if getattr(self, name) is not None:
                 raise ConfigError(f"{name} is for --memory hopfield: a bank takes --inference")
         if self.network == "paper":
             raise ConfigError("the paper's network is that of HopSupSup: use --memory hopfield")
         if self.inference is not None:
             check_objective(self.inference, self.objective)
+
+
+def power_of_two(tasks: int) -> int:
+    """The smallest number of hubs that holds so many tasks.
+
+    Example:
+        >>> [power_of_two(tasks) for tasks in (1, 5, 8, 250)]
+        [2, 8, 8, 256]
+    """
+    return max(2, 1 << (tasks - 1).bit_length())
 
 
 def _is_real(value: object) -> bool:

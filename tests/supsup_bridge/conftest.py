@@ -59,7 +59,7 @@ def small() -> Callable[..., RunSettings]:
 
     def settings(**changes: Any) -> RunSettings:
         changes = {"quick": "batches" not in changes, "tasks": 2, "device": "cpu", **changes}
-        default = "weight" if changes.get("memory") == "bank" else "hashed"
+        default = "unit" if changes.get("network") == "paper" else "weight"
         if changes.get("masks", default) != "weight":
             changes.setdefault("bits", 256)
         return RunSettings(**changes)

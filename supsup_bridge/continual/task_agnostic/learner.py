@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hopmask import ConfigError
+from supsup_bridge.continual.task_agnostic.in_place_memory import Stage
 from supsup_bridge.continual.task_agnostic.novelty import Novelty
-from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.training.settings import TrainingSettings
 from supsup_bridge.training.trainer import MaskTrainer
@@ -119,7 +119,7 @@ class TaskAgnosticLearner:
     def close(self) -> None:
         """End the task at hand: the mask in training is stored for good, the next batch is new."""
         self.commit()
-        if isinstance(self.test.store, StagedMemory):
+        if isinstance(self.test.store, Stage):
             self.test.store.close()
         self._freeze()
         self._ended = self.test.store.count > 0
@@ -205,8 +205,9 @@ class TaskAgnosticLearner:
         store = self.test.store
         number = store.count
         mean = store.mean if self.transfer and number else None
-        self._trainer = self._new_trainer(number, device, mean)
-        self._training = self._serving = store.store(self._trainer.masks())
+        trainer = self._new_trainer(number, device, mean)
+        self._training = self._serving = store.store(trainer.masks())
+        self._trainer = trainer
         self.log.allocated += 1
 
     def _new_trainer(

@@ -1,4 +1,4 @@
-"""Task inference and novelty over an `StagedMemory`: recall, or the mask still in training."""
+"""Task inference and novelty where a mask is still in training: recall, or that mask."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hopmask import EmptyMemoryError
+from supsup_bridge.continual.task_agnostic.in_place_memory import Stage
 from supsup_bridge.continual.task_agnostic.novelty import Verdict
-from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.inference.base import Inferred, TaskInference
 from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.inference.recall import RecallInference
@@ -26,11 +26,12 @@ class StagedInference(TaskInference):
 
     Args:
         recall: inference from the memory.
-        memory: the memory and its open mask; `recall` is over the same memory.
+        memory: the memory and its open mask (`StagedMemory`, or `InPlaceMemory` on hubs); `recall`
+            is over the same memory.
 
     Example:
         >>> from hopmask import MaskMemory
-        >>> from supsup_bridge import UnitNetwork
+        >>> from supsup_bridge import StagedMemory, UnitNetwork
         >>> network = UnitNetwork([4, 64, 8], network=torch.Generator().manual_seed(0))
         >>> memory = StagedMemory(MaskMemory(network.mask_sizes), signature=None)
         >>> memory.store({"hidden1": torch.arange(64) % 2 == 0})
@@ -44,19 +45,19 @@ class StagedInference(TaskInference):
         (arXiv 2006.14769), section 3.5.
     """
 
-    def __init__(self, recall: RecallInference, memory: StagedMemory) -> None:
+    def __init__(self, recall: RecallInference, memory: Stage) -> None:
         self.recall, self.memory, self.network = recall, memory, recall.network
 
-    def infer(self, images: Tensor, *, chunk: int = 128) -> Inferred:
+    def infer(self, images: Tensor, *, chunk: int | None = None) -> Inferred:
         """The masks to use for images (b, n, ...): b sets of n images.
 
         Args:
             images: the sets.
-            chunk: sets at a time; bounds the memory of the masked forward passes.
+            chunk: as for `RecallInference.infer`.
         """
         if self.memory.open is None:
             return self.recall.infer(images, chunk=chunk)
-        parts = [self._inferred(part) for part in torch.split(images, chunk)]
+        parts = [self._inferred(part) for part in torch.split(images, chunk or self.recall.chunk)]
         return Inferred(
             task=torch.cat([part.task for part in parts]),
             masks={n: torch.cat([p.masks[n] for p in parts]) for n in parts[0].masks},
@@ -66,14 +67,14 @@ class StagedInference(TaskInference):
 
     def recognizes(self, images: Tensor, found: Inferred) -> Tensor:
         """See `RecallInference.recognizes`; the open mask has no place in the address yet."""
-        if self.memory.memory.count == 0:
+        if self.memory.closed == 0:
             return found.verified
-        opened = found.task == self.memory.memory.count
+        opened = found.task == self.memory.closed
         return self.recall.recognizes(images, found) | opened
 
     def _inferred(self, images: Tensor) -> Inferred:
         opened = self._opened(len(images))
-        if self.memory.memory.count == 0:
+        if self.memory.closed == 0:
             return opened
         found = self.recall.infer(images)
         level = mean_entropy(self.network, images, found.masks)
@@ -95,7 +96,7 @@ class StagedInference(TaskInference):
         assert masks is not None
         device = next(iter(masks.values())).device
         return Inferred(
-            task=torch.full((sets,), self.memory.memory.count, device=device),
+            task=torch.full((sets,), self.memory.closed, device=device),
             masks={name: mask.expand(sets, *mask.shape) for name, mask in masks.items()},
             steps=torch.zeros(sets, dtype=torch.long, device=device),
             verified=torch.ones(sets, dtype=torch.bool, device=device),
@@ -127,7 +128,7 @@ class RecallNovelty:
 
     Example:
         >>> from hopmask import MaskMemory
-        >>> from supsup_bridge import UnitNetwork
+        >>> from supsup_bridge import StagedMemory, UnitNetwork
         >>> network = UnitNetwork([4, 64, 8], network=torch.Generator().manual_seed(0))
         >>> memory = StagedMemory(MaskMemory(network.mask_sizes), signature=None)
         >>> memory.store({"hidden1": torch.arange(64) % 2 == 0})
@@ -153,7 +154,7 @@ class RecallNovelty:
         return self.inference.network
 
     @property
-    def store(self) -> StagedMemory:
+    def store(self) -> Stage:
         """Where masks go."""
         return self.inference.memory
 
@@ -168,7 +169,7 @@ class RecallNovelty:
             raise EmptyMemoryError("no mask is open: store one before asking what is new")
         chance = self._level(images, _random(opened))
         usual = self._level(self.store.images[:_REFERENCE], opened)
-        number = mask = self.store.memory.count
+        number = mask = self.store.closed
         strength = -inf
         if number != self._number and not isnan(self._usual):
             self._closed, self._of = self._closed + self._usual, self._of + 1
@@ -181,7 +182,8 @@ class RecallNovelty:
             level = self._level(images, {name: m[0] for name, m in found.masks.items()})
             closed = self._closed / self._of if self._of else usual
             recalled = (chance - level) / max(chance - closed, _UNTRAINED * chance)
-            if bool(found.verified) and recalled > strength and (trained or recalled >= _KNOWN):
+            another = bool(found.verified) and int(found.task) != number
+            if another and recalled > strength and (trained or recalled >= _KNOWN):
                 mask, strength = int(found.task), recalled
         blind = strength == -inf
         return Verdict(

@@ -16,7 +16,8 @@ from hopmask import (
     NotForgettableError,
     storage,
 )
-from supsup_bridge.inference.signatures import DESCRIBED, Signature
+from supsup_bridge.continual.task_agnostic.kept_images import KeptImages
+from supsup_bridge.inference.signatures import Signature
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.stores.protocols import Recalled
 
@@ -39,7 +40,7 @@ class Opened:
 class StagedMemory:
     """Masks in a `MaskMemory`, but for the newest, which can be replaced until another one comes.
 
-    A Hopfield memory cannot take a mask back, so a learner that does not know when a task ends
+    Dense couplings cannot take a mask back, so a learner that does not know when a task ends
     keeps the mask in training outside it, with some of the task's images for the content address.
     Once it begins another mask, the former one is closed: stored in the memory and deleted. What is
     kept has a bound, however many masks there are.
@@ -83,7 +84,7 @@ class StagedMemory:
         self.open: Masks | None = None
         self._closed = closed
         self._layout = Layout(memory.shapes, head=0)
-        self._images: list[Tensor] = []  # of the open mask's task
+        self._images = KeptImages()  # of the open mask's task
 
     @property
     def count(self) -> int:
@@ -91,10 +92,16 @@ class StagedMemory:
         return self.memory.count + (self.open is not None)
 
     @property
+    def closed(self) -> int:
+        """Number of closed masks, and the number of the open one."""
+        return self.memory.count
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the memory, the open mask and the images kept for its address."""
-        held = [*(self.open or {}).values(), *self._images]
-        return self.memory.nbytes + sum(value.numel() * value.element_size() for value in held)
+        opened = (self.open or {}).values()
+        held = sum(mask.numel() * mask.element_size() for mask in opened)
+        return self.memory.nbytes + held + self._images.nbytes
 
     @property
     def mean(self) -> Masks:
@@ -112,9 +119,7 @@ class StagedMemory:
         Raises:
             EmptyMemoryError: there are none.
         """
-        if not self._images:
-            raise EmptyMemoryError("the open mask has seen no images: call observe(images)")
-        return torch.cat(self._images)
+        return self._images.all()
 
     def store(self, masks: Mapping[str, Tensor], *, signature: Tensor | None = None) -> int:
         """Close the open mask, if there is one, and open another.
@@ -161,9 +166,7 @@ class StagedMemory:
         """
         if self.open is None:
             raise EmptyMemoryError("no mask is open to take images for: store one first")
-        left = DESCRIBED - sum(len(part) for part in self._images)
-        if left > 0:
-            self._images.append(images[:left].clone())
+        self._images.add(images)
 
     def close(self) -> None:
         """Store the open mask in the memory and delete it; without one nothing happens."""
@@ -175,7 +178,8 @@ class StagedMemory:
             signature=self.signature(self.images) if described and self.signature else None,
         )
         self._closed(number, self.open)
-        self.open, self._images = None, []
+        self.open = None
+        self._images.clear()
 
     def recall(self, *, task: int) -> Recalled:
         """The masks of a number: the open one as it is, others from the memory.
@@ -203,15 +207,15 @@ class StagedMemory:
 
     def state(self) -> dict[str, Any]:
         """What stands beside the memory: the open mask and the images of its task."""
-        return {"open": self.open, "images": self.images if self._images else None}
+        return {"open": self.open, "images": self._images.state()}
 
     def restore(self, memory: MaskMemory, state: Mapping[str, Any]) -> None:
         """Continue with a memory that was saved and the `state` that stood beside it."""
         device = memory.device
-        opened, images = state["open"], state["images"]
+        opened = state["open"]
         self.memory = memory
         self.open = None if opened is None else {n: m.to(device) for n, m in opened.items()}
-        self._images = [] if images is None else [images.to(device)]
+        self._images.restore(state["images"], device=device)
 
     def _checked(self, masks: Mapping[str, Tensor]) -> Masks:
         """A copy of masks that fit the memory, as bool."""

@@ -88,13 +88,15 @@ class CountedRows(Counted):
 
 
 def test_rows_that_are_done_no_longer_go_through_a_penalty_of_rows(memory, masks):
-    """Half of the rows are clear after two basins, the others look at all."""
-    blurred = torch.stack([masks[:4].float().mean(0)] * 2)
+    """Half of the rows are clear after two basins, the others look at all, each by its own part."""
+    shares = torch.tensor([0.4, 0.3, 0.2, 0.1])
+    blurred = torch.stack([shares, shares.flip(0)]) @ masks[:4].float()
     wanted = torch.cat([masks[:2].float(), blurred])
     options = Search(min_margin=3.0)
     plain, rows = [], []
     expected = memory.recall(penalty=Counted(wanted, plain), batch=4, search=options)
     found = memory.recall(penalty=CountedRows(wanted, rows), batch=4, search=options)
+    assert expected.task.tolist() == [0, 1, 0, 3]
     assert found.task.tolist() == expected.task.tolist()
     assert torch.equal(found.masks["h"], expected.masks["h"])
     assert {*plain} == {4}

@@ -1,0 +1,45 @@
+"""Whether the tasks of two learners can be held by one."""
+
+from dataclasses import fields
+
+from hopmask import ConfigError
+from hopmask.errors import DuplicateError
+from supsup_bridge.continual.learning import Learning
+from supsup_bridge.continual.numbers import Held
+
+_FREE = ("hubs", "recall", "inference", "objective", "infer_samples")  # that no mask depends on
+
+
+def check_mergeable(one: Learning, other: Learning) -> None:
+    """Raise unless two learners learn the same masks from the same tasks, and hold different ones.
+
+    Raises:
+        ConfigError: memories without hubs, or learners that were made otherwise; says what differs.
+        DuplicateError: a task that both hold; says which.
+    """
+    for learner in (one, other):
+        if not isinstance(learner.numbers, Held):
+            raise ConfigError(
+                f"{learner!r} cannot be merged: use memory='hopfield', masks='weight' and no "
+                "task_free"
+            )
+    for field in fields(one.settings):
+        mine, theirs = getattr(one.settings, field.name), getattr(other.settings, field.name)
+        if field.name not in _FREE and mine != theirs:
+            raise ConfigError(
+                f"learners that are merged need the same {field.name}: one has {mine!r:.80}, the "
+                f"other {theirs!r:.80}"
+            )
+    if one.fingerprint != other.fingerprint:
+        raise ConfigError(
+            "the learners have different networks: make both of the same module, with the same seed"
+        )
+    if one.tasks and other.tasks and one.image_shape != other.image_shape:
+        raise ConfigError(
+            f"one learner's images have shape {one.image_shape}, the other's {other.image_shape}"
+        )
+    if both := sorted({*one.tasks} & {*other.tasks}):
+        raise DuplicateError(
+            f"both learners hold task {', '.join(map(str, both[:8]))}: give each task a number of "
+            "its own with learn(data, task=)"
+        )
