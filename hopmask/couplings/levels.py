@@ -9,7 +9,7 @@ from torch import Tensor
 
 _DISTANCE = {1: 1.596, 2: 0.9957, 3: 0.5860, 4: 0.3352}  # of levels, in standard deviations
 BITS = tuple(_DISTANCE)
-_ROWS = 4096  # packed at a time; a multiple of 8, so that parts end with a byte
+_ROWS = 512  # packed at a time; a multiple of 8, so that parts end with a byte
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from hopmask import Hit, MaskMemory, Search, load, open_memory
 from hopmask.capacity import estimate
 
 Same = Callable[..., None]
-SIZES, EXTRAS = {"a": 100, "b": (4, 8)}, {"x": 3}
+SIZES: dict[str, Any] = {"a": 100, "b": (4, 8)}
+EXTRAS = {"x": 3}
 CPU = torch.device("cpu")
 
 
