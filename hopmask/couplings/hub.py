@@ -110,7 +110,7 @@ class HubCouplings(HubState):
         for where, field in self._fields(keys):
             torch.gt(field, 0, out=spins[:, where])
             sums[0] += torch.linalg.vector_norm(field, 1, dim=-1)
-            sums[1] += torch.linalg.vector_norm(field, 2, dim=-1).double().square()
+            sums[1] += torch.bmm(field[:, None], field[..., None]).flatten()
             sums[2] += field.shape[-1] - field.count_nonzero(-1)
         return Recalled(spins, sums[0], sums[1], sums[2].long())
 
@@ -255,5 +255,5 @@ class HubCouplings(HubState):
             onto = keys.to(part.dtype) @ part.T
             if self.levels is not None:
                 onto[:, : max(0, loose - where.start)] *= self.levels.step
-            onto += broad.to(part.dtype) @ self.wide[where].to(part.dtype).T
+            onto += broad.double() @ self.wide[where].double().T  # beyond what TF32 counts
             yield where, onto / self.hubs

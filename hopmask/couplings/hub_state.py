@@ -90,7 +90,7 @@ class HubState:
     @property
     def mask_mean(self) -> Tensor:
         """μ of the mask neurons, column 0 over k, (D,); zeros while there are no tasks."""
-        return self.wide[:, 0] / max(1, self.count)
+        return self.wide[:, 0].to(self.dtype) / max(1, self.count)
 
     def grow(self) -> None:
         """Twice the hubs, exactly: A ← [A A], since a key κ of K hubs is [κ κ] of 2 K.

@@ -56,7 +56,8 @@ class Vectors:
     """
 
     def __init__(self, vectors: Tensor) -> None:
-        self._vectors = vectors.detach()
+        wide = vectors.dtype in (torch.float32, torch.float64)
+        self._vectors = vectors.detach() if wide else vectors.detach().float()
         largest = self._vectors.abs().amax(-1, keepdim=True).double()
         if not bool(torch.isfinite(largest).all()):
             raise NumericalError("a vector to recall by holds NaN or infinity")

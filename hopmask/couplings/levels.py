@@ -9,7 +9,7 @@ from torch import Tensor
 
 _DISTANCE = {1: 1.596, 2: 0.9957, 3: 0.5860, 4: 0.3352}  # of levels, in standard deviations
 BITS = tuple(_DISTANCE)
-_ROWS = 4096  # packed at a time; a multiple of 8, so that parts end with a byte
+_ROWS = 512  # packed at a time; a multiple of 8, so that parts end with a byte
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +62,13 @@ def packed(narrow: Tensor, levels: Levels) -> np.ndarray:
     return planes
 
 
-def unpacked(planes: np.ndarray, levels: Levels, *, hubs: int, spacing: int) -> Tensor:
-    """u of couplings that `packed` packed, int8 (neurons, K); 0 in each `spacing`-th column."""
-    found = torch.zeros(levels.neurons, hubs, dtype=torch.int8, device="cpu")
+def unpack(planes: np.ndarray, levels: Levels, *, into: Tensor, spacing: int) -> None:
+    """Put u of couplings that `packed` packed into the first rows of integers (D, K).
+
+    Each `spacing`-th column is 0.
+    """
     done = 0
-    for part in torch.split(found, _ROWS):
+    for part in torch.split(into[: levels.neurons], _ROWS):
         size = -(-part.numel() // 8)
         code = np.zeros(part.numel(), np.int8)
         for plane in range(levels.bits):
@@ -75,4 +77,3 @@ def unpacked(planes: np.ndarray, levels: Levels, *, hubs: int, spacing: int) -> 
         part.copy_(torch.from_numpy(2 * code + 1 - 2**levels.bits).reshape(part.shape))
         part[:, ::spacing] = 0
         done += size
-    return found

@@ -148,8 +148,10 @@ class HubAddress:
         if not bool(mean.any()):
             raise CueError("the signature is too small: scale signatures to values of about 1")
         many = described.samples > 1
-        scalars = torch.tensor([1.0, 1 / described.samples], device=mean.device) * many
-        added = Addition(mean, _whole(within), _whole(scalars), described.length)
+        scalars = torch.tensor(
+            [1.0, 1 / described.samples], dtype=torch.float64, device=mean.device
+        )
+        added = Addition(mean, _whole(within), _whole(scalars * many), described.length)
         self._check_range(added.within, added.scalars)
         return added
 

@@ -25,9 +25,10 @@ import torch
 from torch import Tensor
 
 from hopmask._checks import index_or_none
+from hopmask._room import check_room, zeros
 from hopmask.couplings.hub import HubCouplings
 from hopmask.couplings.hub_state import KINDS, MOST_HUBS, narrow_type
-from hopmask.couplings.levels import BITS, Levels, levels_of, packed, unpacked
+from hopmask.couplings.levels import BITS, Levels, levels_of, packed, unpack
 from hopmask.errors import (
     ConfigError,
     CorruptStoreError,
@@ -109,8 +110,7 @@ def masks_of(document: Document, device: str | torch.device) -> HubMasks:
     levels = None
     if "bits" in about:
         levels = Levels(bits=about["bits"], step=about["step"], neurons=found.code.bits)
-        codes = unpacked(document.arrays["planes"], levels, hubs=hubs, spacing=born)
-        narrow = torch.cat([codes.to(arrays["proof"].dtype), arrays["proof"]])
+        narrow = _opened(document.arrays["planes"], arrays["proof"], levels, spacing=born)
     else:
         narrow = arrays["narrow"]
     flags = arrays["flags"]
@@ -236,6 +236,16 @@ def _levels(masks: HubMasks, bits: int | None) -> Levels | None:
     return levels_of(
         couplings.narrow, bits=number, neurons=masks.code.bits, spacing=couplings.keys.born
     )
+
+
+def _opened(planes: np.ndarray, proof: Tensor, levels: Levels, *, spacing: int) -> Tensor:
+    """The narrow couplings of a rounded memory: u, and the rows that are exact."""
+    rows, hubs = levels.neurons + len(proof), proof.shape[1]
+    check_room(rows * hubs * proof.itemsize, "cpu", f"couplings with {hubs} hubs")
+    narrow = zeros(rows, hubs, dtype=proof.dtype, device="cpu")
+    unpack(planes, levels, into=narrow, spacing=spacing)
+    narrow[levels.neurons :] = proof
+    return narrow
 
 
 def _of_codes(levels: Levels) -> Levels:

@@ -158,7 +158,8 @@ class HubRecall:
         """A damaged or partial mask as levels in [-1, 1], (b, bits), and whether it is just one."""
         parts = self._code.layout.levels(cue)
         rows = max([len(part) for _, part in parts if part.ndim == 2], default=1)
-        joined = torch.zeros(rows, self._code.bits, device=self._couplings.device)
+        like = self._couplings
+        joined = torch.zeros(rows, self._code.bits, dtype=like.dtype, device=like.device)
         for where, part in parts:
             joined[:, where] = part.to(joined)
         return joined, all(part.ndim == 1 for _, part in parts)

@@ -16,7 +16,6 @@ from types import (
 import h5py
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
 from hopmask import Search, load

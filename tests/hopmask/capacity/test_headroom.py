@@ -17,6 +17,7 @@ from hopmask import (
     OverloadWarning,
     RandomMasks,
     Reservoir,
+    load,
 )
 from hopmask.capacity import biased_masks, estimate
 from hopmask.capacity.bisection import spread
@@ -302,3 +303,33 @@ def test_masks_like_those_of_a_memory_leave_key_and_check_bits_to_chance():
 def test_what_is_no_memory_leans_nowhere(store):
     with pytest.raises(ConfigError):
         biased_masks(store)
+
+
+# Hub memories
+
+
+@pytest.mark.parametrize("count", [1, 5, 8])
+def test_a_hub_memory_takes_as_many_more_as_hubs_are_free(count, hub_memory, hub_task):
+    memory = hub_memory(count)
+    found = estimate(memory, most=2)
+    assert (found.tasks, found.more, found.open) == (count, 8 - count, False)
+    for number in range(found.more):
+        memory.store(**hub_task(20 + number))
+    assert estimate(memory).more == 0
+    memory.forget(0)
+    assert estimate(memory).more == 1
+
+
+def test_the_overlap_of_a_hub_memorys_masks_is_estimated(hub_memory):
+    found = estimate(hub_memory(8))
+    assert found.overlap == pytest.approx(0.04, abs=0.03)  # a density of 0.6
+
+
+def test_a_rounded_hub_memory_takes_no_more(hub_memory, tmp_path):
+    hub_memory(3).save(tmp_path / "hub.h5", bits=3)
+    assert estimate(load(tmp_path / "hub.h5")).more == 0
+
+
+def test_an_empty_hub_memory_has_nothing_to_estimate_from(hub_memory):
+    with pytest.raises(EmptyMemoryError):
+        estimate(hub_memory(0))

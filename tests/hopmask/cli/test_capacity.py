@@ -145,3 +145,10 @@ def test_the_version_is_told(capsys):
         main(["--version"])
     assert stop.value.code == 0
     assert "hopmask 0." in capsys.readouterr().out
+
+
+def test_a_hub_memorys_statistics_are_measured(run, tmp_path, hub_memory):
+    hub_memory(5).save(tmp_path / "hub.h5")
+    status, out, _ = run("--masks", "hub.h5", "--trials", "2")
+    assert status == 0
+    assert "masks like the 5 of a memory" in out

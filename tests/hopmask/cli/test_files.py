@@ -316,3 +316,61 @@ def test_documents_of_other_kinds_are_verified_and_inspected(run, tmp_path):
     status, out, _ = run("inspect", "counts.h5")
     assert status == 0
     assert "int64 (3,)" in out
+
+
+# Hub memories
+
+
+@pytest.fixture
+def hub_file(tmp_path, hub_memory):
+    """A file of two generations of a hub memory: three tasks, then two."""
+    memory = hub_memory(3)
+    memory.save(tmp_path / "hub.h5")
+    memory.forget(1)
+    memory.save(tmp_path / "hub.h5")
+    return tmp_path / "hub.h5"
+
+
+def test_inspect_shows_a_hub_memory(run, hub_file):
+    status, out, err = run("inspect", "hub.h5", "--json")
+    facts = json.loads(out)
+    assert (status, err) == (0, "")
+    assert facts["couplings"] == "hub"
+    assert (facts["tasks"], facts["hubs"], facts["hubs_at_birth"]) == (2, 8, 8)
+    assert (facts["load"], facts["next_task"]) == (0.25, 3)
+    assert facts["layers"] == {"a": [96], "b": [4, 8]}
+    assert facts["extras"] == {"x": [3], "y": [1, 2]}
+    assert facts["mask_neurons"] == 128 + 16 * 5 + 64
+    assert facts["bytes_of_the_same_masks_packed"] == 2 * 16
+    status, out, _ = run("inspect", "hub.h5")
+    assert status == 0
+    assert "hubs at birth 8" in out.replace("│", "").replace("  ", " ")
+
+
+def test_inspect_shows_how_a_hub_memory_was_rounded(run, tmp_path, hub_memory):
+    hub_memory(3).save(tmp_path / "hub.h5", bits=3)
+    _, out, _ = run("inspect", "hub.h5", "--json")
+    assert json.loads(out)["bits_per_coupling"] == 3
+    assert run("verify", "hub.h5")[0] == 0
+
+
+def test_verify_and_recover_take_hub_memories(run, hub_file):
+    status, out, _ = run("verify", "hub.h5")
+    assert status == 0
+    assert out.count("whole") == 2
+    damage(hub_file)
+    assert run("verify", "hub.h5")[0] == 1
+    assert run("recover", "hub.h5")[0] == 0
+    assert load(hub_file).tasks == (0, 1, 2)
+
+
+def test_verify_refuses_a_hub_memory_whose_parts_do_not_fit(run, tmp_path, hub_memory):
+    document = hub_memory(3).document()
+    odd = Document(
+        kind="masks",
+        about=dict(document.about),
+        arrays={**document.arrays, "flags": document.arrays["flags"] * 0},
+    )
+    storage.write(tmp_path / "hub.h5", odd)
+    for command in ("verify", "inspect"):
+        assert run(command, "hub.h5")[0] == 1

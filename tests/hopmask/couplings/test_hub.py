@@ -10,7 +10,7 @@ from scipy.linalg import hadamard
 
 from hopmask.couplings import hub_state
 from hopmask.couplings.hub import HubCouplings
-from hopmask.couplings.levels import levels_of, unpacked
+from hopmask.couplings.levels import levels_of, packed, unpack
 from hopmask.errors import (
     ConfigError,
     DuplicateError,
@@ -385,10 +385,8 @@ def test_energy_field_and_residual_are_those_of_the_bipartite_matrix():
 def test_the_field_of_rounded_couplings_is_that_of_their_levels():
     couplings = filled(8, size=64)
     levels = levels_of(couplings.narrow, bits=3, neurons=50, spacing=8)
-    from hopmask.couplings.levels import packed
-
-    codes = unpacked(packed(couplings.narrow, levels), levels, hubs=8, spacing=8)
-    narrow = torch.cat([codes, couplings.narrow[50:]])
+    narrow = couplings.narrow.clone()
+    unpack(packed(couplings.narrow, levels), levels, into=narrow, spacing=8)
     rounded = HubCouplings(64, hubs=8, seed=0)
     rounded.restore(narrow, couplings.wide, couplings.live, levels)
     a = narrow.double()

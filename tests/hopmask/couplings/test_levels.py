@@ -6,7 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopmask.couplings.levels import BITS, Levels, levels_of, packed, unpacked
+from hopmask.couplings.levels import BITS, Levels, levels_of, packed, unpack
+
+
+def unpacked(planes, levels, *, hubs, spacing, kind=torch.int8):
+    found = torch.full((levels.neurons, hubs), 99, dtype=kind)
+    unpack(planes, levels, into=found, spacing=spacing)
+    return found
 
 
 def narrow_of(rows, hubs, *, spacing=None, sigma=8.0, seed=0):
@@ -37,7 +43,7 @@ def test_planes_hold_the_nearest_level_of_each_coupling(bits, rows, exponent, st
     assert set(np.unique(codes[:, 1:].numpy())) <= set(odd.tolist())
 
 
-@pytest.mark.parametrize("rows", [1, 3, 4095, 4096, 4097, 8195])
+@pytest.mark.parametrize("rows", [1, 3, 511, 512, 513, 1100])
 @pytest.mark.parametrize("hubs", [2, 4])
 def test_planes_of_any_number_of_rows_are_read_as_they_were_written(rows, hubs):
     narrow = narrow_of(rows, hubs, sigma=1)
@@ -92,3 +98,13 @@ def test_int16_is_rounded_alike():
     levels = levels_of(wide, bits=3, neurons=50, spacing=8)
     assert levels == levels_of(narrow, bits=3, neurons=50, spacing=8)
     assert np.array_equal(packed(wide, levels), packed(narrow, levels))
+
+
+def test_what_is_beyond_the_rounded_rows_is_left_alone():
+    narrow = narrow_of(50, 8)
+    levels = levels_of(narrow, bits=3, neurons=40, spacing=8)
+    found = torch.full((50, 8), 7, dtype=torch.int16)
+    unpack(packed(narrow, levels), levels, into=found, spacing=8)
+    codes = unpacked(packed(narrow, levels), levels, hubs=8, spacing=8)
+    assert torch.equal(found[:40].to(torch.int8), codes)
+    assert bool((found[40:] == 7).all())

@@ -311,10 +311,8 @@ def test_signatures_too_large_for_the_sums_of_more_hubs_stop_growth(
     memory, data = hub_memory(0), 2e3 * hub_task(0)["signature"][0].abs()
     for number, signature in enumerate((data, data.flip(0))):
         memory.store(**hub_task(number) | {"signature": signature})
-    with pytest.raises(SaturationError):
-        for _ in range(12):
-            memory.grow()
-    assert memory.capacity > 8
+    for _ in range(2):
+        memory.grow()
     with unchanged(memory), pytest.raises(SaturationError):
         memory.grow()
     assert memory.recall(signature=torch.stack([data, data.flip(0)])).task.tolist() == [0, 1]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hopmask import MaskMemory
+from hopmask import MaskMemory, load
 from hopmask.storage import Document, write
 
 SIZES = {"first": 150, "second": (10, 12)}
@@ -125,3 +125,127 @@ def test_an_older_reader_reads_the_types_that_it_knows_and_no_others(path):
         write(path, Document(kind="any", about={}, arrays=arrays | {"new": np.zeros(3, name)}))
         with pytest.raises(NotImplementedError):
             opened(path, 3)
+
+
+# Hub memories
+
+
+def hub_couplings(file, about):
+    """A (D, K) in floats, wide columns in their places."""
+    hubs, born = about["hubs"], about["born"]
+    if "bits" not in about:
+        kind = {"int8": "|i1", "int16": "<i2"}.get(about["precision"])
+        assert file["narrow"].dtype.str == (kind or ("|i1" if hubs <= 256 else "<i2"))
+        a = file["narrow"][()].astype(np.float64)
+    else:
+        rows = sum(int(np.prod(shape)) for _, shape in about["layers"])
+        code = np.zeros((rows, hubs), int)
+        for p, plane in enumerate(file["planes"][()]):
+            assert not np.unpackbits(plane)[rows * hubs :].any()
+            code |= np.unpackbits(plane)[: rows * hubs].reshape(rows, hubs).astype(int) << p
+        u = 2 * code - (2 ** about["bits"] - 1)
+        a = np.concatenate([u * about["step"], file["proof"][()]])
+    a[:, ::born] = file["wide"][()]
+    return a
+
+
+def hub_key(about, task):
+    """The key of a task, with one popcount for each spin."""
+    born = about["born"]
+    words = word(about["seed"], 4, np.arange(born), 0)
+    order = sorted(range(born), key=lambda row: int(words[row]))
+    row = order[task % born] + born * (task // born)
+    return np.array([(-1) ** bin(row & column).count("1") for column in range(about["hubs"])])
+
+
+def hub_recalled(path, task):
+    """Masks and extras of a task, name -> array, and whether they are proven."""
+    with h5py.File(path, "r") as file:
+        about = json.loads(bytes(file["meta"][()]))["about"]
+        assert (about["couplings"], about["rule"]) == ("hub", "storkey")
+        field = hub_couplings(file, about) @ hub_key(about, task)
+        held = file["flags"][()] & 1
+        assert file["counters"][0] == held.sum()
+        assert held[task] == 1
+    if "bits" not in about:
+        assert set(np.abs(field)) == {about["hubs"]}
+    bits = (field > 0).astype(np.uint8)
+    head = struct.pack("<QQ", about["seed"], task)
+    digest = hashlib.blake2b(
+        head + np.packbits(bits[:-64]).tobytes(), digest_size=8, person=b"hopmask task"
+    )
+    proven = np.packbits(bits[-64:]).tobytes() == digest.digest()
+    masks, extras, at = {}, {}, 0
+    for name, shape in about["layers"]:
+        size = int(np.prod(shape))
+        masks[name] = bits[at : at + size].reshape(shape) > 0
+        at += size
+    for name, shape in about["extras"]:
+        size = int(np.prod(shape))
+        halves = np.packbits(bits[at : at + 16 * size]).tobytes()
+        extras[name] = np.frombuffer(halves, ">f2").astype(np.float32).reshape(shape)
+        at += 16 * size
+    assert at + 64 == len(bits)
+    return masks, extras, proven
+
+
+def hub_memory_of(count, **options):
+    """A hub memory that has grown, and what it holds."""
+    memory = MaskMemory(
+        SIZES,
+        couplings="hub",
+        hubs=4,
+        seed=2**63 + 5,
+        extras={"mean": 3, "scale": (1, 2)},
+        signature_features=8,
+        **options,
+    )
+    memory.grow()
+    memory.grow()
+    generator, stored = torch.Generator().manual_seed(0), {}
+    for task in (0, 5, 2, 11, 15, 7)[:count]:
+        masks = {n: torch.rand(s, generator=generator) < 0.5 for n, s in SIZES.items()}
+        extras = {
+            "mean": torch.randn(3, generator=generator),
+            "scale": torch.rand(1, 2, generator=generator),
+        }
+        signature = torch.randn(6, 4, generator=generator)
+        memory.store(masks, task=task, extras=extras, signature=signature)
+        stored[task] = masks, extras
+    memory.forget(5)
+    del stored[5]
+    return memory, stored
+
+
+@pytest.mark.parametrize("precision", ["auto", "int8", "int16"])
+def test_a_reader_made_from_the_document_recalls_from_hubs(precision, tmp_path):
+    memory, stored = hub_memory_of(6, precision=precision)
+    memory.save(tmp_path / "memory.h5")
+    for task, (masks, extras) in stored.items():
+        found, values, proven = hub_recalled(tmp_path / "memory.h5", task)
+        assert proven
+        assert list(found) == list(masks)
+        assert all(np.array_equal(found[name], masks[name].numpy()) for name in masks)
+        for name, value in extras.items():
+            assert np.array_equal(values[name], value.half().float().numpy())
+    with h5py.File(tmp_path / "memory.h5") as file:
+        total = sum(extras["mean"].half().double() for _, extras in stored.values())
+        assert np.array_equal(file["extras"][:3], (total * 2**24).long().numpy())
+        mean = file["wide"][:150, 0] / file["counters"][0]
+        masks = np.stack([masks["first"].numpy() for masks, _ in stored.values()])
+        assert np.allclose(mean, (2.0 * masks - 1).mean(0))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+def test_a_reader_made_from_the_document_recalls_from_rounded_hubs(bits, tmp_path):
+    memory, stored = hub_memory_of(6)
+    memory.save(tmp_path / "memory.h5", bits=bits)
+    rounded = load(tmp_path / "memory.h5")
+    for task, (masks, extras) in stored.items():
+        found, values, proven = hub_recalled(tmp_path / "memory.h5", task)
+        hit = rounded.recall(task)
+        assert proven == hit.verified
+        for name in masks:
+            assert np.array_equal(found[name], hit.masks[name].numpy())
+        for name, value in extras.items():
+            assert np.array_equal(values[name], value.half().float().numpy())

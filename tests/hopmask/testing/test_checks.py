@@ -567,3 +567,25 @@ def test_exactly_the_share_asked_for_is_enough():
 def test_a_memory_in_place_of_its_factory_is_refused():
     with pytest.raises(ConfigError):
         assert_capacity(Reservoir(D), load=0.05)
+
+
+# Hub memories
+
+
+def test_a_hub_memory_that_lost_a_mask_is_told_by_the_load_of_its_hubs(hub_memory, hub_task):
+    memory = hub_memory(4)
+    masks = [hub_task(number)["masks"] for number in range(4)]
+    stacked = {name: torch.stack([mask[name] for mask in masks]) for name in ("a", "b")}
+    assert_recallable(memory, stacked)
+    memory.couplings.narrow[:10] = 0
+    with pytest.raises(AssertionError, match=re.escape("4 patterns (load 0.500)")):
+        assert_recallable(memory, stacked)
+
+
+def test_the_capacity_of_a_hub_memory_is_a_share_of_its_hubs():
+    def made():
+        return MaskMemory({"a": 128}, couplings="hub", hubs=8, signature_features=0)
+
+    assert_capacity(made, load=1.0, noise=0.1, recalled=1.0)
+    with pytest.raises(AssertionError, match="refused"):
+        assert_capacity(made, load=1.2)

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from hopmask import MaskMemory, OverloadWarning, Reservoir
 from hopmask.couplings.rules import Hebbian
 from hopmask.errors import ConfigError
-from hopmask.testing import Filled, damaged, mask_sets, masks, memories, reservoirs, spins
+from hopmask.testing import (
+    Filled,
+    assert_recallable,
+    damaged,
+    mask_sets,
+    masks,
+    memories,
+    reservoirs,
+    spins,
+)
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 MANY = settings(FEW, max_examples=200)
@@ -475,3 +484,27 @@ def test_memories_shrink_to_the_fewest_tasks_and_the_first_seed():
     )
     assert found.store.count == 3
     assert found.store.seed == 0
+
+
+# Hub memories
+
+
+@FEW
+@given(filled=memories(hubs=st.sampled_from([2, 4, 8]), count=st.integers(1, 8)))
+def test_hub_memories_hold_what_was_drawn(filled):
+    assert filled.store.capacity in (2, 4, 8)
+    assert 1 <= filled.store.count <= filled.store.capacity
+    assert_recallable(filled.store, filled.patterns)
+
+
+@FEW
+@given(data=st.data())
+def test_hub_memories_come_back_from_damage(data):
+    filled = data.draw(memories(hubs=8, count=8, overlap=0.4))
+    cues = data.draw(damaged(filled.patterns, share=0.1))
+    assert_recallable(filled.store, filled.patterns, cues=cues)
+
+
+def test_hub_memories_shrink_to_one_task():
+    found = smallest(memories(hubs=4, count=st.integers(1, 4)))
+    assert found.store.count == 1
