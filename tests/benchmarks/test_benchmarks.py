@@ -112,7 +112,7 @@ def test_supsup_infers_each_row_as_it_says(run: Run) -> None:
 
 
 def test_recall_recalls_each_row_as_it_says(run: Run, seen: list[set[str]], tmp_path: Path) -> None:
-    kept = ("--learned", tmp_path / "new.h5", "--bits", 256)
+    kept = ("--learned", tmp_path / "new.h5", "--masks", "hashed", "--bits", 256)
     ways = ("entropy:1", "both:8", "address:1")
     asked = [option for way in ways for option in ("--way", way)]
     rows = run("recall", *DIGITS, *SMALL, *kept, *asked)
