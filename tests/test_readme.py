@@ -99,7 +99,7 @@ def test_the_options_of_a_run_are_those_described(capsys: pytest.CaptureFixture[
 
 def test_every_key_of_a_result_is_described() -> None:
     described = _text(ROOT / "docs" / "results.md")
-    result = Experiment(RunSettings(bits=256, quick=True)).result()
+    result = Experiment(RunSettings(quick=True)).result()
     assert set(result["config"]) >= {field.name for field in fields(RunSettings)}
     keys = [*result, *result["seconds"], *result["versions"]]
     keys += [f"{name}.{key}" for name in ("bytes", "recall") for key in result[name]]

@@ -17,13 +17,12 @@ from hopmask import (
     UnknownTaskError,
 )
 from hopmask.errors import CorruptStoreError
-from supsup_bridge.continual import files, scoring
+from supsup_bridge.continual import files, merging, scoring
 from supsup_bridge.continual.checks import check_images
 from supsup_bridge.continual.evaluation import Evaluation, halves
 from supsup_bridge.continual.export import plain_module
 from supsup_bridge.continual.inferences import Inferences
 from supsup_bridge.continual.learning import Learning
-from supsup_bridge.continual.merging import check_mergeable
 from supsup_bridge.continual.prediction import (
     Prediction,
     infer_each,
@@ -190,33 +189,27 @@ class SupSup(Learning):
         return plain_module(self._network, stored.masks)
 
     def forget(self, task: int) -> None:
-        """Take a task out of the memory, exactly, where it can.
-
-        On hubs its number is free again; in dense couplings it is not used again.
+        """Take a task out of the memory; on hubs exactly, and its number is free again.
 
         Raises:
             NotForgettableError: the memory cannot forget: a bank, a rule without exact inverse
                 ("storkey"), or a task_free learner.
             EmptyMemoryError, UnknownTaskError: no such task.
         """
-        memory = self._memory
-        if not isinstance(memory, MaskMemory):
+        if not isinstance(self._memory, MaskMemory):
             raise NotForgettableError(
-                f"a {type(memory).__name__} cannot forget a task: use memory='hopfield' with "
+                f"a {type(self._memory).__name__} cannot forget a task: use memory='hopfield' with "
                 "masks='weight' and no task_free"
             )
-        memory.forget(task=self.numbers.require(task))
-        if memory.capacity is None:
+        self._memory.forget(task=self.numbers.require(task))
+        if self._memory.capacity is None:
             self._counted.forgotten.add(task)
 
     def merge(self, other: "SupSup") -> None:
-        """Add the tasks of another learner, which is not changed, under their numbers.
+        """Add the tasks of another learner, under their numbers; it is not changed.
 
-        Exact: afterwards this learner predicts as if it had learned all of them. Both keep weight
-        masks in a Hopfield memory, and were made alike, of one module and seed.
-
-        Args:
-            other: its tasks are others; see `learn(task=)`.
+        Exact: this learner then predicts as if it had learned all. Both keep weight masks in a
+        Hopfield memory, and were made alike; see `learn(task=)`.
 
         Raises:
             ConfigError: learners that were made otherwise, or memories of different hubs.
@@ -224,23 +217,12 @@ class SupSup(Learning):
 
         Example:
             >>> one, other = (SupSup("lenet-300-100", inputs=4, outputs=8) for _ in range(2))
-            >>> images, labels = torch.randn(32, 4), torch.arange(32) % 2
-            >>> one.learn((images, labels), epochs=1), other.learn((images, labels), task=5)
+            >>> data = torch.randn(32, 4), torch.arange(32) % 2
+            >>> one.learn(data), other.learn(data, task=5)
             (0, 5)
             >>> one.merge(other)
-            >>> one.tasks
-            (0, 5)
         """
-        if not isinstance(other, SupSup):
-            raise ConfigError(f"merge takes a SupSup, got {type(other).__name__}")
-        check_mergeable(self, other)
-        mine, theirs = self.kept, other.kept
-        assert isinstance(mine, MaskMemory)
-        assert isinstance(theirs, MaskMemory)
-        if self._settings.hubs is None:
-            while (mine.capacity or 0) < (theirs.capacity or 0):
-                mine.grow()
-        mine.merge(theirs)
+        merging.merge(self, other)
         self._image_shape = self._image_shape or other._image_shape
 
     def change_inference(self, **options: Unpack[MoreOptions]) -> None:

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory
-from hopmask.errors import DuplicateError, MemoryFullError
 from supsup_bridge.continual.building import memory_of, network_of
 from supsup_bridge.continual.checks import check_images
 from supsup_bridge.continual.description import described
 from supsup_bridge.continual.inferences import Inferences, Memory
 from supsup_bridge.continual.numbers import Counted, Held, Numbers
-from supsup_bridge.continual.settings import MOST_HUBS, LearnerSettings, MoreOptions
+from supsup_bridge.continual.settings import LearnerSettings, MoreOptions
 from supsup_bridge.continual.task_agnostic.in_place_memory import InPlaceMemory, Stage
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
@@ -26,7 +25,7 @@ from supsup_bridge.training.batches import check_labels
 from supsup_bridge.training.data import LessonData, lesson_data
 from supsup_bridge.training.fit import Lesson
 from supsup_bridge.training.scores import binariser
-from supsup_bridge.training.settings import TrainingSettings, is_count
+from supsup_bridge.training.settings import TrainingSettings
 
 Progress = Callable[[int, int | None, float], None]  # step, steps, loss
 
@@ -114,7 +113,7 @@ class Learning:
             MemoryFullError: as many tasks as the hubs that the learner was given.
         """
         source, shapes = lesson_data(data), set[tuple[int, ...]]()
-        number = self._free_number(task)
+        number = self.numbers.free(task)
         lesson = self.lesson(source, epochs=epochs, task=number)
 
         def seen(images: Tensor, labels: Tensor) -> None:
@@ -126,7 +125,7 @@ class Learning:
                 progress(step, lesson.batches.steps, loss)
 
         masks = lesson.run(tell, seen=seen)
-        return self.store(masks, source, image_shape=shapes.pop(), task=number)
+        return self.store(masks, source, image_shape=shapes.pop(), task=task)
 
     def lesson(
         self, data: LessonData, *, epochs: int | None = None, task: int | None = None
@@ -157,7 +156,7 @@ class Learning:
         task: int | None = None,
     ) -> int:
         """Keep the masks of a task that was learned from the data; returns its number."""
-        number = self._free_number(task)
+        number = self.numbers.free(task)
         signature: Any = None
         if self._settings.has_address:
             signature = described(
@@ -261,7 +260,7 @@ class Learning:
     def numbers(self) -> Numbers:
         """Of the tasks; hub couplings know which they hold, other memories count upwards."""
         if isinstance(self._memory, MaskMemory) and self._memory.capacity is not None:
-            return Held(self._memory)
+            return Held(self._memory, grows=self._settings.hubs is None)
         return self._counted
 
     @property
@@ -309,34 +308,3 @@ class Learning:
     def observer(self) -> TaskAgnosticLearner | None:
         """What decides about new masks; None unless task_free."""
         return self._observer
-
-    def _free_number(self, task: int | None) -> int:
-        """The number of the next task, or the one given, if a task of that number fits.
-
-        Raises:
-            ConfigError: a number that is none, or a memory that numbers tasks itself.
-            DuplicateError: the number is taken.
-            MemoryFullError: the hubs are full, and were given.
-        """
-        numbers = self.numbers
-        if not isinstance(numbers, Held):
-            if task is not None:
-                raise ConfigError(
-                    f"task= is for weight masks in a Hopfield memory, got {task!r:.40}: leave it "
-                    "out, the memory numbers its tasks"
-                )
-            return numbers.next
-        number = numbers.next if task is None else task
-        if not is_count(number, least=0) or number >= MOST_HUBS:
-            raise ConfigError(
-                f"a task's number must be a whole number below {MOST_HUBS}, got {task!r:.40}"
-            )
-        if number in numbers.live:
-            raise DuplicateError(f"task {number} was learned already: forget({number}) it first")
-        if self._settings.hubs is not None and number >= numbers.capacity:
-            raise MemoryFullError(
-                f"task {number} does not fit into {numbers.capacity} hubs, which hold tasks 0 to "
-                f"{numbers.capacity - 1}: make the learner without hubs=, so that they grow, or "
-                "call learner.memory.grow()"
-            )
-        return number

@@ -1,8 +1,8 @@
-"""Whether the tasks of two learners can be held by one."""
+"""Merging of two learners that learned different tasks."""
 
 from dataclasses import fields
 
-from hopmask import ConfigError
+from hopmask import ConfigError, MaskMemory
 from hopmask.errors import DuplicateError
 from supsup_bridge.continual.learning import Learning
 from supsup_bridge.continual.numbers import Held
@@ -10,7 +10,19 @@ from supsup_bridge.continual.numbers import Held
 _FREE = ("hubs", "recall", "inference", "objective", "infer_samples")  # that no mask depends on
 
 
-def check_mergeable(one: Learning, other: Learning) -> None:
+def merge(one: Learning, other: Learning) -> None:
+    """Add the masks of one learner to another's; see `SupSup.merge`."""
+    _check_mergeable(one, other)
+    mine, theirs = one.kept, other.kept
+    assert isinstance(mine, MaskMemory)
+    assert isinstance(theirs, MaskMemory)
+    if one.settings.hubs is None:
+        while (mine.capacity or 0) < (theirs.capacity or 0):
+            mine.grow()
+    mine.merge(theirs)
+
+
+def _check_mergeable(one: Learning, other: Learning) -> None:
     """Raise unless two learners learn the same masks from the same tasks, and hold different ones.
 
     Raises:
@@ -18,6 +30,8 @@ def check_mergeable(one: Learning, other: Learning) -> None:
         DuplicateError: a task that both hold; says which.
     """
     for learner in (one, other):
+        if not isinstance(learner, Learning):
+            raise ConfigError(f"merge takes a SupSup, got {type(learner).__name__}")
         if not isinstance(learner.numbers, Held):
             raise ConfigError(
                 f"{learner!r} cannot be merged: use memory='hopfield', masks='weight' and no "

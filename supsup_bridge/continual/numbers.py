@@ -3,7 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from hopmask import EmptyMemoryError, MaskMemory, UnknownTaskError
+from hopmask import ConfigError, EmptyMemoryError, MaskMemory, UnknownTaskError
+from hopmask.errors import DuplicateError, MemoryFullError
+from supsup_bridge.continual.settings import MOST_HUBS
+from supsup_bridge.training.settings import is_count
 
 
 class Numbers(ABC):
@@ -23,6 +26,16 @@ class Numbers(ABC):
     @abstractmethod
     def last(self) -> int:
         """The largest number given out so far; -1 before the first."""
+
+    @abstractmethod
+    def free(self, task: int | None) -> int:
+        """The number given, if a task of that number fits; of None, that of the next task.
+
+        Raises:
+            ConfigError: a number that is none, or a memory that numbers tasks itself.
+            DuplicateError: the number is taken.
+            MemoryFullError: there is no room, and it does not grow.
+        """
 
     def require(self, task: object) -> int:
         """A task's number.
@@ -66,6 +79,14 @@ class Counted(Numbers):
     def last(self) -> int:
         return self._next - 1
 
+    def free(self, task: int | None) -> int:
+        if task is not None:
+            raise ConfigError(
+                f"task= is for weight masks in a Hopfield memory, got {task!r:.40}: leave it out, "
+                "the memory numbers its tasks"
+            )
+        return self._next
+
     def add(self, number: int) -> None:
         """A task was given a number."""
         self._next = max(self._next, number + 1)
@@ -76,18 +97,20 @@ class Held(Numbers):
 
     Args:
         memory: of hub couplings.
+        grows: whether its hubs are doubled where a number does not fit.
 
     Example:
         >>> import torch
         >>> memory = MaskMemory({"hidden": 64}, couplings="hub", hubs=4)
         >>> memory.store({"hidden": torch.arange(64) % 3 == 0}, task=3)
         3
-        >>> Held(memory).live, Held(memory).next
+        >>> numbers = Held(memory, grows=False)
+        >>> numbers.live, numbers.next
         ((3,), 0)
     """
 
-    def __init__(self, memory: MaskMemory) -> None:
-        self._memory, self.capacity = memory, int(memory.capacity or 0)
+    def __init__(self, memory: MaskMemory, *, grows: bool) -> None:
+        self._memory, self._hubs, self._grows = memory, int(memory.capacity or 0), grows
 
     @property
     def live(self) -> tuple[int, ...]:
@@ -95,11 +118,26 @@ class Held(Numbers):
 
     @property
     def next(self) -> int:
-        if self._memory.numbered < self.capacity:
+        if self._memory.numbered < self._hubs:
             return self._memory.numbered
         live = set(self.live)
-        return next(number for number in range(self.capacity + 1) if number not in live)
+        return next(number for number in range(self._hubs + 1) if number not in live)
 
     @property
     def last(self) -> int:
         return self._memory.numbered - 1
+
+    def free(self, task: int | None) -> int:
+        number, hubs = self.next if task is None else task, self._hubs
+        if not is_count(number, least=0) or number >= MOST_HUBS:
+            raise ConfigError(
+                f"a task's number must be a whole number below {MOST_HUBS}, got {task!r:.40}"
+            )
+        if number in self.live:
+            raise DuplicateError(f"task {number} was learned already: forget({number}) it first")
+        if number >= hubs and not self._grows:
+            raise MemoryFullError(
+                f"task {number} does not fit into {hubs} hubs, which hold tasks 0 to {hubs - 1}: "
+                "make the learner without hubs=, so that they grow, or call learner.memory.grow()"
+            )
+        return number

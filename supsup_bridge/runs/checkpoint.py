@@ -73,7 +73,7 @@ class Checkpoints:
 
     Example:
         >>> import tempfile
-        >>> run = Experiment(RunSettings(bits=256, quick=True))
+        >>> run = Experiment(RunSettings(quick=True))
         >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder)):
         ...     Checkpoints(Path(folder), run).write()
         ...     read(Path(folder)).settings == run.settings

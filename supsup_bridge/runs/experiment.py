@@ -58,7 +58,7 @@ class Experiment:
         DataError: data missing, truncated or altered.
 
     Example:
-        >>> experiment = Experiment(RunSettings(bits=256, quick=True))
+        >>> experiment = Experiment(RunSettings(quick=True))
         >>> experiment.result()["masks_allocated"]
         0
 
@@ -156,9 +156,8 @@ class Experiment:
     @property
     def memory_state(self) -> object:
         """Something that differs whenever `kept` holds something else."""
-        in_place = isinstance(self.memory, MaskBank | InPlaceMemory)  # masks change as they learn
-        learner = self.free if in_place else None
-        return self.kept.count, learner and learner.seen
+        trained = self.free if isinstance(self.memory, MaskBank | InPlaceMemory) else None
+        return self.kept.count, trained and trained.seen
 
     def run(self, observer: Observer, *, pause: Callable[[], None] = lambda: None) -> None:
         """Learn and score every task that is left; what was done stays readable throughout.

@@ -186,10 +186,11 @@ def _sizes(result: dict[str, Any]) -> list[str]:
     if result["memory"] == "bank":
         return [f"{count} masks packed: {packed:.4f} MB, with their running mean {memory:.4f} MB"]
     hubs = result["config"]["hubs"]
-    room = "any number of tasks" if hubs is None else f"1 to {hubs} tasks"
+    room = "any number of" if hubs is None else f"up to {hubs}"
     return [
-        f"memory: {memory:.1f} MB, the same for {room}, searched without a list of masks; "
-        f"a packed list of these {count}: {packed:.4f} MB"
+        f"memory: {memory:.1f} MB for {room} tasks; a packed list of these {count} masks: "
+        f"{packed:.4f} MB",
+        "gained: one size from the first task on, and recall without a list of masks",
     ]
 
 

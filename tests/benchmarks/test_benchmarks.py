@@ -187,3 +187,14 @@ def test_supsup_speed_compares_stacks_that_agree(run: Run) -> None:
     answers = {figures[part]["answer"] for part in ("packed", "summed", "multiplied")}
     assert len(answers) == 1
     assert figures["ratios"]["bits per weight"] == 1
+
+
+def test_hub_measures_every_row_that_it_names(run: Run) -> None:
+    rows = run("hub", "--quick")
+    assert set(rows) == {"speed", "damage", "lesions", "scale", "ablation"}
+    assert rows["speed"][0]["right"]
+    assert [row["exact_from_40_percent_flipped"] for row in rows["damage"]] == [1.0, 1.0, 1.0]
+    assert rows["lesions"][0]["kept"]["4"]["wrong_bits"] == 0
+    assert rows["scale"][0]["exact_by_number"] == rows["scale"][0]["tasks"]
+    exact = [row for row in rows["ablation"] if row["keys"] == "orthogonal"]
+    assert {row["wrong_bits_by_number"] for row in exact if row["rule"] == "storkey"} == {0}

@@ -63,7 +63,7 @@ def test_without_json_a_table_is_printed(folder: Path, images: Path, capsys) -> 
 
 def test_a_finished_run_is_a_learner(tmp_path: Path, images: Path, capsys) -> None:
     out = tmp_path / "run"
-    run = ["run", "split-digits", "--tasks", "2", "--bits", "256", "--quick", "--device", "cpu"]
+    run = ["run", "split-digits", "--tasks", "2", "--quick", "--device", "cpu"]
     assert main([*run, "--out", str(out)]) == 0
     capsys.readouterr()
     assert len(printed(capsys, str(out), str(images))) == 6

@@ -36,7 +36,8 @@ from supsup_bridge.runs import experiment as module
 from supsup_bridge.training.fit import Lesson
 
 SHORT = ["--quick", "--tasks", "2", "--device", "cpu"]
-QUICK = [*SHORT, "--bits", "256"]
+QUICK = SHORT
+HASHED = [*SHORT, "--masks", "hashed", "--bits", "256"]
 BANK = [*SHORT, "--memory", "bank"]
 PARTIAL = {"result.partial.json", "memory.partial.h5", "checkpoint"}
 
@@ -98,10 +99,10 @@ def test_a_run_ends_well_and_leaves_its_four_files(done: tuple[int, Path]) -> No
 
 def test_a_runs_result_has_the_settings_that_were_given(done: tuple[int, Path]) -> None:
     result = json.loads((done[1] / "result.json").read_text())
-    given = {"benchmark": "split-digits", "scenario": "GNu", "masks": "hashed", "seed": 3}
+    given = {"benchmark": "split-digits", "scenario": "GNu", "masks": "weight", "seed": 3}
     assert {key: result[key] for key in given} == given
     assert len(result["accuracy_matrix"]) == result["tasks"] == 2
-    assert result["config"]["bits"] == 256
+    assert result["config"]["hubs"] == 2
     assert 0 <= result["accuracy"] <= 1
 
 
@@ -239,7 +240,10 @@ def test_a_finished_run_is_overwritten_only_on_request(tmp_path: Path, bank: Pat
         (["--nonsense"], "--nonsense"),
         (["--tasks", "two"], "invalid int value: 'two'"),
         (["--tasks", "6"], "1 to 5 tasks"),
-        (["--bits", "999999999"], "bits must lie between"),
+        (["--masks", "hashed", "--bits", "999999999"], "bits must lie between"),
+        (["--bits", "256"], "bits is for hashed and unit masks"),
+        (["--hubs", "4"], "--hubs 8"),
+        (["--rule", "hebbian"], "leave out --rule"),
         (["--infer-samples", "100000"], "can see at most"),
         (["--output-size", "1"], "set --output-size to at least 2"),
         (["--network", "no_such_package:make"], "give package.module:function"),
@@ -260,7 +264,7 @@ def test_bad_input_ends_with_2_and_says_why(
 def test_more_spins_than_a_file_holds_are_refused_before_training(
     tmp_path: Path, untrained
 ) -> None:
-    assert run(["--bits", "16384", "--out", str(tmp_path / "out")]) == 2
+    assert run(["--masks", "hashed", "--bits", "16384", "--out", str(tmp_path / "out")]) == 2
 
 
 def test_bad_input_leaves_no_folder_behind(tmp_path: Path, untrained) -> None:
@@ -354,7 +358,7 @@ def test_help_names_every_option(capsys) -> None:
         "--scenario", "--memory", "--masks", "--bits", "--recall", "--tasks", "--seed",
         "--infer-samples", "--data", "--out", "--device", "--quick", "--inference", "--objective",
         "--output-size", "--sparsity", "--mask-init", "--batches", "--network", "--epsilon",
-        "--ask-every", "--budget", "--evaluate-every", "--resume", "--overwrite",
+        "--ask-every", "--budget", "--evaluate-every", "--resume", "--overwrite", "--hubs",
     ):  # fmt: skip
         assert f"{option} " in text
     for benchmark in ("split-digits", "split-mnist", "permuted-mnist", "rotated-mnist"):

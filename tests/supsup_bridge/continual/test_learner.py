@@ -30,7 +30,8 @@ from supsup_bridge.training.settings import TrainingSettings
 
 TRAINING = TrainingSettings(epochs=12, batch=32, contrast=1.0, noise=1.5)
 KINDS: list[dict[str, Any]] = [
-    {"bits": 512},
+    {},
+    {"masks": "hashed", "bits": 512},
     {"masks": "unit", "rule": "hebbian"},
     {"memory": "bank"},
 ]
@@ -61,8 +62,8 @@ def taught(tasks: int = 3, **options: Any) -> SupSup:
 
 @pytest.fixture(scope="module")
 def learner() -> SupSup:
-    """Three tasks under hashed masks; not to be changed."""
-    learner = SupSup(conv(), training=replace(TRAINING, epochs=40), bits=512)
+    """Three tasks under weight masks; not to be changed."""
+    learner = SupSup(conv(), training=replace(TRAINING, epochs=40))
     for task in range(3):
         learner.learn(clouds(task))
     return learner
@@ -123,7 +124,7 @@ def test_a_task_that_is_streamed_is_never_held_whole() -> None:
             weakref.finalize(image, lambda: setattr(Counted, "alive", Counted.alive - 1))
             return image, index % 2
 
-    learner = SupSup(conv(), training=TrainingSettings(epochs=1, batch=64), bits=512)
+    learner = SupSup(conv(), training=TrainingSettings(epochs=1, batch=64))
     learner.learn(Counted())
     assert Counted.most <= 2 * 128
 
@@ -156,13 +157,13 @@ def test_a_network_by_name_takes_inputs_and_outputs() -> None:
 
 @pytest.mark.parametrize("fails", ["training", "storing"])
 def test_learning_that_fails_changes_nothing(fails: str, tmp_path: Path, monkeypatch) -> None:
-    learner = taught(1, bits=512)
+    learner = taught(1)
     before = learner.memory.save(tmp_path / "a.h5").sha256, learner.state()
 
     def broken(*_: Any, **__: Any) -> Any:
         raise NumericalError("broken")
 
-    what = (Lesson, "run") if fails == "training" else (learner.memory.couplings, "write")
+    what = (Lesson, "run") if fails == "training" else (learner.memory.couplings, "put")
     monkeypatch.setattr(*what, broken)
     with pytest.raises(NumericalError):
         learner.learn(clouds(1))
@@ -224,7 +225,7 @@ def test_a_layer_norm_network_is_exported() -> None:
 
 
 def test_an_evaluation_measures_what_a_run_does() -> None:
-    settings = RunSettings(bits=256, tasks=2, quick=True, device="cpu")
+    settings = RunSettings(tasks=2, quick=True, device="cpu")
 
     class Quiet:
         def training(self, *_: Any) -> None: ...
@@ -234,7 +235,11 @@ def test_an_evaluation_measures_what_a_run_does() -> None:
     run = Experiment(settings)
     run.run(Quiet())
     learner = SupSup(
-        "lenet-300-100", inputs=64, outputs=100, bits=256, training=run.preset.training
+        "lenet-300-100",
+        inputs=64,
+        outputs=100,
+        signature_features=1024,
+        training=run.preset.training,
     )
     tasks = split_digits(tasks=2)
     for task in tasks:
@@ -255,7 +260,9 @@ def test_an_evaluation_cuts_test_data_by_the_seed(learner: SupSup) -> None:
 # --- streams without boundaries
 
 
-@pytest.mark.parametrize("kind", [{"bits": 512}, {"memory": "bank", "epsilon": 1e-9}], ids=str)
+@pytest.mark.parametrize(
+    "kind", [{}, {"masks": "hashed", "bits": 512}, {"memory": "bank", "epsilon": 1e-9}], ids=str
+)
 def test_a_stream_is_learned_and_answered_while_it_lasts(
     kind: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -317,14 +324,14 @@ def test_a_loaded_learner_answers_the_same_and_learns_on(
 def test_the_folder_has_one_size_for_any_number_of_tasks(tmp_path: Path) -> None:
     sizes = []
     for tasks in (1, 3):
-        taught(tasks, bits=512).save(tmp_path / str(tasks))
+        taught(tasks).save(tmp_path / str(tasks))
         sizes.append((tmp_path / str(tasks) / "memory.h5").stat().st_size)
     assert sizes[0] == sizes[1]
 
 
 def test_another_module_or_other_weights_are_refused(tmp_path: Path) -> None:
-    taught(1, bits=512).save(tmp_path / "fixed")
-    taught(1, bits=512, weights="given").save(tmp_path / "given")
+    taught(1).save(tmp_path / "fixed")
+    taught(1, weights="given").save(tmp_path / "given")
     wider = nn.Sequential(nn.Conv2d(1, 50, 3, padding=1), nn.Flatten(), nn.Linear(800, 10))
     other = conv()
     with torch.no_grad():
@@ -337,7 +344,7 @@ def test_another_module_or_other_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_memory_of_another_network_is_refused() -> None:
-    one, other = taught(1, bits=512, seed=0), taught(1, bits=512, seed=1)
+    one, other = taught(1, seed=0), taught(1, seed=1)
     with pytest.raises(ConfigError):
         one.restore(one.state(), other.kept)
 
@@ -346,7 +353,7 @@ def test_a_memory_of_another_network_is_refused() -> None:
 def test_a_save_that_is_cut_short_leaves_the_state_before(
     crashes: int, tmp_path: Path, monkeypatch
 ) -> None:
-    learner = taught(1, bits=512)
+    learner = taught(1)
     learner.save(tmp_path)
 
     def crash(*_: Any, **__: Any) -> Any:
@@ -367,7 +374,7 @@ def test_a_save_that_is_cut_short_leaves_the_state_before(
 
 @pytest.mark.parametrize("name", ["memory.h5", "learner.h5"])
 def test_damaged_files_are_refused(name: str, tmp_path: Path) -> None:
-    taught(1, bits=512).save(tmp_path)
+    taught(1).save(tmp_path)
     os.truncate(tmp_path / name, 700)
     with pytest.raises(StoreFileError):
         SupSup.load(tmp_path, module=conv())
@@ -392,7 +399,21 @@ def test_batch_norm_is_taken_in_evaluation_mode_alone() -> None:
     "options",
     [
         {"memory": "banks"},
-        {"masks": "weight"},
+        {"rule": "hebbian"},
+        {"key_bits": 64},
+        {"hubs": 12},
+        {"masks": "hashed", "hubs": 8},
+        {"masks": "hashed", "objective": "H"},
+        {"memory": "bank", "hubs": 8},
+        {"objective": "G", "classes": 10},
+        {"recall": "address", "objective": "H"},
+        {"recall": "paper"},
+        {"recall": "both", "signature_features": 0},
+        {"recall": "address", "signature_features": 0},
+        {"signature": "outputs", "recall": "entropy"},
+        {"signature": "outputs", "signature_features": 0},
+        {"ask_every": 3},
+        {"memory": "bank", "epsilon": 0.1},
         {"memory": "bank", "recall": "both"},
         {"inference": "one-shot"},
         {"weights": "drawn"},
@@ -435,7 +456,7 @@ IMAGES, LABELS = clouds(0, 8)
     ids=["flat", "float labels", "labels", "empty", "NaN", "no labels", "loader"],
 )
 def test_data_that_does_not_fit_is_refused(data: Any, error: type[HopmaskError]) -> None:
-    learner = SupSup(conv(), training=TRAINING, bits=128)
+    learner = SupSup(conv(), training=TRAINING)
     with pytest.raises(error):
         learner.learn(data)
     assert len(learner) == 0

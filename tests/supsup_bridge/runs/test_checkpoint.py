@@ -24,9 +24,11 @@ from supsup_bridge.training.data import TensorData
 from supsup_bridge.training.fit import Lesson
 
 KINDS: dict[str, dict[str, Any]] = {
-    "hashed": {},
+    "weight": {},
+    "hashed": {"masks": "hashed"},
     "transfer": {"mask_init": "mean"},
     "NNs": {"scenario": "NNs", "ask_every": 7},
+    "NNs hashed": {"masks": "hashed", "scenario": "NNs", "ask_every": 7},
     "bank": {"memory": "bank"},
     "NNs on a bank": {"memory": "bank", "scenario": "NNs", "ask_every": 7, "epsilon": 1e-9},
 }
@@ -102,7 +104,7 @@ def check_that_it_continues(settings: RunSettings, quiet: Any, folder: Path, **d
     assert files(run, folder / "again") == wanted
 
 
-@pytest.mark.parametrize("kind", ["hashed", "NNs"])
+@pytest.mark.parametrize("kind", ["hashed", "NNs hashed"])
 def test_a_checkpoint_is_small_beside_the_memory(kind: str, small, quiet, tmp_path: Path) -> None:
     run = Experiment(small(**KINDS[kind]))
     keeper = Checkpoints(tmp_path, run)
@@ -113,16 +115,19 @@ def test_a_checkpoint_is_small_beside_the_memory(kind: str, small, quiet, tmp_pa
     assert beside < 32_000 + images
 
 
-def test_a_checkpoint_holds_no_mask_that_was_stored(small, quiet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [{}, {"masks": "hashed"}], ids=str)
+def test_a_checkpoint_holds_no_mask_that_was_stored(
+    kind: dict[str, Any], small, quiet, tmp_path: Path
+) -> None:
     sizes = []
     for tasks in (1, 3):
-        run = Experiment(small(tasks=tasks))
+        run = Experiment(small(tasks=tasks, **kind))
         run.run(quiet)
         keeper = Checkpoints(tmp_path / str(tasks), run)
         with locked(keeper):
             keeper.write()
         sizes.append((keeper.folder / "run.h5").stat().st_size)
-    assert sizes[1] - sizes[0] < 2 * 256  # a mask has 256 bits, its digest 64 digits
+    assert sizes[1] - sizes[0] < 2 * 256  # a mask has 256 bits or more, its digest 64 digits
 
 
 def test_the_memory_is_written_again_only_where_it_changed(small, quiet, tmp_path: Path) -> None:
@@ -262,7 +267,7 @@ def test_a_memory_that_is_not_the_checkpoints_is_not_taken(small, tmp_path: Path
     keeper = Checkpoints(tmp_path, run)
     with locked(keeper):
         keeper.write()
-    Experiment(small(bits=128)).memory.save(tmp_path / "other.h5")
+    Experiment(small(seed=1)).memory.save(tmp_path / "other.h5")
     (tmp_path / "other.h5").replace(keeper.folder / "memory.0.h5")
     with pytest.raises(CorruptStoreError, match="not the file that was expected"):
         resumed(tmp_path)

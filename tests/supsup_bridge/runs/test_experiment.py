@@ -55,12 +55,17 @@ CONTRACT = {
     "task_inference_accuracy", "exact_recall_rate", "masks_allocated", "bytes", "recall",
     "seconds", "config", "versions", "forgetting", "backward_transfer", "curve", "novelty",
 }  # fmt: skip
-KINDS: list[dict[str, Any]] = [{"masks": "hashed"}, {"masks": "unit", "bits": 128}]
+KINDS: list[dict[str, Any]] = [
+    {"hubs": 4},
+    {"masks": "hashed"},
+    {"masks": "unit", "bits": 128},
+]
+WEIGHTS = 64 * 300 + 300 * 100 + 100 * 100
 BANK: dict[str, Any] = {"memory": "bank", "inference": "one-shot"}
 ALL: list[dict[str, Any]] = [
     {"masks": masks, "memory": memory, "scenario": scenario}
     for scenario in SCENARIOS
-    for memory, masks in (("hopfield", "hashed"), ("bank", "weight"))
+    for memory, masks in (("hopfield", "weight"), ("hopfield", "hashed"), ("bank", "weight"))
 ]
 RATES = {"accuracy", "accuracy_given_task", "task_inference_accuracy", "exact_recall_rate"}
 INFERENCES = ["one-shot", "binary", "descent", "try-all", "argmax"]
@@ -143,10 +148,11 @@ def test_result_says_what_was_run(finished) -> None:
         "benchmark": "split-digits",
         "scenario": "GNu",
         "memory": "hopfield",
-        "masks": "hashed",
+        "masks": "weight",
     }
     assert (result["tasks"], result["seed"], result["network"]) == (2, 0, "lenet-300-100")
-    assert result["config"]["bits"] == 256
+    config = {"rule": "storkey", "hubs": 2, "precision": "int8", "objective": "H"}
+    assert {name: result["config"][name] for name in config} == config
     assert result["masks_allocated"] == 2
 
 
@@ -223,7 +229,8 @@ def test_one_recall_is_counted_for_every_128_scored_images(finished) -> None:
 
 
 def test_bytes_of_the_packed_masks(finished) -> None:
-    assert finished(tasks=3).result()["bytes"]["packed_masks"] == 3 * 256 / 8
+    assert finished(tasks=3).result()["bytes"]["packed_masks"] == 3 * WEIGHTS / 8
+    assert finished(tasks=3, masks="hashed").result()["bytes"]["packed_masks"] == 3 * 256 / 8
 
 
 @pytest.mark.parametrize("memory", ["hopfield", "bank"])
@@ -422,7 +429,10 @@ def test_a_run_holds_nothing_that_grows_with_the_tasks_but_their_data(kind, smal
     assert sizes[0] == sizes[1]
 
 
-def test_masks_are_gone_once_they_are_stored(small, quiet, monkeypatch) -> None:
+@pytest.mark.parametrize(("kind", "layers"), [({}, 3), ({"masks": "hashed"}, 1)], ids=str)
+def test_masks_are_gone_once_they_are_stored(
+    kind: dict[str, Any], layers: int, small, quiet, monkeypatch
+) -> None:
     alive: list[Any] = []
     train = Lesson.run
 
@@ -434,17 +444,20 @@ def test_masks_are_gone_once_they_are_stored(small, quiet, monkeypatch) -> None:
         return masks
 
     monkeypatch.setattr(Lesson, "run", watched)
-    Experiment(small(tasks=2)).run(quiet)
+    Experiment(small(tasks=2, **kind)).run(quiet)
     gc.collect()
-    assert len(alive) == 2
+    assert len(alive) == 2 * layers
     assert not any(mask() is not None for mask in alive)
 
 
-def test_memory_file_has_one_size_for_any_number_of_tasks(finished, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_memory_file_has_one_size_for_any_number_of_tasks(
+    kind: dict[str, Any], finished, tmp_path: Path
+) -> None:
     sizes = set()
     for tasks in (1, 3):
         path = tmp_path / f"{tasks}.h5"
-        finished(masks="unit", bits=128, tasks=tasks).memory.save(path)
+        finished(tasks=tasks, **kind).memory.save(path)
         sizes.add(path.stat().st_size)
     assert len(sizes) == 1
 
@@ -509,7 +522,7 @@ def test_masks_that_a_store_has_lost_are_not_learned(small, quiet, finished) -> 
 
 @pytest.mark.parametrize("rule", ["hebbian", "projection"])
 def test_the_memory_has_the_rule_that_was_asked_for(rule, small) -> None:
-    experiment = Experiment(small(rule=rule))
+    experiment = Experiment(small(masks="hashed", rule=rule))
     assert experiment.memory.couplings.rule.name == rule
 
 
@@ -725,7 +738,7 @@ def test_the_papers_network_runs(
         ({"benchmark": "split-digit"}, "did you mean 'split-digits'"),
         ({"tasks": 6}, "1 to 5"),
         ({"infer_samples": 10_000}, "at most .* images .*got infer_samples=10000"),
-        ({"bits": 10**9}, "bits must lie between"),
+        ({"masks": "hashed", "bits": 10**9}, "bits must lie between"),
         ({"network": "paper", "masks": "unit"}, "paper"),
         ({"network": "paper", "masks": "hashed", "benchmark": "split-mnist"}, "hashed"),
         ({"network": "layer-norm", "masks": "hashed"}, "unit masks"),
@@ -994,9 +1007,9 @@ UNTOLD: dict[str, Any] = {
     "quick": False,
     "batches": 90,
     "ask_every": 45,
-    "bits": 2048,
     "infer_samples": 8,
 }
+DENSE: dict[str, Any] = {"masks": "hashed", "bits": 2048}
 
 
 def permuted_digits(tasks: int) -> list[Task]:
@@ -1033,8 +1046,9 @@ def untold(small, quiet) -> Callable[..., Experiment]:
     return run
 
 
-def test_untold_tasks_are_learned_and_recalled_by_the_hopfield_memory(untold) -> None:
-    experiment = untold(3)
+@pytest.mark.parametrize("kind", [{}, DENSE], ids=str)
+def test_untold_tasks_are_learned_and_recalled_by_the_hopfield_memory(kind, untold) -> None:
+    experiment = untold(3, **kind)
     result = experiment.result()
     assert result["masks_allocated"] == 3
     assert result["novelty"] == {
@@ -1050,9 +1064,10 @@ def test_untold_tasks_are_learned_and_recalled_by_the_hopfield_memory(untold) ->
     assert result["config"]["rule"] == "storkey"
 
 
-def test_after_the_last_task_no_mask_is_open(untold, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [{}, DENSE], ids=str)
+def test_after_the_last_task_no_mask_is_open(kind, untold, tmp_path: Path) -> None:
     """The digests are those of the masks as they were closed; what is saved gives them back."""
-    experiment = untold(3)
+    experiment = untold(3, **kind)
     assert experiment.memory.open is None
     assert experiment.memory.nbytes == experiment.hopfield.nbytes
     experiment.memory.save(tmp_path / "memory.h5")
@@ -1061,10 +1076,13 @@ def test_after_the_last_task_no_mask_is_open(untold, tmp_path: Path) -> None:
     assert given == experiment.ledger.digests
 
 
-def test_an_untold_run_holds_nothing_that_grows_with_the_tasks(untold, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [{}, DENSE], ids=str)
+def test_an_untold_run_holds_nothing_that_grows_with_the_tasks(
+    kind, untold, tmp_path: Path
+) -> None:
     sizes = []
     for tasks in (1, 3):
-        experiment = untold(tasks)
+        experiment = untold(tasks, **kind)
         data, experiment.stream = experiment.stream, []  # the world's, not the learner's
         experiment.memory.save(tmp_path / "memory.h5")
         sizes.append((held(experiment), (tmp_path / "memory.h5").stat().st_size))
@@ -1443,7 +1461,7 @@ def test_a_module_that_is_not_there_is_refused(name: str, small) -> None:
 @pytest.mark.parametrize("name", ["settings", "samples", "preset"])
 def test_what_a_run_was_made_of_cannot_be_assigned(name: str) -> None:
     """Assigned, it would do nothing: the learner was made of it."""
-    run = Experiment(RunSettings(bits=256, quick=True))
+    run = Experiment(RunSettings(quick=True))
     before = getattr(run, name)
     with pytest.raises(AttributeError):
         setattr(run, name, before)

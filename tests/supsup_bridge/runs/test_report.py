@@ -99,10 +99,12 @@ def test_no_column_is_empty_and_no_line_is_wrapped(changes: dict, finished) -> N
 
 
 def test_the_summary_says_what_was_run_and_what_it_takes(finished) -> None:
-    text = rendered(finished().result())
-    assert "split-digits, GNu: hashed masks in a hopfield memory\n" in text
+    result = finished().result()
+    text, memory = rendered(result), result["bytes"]["memory"] / 1e6
+    assert "split-digits, GNu: weight masks in a hopfield memory\n" in text
     assert "task inferred by address and entropy from 1 image\n" in text
-    assert "plain list of these masks, 2 in all: 0.0001 MB\n" in text
+    packed = f"a packed list of these 2 masks: {2 * 59_200 / 8e6:.4f} MB"
+    assert f"memory: {memory:.1f} MB for up to 2 tasks; {packed}\n" in text
 
 
 def test_a_summary_of_a_run_without_any_task_renders(small: Callable[..., Any]) -> None:

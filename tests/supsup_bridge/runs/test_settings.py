@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hopmask import ConfigError, HopmaskError
+from hopmask.errors import MemoryFullError
 from supsup_bridge import RunSettings
 from supsup_bridge.data.benchmarks import BENCHMARKS
 from supsup_bridge.inference.named import INFERENCES
@@ -21,13 +22,13 @@ FREE: dict[str, Any] = {"memory": "bank", "scenario": "NNs"}
 # --- defaults
 
 
-def test_a_plain_run_is_hopsupsup_on_the_digits_with_hashed_masks() -> None:
+def test_a_plain_run_is_hopsupsup_on_the_digits_with_weight_masks() -> None:
     given = {name: value for name, value in asdict(RunSettings()).items() if value is not None}
     assert given == {
         "benchmark": "split-digits",
         "scenario": "GNu",
         "memory": "hopfield",
-        "masks": "hashed",
+        "masks": "weight",
         "tasks": 5,
         "seed": 0,
         "network": "standard",
@@ -39,9 +40,9 @@ def test_a_plain_run_is_hopsupsup_on_the_digits_with_hashed_masks() -> None:
 @pytest.mark.parametrize(
     ("memory", "network", "masks"),
     [
-        ("hopfield", "standard", "hashed"),
-        ("hopfield", "lenet-300-100", "hashed"),
-        ("hopfield", "my.nets:make", "hashed"),
+        ("hopfield", "standard", "weight"),
+        ("hopfield", "lenet-300-100", "weight"),
+        ("hopfield", "my.nets:make", "weight"),
         ("hopfield", "paper", "unit"),
         ("bank", "standard", "weight"),
         ("bank", "fc-1024-1024", "weight"),
@@ -99,7 +100,7 @@ def test_an_unknown_setting_is_no_setting() -> None:
 
 
 def test_equal_settings_are_equal_and_can_be_keys() -> None:
-    assert RunSettings() == RunSettings(masks="hashed", tasks=5)
+    assert RunSettings() == RunSettings(masks="weight", tasks=5)
     assert len({RunSettings(), RunSettings(), RunSettings(seed=1)}) == 2
 
 
@@ -213,7 +214,7 @@ def test_what_a_hopfield_memory_takes_is_not_for_a_bank(name: str) -> None:
 
 def test_an_unknown_rule_is_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'storkey'"):
-        RunSettings(rule="storky")
+        RunSettings(masks="hashed", rule="storky")
 
 
 @pytest.mark.parametrize("name", ["network", "signature"])
@@ -282,14 +283,21 @@ def test_a_sparsity_is_a_share_up_to_half(value: Any) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"masks": "weight"}, "use hashed or unit masks, or --memory bank"),
+        ({"rule": "storkey"}, "leave out --rule, or use --masks hashed"),
+        ({"masks": "hashed", "hubs": 8}, "leave out --hubs, or use --masks weight"),
+        ({"masks": "unit", "objective": "G"}, "leave out --objective, or use --masks weight"),
+        ({"recall": "address", "objective": "H"}, "leave out --objective, or use --recall"),
+        ({"network": "paper", "masks": "weight"}, "leave out --masks"),
+        ({"hubs": 12}, "give 16"),
+        ({"hubs": 1}, "give 2"),
+        ({"hubs": 2**17}, "give 65536"),
+        ({**BANK, "hubs": 8}, "hubs is for --memory hopfield"),
         ({"scenario": "NNs", "epsilon": 0.1}, "epsilon is for --memory bank.*out --epsilon"),
         (
             {"benchmark": "split-mnist", "scenario": "NNs", "network": "paper"},
             "NNs takes the standard network",
         ),
         ({"inference": "one-shot"}, "inference is for --memory bank.*leave out --inference"),
-        ({"objective": "H"}, "objective is for --memory bank.*leave out --objective"),
         ({"network": "paper", "recall": "both"}, "energy and entropy alone.*leave out --recall"),
         ({"network": "paper", "recall": "address"}, "not by 'address'"),
         ({**BANK, "recall": "both"}, "recall is for --memory hopfield"),
@@ -317,12 +325,19 @@ def test_values_that_do_not_go_together_are_refused(wrong: dict[str, Any], messa
         {**FREE, "inference": "binary", "objective": "G"},
         {"scenario": "GG", "recall": "address"},
         {"mask_init": "mean"},
+        {"hubs": 8, "objective": "G"},
+        {"scenario": "NNs", "hubs": 2},
     ],
     ids=str,
 )
 def test_values_that_go_together_are_kept(right: dict[str, Any]) -> None:
     settings = asdict(RunSettings(**right))
     assert {name: settings[name] for name in right} == right
+
+
+def test_fewer_hubs_than_tasks_are_refused_before_any_work() -> None:
+    with pytest.raises(MemoryFullError, match="--hubs 8"):
+        RunSettings(hubs=4)
 
 
 def test_a_refusal_is_one_of_the_librarys_errors_and_a_value_error() -> None:
