@@ -343,7 +343,7 @@ def _form(masks: HubMasks) -> dict[str, object]:
         "seed": masks.code.seed,
         "hubs at birth": masks.couplings.keys.born,
         "hubs": masks.couplings.hubs,
-        "precision": masks.couplings.narrow.dtype,
+        "precision": masks.couplings.precision,
         "signature features": masks.address.features if masks.address else 0,
     }
 

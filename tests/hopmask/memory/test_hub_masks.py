@@ -1,6 +1,7 @@
 """Hub memories: store, replace, forget, grow, merge; what is refused changes nothing."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -156,6 +157,42 @@ def test_a_store_that_would_saturate_changes_nothing(hub_state, unchanged):
     with unchanged(memory), pytest.raises(SaturationError):
         memory.store(**task, signature=torch.randn(9, 3))
     assert memory.numbered == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.uint8, torch.int64])
+def test_masks_may_be_numbers_of_any_type(dtype, hub_memory, hub_task, hub_state):
+    memory, task = hub_memory(2), hub_task(2)
+    memory.store(**task | {"masks": {name: m.to(dtype) for name, m in task["masks"].items()}})
+    assert hub_state(memory) == hub_state(hub_memory(3))
+
+
+def test_what_was_given_is_not_kept_nor_changed(hub_memory, hub_task, hub_state):
+    memory, task = hub_memory(0), hub_task(0)
+    memory.store(**task)
+    before = hub_state(memory)
+    for part in (*task["masks"].values(), *task["extras"].values(), task["signature"]):
+        part.zero_()
+    assert hub_state(memory) == before
+    again, same = hub_memory(0), hub_task(0)
+    again.store(**same)
+    assert all(torch.equal(same["masks"][n], m) for n, m in hub_task(0)["masks"].items())
+    assert torch.equal(same["signature"], hub_task(0)["signature"])
+
+
+def test_a_memory_is_pickled_whole(hub_memory, hub_state):
+    memory = hub_memory(3)
+    assert hub_state(pickle.loads(pickle.dumps(memory))) == hub_state(memory)
+
+
+def test_answers_are_not_views_of_the_memory(hub_memory, hub_state):
+    memory = hub_memory(3)
+    before = hub_state(memory)
+    for hit in (memory.recall(0), memory.recall([0, 1]), memory.recall(cue={"a": torch.ones(96)})):
+        for value in (*hit.masks.values(), *hit.extras.values()):
+            value.zero_()
+    memory.mean_extras["x"].fill_(7)
+    memory.mean["a"].fill_(7)
+    assert hub_state(memory) == before
 
 
 # Replace
@@ -370,6 +407,7 @@ def test_grown_memories_merge_with_grown_ones(hub_memory, hub_task):
         {"seed": 1},
         {"hubs": 16},
         {"precision": "int16"},
+        {"precision": "int8"},  # not as "auto" once they grow
         {"signature_features": 16},
         {"signature_features": 0},
         {"extras": {"x": 3, "y": 2}},

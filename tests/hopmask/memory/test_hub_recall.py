@@ -479,6 +479,14 @@ def test_in_a_trace_a_row_that_is_done_keeps_its_last_candidate(memory, targets)
     torch.testing.assert_close(trace.penalty.float(), (bits - goal).square().sum(-1))
 
 
+def test_the_overlap_of_states_with_masks_is_that_of_their_bits(memory, targets, hub_task):
+    trace = memory.recall(penalty=Toward(targets[1]), search=Search(trace=True)).trace
+    shares = memory.overlap(trace.states, hub_task(3)["masks"])
+    expected = trace.states[..., :128] @ (2 * targets[3] - 1) / 128
+    torch.testing.assert_close(shares, expected)
+    assert float(shares.max()) == 1
+
+
 @pytest.mark.parametrize("by", [{"task": 2}, {"cue": {"a": torch.ones(96)}}])
 def test_recalls_without_data_have_a_trace_of_one_step(by, memory):
     trace = memory.recall(**by, search=Search(trace=True)).trace
