@@ -17,9 +17,10 @@ from torture_rows.memories import Tell, ended, forked
 from torture_rows.tally import Row, Tally, scratch
 
 RUNS = {
-    "hashed": ("--bits", "256"),
+    "weight": (),
+    "hashed": ("--masks", "hashed", "--bits", "256"),
     "unit": ("--masks", "unit", "--bits", "256"),
-    "NNs": ("--scenario", "NNs", "--bits", "256", "--ask-every", "20"),
+    "NNs": ("--scenario", "NNs", "--ask-every", "20"),
     "bank": ("--memory", "bank"),
 }
 LONGEST = 120.0  # seconds that a run may take
@@ -28,7 +29,7 @@ LONGEST = 120.0  # seconds that a run may take
 def resume(options: argparse.Namespace, generator: np.random.Generator) -> Row:
     """Kill a run at a random moment, resume it, and compare with one that was not killed."""
     tally = Tally()
-    runs = {"quick": ("--quick", "--bits", "128", "--tasks", "2")} if options.quick else RUNS
+    runs = {"quick": ("--quick", "--tasks", "2")} if options.quick else RUNS
     kinds = [*runs]
     with scratch(options) as folder:
         wanted, seconds = {}, {}

@@ -37,7 +37,6 @@ from supsup_bridge.training.fit import Lesson
 
 SHORT = ["--quick", "--tasks", "2", "--device", "cpu"]
 QUICK = SHORT
-HASHED = [*SHORT, "--masks", "hashed", "--bits", "256"]
 BANK = [*SHORT, "--memory", "bank"]
 PARTIAL = {"result.partial.json", "memory.partial.h5", "checkpoint"}
 
@@ -272,7 +271,8 @@ def test_bad_input_leaves_no_folder_behind(tmp_path: Path, untrained) -> None:
         ["split-digit"],
         ["--tasks", "6"],
         ["--infer-samples", "100000"],
-        ["--masks", "weight"],
+        ["--masks", "weight", "--bits", "256"],
+        ["--hubs", "4"],
         ["--output-size", "1"],
         ["--network", "no_such_package:make"],
         ["--memory", "bank", "--sparsity", "0.9"],

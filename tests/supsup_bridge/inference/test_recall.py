@@ -11,11 +11,15 @@ from torch import Tensor
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory
 from supsup_bridge import (
     FixedNetwork,
+    MaskedNetwork,
     RecallInference,
     Task,
     TrainingSettings,
     UnitNetwork,
+    fix_weights,
+    mlp,
     split_digits,
+    superfluous,
     train_mask,
 )
 from supsup_bridge.inference.paper import (
@@ -23,7 +27,7 @@ from supsup_bridge.inference.paper import (
 )
 
 RECALLS = ["both", "entropy", "address"]
-KINDS = ["hashed", "unit"]
+KINDS = ["weight", "hashed", "unit"]
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,16 @@ def learned(
         network: FixedNetwork
         if kind == "hashed":
             network = hashed([64, 100, 50, 20], bits=512, network=generator(1), spread=generator(2))
+        elif kind == "weight":
+            network = MaskedNetwork(fix_weights(mlp([64, 100, 50, 20]), generator(1)))
         else:
             network = UnitNetwork(
                 [64, 128, 128, 50],
                 network=generator(1),
                 normalisation="batch" if kind == "batch" else "layer",
             )
-        memory = MaskMemory(network.mask_sizes, seed=1, signature_features=512)
+        on_hubs: dict[str, Any] = {"couplings": "hub", "hubs": 4} if kind == "weight" else {}
+        memory = MaskMemory(network.mask_sizes, seed=1, signature_features=512, **on_hubs)
         masks = []
         for i, task in enumerate(tasks):
             mask = train_mask(
@@ -100,7 +107,7 @@ def test_32_images_recall_the_learned_mask_bit_for_bit(kind: str, recall: str, l
         assert found.verified.all()
         for name, mask in setup.masks[number].items():
             assert found.masks[name].dtype == torch.bool
-            assert torch.equal(found.masks[name], mask.expand(3, -1)), name
+            assert torch.equal(found.masks[name], mask.expand(3, *mask.shape)), name
 
 
 def test_sets_of_different_tasks_are_told_apart_in_one_call(learned) -> None:
@@ -120,12 +127,34 @@ def test_the_recalled_mask_predicts_the_scored_images(learned) -> None:
     assert float(right.float().mean()) > 0.85
 
 
+@pytest.mark.parametrize("recall", ["both", "entropy"])
+def test_superfluous_outputs_point_at_the_task_on_hubs(recall: str, learned) -> None:
+    setup, logits = learned("weight"), list[Tensor]()
+
+    def points(outputs: Tensor) -> Tensor:
+        logits.append(outputs)
+        return superfluous(outputs, labels=2)
+
+    for number in range(3):
+        found = setup.inference(recall, objective=points).infer(setup.sets(number))
+        assert found.task.tolist() == [number] * 3
+    assert len(logits) == 3  # differentiated at the mean mask; the entropy compares
+
+
+def test_few_sets_of_long_masks_are_recalled_at_once(learned) -> None:
+    setup = learned("weight")
+    assert setup.inference().chunk == 128
+    long = MaskMemory({"w": (2048, 1024)}, couplings="hub", hubs=2, signature_features=0)
+    assert setup.inference(memory=long).chunk == 16
+
+
 # --- what a recall may depend on
 
 
 @pytest.mark.parametrize("recall", RECALLS)
-def test_chunks_do_not_change_what_is_recalled(recall: str, learned) -> None:
-    setup = learned("unit")
+@pytest.mark.parametrize("kind", ["weight", "unit"])
+def test_chunks_do_not_change_what_is_recalled(kind: str, recall: str, learned) -> None:
+    setup = learned(kind)
     sets = torch.cat([setup.sets(number, 2) for number in range(3)])
     inference = setup.inference(recall)
     whole, parts = inference.infer(sets, chunk=100), inference.infer(sets, chunk=4)

@@ -43,7 +43,7 @@ from supsup_bridge.runs import experiment as module
 from supsup_bridge.runs.experiment import (
     StreamEndedError,
 )
-from supsup_bridge.runs.settings import SCENARIOS
+from supsup_bridge.runs.settings import MEMORIES, SCENARIOS
 from supsup_bridge.training.fit import Lesson
 from supsup_bridge.training.scores import (
     erdos_renyi,
@@ -266,6 +266,30 @@ def test_all_scenarios_train_the_same_masks(finished) -> None:
         for scenario in ("GG", "GNs", "GNu")
     ]
     assert told[0] == told[1] == told[2]
+
+
+@pytest.mark.parametrize("objective", [{}, {"objective": "G"}], ids=str)
+def test_hubs_hold_the_very_masks_of_a_bank(objective: dict[str, Any], finished) -> None:
+    hubs, bank = finished(tasks=3, **objective), finished(tasks=3, memory="bank")
+    assert hubs.ledger.digests == bank.ledger.digests
+    assert hubs.result()["config"]["objective"] == objective.get("objective", "H")
+    for task in range(3):
+        recalled = hubs.memory.recall(task=task)
+        assert recalled.verified
+        assert mask_digest(recalled.masks) == bank.ledger.digests[task]
+
+
+def test_gg_on_hubs_is_that_of_a_bank_to_the_last_digit(finished) -> None:
+    hubs, bank = (finished(tasks=3, scenario="GG", memory=m).result() for m in MEMORIES)
+    for key in ("accuracy", "accuracy_per_task", "accuracy_matrix", "exact_recall_rate"):
+        assert hubs[key] == bank[key]
+
+
+def test_a_default_memory_file_takes_at_most_8_megabytes(small, quiet, tmp_path: Path) -> None:
+    experiment = Experiment(small(tasks=5))
+    experiment.memory.save(tmp_path / "memory.h5")
+    assert (tmp_path / "memory.h5").stat().st_size <= 8e6
+    assert (experiment.memory.capacity, experiment.preset.features) == (8, 1024)
 
 
 def test_a_wrong_task_is_a_wrong_answer_in_gnu_alone(finished) -> None:
