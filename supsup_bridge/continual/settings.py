@@ -175,8 +175,6 @@ class LearnerSettings:
                 "objective is for a recall that follows a gradient: leave it out, or use "
                 "recall='both' or 'entropy'"
             )
-        if self.recall != "address" and self.objective is None:
-            object.__setattr__(self, "objective", "H")
 
     def _check_names(self) -> None:
         for name, known in (

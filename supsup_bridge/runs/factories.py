@@ -81,8 +81,8 @@ def new_inference(settings: RunSettings, preset: Preset) -> dict[str, Any]:
             "objective": objective if follows else settings.objective,
         }
     recall = "paper" if settings.network == "paper" else settings.recall or "both"
-    points = settings.masks == "weight" and recall != "address"
-    return {**samples, "recall": recall, "objective": objective if points else None}
+    points = settings.masks == "weight" and recall != "address" and objective != "H"
+    return {**samples, "recall": recall, "objective": objective if points else settings.objective}
 
 
 def _couplings(settings: RunSettings, preset: Preset) -> dict[str, Any]:

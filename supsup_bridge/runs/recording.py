@@ -1,7 +1,7 @@
 """What each recall of a run did, step by step, for a plot."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from supsup_bridge.rng import stream
 class Recorded:
     """One task's recall, step by step: overlap with each recalled-by-number mask (steps, masks).
 
-    `right` holds the numbers of the masks that count as the task's.
+    `right` holds the numbers of the masks that count as the task's; the trace has no states.
     """
 
     number: int
@@ -59,6 +59,6 @@ def recorded(
             number=number,
             right=accepted(number),
             hit=hit,
-            trace=trace,
+            trace=replace(trace, states=trace.states[..., :0]),  # of long masks they are large
             overlaps=torch.stack(overlaps, 1),
         )

@@ -506,6 +506,14 @@ def test_verbs_of_the_other_kind_of_learner_are_refused(learner: SupSup) -> None
         SupSup(conv(), task_free=True).learn((IMAGES, LABELS))
 
 
+@pytest.mark.parametrize("kind", [{}, {"masks": "hashed", "bits": 64}], ids=str)
+def test_a_way_of_recall_can_be_changed(kind: dict[str, Any]) -> None:
+    learner = taught(1, **kind)
+    for recall in ("address", "entropy", "both"):
+        learner.change_inference(recall=recall)
+        assert learner.infer_task(clouds(0)[0], together=True) == 0
+
+
 def test_an_inference_that_is_refused_leaves_the_one_before(learner: SupSup) -> None:
     before = learner.settings
     for options in ({"seed": 3}, {"inference": "one-shot"}, {"recall": "no"}):

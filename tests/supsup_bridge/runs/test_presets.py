@@ -66,6 +66,18 @@ def test_any_other_network_goes_with_the_standard_preset(network: str) -> None:
     assert preset("split-mnist", "weight", network) == preset("split-mnist", "weight")
 
 
+def test_weight_presets_serve_both_memories() -> None:
+    chosen = {name: preset(name, "weight") for name in BENCHMARKS}
+    assert {name: each.features for name, each in chosen.items()} == {
+        "split-digits": 1024,
+        "split-mnist": 4096,
+        "permuted-mnist": 2048,
+        "rotated-mnist": 2048,
+    }
+    samples = {name: each.infer_samples for name, each in chosen.items()}
+    assert samples == dict.fromkeys(BENCHMARKS, 1) | {"rotated-mnist": 128}
+
+
 def test_presets_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         preset("split-digits", "hashed").bits = 3  # type: ignore[misc]
