@@ -83,12 +83,12 @@ class HubRecall:
 
     def by_number(self, tasks: Tensor, *, flat: bool) -> Hit:
         """The masks of live tasks (b,); `flat` for an answer without batch dimension."""
-        self._refuse_margin()
+        self._refuse_options_of_data()
         return self._hit(self._recalled(tasks), flat=flat)
 
     def by_cue(self, cue: Mapping[str, Tensor]) -> Hit:
         """The masks that agree best with damaged or partial ones."""
-        self._refuse_margin()
+        self._refuse_options_of_data()
         pointer, flat = self._pointer(cue)
         tasks = self._alive(self._couplings.overlaps(pointer)).argmax(-1)
         found = self._recalled(tasks)
@@ -148,11 +148,17 @@ class HubRecall:
     def _weight(self) -> float:
         return self._options.agreement_weight or WEIGHT
 
-    def _refuse_margin(self) -> None:
-        if self._options.min_margin != inf:
-            raise ConfigError(
-                "min_margin is of a recall by data: leave it out, or give a signature or a penalty"
-            )
+    def _refuse_options_of_data(self) -> None:
+        for name, given in (
+            ("min_margin", self._options.min_margin != inf),
+            ("max_basins", self._options.max_basins is not None),
+            ("agreement_weight", self._options.agreement_weight is not None),
+        ):
+            if given:
+                raise ConfigError(
+                    f"{name} is of a recall from hubs by data: leave it out, or give a signature "
+                    "or a penalty"
+                )
 
     def _pointer(self, cue: Mapping[str, Tensor]) -> tuple[Tensor, bool]:
         """A damaged or partial mask as levels in [-1, 1], (b, bits), and whether it is just one."""

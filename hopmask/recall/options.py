@@ -17,9 +17,9 @@ class Search:
 
     Args:
         dynamics: of dense couplings: parts of each descent, run in order.
-        max_basins: basins (of hub couplings: candidates) to visit at most; default 8 for a recall
-            by number or by data, and 1 by a damaged mask alone, whose first basin is nearly always
-            the answer.
+        max_basins: basins to visit at most; default 8 for a recall by number or by data, and 1 by
+            a damaged mask alone, whose first basin is nearly always the answer. Of hub couplings:
+            candidates whose penalties are compared, by data alone.
         min_margin: by data: visit no more basins once the best is ahead of the next by this margin,
             in the penalty's units; default: visit all `max_basins`.
         agreement_weight: by data: w, the penalty that full agreement with the cue is worth, by

@@ -433,10 +433,13 @@ def test_dynamics_are_of_dense_couplings(dynamics, memory):
             memory.recall(**by, search=search)
 
 
-def test_a_margin_is_of_a_recall_by_data(memory):
+@pytest.mark.parametrize(
+    "option", [{"min_margin": 1.0}, {"max_basins": 2}, {"agreement_weight": 1.0}], ids=str
+)
+def test_options_of_a_recall_by_data_are_refused_elsewhere(option, memory):
     for by in ({"task": 0}, {"cue": {"a": torch.ones(96)}}):
         with pytest.raises(ConfigError):
-            memory.recall(**by, search=Search(min_margin=1.0))
+            memory.recall(**by, search=Search(**option))
 
 
 def test_the_weight_decides_between_agreement_and_penalty(memory, targets):
