@@ -1,6 +1,7 @@
 """Masks of many tasks on hub couplings: what `MaskMemory(couplings="hub")` keeps and does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -202,6 +203,22 @@ class HubMasks:
         self.couplings.grow()
         if self.address is not None:
             self.address.grow()
+
+    @contextmanager
+    def growing(self, hubs: int) -> Iterator[None]:
+        """Grow to at least so many hubs, unless the block raises; see `MaskMemory.growing`."""
+        couplings, address = self.couplings, self.address
+        before = couplings.narrow, couplings.wide, couplings.live  # growth leaves them as they are
+        known = (dict(address.sums), address.addressed) if address else None
+        try:
+            while self.capacity < hubs:
+                self.grow()
+            yield
+        except BaseException:
+            couplings.restore(*before, couplings.levels)
+            if address is not None and known is not None:
+                address.restore(*known, length=address.length)
+            raise
 
     def merge(self, other: "HubMasks") -> None:
         """Add another memory's tasks; see `MaskMemory.merge`."""

@@ -7,7 +7,6 @@ from torch import Tensor
 from hopmask._precision import in_full_precision
 from hopmask.errors import ConfigError, CueError
 from hopmask.memory.features import Samples
-from hopmask.memory.hub_masks import HubMasks
 from hopmask.memory.mask_penalty import MaskPenalty
 from hopmask.memory.state import MemoryState
 from hopmask.recall.options import Search
@@ -298,10 +297,3 @@ class MaskMemory(MemoryState):
                 f"and {other.fingerprint!r:.40}"
             )
         self._hub("merge").merge(other._hub("merge"))
-
-    def _hub(self, what: str) -> HubMasks:
-        if not isinstance(self._masks, HubMasks):
-            raise ConfigError(
-                f"dense couplings cannot {what}: build the memory with couplings='hub'"
-            )
-        return self._masks

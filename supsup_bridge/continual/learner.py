@@ -208,12 +208,13 @@ class SupSup(Learning):
     def merge(self, other: "SupSup") -> None:
         """Add the tasks of another learner, under their numbers; it is not changed.
 
-        Exact: this learner then predicts as if it had learned all. Both keep weight masks in a
-        Hopfield memory, and were made alike; see `learn(task=)`.
+        Exact: every mask is the one that was learned, and, but for mask_init="mean", this learner
+        then predicts as if it had learned all. Both keep weight masks in a Hopfield memory, and
+        were made alike; see `learn(task=)`. The hubs become those of the larger memory.
 
         Raises:
-            ConfigError: learners that were made otherwise, or memories of different hubs.
-            DuplicateError: a task that both hold; nothing was changed.
+            ConfigError: learners that were made otherwise, or too little room.
+            DuplicateError: a task that both hold. Nothing was changed in either case.
 
         Example:
             >>> one, other = (SupSup("lenet-300-100", inputs=4, outputs=8) for _ in range(2))

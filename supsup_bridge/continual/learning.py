@@ -166,9 +166,8 @@ class Learning:
                 device=self._network.device,
             )
         if isinstance(self._memory, MaskMemory) and self._memory.capacity is not None:
-            while number >= self._memory.capacity:
-                self._memory.grow()
-            self._memory.store(masks, task=number, signature=signature)
+            with self._memory.growing(number + 1):
+                self._memory.store(masks, task=number, signature=signature)
         else:
             number = self._memory.store(masks, signature=signature)
             self._counted.add(number)

@@ -1,5 +1,6 @@
 """Merging of two learners that learned different tasks."""
 
+from copy import deepcopy
 from dataclasses import fields
 
 from hopmask import ConfigError, MaskMemory
@@ -7,7 +8,7 @@ from hopmask.errors import DuplicateError
 from supsup_bridge.continual.learning import Learning
 from supsup_bridge.continual.numbers import Held
 
-_FREE = ("hubs", "recall", "inference", "objective", "infer_samples")  # that no mask depends on
+_FREE = ("recall", "inference", "objective", "infer_samples")  # that no mask depends on
 
 
 def merge(one: Learning, other: Learning) -> None:
@@ -16,10 +17,11 @@ def merge(one: Learning, other: Learning) -> None:
     mine, theirs = one.kept, other.kept
     assert isinstance(mine, MaskMemory)
     assert isinstance(theirs, MaskMemory)
-    if one.settings.hubs is None:
-        while (mine.capacity or 0) < (theirs.capacity or 0):
-            mine.grow()
-    mine.merge(theirs)
+    hubs = max(mine.capacity or 0, theirs.capacity or 0)
+    if theirs.capacity != hubs:
+        theirs = deepcopy(theirs)  # the other learner stays as it is
+    with mine.growing(hubs), theirs.growing(hubs):
+        mine.merge(theirs)
 
 
 def _check_mergeable(one: Learning, other: Learning) -> None:

@@ -6,7 +6,15 @@ from typing import Any
 
 from torch import Tensor
 
-from hopmask import ConfigError, EmptyMemoryError, MaskMemory, NotForgettableError, storage
+from hopmask import (
+    ConfigError,
+    EmptyMemoryError,
+    Layout,
+    MaskMemory,
+    MemoryFullError,
+    NotForgettableError,
+    storage,
+)
 from supsup_bridge.continual.task_agnostic.kept_images import KeptImages
 from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.inference.signatures import Signature
@@ -111,14 +119,21 @@ class InPlaceMemory:
 
         Raises:
             ConfigError: a signature.
-            MaskError: masks of a wrong name, size, type or value.
-            MemoryFullError: as many masks as hubs, and they are not to be doubled.
+            MaskError: masks of a wrong name, size, type or value; nothing was changed.
+            MemoryFullError: as many masks as hubs, and they are not to be doubled; nothing was
+                changed.
         """
         if signature is not None:
             raise ConfigError("an InPlaceMemory takes images by observe(images), not a signature")
-        self.close()
-        if self.grows and self.memory.count == self.memory.capacity:
+        Layout(self.memory.shapes, head=0).bits(masks)  # refused before the open mask is closed
+        if self.memory.count == self.memory.capacity:
+            if not self.grows:
+                raise MemoryFullError(
+                    f"the memory holds {self.memory.count} masks, as many as it has hubs: nothing "
+                    "was changed. Make the learner without hubs=, or with more"
+                )
             self.memory.grow()
+        self.close()
         number = self.memory.store(masks)
         self._is_open = True
         self._written(number, dict(masks))

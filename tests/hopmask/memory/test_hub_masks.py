@@ -550,3 +550,21 @@ def test_rounded_memories_are_read_alone(bits, hub_memory, hub_task, unchanged, 
         with unchanged(rounded, other), pytest.raises(ReadOnlyMemoryError):
             change()
     assert memory.store(**hub_task(9)) == 3  # the one that was saved is as it was
+
+
+def test_growth_is_undone_where_the_change_that_needs_it_fails():
+    memory = MaskMemory({"h": 96}, couplings="hub", hubs=4, signature_features=16)
+    for task in range(3):
+        data = torch.randn(20, 5, generator=torch.Generator().manual_seed(task))
+        memory.store({"h": torch.arange(96) % (task + 2) == 0}, signature=data)
+    couplings, address = memory.couplings, memory.address
+    before = couplings.narrow.clone(), couplings.wide.clone(), address.sums["link"].clone()
+    with pytest.raises(MaskError), memory.growing(16):
+        memory.store({"h": torch.ones(5)}, task=12)
+    assert (memory.capacity, memory.tasks) == (4, (0, 1, 2))
+    after = couplings.narrow, couplings.wide, address.sums["link"]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    with memory.growing(16):
+        memory.store({"h": torch.ones(96)}, task=12)
+    assert (memory.capacity, memory.tasks) == (16, (0, 1, 2, 12))
+    assert bool((memory.recall([0, 12]).masks["h"].sum(-1) == torch.tensor([48, 96])).all())

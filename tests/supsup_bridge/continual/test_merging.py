@@ -7,8 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from hopmask import ConfigError, DuplicateError, NotForgettableError, UnknownTaskError
-from hopmask.errors import MemoryFullError
+from hopmask import (
+    ConfigError,
+    CueError,
+    DuplicateError,
+    MaskMemory,
+    NotForgettableError,
+    UnknownTaskError,
+)
+from hopmask.errors import MemoryFullError, SaturationError
 from supsup_bridge import SupSup
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.training.settings import TrainingSettings
@@ -76,6 +83,30 @@ def test_a_learner_that_grows_takes_those_of_a_larger_one() -> None:
     assert (small.tasks, small.memory.capacity) == ((0, 1, 70), 128)
 
 
+def test_a_learner_that_has_grown_takes_those_of_a_smaller_one() -> None:
+    large, small = taught(1, 70, hubs=None), taught(0, hubs=None)
+    large.merge(small)
+    assert (large.tasks, large.memory.capacity) == ((0, 1, 70), 128)
+    assert small.memory.capacity == 64
+    other = taught(0, hubs=None)
+    other.merge(taught(1, 70, hubs=None))
+    assert torch.equal(large.memory.couplings.narrow, other.memory.couplings.narrow)
+
+
+def test_a_merge_that_fails_leaves_the_hubs_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = taught(0, hubs=None), taught(1, 70, hubs=None)
+    before = small.memory.couplings.narrow.clone()
+
+    def saturated(*_: object) -> None:
+        raise SaturationError("full")
+
+    monkeypatch.setattr(MaskMemory, "merge", saturated)
+    with pytest.raises(SaturationError):
+        small.merge(large)
+    assert small.memory.capacity == 64
+    assert torch.equal(small.memory.couplings.narrow, before)
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -141,6 +172,15 @@ def test_hubs_are_doubled_where_none_were_given() -> None:
     assert learner.learn(clouds(2), task=64) == 64
     assert learner.memory.capacity == 128
     assert digests(learner)[:2] == before
+
+
+def test_a_task_that_is_refused_leaves_the_hubs_as_they_were() -> None:
+    learner = taught(0, hubs=None)
+    images, labels = clouds(1)
+    with pytest.raises(CueError):  # no signature
+        learner.learn((torch.zeros_like(images), labels), task=100)
+    assert (learner.tasks, learner.memory.capacity) == ((0,), 64)
+    assert learner.predict(clouds(0)[0][:2]).task.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("task", [-1, True, 2**16, "0"])

@@ -100,7 +100,8 @@ def test_a_full_memory_refuses_or_grows() -> None:
         memory.store(masks_of(1))
     with pytest.raises(MemoryFullError):
         full.store(masks_of(2))
-    assert full.count == 2
+    assert (full.count, full.closed) == (2, 1)  # the open mask can still be trained
+    full.replace(1, masks_of(3))
     assert grown.store(masks_of(2)) == 2
     assert grown.memory.capacity == 4
     assert same(grown.recall(task=0).masks, masks_of(0))
