@@ -11,6 +11,8 @@ from hopmask.couplings.integer_products import Vectors, along, tiles
 from hopmask.errors import DuplicateError, SaturationError, UnknownTaskError
 from hopmask.patterns.hadamard import transform
 
+_ROWS, _TILE = 4096, 1 << 20  # neurons, and couplings, whose fields are made at once
+
 
 class Recalled(NamedTuple):
     """Masks that keys recall, and what their fields f = A κ / K were.
@@ -251,7 +253,8 @@ class HubCouplings(HubState):
         """Fields A κ / K of keys (b, K) on some neurons at a time, (b, neurons)."""
         broad = keys[:, :: self.keys.born]
         loose = 0 if self.levels is None else self.levels.neurons
-        for where, part in tiles(self.narrow):
+        rows = max(1, min(_ROWS, _TILE // self.hubs))  # K couplings of ±1 keys are always exact
+        for where, part in tiles(self.narrow, rows=rows):
             onto = keys.to(part.dtype) @ part.T
             if self.levels is not None:
                 onto[:, : max(0, loose - where.start)] *= self.levels.step

@@ -15,6 +15,7 @@ from hopmask.errors import NumericalError
 
 _ROWS = 1024  # of a tile: 128 · 128 · 1024 = 2^24
 _TILE = 1 << 22  # entries of a wider tile, at most
+_AHEAD = 1 << 17  # entries of vectors whose digits are made at once
 _DIGITS = 3  # of 8 bits, of a vector
 _BASE = 256
 
@@ -94,10 +95,18 @@ def along(matrix: Tensor, vectors: Vectors, count: int, *, first: int = 0) -> Te
     small = matrix.dtype == torch.int8
     shape = (_DIGITS * count, matrix.shape[1]) if small else (count, matrix.shape[1])
     total = torch.zeros(shape, dtype=torch.float64, device=matrix.device)
+    ahead = _ROWS * max(1, _AHEAD // (_ROWS * count))  # rows whose digits are made at once
+    digits = total[:0]
     for here, part in tiles(matrix):
         where = slice(first + here.start, first + here.stop)
-        rows = vectors.digits(where).flatten(0, 1) if small else vectors.whole(where).double()
-        total += rows @ part
+        if small:
+            at = here.start % ahead
+            if at == 0:
+                last = min(here.start + ahead, len(matrix))
+                digits = vectors.digits(slice(where.start, first + last)).flatten(0, 1)
+            total += digits[:, at : at + len(part)] @ part
+        else:
+            total += vectors.whole(where).double() @ part
     if not small:
         return total
     high, middle, low = torch.split(total, count)
