@@ -130,14 +130,14 @@ class HubCouplings(HubState):
         """
         count, width = vectors.shape
         whole = Vectors(vectors)
-        if self.levels is None:
-            on_hubs = along(self.narrow[:width], whole, count)
-        else:
-            loose = min(width, self.levels.neurons)
-            on_hubs = along(self.narrow[:loose], whole, count) * self.levels.step
-            on_hubs += along(self.narrow[loose:width], whole, count, first=loose)
+        loose = 0 if self.levels is None else min(width, self.levels.neurons)
+        on_hubs = along(self.narrow[loose:width], whole, count, first=loose)
         on_hubs[:, :: self.keys.born] += along(self.wide[:width], whole, count)
-        return self.keys.by_task(transform(on_hubs)) * (whole.scale / self.hubs)
+        on_hubs *= whole.scale
+        if self.levels is not None:
+            stepped = Vectors(vectors[:, :loose] * self.levels.steps(self.wide[:loose]))
+            on_hubs += along(self.narrow[:loose], stepped, count) * stepped.scale
+        return self.keys.by_task(transform(on_hubs)) / self.hubs
 
     def add(self, other: "HubCouplings") -> None:
         """Add couplings whose tasks are others: A ← A + A', exact and free of order.
@@ -256,7 +256,8 @@ class HubCouplings(HubState):
         rows = max(1, min(_ROWS, _TILE // self.hubs))  # K couplings of ±1 keys are always exact
         for where, part in tiles(self.narrow, rows=rows):
             onto = keys.to(part.dtype) @ part.T
-            if self.levels is not None:
-                onto[:, : max(0, loose - where.start)] *= self.levels.step
+            if self.levels is not None and where.start < loose:
+                rounded = slice(where.start, min(where.stop, loose))
+                onto[:, : rounded.stop - where.start] *= self.levels.steps(self.wide[rounded])
             onto += broad.double() @ self.wide[where].double().T  # beyond what TF32 counts
             yield where, onto / self.hubs

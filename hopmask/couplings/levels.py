@@ -1,7 +1,6 @@
 """Few levels per coupling: how hub couplings are rounded for a smaller file."""
 
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 import torch
@@ -9,17 +8,19 @@ from torch import Tensor
 
 _DISTANCE = {1: 1.596, 2: 0.9957, 3: 0.5860, 4: 0.3352}  # of levels, in standard deviations
 BITS = tuple(_DISTANCE)
+_LEAST = 1e-6  # variance: where all masks agree, narrow couplings are 0
 _ROWS = 512  # packed at a time; a multiple of 8, so that parts end with a byte
 
 
 @dataclass(frozen=True, kw_only=True)
 class Levels:
-    """How narrow couplings were rounded: A ≈ u · step, u odd, |u| < 2^bits.
+    """How narrow couplings were rounded: A_ij ≈ u_ij s_i, u odd, |u| < 2^bits.
 
     Attributes:
         bits: per coupling, 1 to 4.
-        step: half the distance of two levels.
         neurons: the couplings of the first so many mask neurons were rounded; all others are exact.
+        tasks: k, held when they were rounded.
+        hubs: K.
 
     Source:
         Max 1960, "Quantizing for minimum distortion": the distance of levels of a Gaussian's best
@@ -27,33 +28,45 @@ class Levels:
     """
 
     bits: int
-    step: float
     neurons: int
+    tasks: int
+    hubs: int
+
+    def steps(self, wide: Tensor) -> Tensor:
+        """s of the mask neurons whose wide columns are given, (n, K / K₀): float32 (n,).
+
+        s_i is half the distance of two levels of a Gaussian of variance
+
+            σ_i² = (k K − Σ_j wide_ij²) / (K − K / K₀),
+
+        the mean square of the neuron's narrow couplings, exactly: keys are orthogonal, so that the
+        squares of all its couplings add up to k K. No step is kept.
+        """
+        broad = wide.shape[1]
+        rest = self.tasks * self.hubs - wide.long().square().sum(-1)
+        variance = rest.double() / (self.hubs - broad)
+        return (_DISTANCE[self.bits] / 2 * variance.clamp_min(_LEAST).sqrt()).float()
 
 
-def levels_of(narrow: Tensor, *, bits: int, neurons: int, spacing: int) -> Levels:
-    """Levels for couplings (D, K) that are Gaussian, but for each `spacing`-th column, which is 0.
-
-    σ is the root mean square of the couplings that are rounded.
-    """
-    total = 0
-    for part in torch.split(narrow[:neurons], _ROWS):
-        total += int(part.to(torch.int32).square().sum())
-    used = neurons * (narrow.shape[1] - narrow.shape[1] // spacing)
-    sigma = max(sqrt(total / max(1, used)), 0.5)
-    return Levels(bits=bits, step=_DISTANCE[bits] * sigma / 2, neurons=neurons)
-
-
-def packed(narrow: Tensor, levels: Levels) -> np.ndarray:
+def packed(narrow: Tensor, wide: Tensor | None, levels: Levels) -> np.ndarray:
     """Couplings as `levels.bits` planes of bits: uint8 (bits, ⌈neurons K / 8⌉).
 
     Plane i holds bit i of (u + 2^bits − 1) / 2, row by row, the first in the most significant bit.
+
+    Args:
+        narrow: (D, K); u itself where `wide` is None.
+        wide: (D, K / K₀).
+        levels: by which to round.
     """
     hubs = narrow.shape[1]
     planes = np.zeros((levels.bits, -(-levels.neurons * hubs // 8)), np.uint8)
     done = 0
-    for part in torch.split(narrow[: levels.neurons], _ROWS):
-        code = torch.floor(part.float() / (2 * levels.step)) + 2 ** (levels.bits - 1)
+    for first in range(0, levels.neurons, _ROWS):
+        where = slice(first, min(first + _ROWS, levels.neurons))
+        part = narrow[where].float()
+        if wide is not None:
+            part = part / levels.steps(wide[where])[:, None]
+        code = torch.floor(part / 2) + 2 ** (levels.bits - 1)
         code = code.clamp_(0, 2**levels.bits - 1).to(torch.uint8).flatten().cpu()
         for plane in range(levels.bits):
             bits = np.packbits((code >> plane & 1).numpy())

@@ -3,8 +3,8 @@
 A document of kind "masks" whose `about` says `couplings` "hub" holds
 
     about    couplings, rule, layers and extras ([[name, [side ...]] ...]), seed, hubs, born (hubs
-             at birth), precision, signature_features; where they are given fingerprint, and bits
-             and step of rounded couplings
+             at birth), precision, signature_features; where they are given fingerprint, and bits of
+             rounded couplings
     narrow   A without its wide columns (D, K), int8 or int16
     planes   instead, of rounded couplings: those of the mask bits, see `couplings/levels.py`
     proof    beside planes: the rows of A of extras and digest, exact
@@ -16,7 +16,7 @@ A document of kind "masks" whose `about` says `couplings` "hub" holds
 """
 
 from collections.abc import Mapping
-from math import inf, prod
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from hopmask._checks import index_or_none
 from hopmask._room import check_room, zeros
 from hopmask.couplings.hub import HubCouplings
 from hopmask.couplings.hub_state import KINDS, MOST_HUBS, narrow_type
-from hopmask.couplings.levels import BITS, Levels, levels_of, packed, unpack
+from hopmask.couplings.levels import BITS, Levels, packed, unpack
 from hopmask.errors import (
     ConfigError,
     CorruptStoreError,
@@ -72,7 +72,7 @@ def document_of(masks: HubMasks, about: Mapping[str, Any], *, bits: int | None) 
         "hubs": couplings.hubs,
         "born": couplings.keys.born,
         "precision": couplings.precision,
-        **({"bits": levels.bits, "step": levels.step} if levels else {}),
+        **({"bits": levels.bits} if levels else {}),
     }
     arrays: dict[str, Any] = {
         "wide": couplings.wide,
@@ -86,8 +86,7 @@ def document_of(masks: HubMasks, about: Mapping[str, Any], *, bits: int | None) 
     else:
         exact = couplings.levels is None
         arrays["proof"] = couplings.narrow[levels.neurons :]
-        narrow = couplings.narrow
-        arrays["planes"] = packed(narrow, levels if exact else _of_codes(levels))
+        arrays["planes"] = packed(couplings.narrow, couplings.wide if exact else None, levels)
     found = {n: v.cpu().numpy() if isinstance(v, Tensor) else v for n, v in arrays.items()}
     return Document(kind="masks", about=described, arrays=found)
 
@@ -109,7 +108,8 @@ def masks_of(document: Document, device: str | torch.device) -> HubMasks:
     )
     levels = None
     if "bits" in about:
-        levels = Levels(bits=about["bits"], step=about["step"], neurons=found.code.bits)
+        tasks = int(arrays["counters"][0])
+        levels = Levels(bits=about["bits"], neurons=found.code.bits, tasks=tasks, hubs=hubs)
         narrow = _opened(document.arrays["planes"], arrays["proof"], levels, spacing=born)
     else:
         narrow = arrays["narrow"]
@@ -173,8 +173,8 @@ def _misfit(document: Document) -> str | None:
         "counters": (np.int64, (3,)),
     }
     if "bits" in about:
-        bits_of, step = about["bits"], about.get("step")
-        if type(bits_of) is not int or bits_of not in BITS or not _is_step(step):
+        bits_of = about["bits"]
+        if type(bits_of) is not int or bits_of not in BITS:
             return "its couplings were rounded in an unknown way"
         del wanted["narrow"]
         wanted["planes"] = (np.uint8, (bits_of, -(-bits * hubs // 8)))
@@ -233,9 +233,7 @@ def _levels(masks: HubMasks, bits: int | None) -> Levels | None:
     number = index_or_none(bits)
     if number is None or number not in BITS:
         raise ConfigError(f"bits= takes {', '.join(map(str, BITS))} or None, got {bits!r:.40}")
-    return levels_of(
-        couplings.narrow, bits=number, neurons=masks.code.bits, spacing=couplings.keys.born
-    )
+    return Levels(bits=number, neurons=masks.code.bits, tasks=couplings.count, hubs=couplings.hubs)
 
 
 def _opened(planes: np.ndarray, proof: Tensor, levels: Levels, *, spacing: int) -> Tensor:
@@ -248,18 +246,9 @@ def _opened(planes: np.ndarray, proof: Tensor, levels: Levels, *, spacing: int) 
     return narrow
 
 
-def _of_codes(levels: Levels) -> Levels:
-    """Levels by which u itself, odd numbers, keep their codes."""
-    return Levels(bits=levels.bits, step=1.0, neurons=levels.neurons)
-
-
 def _tensor(array: np.ndarray) -> Tensor:
     """A tensor over an array's own bytes, or over a copy where they may not be written to."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-def _is_step(step: object) -> bool:
-    return isinstance(step, float) and 0 < step < inf
 
 
 def _power(number: object) -> int:

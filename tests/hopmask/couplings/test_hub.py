@@ -10,7 +10,7 @@ from scipy.linalg import hadamard
 
 from hopmask.couplings import hub_state
 from hopmask.couplings.hub import HubCouplings
-from hopmask.couplings.levels import levels_of, packed, unpack
+from hopmask.couplings.levels import Levels, packed, unpack
 from hopmask.errors import (
     ConfigError,
     DuplicateError,
@@ -384,13 +384,13 @@ def test_energy_field_and_residual_are_those_of_the_bipartite_matrix():
 
 def test_the_field_of_rounded_couplings_is_that_of_their_levels():
     couplings = filled(8, size=64)
-    levels = levels_of(couplings.narrow, bits=3, neurons=50, spacing=8)
+    levels = Levels(bits=3, neurons=50, tasks=8, hubs=8)
     narrow = couplings.narrow.clone()
-    unpack(packed(couplings.narrow, levels), levels, into=narrow, spacing=8)
+    unpack(packed(narrow, couplings.wide, levels), levels, into=narrow, spacing=8)
     rounded = HubCouplings(64, hubs=8, seed=0)
     rounded.restore(narrow, couplings.wide, couplings.live, levels)
     a = narrow.double()
-    a[:50] *= levels.step
+    a[:50] *= levels.steps(couplings.wide[:50]).double()[:, None]
     a[:, 0] = couplings.wide[:, 0].double()
     states = torch.randint(0, 2, (3, 72), generator=torch.Generator().manual_seed(2)) * 2.0 - 1
     expected = torch.cat([states[:, 64:].double() @ a.T, states[:, :64].double() @ a], -1) / 8
@@ -472,7 +472,7 @@ def test_the_most_hubs_do_not_grow(monkeypatch):
 
 def test_rounded_couplings_are_not_changed():
     couplings, other = filled(4), HubCouplings(D, hubs=8, seed=0)
-    levels = levels_of(couplings.narrow, bits=2, neurons=30, spacing=8)
+    levels = Levels(bits=2, neurons=30, tasks=4, hubs=8)
     couplings.restore(couplings.narrow, couplings.wide, couplings.live, levels)
     before = state_of(couplings)
     for change in (

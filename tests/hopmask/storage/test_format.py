@@ -144,7 +144,12 @@ def hub_couplings(file, about):
             assert not np.unpackbits(plane)[rows * hubs :].any()
             code |= np.unpackbits(plane)[: rows * hubs].reshape(rows, hubs).astype(int) << p
         u = 2 * code - (2 ** about["bits"] - 1)
-        a = np.concatenate([u * about["step"], file["proof"][()]])
+        broad = file["wide"][:rows].astype(float)
+        squares = file["counters"][0] * hubs - (broad**2).sum(1)
+        sigma = np.sqrt(np.maximum(squares / (hubs - hubs // born), 1e-6))
+        distance = {1: 1.596, 2: 0.9957, 3: 0.5860, 4: 0.3352}[about["bits"]]
+        step = distance * sigma / 2
+        a = np.concatenate([u * step[:, None], file["proof"][()]])
     a[:, ::born] = file["wide"][()]
     return a
 
