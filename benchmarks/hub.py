@@ -1,6 +1,6 @@
-"""The hub memory by itself: exactness, damage, lesions, time beside the time to read A, and scale.
+"""The hub memory by itself: exactness, damage, time beside the time to read A, and scale.
 
-    python benchmarks/hub.py [--rows speed damage lesions scale ablation] [--quick]
+    python benchmarks/hub.py [--rows speed damage scale ablation] [--quick]
 
 Masks are random, of 315,200 bits (LeNet 300-100 with 500 outputs) where a row does not say
 otherwise, and overlap by 0.136 on average, as learned ones of PermutedMNIST do. `hub.json` holds
@@ -11,7 +11,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ import torch
 from common import write_json
 from torch import Tensor
 
-from hopmask import MaskMemory, load
+from hopmask import MaskMemory
 from hopmask.patterns.hadamard import OrthogonalKeys
 
 BITS, OVERLAP = 315_200, 0.136
@@ -146,41 +145,6 @@ def damage(quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def lesions(quick: bool) -> list[dict[str, Any]]:
-    """Wrong bits per mask where couplings are lost at random or rounded, over the load."""
-    bits, hubs = (8192, 32) if quick else (BITS, 256)
-    rows = []
-    for load_of in (0.25, 0.5, 1.0):
-        count = int(load_of * hubs)
-        memory, patterns = filled(count, hubs, bits)
-        sample = [*range(0, count, max(1, count // 16))]
-
-        def wrong(found: MaskMemory, tasks: list[int] = sample, of: Tensor = patterns) -> float:
-            recalled = found.recall(tasks).masks["m"]
-            return float((recalled != of[tasks]).sum(-1).double().mean())
-
-        row: dict[str, Any] = {"bits": bits, "hubs": hubs, "load": load_of, "lost": {}, "kept": {}}
-        packed = count * -(-bits // 8)
-        with tempfile.TemporaryDirectory() as folder:
-            for kept in (4, 3, 2, 1):
-                path = Path(folder) / "memory.h5"
-                stamp = memory.save(path, bits=kept)
-                row["kept"][str(kept)] = {
-                    "wrong_bits": wrong(load(path)),  # type: ignore[arg-type]
-                    "file_over_packed_list": stamp.nbytes / packed,
-                }
-        whole = memory.couplings.narrow.clone()
-        for share in (0.05, 0.1, 0.2, 0.3):
-            generator = torch.Generator().manual_seed(4)
-            for first in range(0, len(whole), 4096):
-                part = whole[first : first + 4096]
-                stays = torch.rand(part.shape, generator=generator) >= share
-                memory.couplings.narrow[first : first + 4096] = part * stays
-            row["lost"][str(share)] = {"wrong_bits": wrong(memory)}
-        rows.append(row)
-    return rows
-
-
 _SCALE = """
 import json, resource, sys, tempfile, time
 import torch
@@ -299,7 +263,6 @@ def learned(patterns: Tensor, keys: Tensor, rule: str) -> Tensor:
 ROWS: dict[str, Callable[[bool], list[dict[str, Any]]]] = {
     "speed": speed,
     "damage": damage,
-    "lesions": lesions,
     "scale": scale,
     "ablation": ablation,
 }

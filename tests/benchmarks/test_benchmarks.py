@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from hopmask import MaskMemory
-from supsup_bridge import MaskBank
+from supsup_bridge import Experiment, MaskBank, RunSettings
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 DIGITS = ("--benchmark", "split-digits")
@@ -191,10 +191,25 @@ def test_supsup_speed_compares_stacks_that_agree(run: Run) -> None:
 
 def test_hub_measures_every_row_that_it_names(run: Run) -> None:
     rows = run("hub", "--quick")
-    assert set(rows) == {"speed", "damage", "lesions", "scale", "ablation"}
+    assert set(rows) == {"speed", "damage", "scale", "ablation"}
     assert rows["speed"][0]["right"]
     assert [row["exact_from_40_percent_flipped"] for row in rows["damage"]] == [1.0, 1.0, 1.0]
-    assert rows["lesions"][0]["kept"]["4"]["wrong_bits"] == 0
     assert rows["scale"][0]["exact_by_number"] == rows["scale"][0]["tasks"]
     exact = [row for row in rows["ablation"] if row["keys"] == "orthogonal"]
     assert {row["wrong_bits_by_number"] for row in exact if row["rule"] == "storkey"} == {0}
+
+
+def test_lesions_are_measured_on_learned_masks_and_plotted(run: Run, tmp_path: Path) -> None:
+    sizes = Experiment(RunSettings(tasks=4)).network.mask_sizes
+    bank = bank_file(tmp_path, tasks=4, masks=dict(sizes))
+    rows = run("lesions", *DIGITS, "--learned", bank, "--hubs", 4, "--scored", 2)
+    assert [row["load"] for row in rows[::9]] == [0.25, 0.5, 1.0]
+    for row in rows:
+        if (row["bits"], row["lost"]) == (8, 0.0):
+            assert row["wrong_bits_per_mask"] == 0
+        assert 0 <= row["wrong_share"] < 0.5
+        assert 0 <= row["accuracy"] <= 1
+    lost = [row["wrong_share"] for row in rows[18:23]]
+    assert lost == sorted(lost)
+    run("lesions", "--plot", tmp_path / "lesions.png")
+    assert (tmp_path / "lesions.png").stat().st_size > 10_000
