@@ -1,13 +1,16 @@
-"""Recall among hundreds of tasks from one Hopfield memory: PermutedMNIST, masks deleted.
+"""Recall among hundreds of tasks from one Hopfield memory, masks deleted; the bank beside it.
 
     python benchmarks/recall.py --data DIR --learned bank.h5 --seed 0 --tasks 250 \
         --way entropy:1:G --way entropy:1:H --way both:1
+    python benchmarks/recall.py --data DIR --learned bank.h5 --seed 0 --tasks 250 --memory bank \
+        --way one-shot:1:G
     python benchmarks/recall.py --data DIR --learned hashed.h5 --masks hashed --way entropy:1
     python benchmarks/recall.py --table
 
 Masks are learned once and kept in a bank file (`--learned`, made where it is missing), so that
 memories and ways of recall are compared on the very same ones; the Hopfield run takes one task's
-masks after the other from it, stores them, and keeps none. (In scenario NNs there is no such file:
+masks after the other from it, stores them, and keeps none. With `--memory bank` the explicit list
+itself infers the task; its ways are inferences. (In scenario NNs there is no such file:
 the learner finds out for itself which masks to learn.) Each row of the JSON is the
 `result.json` of one way of recall, without its accuracy matrix.
 """
@@ -25,8 +28,8 @@ from supsup_bridge.runs.evaluation import Scores
 from supsup_bridge.runs.observer import Observer
 
 COLUMNS = (
-    *("benchmark", "masks", "rule", "tasks", "seed", "scenario", "recall", "objective", "images"),
-    *("exact recall", "accuracy", "task given"),
+    *("benchmark", "masks", "memory", "tasks", "seed", "scenario", "recall", "objective", "images"),
+    *("exact recall", "accuracy", "task given", "MB", "steps", "ms per recall"),
 )
 
 
@@ -61,24 +64,25 @@ def learned(options: argparse.Namespace) -> MaskBank | None:
 
 
 def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One Hopfield run, scored by each way of recall."""
+    """One run, scored by each way of recall."""
     ways = [(*way.split(":"), None)[:3] for way in options.way]
     settings = [
         RunSettings(
             benchmark=options.benchmark,
             masks=options.masks,
             scenario=options.scenario,
+            memory=options.memory,
             rule=options.rule,
             tasks=options.tasks,
             seed=options.seed,
-            recall=recall,
             objective=objective,
+            **{"recall" if options.memory == "hopfield" else "inference": way},
             infer_samples=int(str(images)),
             batches=options.batches,
             bits=options.bits,
             evaluate_every=options.tasks,
         )
-        for recall, images, objective in ways
+        for way, images, objective in ways
     ]
     experiment = AtTheEnd(settings[0], data=options.data, learned=learned(options))
     kept = []
@@ -92,16 +96,17 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
                 experiment.evaluate(Quiet())
             result = experiment.result()
             del result["accuracy_matrix"]
-            report = experiment.hopfield.report(sample=options.tasks)
-            result["report"] = vars(report)
+            if chosen.memory == "hopfield":
+                result["report"] = vars(experiment.hopfield.report(sample=options.tasks))
             result["overload_warnings"] = len(caught)
             kept.append(result)
             write_json(options.out, [*read_json(options.out), result])
             print(
-                f"{chosen.masks} {report.rule} {chosen.recall} {chosen.objective or ''} "
+                f"{chosen.masks} {chosen.memory} {_way(result)} {chosen.objective or ''} "
                 f"{chosen.infer_samples}: "
                 f"{chosen.tasks} tasks, exact {result['exact_recall_rate']:.4f}, accuracy "
-                f"{result['accuracy']:.4f} of {result['accuracy_given_task']:.4f}; {report}",
+                f"{result['accuracy']:.4f} of {result['accuracy_given_task']:.4f}; "
+                f"{result.get('report', result['bytes'])}",
                 flush=True,
             )
     return kept
@@ -115,16 +120,19 @@ def table(rows: list[dict[str, Any]]) -> str:
             (
                 row["benchmark"],
                 row["masks"],
-                row["config"]["rule"],
+                row["config"]["rule"] or row["memory"],
                 row["tasks"],
                 row["seed"],
                 row["scenario"],
-                row["config"]["recall"],
+                _way(row),
                 row["config"].get("objective") or "",
                 row["infer_samples"],
                 f"{row['exact_recall_rate']:.4f}",
                 f"{row['accuracy']:.4f}",
                 f"{row['accuracy_given_task']:.4f}",
+                f"{row['bytes']['memory'] / 1e6:.1f}",
+                f"{row['recall']['steps_mean']:.1f}",
+                f"{1000 * row['seconds']['recall'] / row['recall']['samples']:.0f}",
             )
         )
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
@@ -132,7 +140,12 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     kind = (row["benchmark"], row["scenario"] != "GNu", row["masks"], -row["config"]["output_size"])
-    return (*kind, row["config"]["recall"], row["tasks"], row["infer_samples"], row["seed"])
+    return (*kind, row["memory"], _way(row), row["tasks"], row["infer_samples"], row["seed"])
+
+
+def _way(row: dict[str, Any]) -> str:
+    """How the task was named."""
+    return row["config"]["recall"] or row["config"]["inference"] or "given"
 
 
 def main() -> None:
@@ -143,6 +156,7 @@ def main() -> None:
     add("--learned", type=Path, help="bank of learned masks; made where it is missing")
     add("--masks", default="weight")
     add("--scenario", default="GNu")
+    add("--memory", default="hopfield", choices=("hopfield", "bank"))
     add("--rule")
     add("--seed", type=int, default=0)
     add("--tasks", type=int, default=100)
@@ -150,7 +164,8 @@ def main() -> None:
         "--way",
         action="append",
         default=[],
-        help="recall:images, or, of weight masks, recall:images:objective; such as both:1",
+        help="recall:images, or, of weight masks, recall:images:objective; such as both:1. Of a "
+        "bank, its inference for recall",
     )
     add("--batches", type=int, help="training steps per task (default: the benchmark's)")
     add("--bits", type=int, help="mask bits or hidden units per layer (default: the benchmark's)")

@@ -121,6 +121,16 @@ def test_recall_recalls_each_row_as_it_says(run: Run, seen: list[set[str]], tmp_
     assert MaskBank.load(tmp_path / "new.h5").count == 2
 
 
+def test_recall_compares_the_bank_on_the_same_masks(run: Run, tmp_path: Path) -> None:
+    kept = ("--learned", tmp_path / "new.h5", *DIGITS, *SMALL)
+    run("recall", *kept, "--way", "both:1")
+    rows = run("recall", *kept, "--memory", "bank", "--way", "one-shot:1:G", "--way", "try-all:1")
+    assert [row["memory"] for row in rows] == ["hopfield", "bank", "bank"]
+    assert [row["config"]["inference"] for row in rows] == [None, "one-shot", "try-all"]
+    assert len({row["accuracy_given_task"] for row in rows}) == 1
+    run("recall", "--table")
+
+
 def test_recall_curve_has_a_row_for_each_rule_and_way(run: Run, learned: Path) -> None:
     small = ("--points", 2, 3, "--recalls", 2, "--rules", "storkey", "hebbian")
     rows = run("recall_curve", *DIGITS, "--learned", learned, "--bits", 256, *small)
