@@ -38,6 +38,7 @@ from hopmask.errors import (
 from hopmask.memory import schema
 from hopmask.memory.features import LARGEST as MOST_FEATURES
 from hopmask.memory.hub_masks import HubMasks
+from hopmask.patterns.hadamard import OrthogonalKeys, transform
 from hopmask.storage import Document
 
 _HELD, _ADDRESSED = 1, 2  # flags
@@ -209,12 +210,24 @@ def _odd_counters(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
     last = int(held[-1]) + 1 if len(held) else 0
     if not last <= numbered <= about["hubs"] or length < 0:
         return f"its next task would have the number {numbered}, its last one has {last - 1}"
-    block = arrays["wide"][:, 0]
-    if count == 0 and bool(block.any()):
+    if count == 0 and bool(arrays["wide"].any()):
         return "it holds no task, and couplings of some"
-    proof = block[-_TAIL:].astype(np.int64)
-    if np.abs(proof).max() > count or ((proof - count) % 2).any():
-        return f"its couplings are not those of {count} tasks"
+    return _odd_couplings(about, arrays)
+
+
+def _odd_couplings(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Why the couplings are not of the tasks held, by the rows of digests, which are always exact.
+
+    Under the key of a task held, A κ / K is ±1; under any other key it is 0.
+    """
+    narrow = arrays["narrow"] if "narrow" in arrays else arrays["proof"]
+    tail = torch.from_numpy(narrow[-_TAIL:].astype(np.float64))
+    tail[:, :: about["born"]] += torch.from_numpy(arrays["wide"][-_TAIL:].astype(np.float64))
+    keys = OrthogonalKeys(seed=about["seed"], born=about["born"])
+    fields = keys.by_task(transform(tail)) / about["hubs"]
+    held = torch.from_numpy((arrays["flags"] & _HELD) != 0)
+    if not bool((fields.abs() == held).all()):
+        return f"its couplings are not those of the {int(held.sum())} tasks that it names"
     return None
 
 

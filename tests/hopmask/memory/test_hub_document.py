@@ -264,6 +264,20 @@ def test_couplings_that_do_not_fit_the_tasks_are_refused(hub_memory):
         refused(changed(document, arrays=odd))
 
 
+@pytest.mark.parametrize("bits", [None, 3])
+def test_couplings_of_other_tasks_than_those_named_are_refused(bits, hub_memory):
+    memory = hub_memory(5)
+    memory.forget(3)
+    document = memory.document(bits=bits)
+    flags = document.arrays["flags"].copy()
+    flags[[2, 3]] = flags[[3, 2]]  # as many tasks, one of them another
+    refused(changed(document, arrays={"flags": flags}))
+    name = "proof" if bits else "narrow"
+    digests = document.arrays[name].copy()
+    digests[-5, 3] += 2
+    refused(changed(document, arrays={name: digests}))
+
+
 def test_flags_of_an_address_that_is_not_there_are_refused(hub_memory):
     document = hub_memory(4, signature_features=0).document()
     flags = document.arrays["flags"]
