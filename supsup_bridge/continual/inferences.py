@@ -1,5 +1,7 @@
 """Makes a learner's task inference and novelty test from the settings and the memory."""
 
+from functools import partial
+
 import torch
 
 from hopmask import MaskMemory
@@ -10,7 +12,7 @@ from supsup_bridge.continual.task_agnostic.novelty import EPSILON, Novelty, Nove
 from supsup_bridge.continual.task_agnostic.staged_inference import RecallNovelty, StagedInference
 from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.inference.named import inference_named
-from supsup_bridge.inference.objectives import entropy, objective_named
+from supsup_bridge.inference.objectives import entropy, entropy_and_logit, objective_named
 from supsup_bridge.inference.paper import PaperInference
 from supsup_bridge.inference.recall import RecallInference
 from supsup_bridge.inference.signatures import signature_named
@@ -42,6 +44,7 @@ class Inferences:
         self._objective = objective_named(
             settings.objective or "H", labels=self._labels, outputs=network.outputs
         )
+        self._compares = partial(entropy_and_logit, labels=self._labels)
 
     def inference(self, memory: Memory, *purpose: int) -> TaskInference:
         """Which task images are of, by a memory; `purpose` keeps random streams apart."""
@@ -72,6 +75,7 @@ class Inferences:
             signature=self.signature,
             recall=str(self._settings.recall),
             objective=self._objective,
+            compares=entropy if memory.capacity is None else self._compares,
         )
 
     def novelty(self, memory: MaskBank | Stage) -> Novelty:

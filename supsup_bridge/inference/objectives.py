@@ -70,6 +70,31 @@ def superfluous(logits: Tensor, *, labels: int) -> Tensor:
     return real.logsumexp(-1)
 
 
+def entropy_and_logit(logits: Tensor, *, labels: int) -> Tensor:
+    """H(y) − max_{c < labels} y_c: the entropy, less the largest logit of a real output.
+
+    The entropy of two masks that are both sure of an image is about 0; their largest logits still
+    differ, and the right task's is the larger one.
+
+    Args:
+        logits: (..., outputs).
+        labels: how many outputs are real.
+
+    Returns:
+        (...), in nats.
+
+    Example:
+        >>> y = torch.tensor([[9.0, -9.0], [20.0, -20.0]])
+        >>> entropy_and_logit(y, labels=2)
+        tensor([ -9., -20.])
+
+    Source:
+        Entropy: Wortsman et al. 2020 (arXiv 2006.14769), section 3.3; the largest logit as a sign
+        of known data: Hendrycks et al. 2022 (arXiv 1911.11132).
+    """
+    return entropy(logits) - logits[..., :labels].amax(-1)
+
+
 def objective_named(name: str, *, labels: int, outputs: int) -> Objective:
     """ "H" (entropy) or "G" (superfluous outputs) as a function of logits alone.
 

@@ -14,8 +14,13 @@ from supsup_bridge.networks.precision import without_autocast
 
 RECALLS = ("both", "entropy", "address")
 MIN_MARGIN = 2.0  # nats
+_FEW = 8  # memories that a recall visits in any case
+_CANDIDATES, _CLEAR = (
+    32,
+    4.0,
+)  # of hub memories, where a visit is one pass: most, and a clear margin
 _MOST = 128  # sets in one call
-_NUMBERS = 2**25  # floats that the masks of one call may take
+_NUMBERS = 2**23  # floats that the masks of one call may take: larger tensors are slower
 
 
 class MeanObjective:
@@ -46,16 +51,19 @@ class MeanObjective:
         return MeanObjective(self.network, self.images[rows], self.objective)
 
 
-class PointedEntropy(MeanObjective):
-    """The entropy as the penalty that compares masks, and another objective that points at some.
+class PointedObjective(MeanObjective):
+    """An objective that compares masks, and another one that points at some.
 
     Args:
         network, images: as for `MeanObjective`.
-        points: the objective whose gradient at the mean mask points, such as `superfluous`.
+        objective: compares masks.
+        points: its gradient at the mean mask points, such as that of `superfluous`.
     """
 
-    def __init__(self, network: FixedNetwork, images: Tensor, points: Objective) -> None:
-        super().__init__(network, images)
+    def __init__(
+        self, network: FixedNetwork, images: Tensor, objective: Objective, *, points: Objective
+    ) -> None:
+        super().__init__(network, images, objective)
         self.points = points
 
     def pointing(self) -> MeanObjective:
@@ -72,11 +80,14 @@ class RecallInference(TaskInference):
         signature: of images (n, ...), one vector each; the same as when the masks were stored.
         recall: "entropy" (energy and the network's entropy alone, the paper's idea), "address"
             (the content address alone), or "both".
-        max_basins: basins that a recall visits at most.
+        max_basins: basins that a recall visits at most; default 8, of hub memories 32.
         min_margin: margin, in nats, from which on it visits no more (see `MaskMemory.recall`),
-            where there are more memories than max_basins; else it visits them all.
+            where there are more than eight memories; else it visits them all. Default 2, of hub
+            memories 4.
         objective: of a hub memory: what points at a task by its gradient at the mean mask,
-            `entropy` or `superfluous` with its `labels` bound. The entropy compares the masks.
+            `entropy` or `superfluous` with its `labels` bound.
+        compares: of a hub memory: which masks suit the images best, by its lowest value; such as
+            `entropy_and_logit` with its `labels` bound.
 
     Raises:
         ConfigError: an unknown way of recall.
@@ -105,15 +116,18 @@ class RecallInference(TaskInference):
         memory: MaskMemory,
         signature: Signature = pixels,
         recall: str = "both",
-        max_basins: int = 8,
-        min_margin: float = MIN_MARGIN,
+        max_basins: int | None = None,
+        min_margin: float | None = None,
         objective: Objective = entropy,
+        compares: Objective = entropy,
     ) -> None:
         if recall not in RECALLS:
             raise ConfigError(f"recall must be one of {', '.join(RECALLS)}, got {recall!r}")
         self.network, self.memory, self.signature = network, memory, signature
-        self.recall, self.max_basins, self.min_margin = recall, max_basins, min_margin
-        self.objective = objective
+        self.recall, self.objective, self.compares = recall, objective, compares
+        most, clear = (_FEW, MIN_MARGIN) if memory.capacity is None else (_CANDIDATES, _CLEAR)
+        self.max_basins = most if max_basins is None else max_basins
+        self.min_margin = clear if min_margin is None else min_margin
 
     @property
     def chunk(self) -> int:
@@ -176,13 +190,13 @@ class RecallInference(TaskInference):
             batch=len(images) if address is None else None,
             search=Search(
                 max_basins=self.max_basins,
-                min_margin=self.min_margin if self.memory.count > self.max_basins else inf,
+                min_margin=self.min_margin if self.memory.count > _FEW else inf,
                 recognition_margin=MIN_MARGIN,
                 trace=trace,
             ),
         )
 
     def _penalty(self, images: Tensor) -> MeanObjective:
-        if self.objective is entropy:
-            return MeanObjective(self.network, images)
-        return PointedEntropy(self.network, images, self.objective)
+        if self.objective is self.compares:
+            return MeanObjective(self.network, images, self.compares)
+        return PointedObjective(self.network, images, self.compares, points=self.objective)

@@ -162,7 +162,7 @@ def _energies(axis: Any, record: Recorded, *, first: bool, last: bool) -> None:
         twin.plot(record.trace.penalty[:, 0].cpu(), color="tab:red", linestyle="--")
         twin.tick_params(axis="y", colors="tab:red")
         if last:
-            twin.set_ylabel("entropy H, nats (red)", color="tab:red")
+            twin.set_ylabel("penalty, nats (red)", color="tab:red")
 
 
 def _title(result: dict[str, Any]) -> list[str]:

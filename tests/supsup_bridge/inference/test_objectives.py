@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hopmask import ConfigError
-from supsup_bridge import entropy, superfluous
+from supsup_bridge import entropy, entropy_and_logit, superfluous
 from supsup_bridge.inference.objectives import OBJECTIVES, objective_named
 
 
@@ -56,6 +56,22 @@ def test_huge_logits_give_finite_values_and_gradients(scale: float) -> None:
 def test_adding_a_constant_to_the_logits_changes_nothing(generator) -> None:
     logits = torch.randn(3, 4, generator=generator(3), dtype=torch.float64)
     torch.testing.assert_close(entropy(logits + 17), entropy(logits))
+
+
+# --- entropy and the largest logit
+
+
+def test_the_largest_real_logit_comes_off_the_entropy(generator) -> None:
+    logits = torch.randn(7, 5, generator=generator(0)) * 3
+    for labels in (1, 3, 5):
+        expected = entropy(logits) - logits[:, :labels].max(-1).values
+        assert torch.equal(entropy_and_logit(logits, labels=labels), expected)
+
+
+def test_of_two_sure_outputs_the_larger_logit_is_the_lower(generator) -> None:
+    sure, surer = torch.tensor([[30.0, -30.0, 0.0], [40.0, -40.0, 0.0]])
+    assert float(entropy(sure)) == pytest.approx(float(entropy(surer)), abs=1e-9)
+    assert float(entropy_and_logit(surer, labels=2)) < float(entropy_and_logit(sure, labels=2))
 
 
 # --- superfluous outputs

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from supsup_bridge import (
     Task,
     TrainingSettings,
     UnitNetwork,
+    entropy_and_logit,
     fix_weights,
     mlp,
     split_digits,
@@ -145,7 +148,30 @@ def test_few_sets_of_long_masks_are_recalled_at_once(learned) -> None:
     setup = learned("weight")
     assert setup.inference().chunk == 128
     long = MaskMemory({"w": (2048, 1024)}, couplings="hub", hubs=2, signature_features=0)
-    assert setup.inference(memory=long).chunk == 16
+    assert setup.inference(memory=long).chunk == 4
+
+
+def test_hubs_compare_at_most_32_masks_and_no_more_once_one_is_clear(learned, generator) -> None:
+    setup, g = learned("weight"), generator(3)
+    memory = MaskMemory(setup.network.mask_sizes, couplings="hub", signature_features=0)
+    for mask in setup.masks:
+        memory.store(mask)
+    for _ in range(37):
+        sizes = setup.network.mask_sizes.items()
+        memory.store({n: torch.rand(size, generator=g) < 0.5 for n, size in sizes})
+    compares = partial(entropy_and_logit, labels=2)
+    sets = setup.sets(1)
+    every = setup.inference("entropy", memory=memory, compares=compares, min_margin=inf)
+    assert every.infer(sets).steps.tolist() == [1 + 32] * 3
+    few = setup.inference("entropy", memory=memory, compares=compares, min_margin=1e-9)
+    assert few.infer(sets).steps.tolist() == [1 + 2] * 3
+    most = setup.inference("entropy", memory=memory, max_basins=3, min_margin=inf)
+    assert most.infer(sets).steps.tolist() == [1 + 3] * 3
+
+
+def test_a_recall_of_few_hub_masks_compares_them_all(learned) -> None:
+    setup = learned("weight")
+    assert setup.inference(min_margin=1e-9).infer(setup.sets(1)).steps.tolist() == [1 + 3] * 3
 
 
 # --- what a recall may depend on
