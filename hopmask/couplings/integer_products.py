@@ -1,9 +1,9 @@
 """Exact products with a tall matrix of small integers: tiles in floats, never a float copy of it.
 
 Sums of so small whole numbers are exact in floats, in any order: a product has the same bits on
-every device and whatever else is in the call. Entries of int8 are opened as float32, 1024 rows at a
-time: digits of a vector lie within ±128, so that sums stay within 2^24. Wider entries are opened as
-float64.
+every device and whatever else is in the call. Entries of int8 are multiplied as they are where the
+processor can (see `int8_product`). Else they are opened as float32, 1024 rows at a time: digits of
+a vector lie within ±128, so that sums stay within 2^24. Wider entries are opened as float64.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,17 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from hopmask.couplings.int8_product import MOST, has_int8_product, int8_product
 from hopmask.errors import NumericalError
 
-_ROWS = 1024  # of a tile: 128 · 128 · 1024 = 2^24
-_TILE = 1 << 22  # entries of a wider tile, at most
-_AHEAD = 1 << 17  # entries of vectors whose digits are made at once
+_ROWS = 1024  # of a tile of int8: 128 · 128 · 1024 = 2^24
+_TILE = 1 << 19  # entries of a wider tile
+_ACROSS = 1 << 20  # entries of a tile that meets vectors across
+_FIELDS = 1 << 18  # products of a tile of int8 with vectors across
+_AHEAD = 1 << 19  # entries of vectors whose digits are made at once
 _DIGITS = 3  # of 8 bits, of a vector
 _BASE = 256
+_MIDDLE = 0x808080  # 128 in each digit
 
 
 def tiles(matrix: Tensor, *, rows: int | None = None) -> Iterator[tuple[slice, Tensor]]:
@@ -28,7 +32,7 @@ def tiles(matrix: Tensor, *, rows: int | None = None) -> Iterator[tuple[slice, T
         rows: of a part; by default as many as keep the floats in the cache.
     """
     small = matrix.dtype == torch.int8
-    rows = rows or (_ROWS if small else max(1, min(_ROWS, _TILE // max(1, matrix.shape[1]))))
+    rows = rows or (_ROWS if small else max(1, _TILE // max(1, matrix.shape[1])))
     kind = torch.float32 if small else torch.float64
     opened = torch.empty(min(rows, len(matrix)), matrix.shape[1], dtype=kind, device=matrix.device)
     for first in range(0, len(matrix), rows):
@@ -39,7 +43,7 @@ def tiles(matrix: Tensor, *, rows: int | None = None) -> Iterator[tuple[slice, T
 
 
 class Vectors:
-    """Real vectors as whole numbers: g ≈ q · scale, with |q| <= 2^23 in three digits of 8 bits.
+    """Real vectors as whole numbers: g ≈ q · scale, with |q| <= 2^22 in three digits of 8 bits.
 
     Args:
         vectors: finite, (b, D).
@@ -59,11 +63,12 @@ class Vectors:
     def __init__(self, vectors: Tensor) -> None:
         wide = vectors.dtype in (torch.float32, torch.float64)
         self._vectors = vectors.detach() if wide else vectors.detach().float()
-        largest = self._vectors.abs().amax(-1, keepdim=True).double()
+        ends = self._vectors.amin(-1, keepdim=True), self._vectors.amax(-1, keepdim=True)
+        largest = torch.maximum(*map(torch.abs, ends)).double()
         if not bool(torch.isfinite(largest).all()):
             raise NumericalError("a vector to recall by holds NaN or infinity")
         _, exponent = torch.frexp(largest)
-        shift = 23 - exponent
+        shift = 22 - exponent
         self.scale = torch.ldexp(torch.ones_like(largest), -shift)
         half = shift.div(2, rounding_mode="floor")
         self._factors = tuple(
@@ -77,13 +82,9 @@ class Vectors:
         return (self._vectors[:, where] * first).mul_(second).round_()
 
     def digits(self, where: slice) -> Tensor:
-        """q of some entries as Σ_i 256^(2−i) d_i, |d_i| <= 128: float32, (3, b, entries)."""
-        rest, found = self.whole(where).int(), []
-        for _ in range(_DIGITS - 1):
-            digit = ((rest + _BASE // 2) & (_BASE - 1)) - _BASE // 2
-            found.append(digit)
-            rest = (rest - digit) >> 8
-        return torch.stack([rest, *reversed(found)]).float()
+        """q of some entries as Σ_i 256^(2−i) d_i, −128 <= d_i < 128: int8, (3, b, entries)."""
+        bytes_of = (self.whole(where).int() + _MIDDLE) ^ _MIDDLE  # no digit borrows from another
+        return torch.stack([(bytes_of >> shift).to(torch.int8) for shift in (16, 8, 0)])
 
 
 def along(matrix: Tensor, vectors: Vectors, count: int, *, first: int = 0) -> Tensor:
@@ -92,23 +93,48 @@ def along(matrix: Tensor, vectors: Vectors, count: int, *, first: int = 0) -> Te
     Returns:
         float64 (b, K), exact while it is below 2^53.
     """
-    small = matrix.dtype == torch.int8
-    shape = (_DIGITS * count, matrix.shape[1]) if small else (count, matrix.shape[1])
-    total = torch.zeros(shape, dtype=torch.float64, device=matrix.device)
-    ahead = _ROWS * max(1, _AHEAD // (_ROWS * count))  # rows whose digits are made at once
-    digits = total[:0]
-    for here, part in tiles(matrix):
-        where = slice(first + here.start, first + here.stop)
-        if small:
-            at = here.start % ahead
-            if at == 0:
-                last = min(here.start + ahead, len(matrix))
-                digits = vectors.digits(slice(where.start, first + last)).flatten(0, 1)
-            total += digits[:, at : at + len(part)] @ part
-        else:
-            total += vectors.whole(where).double() @ part
-    if not small:
-        return total
-    high, middle, low = torch.split(total, count)
+    total = matrix.new_zeros(_DIGITS, count, matrix.shape[1], dtype=torch.float64)
+    if matrix.dtype != torch.int8:
+        rows = max(1, min(_AHEAD // count, _TILE // matrix.shape[1]))
+        for here, part in tiles(matrix, rows=rows):
+            where = slice(first + here.start, first + here.stop)
+            total[0] += vectors.whole(where).double() @ part
+        return total[0]
+    rows = _ROWS * max(1, min(MOST, _AHEAD // count) // _ROWS)
+    for start in range(0, len(matrix), rows):
+        part = matrix[start : start + rows]
+        digits = vectors.digits(slice(first + start, first + start + len(part)))
+        total += _product(digits.flatten(0, 1), part).view_as(total)
+    high, middle, low = total
     found: Tensor = (high * _BASE + middle) * _BASE + low
     return found
+
+
+def across(
+    matrix: Tensor, vectors: Tensor, *, rows: int | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Products v Aᵀ of vectors (b, K) with some rows of a matrix (D, K) at a time, (b, rows).
+
+    Vectors of ±1 given as int8 are multiplied with int8 as such; others are opened like the matrix.
+    The products are floats either way.
+    """
+    if vectors.dtype == matrix.dtype == torch.int8 and has_int8_product(matrix.device):
+        rows = rows or max(_ROWS, _FIELDS // max(1, len(vectors)))
+        for first in range(0, len(matrix), rows):
+            where = slice(first, min(first + rows, len(matrix)))
+            yield where, int8_product(vectors, matrix[where].T).float()
+    else:
+        rows = rows or max(1, min(4 * _ROWS, _ACROSS // matrix.shape[1]))
+        for where, part in tiles(matrix, rows=rows):
+            yield where, vectors.to(part.dtype) @ part.T
+
+
+def _product(digits: Tensor, part: Tensor) -> Tensor:
+    """Digits (m, n) times couplings (n, K), int8 both, n <= 2^16: exact, (m, K)."""
+    if has_int8_product(part.device):
+        return int8_product(digits, part)
+    total = part.new_zeros(len(digits), part.shape[1], dtype=torch.float64)
+    opened_digits = digits.float()
+    for where, opened in tiles(part):
+        total += opened_digits[:, where] @ opened
+    return total

@@ -50,6 +50,7 @@ WEIGHT = 0.5  # w, unless a search says otherwise
 _ALIKE = 1e-6  # of a pointer's length: what separates tasks less is rounding
 _EVIDENCE = 0.5  # weight of a nat of the address's evidence, whose model is more certain than right
 _PRIOR = 2.0  # tasks' worth of the assumption that scores vary by 1
+_TOGETHER = 8  # pointers that are measured at once, in the cache
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
 
 
@@ -173,15 +174,9 @@ class HubRecall:
     def _scores(self, pointer: Tensor) -> Tensor:
         """softplus(s_t − √(2 ln k)) of pointers (b, bits), float64 (b, K)."""
         live, count = self._couplings.live, self._couplings.count
-        _, exponent = torch.frexp(pointer.abs().amax(-1, keepdim=True))
-        unit = torch.ldexp(
-            torch.ones_like(exponent, dtype=pointer.dtype), -exponent.clamp(-126, 126)
-        )
-        pointer = pointer * unit  # whose squares fit into floats
-        square = pointer.square()
-        spread = (square @ (1 - self._mean.square())).double().sqrt()
-        whole = square.sum(-1).double().sqrt()
-        overlaps = self._couplings.overlaps(pointer)
+        lengths = [_lengths(part, 1 - self._mean.square()) for part in pointer.split(_TOGETHER)]
+        unit, spread, whole = (torch.cat(parts) for parts in zip(*lengths, strict=True))
+        overlaps = self._couplings.overlaps(pointer) * unit[:, None]
         scores = overlaps - overlaps[:, live].mean(-1, keepdim=True)
         scores = scores / spread.maximum(_ALIKE * whole).clamp_min(1e-300)[:, None]
         others = scores[:, live].sort(-1).values[:, : count - 1]
@@ -213,6 +208,8 @@ class HubRecall:
         """Masks of tasks (b,), each recalled once; nothing was compared."""
         tasks = tasks.to(self._couplings.device)
         distinct, place = torch.unique(tasks, return_inverse=True)
+        if len(distinct) == len(tasks):
+            distinct, place = tasks, slice(None)  # masks take many bytes to copy
         found = self._couplings.recall(distinct)
         right = self._code.holds(distinct, found.spins)
         return _Found(
@@ -344,3 +341,14 @@ class _Found:
         ):
             mine[rows] = theirs[which]
         return self
+
+
+def _lengths(pointer: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A power of two u for each pointer b (rows, bits), ‖u b ⊙ σ‖, and ‖u b‖; float64 (rows,).
+
+    u brings the largest entry of u b to about 1, so that squares fit into floats.
+    """
+    _, exponent = torch.frexp(pointer.abs().amax(-1))
+    unit = torch.ldexp(torch.ones_like(exponent, dtype=pointer.dtype), -exponent.clamp(-126, 126))
+    square = (pointer * unit[:, None]).square_()
+    return unit.double(), (square @ variance).double().sqrt(), square.sum(-1).double().sqrt()

@@ -57,7 +57,7 @@ def slope(penalty: Penalty, state: Tensor) -> tuple[Tensor, Tensor]:
         (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
     if gradient is None:
         raise PenaltyError(_INDEPENDENT)
-    if not bool(torch.isfinite(gradient.sum(dtype=torch.float64))):
+    if not bool(torch.isfinite(gradient.amax()) & torch.isfinite(gradient.amin())):
         raise PenaltyError("the penalty's gradient holds NaN or infinity")
     return value.detach(), gradient
 

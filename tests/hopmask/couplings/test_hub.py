@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import hadamard
 
-from hopmask.couplings import hub_state
+from hopmask.couplings import hub_state, integer_products
 from hopmask.couplings.hub import HubCouplings
 from hopmask.couplings.levels import Levels, packed, unpack
 from hopmask.errors import (
@@ -141,6 +141,47 @@ def test_a_number_that_is_not_held_has_no_field():
     found = filled(3).recall(torch.tensor([5]))
     assert found.absolute.tolist() == [0]
     assert found.silent.tolist() == [D]
+
+
+def damaged(*, rounded=False):
+    """Couplings on 64 hubs, some of which were lost, of more neurons than a tile has."""
+    couplings = filled(40, hubs=64, size=10_000, born=32)
+    lost = torch.rand(10_000, 64, generator=torch.Generator().manual_seed(0)) < 0.3
+    couplings.narrow.masked_fill_(lost, 0)
+    if rounded:
+        couplings.levels = Levels(bits=4, neurons=9_000, tasks=40, hubs=64)
+    return couplings
+
+
+def test_both_ways_to_multiply_recall_the_same_bits(monkeypatch):
+    couplings = damaged()
+    found = [couplings.recall(torch.arange(40))]
+    monkeypatch.setattr(integer_products, "has_int8_product", lambda device: False)
+    found.append(couplings.recall(torch.arange(40)))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("rounded", [True, False])
+def test_recalls_do_not_depend_on_what_else_is_in_the_call(rounded):
+    couplings = damaged(rounded=rounded)
+    together = couplings.recall(torch.arange(40))
+    for task in (0, 17, 39):
+        alone = couplings.recall(torch.tensor([task]))
+        for one, all_of in zip(alone, together, strict=True):
+            assert torch.equal(one[0], all_of[task])
+
+
+def test_what_a_recall_says_of_its_fields_is_right():
+    couplings = damaged()
+    keys = couplings.keys.of(torch.arange(3), hubs=64).double()
+    field = keys @ dense_of(couplings).T / 64
+    found = couplings.recall(torch.arange(3))
+    assert torch.equal(found.spins, field > 0)
+    assert torch.equal(found.absolute, field.abs().sum(-1))
+    assert torch.equal(found.square, field.square().sum(-1))
+    assert torch.equal(found.silent, (field == 0).sum(-1))
+    assert bool((found.silent > 0).all())
 
 
 def test_wide_columns_are_sums_of_blocks_and_column_0_is_the_sum_of_all():

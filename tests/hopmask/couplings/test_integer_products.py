@@ -6,10 +6,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopmask.couplings.integer_products import Vectors, along, tiles
+from hopmask.couplings import integer_products
+from hopmask.couplings.integer_products import Vectors, across, along, tiles
 from hopmask.errors import NumericalError
 
 KINDS = [torch.int8, torch.int16, torch.int32]
+
+
+@pytest.fixture(params=["int8", "opened"])
+def way(request, monkeypatch):
+    """Both ways to multiply int8: as the processor does, where it does, and opened as floats."""
+    if request.param == "opened":
+        monkeypatch.setattr(integer_products, "has_int8_product", lambda device: False)
 
 
 def exact(vectors, matrix):
@@ -30,9 +38,8 @@ def test_vectors_are_whole_numbers_of_three_digits_near_the_real_ones(rows):
     vectors = Vectors(given_rows)
     whole, digits = vectors.whole(slice(0, 5)), vectors.digits(slice(0, 5))
     assert bool((whole == whole.round()).all())
-    assert float(whole.abs().max()) <= 2**23
-    assert float(digits.abs().max()) <= 128
-    assert bool((digits == digits.round()).all())
+    assert float(whole.abs().max()) <= 2**22
+    assert digits.dtype == torch.int8
     high, middle, low = digits.double()
     assert torch.equal((high * 256 + middle) * 256 + low, whole)
     error = (whole * vectors.scale - given_rows.double()).abs()
@@ -43,7 +50,7 @@ def test_vectors_are_whole_numbers_of_three_digits_near_the_real_ones(rows):
 def test_vectors_of_any_size_keep_their_digits(size):
     vectors = Vectors(torch.tensor([[1.0, -0.5, 0.25]], dtype=torch.float64) * size)
     whole = vectors.whole(slice(0, 3))[0]
-    assert 2**22 <= float(whole[0]) <= 2**23
+    assert 2**21 <= float(whole[0]) <= 2**22
     ratios = whole * vectors.scale[0] / size
     torch.testing.assert_close(ratios, torch.tensor([1, -0.5, 0.25]).double(), rtol=1e-6, atol=0)
 
@@ -74,7 +81,7 @@ def test_the_type_of_a_vector_and_torchs_default_do_not_matter(dtype):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [1, 1023, 1024, 1025, 3000])
-def test_products_are_exact_whatever_the_number_of_rows(kind, count):
+def test_products_are_exact_whatever_the_number_of_rows(kind, count, way):
     generator = torch.Generator().manual_seed(count)
     largest = min(torch.iinfo(kind).max, 2**20)
     matrix = torch.randint(-largest, largest + 1, (count, 4), generator=generator).to(kind)
@@ -86,27 +93,42 @@ def test_products_are_exact_whatever_the_number_of_rows(kind, count):
 @pytest.mark.parametrize(
     ("kind", "entry"), [(torch.int8, 127), (torch.int8, -128), (torch.int16, 32767)]
 )
-def test_the_largest_entries_and_digits_in_a_full_tile_are_exact(kind, entry, sign):
-    """|digit| = 128 and |A| = 127 in 1024 rows: sums of 2^24 at most."""
+def test_the_largest_entries_in_many_tiles_are_exact(kind, entry, sign, way):
     count = 133_121  # 130 tiles and a row: int32 sums of int8 x int8 would overflow
     matrix = torch.full((count, 2), entry, dtype=kind)
     vectors = Vectors(torch.full((1, count), float(sign)))
     assert along(matrix, vectors, 1).tolist() == [[float(exact(vectors, matrix)[0, 0])] * 2]
 
 
-def test_a_digit_of_128_comes_up_and_is_exact():
-    count = 2048
-    values = torch.full((1, count), 1.0)
-    values[0, 0] = torch.nextafter(torch.tensor(2.0), torch.tensor(1.0))  # rounds up to q = 2^23
-    values[0, 1:] = values[0, 0]
-    vectors = Vectors(values)
-    assert float(vectors.digits(slice(0, count)).max()) == 128
-    matrix = torch.full((count, 1), -127, dtype=torch.int8)
-    assert float(along(matrix, vectors, 1)) == -127.0 * 2**23 * count
+@pytest.mark.parametrize("entry", [127, -128])
+def test_the_largest_digits_in_a_full_tile_are_exact(entry, way):
+    """|digit| = 128 and |A| = 128 in 1024 rows: sums of 2^24 at most."""
+    count = 2 * integer_products.MOST
+    vectors = Vectors(torch.full((1, count), 1 - 2**-7 - 2**-15))
+    assert vectors.digits(slice(0, 1)).flatten().tolist() == [64, -128, -128]
+    matrix = torch.full((count, 2), entry, dtype=torch.int8)
+    found = along(matrix, vectors, 1)
+    assert found.tolist() == [[float(exact(vectors, matrix)[0, 0])] * 2]
+
+
+@pytest.mark.parametrize("count", [1, 3, 128])
+def test_both_ways_give_the_same_bits(count, monkeypatch):
+    generator = torch.Generator().manual_seed(count)
+    matrix = torch.randint(-128, 128, (70_001, 8), generator=generator, dtype=torch.int8)
+    vectors = Vectors(torch.randn(count, len(matrix), generator=generator))
+    keys = torch.randint(0, 2, (count, 8), generator=generator, dtype=torch.int8) * 2 - 1
+    found = []
+    for has in (integer_products.has_int8_product, lambda device: False):
+        monkeypatch.setattr(integer_products, "has_int8_product", has)
+        onto = torch.cat([part for _, part in across(matrix, keys)], -1)
+        found.append((along(matrix, vectors, count), onto))
+    for one, other in zip(*found, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("first", [0, 3, 1500])
-def test_products_may_begin_at_an_entry(first):
+def test_products_may_begin_at_an_entry(first, way):
     generator = torch.Generator().manual_seed(0)
     matrix = torch.randint(-9, 9, (2000, 3), generator=generator, dtype=torch.int8)
     vectors = Vectors(torch.randn(2, 2000, generator=generator))
@@ -117,17 +139,33 @@ def test_products_may_begin_at_an_entry(first):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tiles_cover_a_matrix_once_and_never_open_it_whole(kind):
-    matrix = torch.arange(3 * 5000).reshape(5000, 3).remainder(100).to(kind)
-    seen = torch.full((5000, 3), -1.0, dtype=torch.float64)
+    matrix = torch.arange(300 * 5000).reshape(5000, 300).remainder(100).to(kind)
+    seen = torch.full(matrix.shape, -1.0, dtype=torch.float64)
     for where, part in tiles(matrix):
-        assert len(part) <= 1024
+        assert part.nbytes <= 2**22
         assert part.is_floating_point()
         assert bool((seen[where] == -1).all())
         seen[where] = part.double()
     assert torch.equal(seen, matrix.double())
 
 
-def test_no_rows_give_zeros():
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("keys", [torch.int8, torch.float32])
+@pytest.mark.parametrize("rows", [None, 1000])
+def test_products_across_cover_the_rows_once_and_are_exact(kind, keys, rows, way):
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randint(-128, 128, (9001, 64), generator=generator).to(kind)
+    signs = torch.randint(0, 2, (70, 64), generator=generator) * 2 - 1
+    done = 0
+    for where, part in across(matrix, signs.to(keys), rows=rows):
+        assert where.start == done
+        assert part.is_floating_point()
+        assert torch.equal(part.long(), signs @ matrix[where].long().T)
+        done = where.stop
+    assert done == len(matrix)
+
+
+def test_no_rows_give_zeros(way):
     assert along(torch.zeros(0, 2, dtype=torch.int8), Vectors(torch.ones(1, 1)), 1).tolist() == [
         [0, 0]
     ]
