@@ -174,8 +174,9 @@ class HubRecall:
     def _scores(self, pointer: Tensor) -> Tensor:
         """softplus(s_t − √(2 ln k)) of pointers (b, bits), float64 (b, K)."""
         live, count = self._couplings.live, self._couplings.count
-        lengths = [_lengths(part, 1 - self._mean.square()) for part in pointer.split(_TOGETHER)]
-        unit, spread, whole = (torch.cat(parts) for parts in zip(*lengths, strict=True))
+        parts = torch.split(pointer, _TOGETHER)
+        lengths = [_lengths(part, 1 - self._mean.square()) for part in parts]
+        unit, spread, whole = (torch.cat(values) for values in zip(*lengths, strict=True))
         overlaps = self._couplings.overlaps(pointer) * unit[:, None]
         scores = overlaps - overlaps[:, live].mean(-1, keepdim=True)
         scores = scores / spread.maximum(_ALIKE * whole).clamp_min(1e-300)[:, None]
