@@ -105,17 +105,19 @@ class HubCouplings(HubState):
 
     def recall(self, tasks: Tensor) -> Recalled:
         """z = sign(A κ_t) for task numbers (b,); a field of 0 gives −1."""
-        keys = self.keys.of(tasks.to(self.device), hubs=self.hubs, dtype=torch.int8)
-        rows = len(tasks)
-        spins = torch.empty(rows, self.neurons, dtype=torch.bool, device=self.device)
-        sums = torch.zeros(3, rows, dtype=torch.float64, device=self.device)
-        for where, onto in self._fields(keys):
-            spins[:, where] = onto.clamp_min(0)  # to bool: many times faster than a comparison
+        spins = torch.empty(len(tasks), self.neurons, dtype=torch.bool, device=self.device)
+        sums = torch.zeros(3, len(tasks), dtype=torch.float64, device=self.device)
+        for where, onto in self._onto(tasks):
+            spins[:, where] = _positive(onto)
             size = onto.abs_().double()  # where fields are whole numbers, sums are exact
             sums[0] += size.sum(-1)
             sums[1] += size.mul_(size).sum(-1)
             sums[2] += onto.shape[-1] - onto.sign_().sum(-1)
         return Recalled(spins, sums[0] / self.hubs, sums[1] / self.hubs**2, sums[2].long())
+
+    def masks(self, tasks: Tensor) -> Tensor:
+        """z = sign(A κ_t) alone, bool (b, D): `recall` without what its fields were."""
+        return torch.cat([_positive(onto) for _, onto in self._onto(tasks)], -1)
 
     def overlaps(self, vectors: Tensor) -> Tensor:
         """v·z_t of vectors with the masks of all tasks at once: a transform of vᵀA.
@@ -215,7 +217,7 @@ class HubCouplings(HubState):
     def _mask(self, task: int, held: Tensor | None) -> Tensor:
         """The mask of a live task, ±1, int8 (D,)."""
         if held is None:
-            held = self.recall(torch.tensor([task], device="cpu")).spins[0]
+            held = self.masks(torch.tensor([task], device="cpu"))[0]
         return held.to(torch.int8) * 2 - 1
 
     def _change(self, task: int, change: Tensor) -> None:
@@ -250,6 +252,10 @@ class HubCouplings(HubState):
         else:
             self._peak += step
 
+    def _onto(self, tasks: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """A κ_t of tasks (b,); as `_fields`."""
+        return self._fields(self.keys.of(tasks.to(self.device), hubs=self.hubs, dtype=torch.int8))
+
     def _fields(self, keys: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """A κ of keys (b, K), the fields times K, on some neurons at a time, (b, neurons)."""
         broad = keys[:, :: self.keys.born]
@@ -264,3 +270,8 @@ class HubCouplings(HubState):
             else:
                 onto += broad.double() @ self.wide[where].double().T  # beyond what TF32 counts
             yield where, onto
+
+
+def _positive(onto: Tensor) -> Tensor:
+    """onto > 0: several times faster than the comparison."""
+    return onto.clamp_min(0).to(torch.bool)

@@ -280,7 +280,7 @@ class HubMasks:
         """The pattern of a live task, bool (size,), proven by its digest before it is changed."""
         self.couplings.require_exact()
         tasks = torch.tensor([number], device=self.couplings.device)
-        spins = self.couplings.recall(tasks).spins
+        spins = self.couplings.masks(tasks)
         if not bool(self.code.holds(tasks, spins)):
             raise NumericalError(
                 f"task {number} does not hold its own digest: the couplings were damaged. Nothing "

@@ -178,6 +178,7 @@ def test_what_a_recall_says_of_its_fields_is_right():
     field = keys @ dense_of(couplings).T / 64
     found = couplings.recall(torch.arange(3))
     assert torch.equal(found.spins, field > 0)
+    assert torch.equal(couplings.masks(torch.arange(3)), field > 0)
     assert torch.equal(found.absolute, field.abs().sum(-1))
     assert torch.equal(found.square, field.square().sum(-1))
     assert torch.equal(found.silent, (field == 0).sum(-1))
