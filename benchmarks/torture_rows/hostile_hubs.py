@@ -27,10 +27,8 @@ def contradictions() -> dict[str, Document]:
     exact, rounded = memory.document(), memory.document(bits=3)
     found = {}
     for kind, good in (("exact", exact), ("rounded", rounded)):
-        for name, odd in {**odd_descriptions(), **odd_tasks(good)}.items():
-            found[f"{kind}-{name}"] = changed(good, **odd)
-        for name, odd in odd_shapes(good).items():
-            found[f"{kind}-{name}"] = changed(good, **odd)
+        odd = {**odd_descriptions(), **odd_tasks(good), **odd_shapes(good)}
+        found |= {f"{kind}-{name}": changed(good, **parts) for name, parts in odd.items()}
     without_bits = {name: value for name, value in rounded.about.items() if name != "bits"}
     planes, narrow = rounded.arrays["planes"], exact.arrays["narrow"]
     both = {**rounded.arrays, "narrow": narrow}
