@@ -104,6 +104,7 @@ def odd_descriptions() -> dict[str, dict[str, Any]]:
         "features-5": {"signature_features": 5},
         "features-none": {"signature_features": None},
         "seed-beyond": {"seed": 1 << 64},
+        "seed-of-other-keys": {"seed": 1},
         "fingerprint-long": {"fingerprint": "x" * 1000},
         "fingerprint-list": {"fingerprint": []},
     }
@@ -112,6 +113,8 @@ def odd_descriptions() -> dict[str, dict[str, Any]]:
 def odd_tasks(document: Document) -> dict[str, dict[str, Any]]:
     """Flags, counters and wide columns that contradict one another."""
     flags, counters, wide = (document.arrays[name] for name in ("flags", "counters", "wide"))
+    exact = "proof" if "proof" in document.arrays else "narrow"
+    couplings = document.arrays[exact]
     held, numbered, length = counters.tolist()
 
     def counted(*numbers: int) -> dict[str, np.ndarray]:
@@ -122,6 +125,7 @@ def odd_tasks(document: Document) -> dict[str, dict[str, Any]]:
         "flags-all": {"flags": flags * 0 + 1},
         "flags-address-alone": {"flags": flags * 0 + 2},
         "flags-unknown": {"flags": flags + 4 * (flags > 0).astype(np.uint8)},
+        "flags-of-another-task": {"flags": np.roll(flags, 1), **counted(held, 8, length)},
         "flags-beyond-numbered": {"flags": np.roll(flags, 4)},
         "counters-one-more": counted(held + 1, numbered, length),
         "counters-none": counted(0, numbered, length),
@@ -134,6 +138,9 @@ def odd_tasks(document: Document) -> dict[str, dict[str, Any]]:
         "length-0": counted(held, numbered, 0),
         "length-negative": counted(held, numbered, -1),
         "no-task-and-couplings": {"flags": flags * 0, **counted(0, 0, 0)},
+        "couplings-opposite": {exact: -couplings},
+        "couplings-least": {exact: np.full_like(couplings, -128)},
+        "couplings-none": {exact: couplings * 0},
         "wide-odd": {"wide": wide + 1},
         "wide-beyond": {"wide": wide + 2 * held},
         "wide-least": {"wide": np.full_like(wide, -(1 << 31))},
