@@ -9,6 +9,8 @@ any row failed. `bound95` is 3/trials: what the chance of a failure lies below, 
 confidence, where none was seen. Set OMP_NUM_THREADS=1: writers are forked. Row `fuzz` needs
 atheris, and the part of row `disk-full` on a small tmpfs needs the right to mount one.
 
+Rows `hub-...` are the same of hub memories, and, where files are read, of rounded ones.
+
 Masks follow from their writer and from how many masks it stored before, so that a file can be
 checked against what its writers reported before and after each store.
 """

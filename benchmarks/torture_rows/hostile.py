@@ -62,7 +62,7 @@ def hostile(options: argparse.Namespace, _: np.random.Generator) -> Row:
                 path = folder / f"{name}.h5"
                 other = make(path)
                 path = other if isinstance(other, Path) else path
-                lines, status = ended(forked(partial(loading, good=good, path=path), longest=10))
+                lines, status = ended(forked(partial(loading, good=good, path=path), longest=30))
                 found = json.loads(lines[-1]) if lines and lines[-1][0] == "{" else None
                 if not tally.expect(found is not None, f"{name}: {lines}, exit status {status}"):
                     continue
