@@ -1,6 +1,6 @@
 """Files under torture: killed writers and runs, crowds, damage, full disks, hostile files; JSON.
 
-    python benchmarks/torture.py [--only ROW ...] [--folder DIRECTORY] [--out FILE]
+    python benchmarks/torture.py [--only ROW ...] [--share S] [--folder DIRECTORY] [--out FILE]
     python benchmarks/torture.py --quick    # each row in a form of a few seconds, nothing written
     python benchmarks/torture.py --table    # the JSON as a Markdown table
 
@@ -8,6 +8,8 @@ A row goes on after a failure, counts it and keeps the first ten messages; the e
 any row failed. `bound95` is 3/trials: what the chance of a failure lies below, with 95 %
 confidence, where none was seen. Set OMP_NUM_THREADS=1: writers are forked. Row `fuzz` needs
 atheris, and the part of row `disk-full` on a small tmpfs needs the right to mount one.
+
+Rows `hub-...` are the same of hub memories, and, where files are read, of rounded ones.
 
 Masks follow from their writer and from how many masks it stored before, so that a file can be
 checked against what its writers reported before and after each store.
@@ -27,13 +29,14 @@ from torture_rows.fuzz import FUZZED, fuzz, fuzzing
 from torture_rows.hostile import hostile
 from torture_rows.kills import kill_four_writers, kill_one_writer, many_processes
 from torture_rows.life import state_machine
-from torture_rows.memories import prepared
+from torture_rows.memories import COUPLINGS, prepared
 from torture_rows.reads import readers
 from torture_rows.resume import resume
 from torture_rows.tally import Row
 from torture_rows.times import commit_time
 
-ROWS: dict[str, Callable[[argparse.Namespace, np.random.Generator], Row]] = {
+HUB = "hub-"  # rows of hub memories
+EACH: dict[str, Callable[[argparse.Namespace, np.random.Generator], Row]] = {
     "kill-one-writer": kill_one_writer,
     "kill-four-writers": kill_four_writers,
     "many-processes": many_processes,
@@ -44,12 +47,13 @@ ROWS: dict[str, Callable[[argparse.Namespace, np.random.Generator], Row]] = {
     "fuzz": fuzz,
     "state-machine": state_machine,
     "resume": resume,
-    "commit-time": commit_time,
 }
+ROWS = {**EACH, "commit-time": commit_time} | {f"{HUB}{name}": row for name, row in EACH.items()}
 
 
 def measured(name: str, options: argparse.Namespace) -> Row:
     """One row."""
+    options.couplings = "hub" if name.startswith(HUB) else "dense"
     start = time.perf_counter()
     try:
         row = ROWS[name](options, np.random.default_rng(options.seed))
@@ -59,7 +63,7 @@ def measured(name: str, options: argparse.Namespace) -> Row:
     clean = row["trials"] > 0 and row["failures"] == 0
     row["bound95"] = 3 / row["trials"] if clean else None
     row["seconds"] = round(time.perf_counter() - start, 1)
-    row["settings"] |= {"seed": options.seed, "quick": options.quick}
+    row["settings"] |= {"seed": options.seed, "quick": options.quick, "share": options.share}
     return {"name": name, **row}
 
 
@@ -86,8 +90,10 @@ def main() -> int:
     add("--folder", type=Path, help="where the files lie; default: the folder for temporary files")
     add("--out", type=Path, help="default: benchmarks/torture.json; with --quick, none")
     add("--minutes", type=float, default=10.0, help="of fuzzing")
+    add("--share", type=float, default=1.0, help="of the trials, and of the minutes")
     add("--seed", type=int, default=0)
     add("--fuzz", choices=FUZZED, help=argparse.SUPPRESS)  # the child of row `fuzz`
+    add("--fuzz-couplings", dest="couplings", choices=COUPLINGS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     prepared()
     if options.fuzz:

@@ -11,7 +11,14 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "torture.py"
 
 
-@pytest.mark.parametrize("row", ["kill-one-writer", "kill-four-writers", "readers", "resume"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        *("kill-one-writer", "kill-four-writers", "readers", "resume"),
+        *("hub-kill-one-writer", "hub-kill-four-writers", "hub-flips-and-cuts", "hub-disk-full"),
+        *("hub-readers", "hub-state-machine", "hub-resume"),
+    ],
+)
 def test_a_quick_torture_breaks_nothing(row: str, tmp_path: Path) -> None:
     out = tmp_path / "torture.json"
     done = subprocess.run(

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -11,6 +12,7 @@ import hopmask
 from hopmask import MaskMemory, storage
 from hopmask.errors import StoreFileError
 from hopmask.storage import image
+from torture_rows.memories import CHECK, hub, replayed
 from torture_rows.tally import Row, Tally, scratch
 
 
@@ -18,11 +20,16 @@ def flips_and_cuts(options: argparse.Namespace, generator: np.random.Generator) 
     """Flip every byte, cut at every length, add tails: refused before HDF5 sees anything."""
     tally = Tally()
     with scratch(options) as folder, mock.patch.object(image, "parse") as parse:
-        small, larger = folder / "reservoir.h5", folder / "memory.h5"
-        hopmask.Reservoir(16).save(small)
-        MaskMemory({"h": 8}, key_bits=32, signature_features=0).save(larger)
+        paths = first, second = folder / "first.h5", folder / "second.h5"
+        if options.couplings == "hub":
+            memory = replayed([(0, 0), (0, 1)], partial(hub, CHECK + 8, hubs=4))
+            memory.save(first)
+            memory.save(second, bits=3)
+        else:
+            hopmask.Reservoir(16).save(first)
+            MaskMemory({"h": 8}, key_bits=32, signature_features=0).save(second)
         step = 50 if options.quick else 1
-        for path in (small, larger):
+        for path in paths:
             good = path.read_bytes()
             tally.add("bytes flipped", len(good[::step]))
             with path.open("r+b", buffering=0) as file:

@@ -18,7 +18,7 @@ import numpy as np
 import hopmask
 from hopmask.errors import CommitFailedError, CommitUncertainError, StoreFileError
 from hopmask.storage import commit, descriptor, system
-from torture_rows.memories import begun, drafts, mask, same
+from torture_rows.memories import begun, drafts, maker, mask, same
 from torture_rows.tally import Row, Tally, scratch
 
 
@@ -34,10 +34,10 @@ class System:
 
 def disk_full(options: argparse.Namespace, _: np.random.Generator) -> Row:
     """The disk is full, or answers EIO, at every step of a commit."""
-    tally, spins = Tally(), 512
-    step = 4096 * (32 if options.quick else 1)
+    tally, make = Tally(), maker(options.couplings)
+    step = 4096 * (32 if options.quick else round(1 / options.share))
     with scratch(options) as folder:
-        path = begun(folder / "memory.h5", spins)
+        path = begun(folder / "memory.h5", make())
         steps = range(0, path.stat().st_size, step)
         for room in steps:
             full = mock.patch.object(system, "os", System(pwrite=partial(until_full, room)))
@@ -48,13 +48,13 @@ def disk_full(options: argparse.Namespace, _: np.random.Generator) -> Row:
             tally.add("calls that answer EIO")
         with small_disk(folder, 5 * path.stat().st_size) as (disk, why):
             tally.counted["full at a step, tmpfs"] = f"skipped: {why}" if why else 0
-            path = path if why else begun(disk / "memory.h5", spins)
+            path = path if why else begun(disk / "memory.h5", make())
             no_room_ahead = System(posix_fallocate=failing(errno.EOPNOTSUPP))
             for room, calls in itertools.product(() if why else steps, (os, no_room_ahead)):
                 with mock.patch.object(system, "os", calls):
                     survived(tally, path, f"tmpfs, {room} free", filled(disk, room), errno.ENOSPC)
                 tally.add("full at a step, tmpfs")
-    return tally.row(spins=spins, megabytes=1, step_bytes=step)
+    return tally.row(megabytes=1, step_bytes=step)
 
 
 def survived(

@@ -9,22 +9,22 @@ import re
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import hopmask
-from hopmask import (
-    HopmaskError,
-    MaskMemory,
-    storage,
-)
+from hopmask import HopmaskError, MaskMemory, storage
+from hopmask.memory import dense_document, hub_document, schema
 from hopmask.memory import loading as loading_module
 from hopmask.storage import container, document, image
 from hopmask.storage.container import HEADER, MAGIC
 from torture_rows.hostile import canonical, sealed
-from torture_rows.memories import CHECK, KEY, empty
+from torture_rows.hostile_hubs import described_hub
+from torture_rows.memories import CHECK, KEY, dense, hub
 from torture_rows.tally import Row, Tally, scratch
 
 FUZZED = ("header", "description")
@@ -33,13 +33,15 @@ FUZZED = ("header", "description")
 def fuzz(options: argparse.Namespace, _: np.random.Generator) -> Row:
     """Fuzz header and description, the digests made right: only hopmask's errors come out."""
     tally = Tally()
-    seconds = 4 if options.quick else round(60 * options.minutes / len(FUZZED))
+    minutes = options.minutes * options.share
+    seconds = 4 if options.quick else round(60 * minutes / len(FUZZED))
     if importlib.util.find_spec("atheris") is None:
         return tally.row(skipped="atheris is not installed")
     with scratch(options) as folder:
         for part in FUZZED:
             command = [sys.executable, sys.argv[0], "--fuzz", part, "--folder", str(folder)]
             command += ["--minutes", str(seconds / 60), "--seed", str(options.seed)]
+            command += ["--fuzz-couplings", options.couplings]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             counts = re.findall(
                 r"^(?:#|Done |stat::number_of_executed_units:\s*)(\d+)", done.stderr, re.M
@@ -58,21 +60,29 @@ def fuzz(options: argparse.Namespace, _: np.random.Generator) -> Row:
     return tally.row(seconds_each=seconds)
 
 
+def saves(couplings: str) -> list[Callable[[Path], object]]:
+    """What writes the files from which fuzzing starts."""
+    if couplings == "dense":
+        addressed = MaskMemory({"h": 8}, key_bits=32, signature_features=4, rule="storkey")
+        return [hopmask.Reservoir(8).save, dense(KEY + CHECK + 8).save, addressed.save]
+    full = described_hub()
+    return [hub(CHECK + 8, hubs=2).save, full.save, partial(full.save, bits=3)]
+
+
 def fuzzing(options: argparse.Namespace) -> None:
     """What the child of row `fuzz` does; ends the process."""
     import atheris
 
-    for module in (container, document, image, loading_module):
+    modules = (container, document, image, loading_module, schema, dense_document, hub_document)
+    for module in modules:
         for function in vars(module).values():
             if inspect.isfunction(function) and function.__module__ == module.__name__:
                 atheris.instrument_func(function)
     corpus, path = options.folder / f"corpus-{options.fuzz}", options.folder / "fuzzed.h5"
     corpus.mkdir()
-    memories = [hopmask.Reservoir(8), empty(KEY + CHECK + 8)]
-    memories.append(MaskMemory({"h": 8}, key_bits=32, signature_features=4, rule="storkey"))
     found, payloads = [], []
-    for number, memory in enumerate(memories):
-        memory.save(path)
+    for number, save in enumerate(saves(options.couplings)):
+        save(path)
         found.append(storage.read_stamped(path)[0])
         block, payload = path.read_bytes()[:HEADER], path.read_bytes()[HEADER:]
         payloads.append(payload)

@@ -13,21 +13,20 @@ import numpy as np
 import torch
 
 import hopmask
-from hopmask import (
-    MaskMemory,
-    storage,
-)
+from hopmask import MaskMemory, storage
 from hopmask.patterns.keys import key_bits
 from torture_rows.memories import (
     CHECK,
     KEY,
     Child,
+    Make,
     Name,
     begun,
     drafts,
     ended,
     equal,
     forked,
+    maker,
     mask,
     prepared,
     replayed,
@@ -36,18 +35,19 @@ from torture_rows.memories import (
     seconds_of_a_store,
     storing,
 )
-from torture_rows.tally import Row, Tally, scratch
+from torture_rows.tally import Row, Tally, scratch, share
 
 
 def kill_one_writer(options: argparse.Namespace, generator: np.random.Generator) -> Row:
     """Kill the only writer at random moments of its commits."""
-    tally, spins, most = Tally(), 1024, 40
+    tally, most = Tally(), 40
+    make = maker(options.couplings, megabytes=4, rule="storkey")
     with scratch(options) as folder:
-        store = seconds_of_a_store(begun(folder / "timed.h5", spins, "storkey"))
+        store = seconds_of_a_store(begun(folder / "timed.h5", make()))
         path, names = Path(), [(0, 0)] * most
-        for trial in range(1, (8 if options.quick else 1000) + 1):
+        for trial in range(1, (8 if options.quick else share(options, 1000)) + 1):
             if len(names) >= most:
-                path, names = begun(folder / f"{trial}.h5", spins, "storkey"), []
+                path, names = begun(folder / f"{trial}.h5", make()), []
             with tally.trial(f"trial {trial}"):
                 child = forked(partial(storing, path=path, writer=trial))
                 lines = [child[1].readline(), child[1].readline()]  # intent, acknowledgement
@@ -57,9 +57,7 @@ def kill_one_writer(options: argparse.Namespace, generator: np.random.Generator)
                 names += checked_stores(tally, path, lines, trial, first=len(names))
                 if len(names) >= most:  # all of them once more, at the end of this memory
                     recalled(tally, path, names, range(len(names)))
-    return tally.row(
-        spins=spins, megabytes=4, rule="storkey", stores_a_memory=most, store_seconds=store
-    )
+    return tally.row(megabytes=4, rule="storkey", stores_a_memory=most, store_seconds=store)
 
 
 def checked_stores(
@@ -95,11 +93,11 @@ def recalled(tally: Tally, path: Path, names: Any, tasks: range) -> None:
 
 def kill_four_writers(options: argparse.Namespace, generator: np.random.Generator) -> Row:
     """Kill one of four writers again and again; each file is what was acknowledged."""
-    tally, spins, a_round = Tally(), 512, 25
+    tally, make, a_round = Tally(), maker(options.couplings), 25
     with scratch(options) as folder:
-        pause = 2 * seconds_of_a_store(begun(folder / "timed.h5", spins))
-        for turn in range(1 if options.quick else 40):
-            path = begun(folder / f"{turn}.h5", spins)
+        pause = 2 * seconds_of_a_store(begun(folder / "timed.h5", make()))
+        for turn in range(1 if options.quick else share(options, 40)):
+            path = begun(folder / f"{turn}.h5", make())
             writers = itertools.count(1 + turn * a_round)
             living: dict[int, Child] = {}
             acknowledged: dict[int, Name] = {}
@@ -118,11 +116,13 @@ def kill_four_writers(options: argparse.Namespace, generator: np.random.Generato
                     flying += [last] if last else []
             with tally.trial(f"round {turn}"):
                 tally.trials -= 1  # a kill is a trial, not a round
-                whole(tally, path, acknowledged, flying)
-    return tally.row(spins=spins, megabytes=1, rule="hebbian", writers=4, kills_a_memory=a_round)
+                whole(tally, path, make, acknowledged, flying)
+    return tally.row(megabytes=1, rule=make().rule_name, writers=4, kills_a_memory=a_round)
 
 
-def whole(tally: Tally, path: Path, acknowledged: dict[int, Name], flying: list[Name]) -> None:
+def whole(
+    tally: Tally, path: Path, make: Make, acknowledged: dict[int, Name], flying: list[Name]
+) -> None:
     """A file is exactly the acknowledged stores, and at most those in flight."""
     memory, stamp = hopmask.load(path), storage.read_stamped(path)[1]
     names, left = dict(acknowledged), list(flying)
@@ -136,24 +136,27 @@ def whole(tally: Tally, path: Path, acknowledged: dict[int, Name], flying: list[
     lost = {*acknowledged} - {*range(memory.count)}
     tally.expect(not lost, f"{path.name}: acknowledged and lost: {sorted(lost)}")
     tally.expect(stamp.generation == 1 + memory.count, f"{path.name}: {stamp}, {memory.count}")
-    plain = replayed([names[task] for task in sorted(names)], memory.couplings.size)
+    plain = replayed([names[task] for task in sorted(names)], make)
     tally.expect(equal(memory, plain), f"{path.name} is not what was acknowledged")
 
 
 def energy(memory: MaskMemory, task: int, name: Name) -> float:
     """Of a task's key and some masks, check bits unknown: low where that was stored."""
-    key = key_bits(memory.seed, torch.tensor([task]), KEY)[0]
-    bits = mask(memory.shapes, *name)["bits"].float() * 2 - 1
-    return float(memory.couplings.energy(torch.cat([key, torch.zeros(CHECK), bits])))
+    bits, check = mask(memory.shapes, *name)["bits"].float() * 2 - 1, torch.zeros(CHECK)
+    if memory.capacity is None:
+        parts = key_bits(memory.seed, torch.tensor([task]), KEY)[0], check, bits
+    else:
+        parts = bits, check, memory.couplings.keys.of(torch.tensor([task]), hubs=memory.capacity)[0]
+    return float(memory.couplings.energy(torch.cat(parts)))
 
 
 def many_processes(options: argparse.Namespace, _: np.random.Generator) -> Row:
     """Many processes store into one file, forked and spawned; nothing is lost."""
-    tally, spins = Tally(), 512
-    crowd, stores = (4, 5) if options.quick else (16, 50)
+    tally, make = Tally(), maker(options.couplings)
+    crowd, stores = (4, 5) if options.quick else (16, share(options, 50))
     with scratch(options) as folder:
         for method in ("fork", "spawn"):
-            path = begun(folder / f"{method}.h5", spins)
+            path = begun(folder / f"{method}.h5", make())
             logs = [folder / f"{method}.{writer}" for writer in range(crowd)]
             made = multiprocessing.get_context(method).Process
             work = [made(target=logged, args=(log, path, w, stores)) for w, log in enumerate(logs)]
@@ -168,8 +171,8 @@ def many_processes(options: argparse.Namespace, _: np.random.Generator) -> Row:
             missing = crowd * stores - len(acknowledged)
             tally.expect(missing == 0, f"{method}: {missing} stores were not acknowledged")
             tally.add(f"acknowledged, {method}", len(acknowledged))
-            whole(tally, path, acknowledged, [])
-    return tally.row(spins=spins, rule="hebbian", processes=crowd, stores_each=stores)
+            whole(tally, path, make, acknowledged, [])
+    return tally.row(rule=make().rule_name, processes=crowd, stores_each=stores)
 
 
 def logged(log: Path, path: Path, writer: int, stores: int) -> None:

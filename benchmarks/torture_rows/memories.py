@@ -6,7 +6,9 @@ import signal
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from math import isqrt
 from pathlib import Path
 from typing import TextIO
 
@@ -14,16 +16,18 @@ import numpy as np
 import torch
 
 import hopmask
-from hopmask import (
-    MaskMemory,
-    OverloadWarning,
-)
+from hopmask import MaskMemory, OverloadWarning
 from torture_rows.tally import Tally
 
-KEY, CHECK = 64, 64  # spins of a joint vector before those of the masks
+COUPLINGS = ("dense", "hub")
+KEY, CHECK = 64, 64  # spins of a joint vector beside those of the masks; hubs carry the key
+HUBS = 256
 
 
 Tell = Callable[[str], None]
+
+
+Make = Callable[[], MaskMemory]
 
 
 Child = tuple[int, TextIO]  # its process number, and the pipe that it sends lines to
@@ -32,15 +36,28 @@ Child = tuple[int, TextIO]  # its process number, and the pipe that it sends lin
 Name = tuple[int, int]  # of masks: the writer, and how many it stored before
 
 
-def empty(spins: int, rule: str = "hebbian") -> MaskMemory:
-    """A memory without a content address; Ψ takes 4 · spins² bytes."""
+def dense(spins: int, rule: str = "hebbian") -> MaskMemory:
+    """Dense couplings without a content address; they take 4 · spins² bytes."""
     bits = {"bits": spins - KEY - CHECK}
     return MaskMemory(bits, rule=rule, key_bits=KEY, signature_features=0)
 
 
-def begun(path: Path, spins: int, rule: str = "hebbian") -> Path:
+def hub(neurons: int, hubs: int = HUBS) -> MaskMemory:
+    """Hub couplings without a content address; they take neurons · (hubs + 4) bytes."""
+    bits = {"bits": neurons - CHECK}
+    return MaskMemory(bits, couplings="hub", hubs=hubs, signature_features=0)
+
+
+def maker(couplings: str, *, megabytes: int = 1, rule: str = "hebbian") -> Make:
+    """Makes memories whose couplings take so many megabytes; the rule is of dense ones."""
+    if couplings == "hub":
+        return partial(hub, 4096 * megabytes)
+    return partial(dense, 512 * isqrt(megabytes), rule)
+
+
+def begun(path: Path, new: MaskMemory) -> Path:
     """The file of a new memory, generation 1."""
-    hopmask.open_memory(path, "x", new=empty(spins, rule)).close()
+    hopmask.open_memory(path, "x", new=new).close()
     return path
 
 
@@ -57,8 +74,13 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def equal(one: MaskMemory, other: MaskMemory) -> bool:
     """Whether two memories are equal bit for bit."""
-    a, b = one.couplings, other.couplings
-    return a.count == b.count and torch.equal(a.psi, b.psi) and torch.equal(a.mean, b.mean)
+    a, b = one.document(), other.document()
+    return a.about == b.about and alike(a.arrays, b.arrays)
+
+
+def alike(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    """Whether the arrays of two documents are equal bit for bit."""
+    return one.keys() == other.keys() and all(np.array_equal(one[n], other[n]) for n in one)
 
 
 def drafts(path: Path) -> list[Path]:
@@ -122,9 +144,9 @@ def ended(child: Child, by: int | None = None) -> tuple[list[str], int]:
     return lines, os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
 
 
-def replayed(names: list[Name], spins: int) -> MaskMemory:
+def replayed(names: list[Name], make: Make) -> MaskMemory:
     """A plain memory in which exactly these masks are stored, in order."""
-    plain = empty(spins)
+    plain = make()
     for name in names:
         plain.store(mask(plain.shapes, *name))
     return plain

@@ -14,14 +14,17 @@ import numpy as np
 from hopmask import storage
 from supsup_bridge import cli
 from torture_rows.memories import Tell, ended, forked
-from torture_rows.tally import Row, Tally, scratch
+from torture_rows.tally import Row, Tally, scratch, share
 
-RUNS = {
-    "weight": (),
-    "hashed": ("--masks", "hashed", "--bits", "256"),
-    "unit": ("--masks", "unit", "--bits", "256"),
-    "NNs": ("--scenario", "NNs", "--ask-every", "20"),
-    "bank": ("--memory", "bank"),
+NNS, HASHED = ("--scenario", "NNs", "--ask-every", "20"), ("--masks", "hashed", "--bits", "256")
+RUNS: dict[str, dict[str, tuple[str, ...]]] = {
+    "dense": {
+        "hashed": HASHED,
+        "unit": ("--masks", "unit", "--bits", "256"),
+        "NNs": (*HASHED, *NNS),
+        "bank": ("--memory", "bank"),
+    },
+    "hub": {"weight": (), "NNs": NNS},
 }
 LONGEST = 120.0  # seconds that a run may take
 
@@ -29,7 +32,9 @@ LONGEST = 120.0  # seconds that a run may take
 def resume(options: argparse.Namespace, generator: np.random.Generator) -> Row:
     """Kill a run at a random moment, resume it, and compare with one that was not killed."""
     tally = Tally()
-    runs = {"quick": ("--quick", "--tasks", "2")} if options.quick else RUNS
+    runs = RUNS[options.couplings]
+    if options.quick:
+        runs = {"quick": (*next(iter(runs.values())), "--quick", "--tasks", "2")}
     kinds = [*runs]
     with scratch(options) as folder:
         wanted, seconds = {}, {}
@@ -38,7 +43,10 @@ def resume(options: argparse.Namespace, generator: np.random.Generator) -> Row:
             run(folder / kind, *runs[kind])
             seconds[kind] = round(time.perf_counter() - start, 1)
             wanted[kind] = hashes(folder / kind)
-        for trial in range(1 if options.quick else 100):
+            document, _ = storage.read_stamped(folder / kind / "memory.h5")
+            hubs = document.about.get("couplings") == "hub"
+            tally.expect(hubs == (options.couplings == "hub"), f"{kind}: hubs {hubs}")
+        for trial in range(1 if options.quick else share(options, 100)):
             kind = kinds[trial % len(kinds)]
             out = folder / f"{trial}"
             with tally.trial(f"trial {trial}, {kind}"):

@@ -56,6 +56,11 @@ class Tally:
         }
 
 
+def share(options: argparse.Namespace, trials: int) -> int:
+    """So many of a row's trials as were asked for."""
+    return max(1, round(options.share * trials))
+
+
 @contextmanager
 def scratch(options: argparse.Namespace) -> Iterator[Path]:
     """A folder that is gone afterwards."""

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import torch
 
-from torture_rows.memories import empty
+from torture_rows.memories import dense
 from torture_rows.tally import Row, Tally, scratch
 
 
@@ -17,7 +17,7 @@ def commit_time(options: argparse.Namespace, generator: np.random.Generator) -> 
     tally, most, repeats = Tally(), 2.0, 3 if options.quick else 21
     with scratch(options) as folder:
         for spins in (2048,) if options.quick else (2048, 4096):
-            memory = empty(spins)
+            memory = dense(spins)
             memory.couplings.psi.copy_(torch.from_numpy(generator.normal(size=(spins, spins))))
             path, plain, draft = (folder / f"{spins}.{end}" for end in ("h5", "plain", "draft"))
             memory.save(path)

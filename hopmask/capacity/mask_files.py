@@ -119,6 +119,8 @@ def _remembered(store: MaskMemory | Reservoir) -> MaskFile:
     if isinstance(store, MaskMemory):
         bits = store.code.bits
         what += f": {bits} mask bits, {inner.size - bits} of keys and checks"
+        if store.capacity is not None:
+            what += f"; in dense couplings, where its hubs hold {store.capacity} exactly"
     return MaskFile(masks=biased_masks(store), what=what, rule=inner.rule_name)
 
 

@@ -141,6 +141,22 @@ def test_of_a_saved_memory_the_statistics_are_taken(tmp_path):
     assert float((drawn > 0).double().mean()) == pytest.approx(0.8, abs=0.05)
 
 
+@pytest.mark.parametrize("bits", [None, 3])
+def test_of_a_hub_memory_too_and_the_text_says_what_is_measured(bits, tmp_path):
+    memory = MaskMemory({"h": 100}, couplings="hub", hubs=16, signature_features=0)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        memory.store({"h": torch.rand(100, generator=generator) < 0.8})
+    memory.save(tmp_path / "memory.h5", bits=bits)
+    file = read_masks(tmp_path / "memory.h5")
+    assert file.what == (
+        "masks like the 4 of a memory, patterns of 180 spins: 100 mask bits, 80 of keys and "
+        "checks; in dense couplings, where its hubs hold 16 exactly"
+    )
+    drawn = file.masks.draw(400, generator)[:, :100]
+    assert float((drawn > 0).double().mean()) == pytest.approx(0.8, abs=0.05)
+
+
 def test_of_a_saved_reservoir_too(tmp_path):
     reservoir = Reservoir(64)
     reservoir.store(torch.arange(64) % 2 == 0)
