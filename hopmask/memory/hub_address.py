@@ -58,9 +58,9 @@ class HubAddress:
 
         L_g ← L_g + m_tg κ_tᵀ,   within ← within + C_t.
 
-    Keys are orthogonal, so that m_tg = L_g κ_t / K, exactly; that of a group that the task does not
-    have is 0, and no group that it has. With r = mean 1/s_tg over the numbers of samples and
-    S = C̄ (1 + r) + λ, a sample's evidence for group g of task t is
+    Keys are orthogonal, so that m_tg = L_g κ_t / K, exactly. It is 0 for a group that the task does
+    not have, and for no other, so that nothing else says which it has. With r = mean 1/s_tg over
+    the numbers of samples and S = C̄ (1 + r) + λ, a sample's evidence for group g of task t is
 
         e_tg(x) = (m_tg − m̄)ᵀ S⁻¹ (φ(x) − m̄) − ½ (m_tg − m̄)ᵀ S⁻¹ (m_tg − m̄),
 
@@ -332,13 +332,13 @@ class HubAddress:
         means = link.permute(1, 2, 0).flatten(1)
         there = means.any(0)
         groups = there.view(self.hubs, self.groups).sum(-1)  # G_t
-        if bool((groups[self.addressed] == 0).any()):
+        spreads, inverse = (self.sums["scalars"].double() * _UNIT).tolist()
+        ratio = inverse / max(spreads, 1)
+        if not 0 <= ratio <= 1 or bool((groups[self.addressed] == 0).any()):
             raise NumericalError(_NONSENSE)
         count = int(groups.sum())
         centre = means.sum(-1) / count
         apart = (means - centre[:, None]) * there
-        spreads, inverse = (self.sums["scalars"].double() * _UNIT).tolist()
-        ratio = inverse / max(spreads, 1)
         noise = means.new_zeros(self.features, self.features)
         noise[_triangle(noise)] = self.sums["within"].double() * (_UNIT / max(spreads, 1))
         noise = (noise + noise.triu(1).T) * (1 + ratio)

@@ -314,11 +314,14 @@ def test_numbers_of_groups_that_there_are_not_are_refused(groups):
         address_of(groups=groups)
 
 
-def test_a_task_that_is_known_and_has_no_mean_makes_no_sense():
+@pytest.mark.parametrize(
+    ("name", "value"), [("link", 0), ("scalars", -(1 << 43)), ("scalars", [1 << 45, 3 << 45])]
+)
+def test_sums_that_no_tasks_could_leave_make_no_sense(name, value):
     address = filled([0, 1], groups=2)
-    address.sums["link"].zero_()
+    address.sums[name][:] = torch.tensor(value)
     with pytest.raises(NumericalError):
-        address.evidence(data_of(0)[None])
+        address.evidence(data_of(0)[None, :2])
 
 
 @pytest.mark.parametrize(("name", "share"), [("within", 1.0), ("scalars", 1.0)])
