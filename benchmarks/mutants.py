@@ -466,7 +466,25 @@ FAULTS = (
     Fault(
         "mean-not-forgotten",
         "hopmask/memory/hub_address.py",
-        'self.sums["link"] -= self._mean(task)[:, None] * self._key(task)',
+        'self.sums["link"] -= self._means(task)[:, None] * self._key(task)',
+        "pass",
+    ),
+    Fault(
+        "groups-without-their-share",  # log G_t
+        "hopmask/memory/hub_address.py",
+        "offset = (apart * readout).sum(0) / 2 + prior",
+        "offset = (apart * readout).sum(0) / 2",
+    ),
+    Fault(
+        "covariance-across-groups",
+        "hopmask/memory/features.py",
+        "rest = self.of(some, scale) - means[group]",
+        "rest = self.of(some, scale) - means.mean(0)",
+    ),
+    Fault(
+        "unaddressed-ruled-out",
+        "hopmask/memory/hub_recall.py",
+        "evidence = torch.where(evidence.isinf(), mean, evidence)",
         "pass",
     ),
     Fault(

@@ -1,12 +1,14 @@
 """SplitMNIST with every way of recall: the figures of the README's table, as JSON.
 
-    python benchmarks/split_mnist.py --data DIR [--seeds 0 1 2] [--out FILE]
+    python benchmarks/split_mnist.py --data DIR [--seeds 0 1 2] [--kinds weight ...] [--out FILE]
     python benchmarks/split_mnist.py --table    # of the rows in FILE, as in the README
+    python benchmarks/split_mnist.py --benchmark split-digits --kinds weight \
+        --seeds 0 1 2 3 4 5 6 7 8 9 --out benchmarks/split_digits.json
 
 Each row has the figures of one `supsup run split-mnist` with the options that stand in it. Runs
 that differ in the recall alone learn the same masks, so these are trained once and the last
 evaluation is made anew; `seconds.total` of the first row of each memory is that of a whole run.
-Rows are written as they come.
+Rows are written as they come, after those of FILE that are of other kinds of masks.
 """
 
 import argparse
@@ -19,7 +21,7 @@ from common import FIGURES, Quiet, figures, read_json, write_json
 
 from supsup_bridge import Experiment, RunSettings
 
-KINDS = ("hashed", "unit", "paper")
+KINDS = ("weight", "hashed", "unit", "paper")
 
 
 def runs(options: argparse.Namespace) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
@@ -31,15 +33,23 @@ def runs(options: argparse.Namespace) -> Iterator[tuple[dict[str, Any], list[dic
         {"recall": "both", "infer_samples": 1},
         {"recall": "entropy", "infer_samples": 1},
     ]
-    small = {"tasks": options.tasks, "batches": options.batches, "bits": options.bits}
-    small = {name: value for name, value in small.items() if value is not None}
+    given = {"tasks": options.tasks, "batches": options.batches, "bits": options.bits}
     for seed in options.seeds:
         for kind in options.kinds:
+            small = {name: value for name, value in given.items() if value is not None}
+            if kind == "weight":
+                small.pop("bits", None)
             common = {"benchmark": options.benchmark, "seed": seed, **small}
             if kind == "paper":
                 yield {"masks": "unit", "network": "paper", **common}, []
             else:
                 yield {"masks": kind, **common, **both}, others
+
+
+def kind_of(row: dict[str, Any]) -> str:
+    """The kind of masks of a row."""
+    options = row["options"]
+    return "paper" if options.get("network") == "paper" else str(options["masks"])
 
 
 def table(done: list[dict[str, Any]]) -> str:
@@ -82,7 +92,7 @@ def main() -> None:
     if options.table:
         print(table(read_json(options.out)))
         return
-    done: list[dict[str, Any]] = []
+    done = [row for row in read_json(options.out) if kind_of(row) not in options.kinds]
     quiet = Quiet(say=False)
     for first, others in runs(options):
         experiment = Experiment(RunSettings(**first), data=options.data)

@@ -164,6 +164,7 @@ def _hub_facts(document: Document) -> dict[str, Any]:
         "extras": dict(about["extras"]),
         "seed": about["seed"],
         "signature_features": about["signature_features"],
+        "signature_groups": about.get("signature_groups", 1),
         "signature_length": length,
         "next_task": numbered,
         "mask_bits": bits,

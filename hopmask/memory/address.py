@@ -163,7 +163,7 @@ class ContentAddress:
         samples = described.samples
         own = [1.0, 1 / samples] if samples > 1 else [0.0, 0.0]
         try:
-            self._add(task, described.mean, own, 1)
+            self._add(task, described.means[0], own, 1)
             self.sums["scalars"][_SCALE] = described.scale
             yield
         except BaseException:

@@ -20,6 +20,7 @@ from hopmask.memory import health
 from hopmask.memory.address import ContentAddress
 from hopmask.memory.duplicates import refuse_duplicate
 from hopmask.memory.features import STRANGE, Description, Samples, as_sets
+from hopmask.memory.groups import Groups
 from hopmask.memory.health import LoadReport
 from hopmask.memory.mask_penalty import MaskPenalty
 from hopmask.memory.numbers import task_number, task_numbers
@@ -52,6 +53,7 @@ class DenseMasks:
     """
 
     capacity: int | None = None  # nobody knows it beforehand
+    groups = 1  # of a task's samples
 
     def __init__(
         self,
@@ -117,11 +119,12 @@ class DenseMasks:
         *,
         task: int | None,
         signature: Samples | None,
+        groups: Groups | None,
         extras: Mapping[str, Tensor] | None,
         check: bool,
     ) -> int:
         """Store one task under the next number; see `MaskMemory.store`."""
-        _refuse(task=task, extras=extras)
+        _refuse(task=task, groups=groups, extras=extras)
         body, described = self._body_of(masks), self._described(signature)
         refuse_duplicate(self.couplings, self.code, self.numbered, body)
         self._write(self.numbered, body, described, check)
@@ -133,11 +136,12 @@ class DenseMasks:
         masks: Mapping[str, Tensor],
         *,
         signature: Samples | None,
+        groups: Groups | None,
         extras: Mapping[str, Tensor] | None,
         check: bool,
     ) -> None:
         """Store a task anew under its number; see `MaskMemory.replace`."""
-        _refuse(extras=extras)
+        _refuse(groups=groups, extras=extras)
         described, body = self._described(signature), self._body_of(masks)
         number = task_number(task, self.numbered)
         refuse_duplicate(self.couplings, self.code, self.numbered, body, but=number)

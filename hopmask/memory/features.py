@@ -1,7 +1,7 @@
 """Random features of a task's data, and the mean and covariance by which a task is described."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hopmask._checks import is_whole
 from hopmask.errors import ConfigError, CueError
+from hopmask.memory.groups import GroupLabels, Groups
 from hopmask.patterns.keys import random_words
 
 STRANGE = 4.0  # strangeness from which on data are of no task that was learned
@@ -19,13 +20,31 @@ Samples = Tensor | Iterable[Tensor]  # (n,), (s, n), or parts (s_i, n)
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """Features of one task's samples: mean (F,) and covariance (F, F), in units of `scale`."""
+    """Features of one task's samples, in units of `scale`.
 
-    mean: Tensor
+    Attributes:
+        means: of each group of samples, (G, F); zeros of a group that has none.
+        covariance: Σ_g (s_g − 1) C_g / Σ_g (s_g − 1) of the groups that are there, (F, F).
+        counts: samples s_g of each group, int64 (G,).
+        scale: unit of the features.
+        length: of a sample.
+    """
+
+    means: Tensor
     covariance: Tensor
-    samples: int
+    counts: Tensor
     scale: float
     length: int
+
+    @property
+    def samples(self) -> int:
+        """Number of all samples."""
+        return int(self.counts.sum())
+
+    @property
+    def freedom(self) -> int:
+        """Σ_g (s_g − 1), the weight of the covariance; 0 where it says nothing."""
+        return int((self.counts - 1).clamp_min(0).sum())
 
 
 class RandomFeatures:
@@ -77,9 +96,16 @@ class RandomFeatures:
         return torch.cat([self.of(part, scale).mean(1) for part in torch.split(sets, chunk)])
 
     def describe(
-        self, samples: Samples, *, device: torch.device, scale: float = 0.0, length: int = 0
+        self,
+        samples: Samples,
+        *,
+        device: torch.device,
+        scale: float = 0.0,
+        length: int = 0,
+        groups: Groups | None = None,
+        group_count: int = 1,
     ) -> Description:
-        """Mean and covariance of the features of one task's samples.
+        """Means and covariance of the features of one task's samples.
 
         Of an iterable of parts (s_i, n), one part is held at a time: means and covariances of parts
         are put together as in Chan, Golub, LeVeque 1979.
@@ -89,48 +115,47 @@ class RandomFeatures:
             device: where to work.
             scale: unit of the features; 0 for the largest value of the samples.
             length: n; 0 for any.
+            groups: of all samples in their order; see `GroupLabels`.
+            group_count: G.
 
         Raises:
-            CueError: not finite samples of that length, or all zero, or out of range.
+            CueError: not finite samples of that length, or all zero, or out of range; or groups
+                that do not fit.
         """
-        if isinstance(samples, Tensor) or not isinstance(samples, Iterable):
-            return self._part(samples, device, scale, length)
+        parts = [samples] if isinstance(samples, Tensor) else samples
+        labels = GroupLabels(groups, count=group_count)
         whole: Description | None = None
-        for some in samples:
+        for some in parts if isinstance(parts, Iterable) else [parts]:
             known = (whole.scale, whole.length) if whole else (scale, length)
-            part = self._part(some, device, *known)
+            rows = _rows(some, known[1]).to(device)
+            of_rows = labels.take(len(rows)).to(device)
+            part = self._part(rows, of_rows, known[0], group_count)
             whole = part if whole is None else _joined(whole, part)
+        labels.end()
         if whole is None:
             raise CueError("the signature is empty: give samples of the task's data")
+        check_range(whole.means[whole.counts > 0], whole.covariance)
         return whole
 
-    def _part(
-        self, samples: Tensor, device: torch.device, scale: float, length: int
-    ) -> Description:
-        samples = checked(samples, length).to(device)
-        if samples.ndim == 1:
-            samples = samples[None]
-        if samples.ndim != 2:
-            raise CueError(
-                f"store takes a signature (n,) or samples (s, n), got {tuple(samples.shape)}"
-            )
-        if not bool(samples.any()):
-            raise CueError("the signature is all zeros: it separates no tasks")
+    def _part(self, samples: Tensor, groups: Tensor, scale: float, count: int) -> Description:
         scale = scale or 1 / float(samples.abs().max())
-        parts = torch.split(samples, max(1, _CHUNK // self.count))
-        mean = torch.stack([self.of(p, scale).sum(0) for p in parts]).sum(0) / len(samples)
-        covariance = mean.new_zeros(self.count, self.count)
-        for part in parts:
-            rest = self.of(part, scale) - mean
-            covariance.addmm_(rest.T, rest, alpha=1 / max(1, len(samples) - 1))
-        check_range(mean[None], covariance)
-        return Description(
-            mean=mean,
-            covariance=covariance,
-            samples=len(samples),
+        counts = torch.bincount(groups, minlength=count)
+        means = torch.zeros(count, self.count, dtype=self.dtype, device=samples.device)
+        part = Description(
+            means=means,
+            covariance=means.new_zeros(self.count, self.count),
+            counts=counts,
             scale=scale,
             length=samples.shape[-1],
         )
+        for group in counts.nonzero()[:, 0].tolist():
+            own = torch.split(samples[groups == group], max(1, _CHUNK // self.count))
+            means[group] = torch.stack([self.of(some, scale).sum(0) for some in own]).sum(0)
+            means[group] /= counts[group]
+            for some in own:
+                rest = self.of(some, scale) - means[group]
+                part.covariance.addmm_(rest.T, rest, alpha=1 / max(1, part.freedom))
+        return part
 
 
 def checked(samples: Tensor, wanted: int) -> Tensor:
@@ -171,16 +196,26 @@ def check_range(means: Tensor, other: Tensor) -> None:
         )
 
 
+def _rows(samples: Tensor, length: int) -> Tensor:
+    """Samples (s, n) of a signature; see `RandomFeatures.describe`."""
+    samples = checked(samples, length)
+    if samples.ndim == 1:
+        samples = samples[None]
+    if samples.ndim != 2:
+        raise CueError(
+            f"store takes a signature (n,) or samples (s, n), got {tuple(samples.shape)}"
+        )
+    if not bool(samples.any()):
+        raise CueError("the signature is all zeros: it separates no tasks")
+    return samples
+
+
 def _joined(a: Description, b: Description) -> Description:
-    """Mean and covariance of two parts of the samples together."""
-    samples = a.samples + b.samples
-    apart, share = b.mean - a.mean, b.samples / samples
-    scatter = (a.samples - 1) * a.covariance + (b.samples - 1) * b.covariance
-    scatter.addr_(apart, apart, alpha=a.samples * share)
-    return Description(
-        mean=a.mean + share * apart,
-        covariance=scatter / max(1, samples - 1),
-        samples=samples,
-        scale=a.scale,
-        length=a.length,
-    )
+    """Means and covariance of two parts of the samples together."""
+    counts = a.counts + b.counts
+    apart = b.means - a.means
+    share = (b.counts / counts.clamp_min(1)).to(apart)[:, None]
+    scatter = a.freedom * a.covariance + b.freedom * b.covariance
+    scatter.addmm_((a.counts.to(apart)[:, None] * share * apart).T, apart)
+    joined = replace(a, means=a.means + share * apart, covariance=scatter, counts=counts)
+    return replace(joined, covariance=scatter / max(1, joined.freedom))

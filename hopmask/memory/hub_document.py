@@ -4,7 +4,7 @@ A document of kind "masks" whose `about` says `couplings` "hub" holds
 
     about    couplings, rule, layers and extras ([[name, [side ...]] ...]), seed, hubs, born (hubs
              at birth), precision, signature_features; where they are given fingerprint, and bits of
-             rounded couplings
+             rounded couplings; signature_groups, where it is not 1
     narrow   A without its wide columns (D, K), int8 or int16
     planes   instead, of rounded couplings: those of the mask bits, see `couplings/levels.py`
     proof    beside planes: the rows of A of extras and digest, exact
@@ -37,6 +37,7 @@ from hopmask.errors import (
 )
 from hopmask.memory import schema
 from hopmask.memory.features import LARGEST as MOST_FEATURES
+from hopmask.memory.groups import LARGEST as MOST_GROUPS
 from hopmask.memory.hub_masks import HubMasks
 from hopmask.patterns.hadamard import OrthogonalKeys, transform
 from hopmask.storage import Document
@@ -73,6 +74,7 @@ def document_of(masks: HubMasks, about: Mapping[str, Any], *, bits: int | None) 
         "hubs": couplings.hubs,
         "born": couplings.keys.born,
         "precision": couplings.precision,
+        **({"signature_groups": masks.groups} if masks.groups > 1 else {}),
         **({"bits": levels.bits} if levels else {}),
     }
     arrays: dict[str, Any] = {
@@ -105,6 +107,7 @@ def masks_of(document: Document, device: str | torch.device) -> HubMasks:
         precision=about["precision"],
         extras={name: tuple(shape) for name, shape in about["extras"]},
         signature_features=about["signature_features"],
+        signature_groups=about.get("signature_groups", 1),
         device="meta",
     )
     levels = None
@@ -157,7 +160,9 @@ def _misfit(document: Document) -> str | None:
     if about.get("rule") != HubCouplings.rule_name:
         return f"hub couplings of rule {about.get('rule')!r:.20} are unknown"
     hubs, born = _power(about.get("hubs")), _power(about.get("born"))
-    features = int(about["signature_features"])
+    features, groups = int(about["signature_features"]), about.get("signature_groups", 1)
+    if "signature_groups" in about and not (_is_groups(groups) and features):
+        return f"its groups of signatures, {groups!r:.20}, are none"
     if not 0 < born <= hubs:
         return "its hubs, now and at birth, are no powers of two in order"
     precision = about.get("precision")
@@ -184,7 +189,7 @@ def _misfit(document: Document) -> str | None:
         wanted["extras"] = (np.int64, (values,))
     if features:
         wanted["within"] = (np.int64, (features * (features + 1) // 2,))
-        wanted["link"] = (np.int64, (features, hubs))
+        wanted["link"] = (np.int64, (groups * features, hubs))
         wanted["scalars"] = (np.int64, (2,))
     if set(arrays) != set(wanted):
         return f"it holds {sorted(arrays)}, not {sorted(wanted)}"
@@ -262,6 +267,10 @@ def _opened(planes: np.ndarray, proof: Tensor, levels: Levels, *, spacing: int) 
 def _tensor(array: np.ndarray) -> Tensor:
     """A tensor over an array's own bytes, or over a copy where they may not be written to."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _is_groups(number: object) -> bool:
+    return type(number) is int and 1 < number <= MOST_GROUPS
 
 
 def _power(number: object) -> int:

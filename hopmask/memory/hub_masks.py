@@ -18,6 +18,7 @@ from hopmask.errors import (
     UnknownTaskError,
 )
 from hopmask.memory.features import Samples
+from hopmask.memory.groups import Groups
 from hopmask.memory.health import LoadReport
 from hopmask.memory.hub_address import Addition, HubAddress
 from hopmask.memory.hub_recall import HubRecall
@@ -41,6 +42,7 @@ class HubMasks:
         seed: of keys, digests and features.
         precision: of the narrow couplings.
         signature_features: of the content address; 0 for none.
+        signature_groups: of a task's samples.
         device: where to live.
         born: hubs at birth, of a memory that has grown; default K.
 
@@ -62,6 +64,7 @@ class HubMasks:
         precision: str = "auto",
         extras: Mapping[str, Size] | None = None,
         signature_features: int,
+        signature_groups: int = 1,
         device: str | torch.device,
         born: int | None = None,
     ) -> None:
@@ -80,7 +83,13 @@ class HubMasks:
                 self.couplings.keys,
                 hubs=self.couplings.hubs,
                 features=signature_features,
+                groups=signature_groups,
                 device=device,
+            )
+        elif signature_groups != 1:
+            raise ConfigError(
+                f"signature_groups={signature_groups!r:.40} is of a content address, which "
+                "signature_features=0 leaves out: give features, or leave out the groups"
             )
         self.extras_sum = zeros(self.code.values, dtype=torch.int64, device=device)
         self.numbered = 0
@@ -100,6 +109,11 @@ class HubMasks:
     def key_bits(self) -> int | None:
         """The hubs carry the keys."""
         return None
+
+    @property
+    def groups(self) -> int:
+        """Groups that a task's samples may be of."""
+        return self.address.groups if self.address else 1
 
     @property
     def capacity(self) -> int:
@@ -137,12 +151,13 @@ class HubMasks:
         *,
         task: int | None,
         signature: Samples | None,
+        groups: Groups | None,
         extras: Mapping[str, Tensor] | None,
         check: bool,
     ) -> int:
         """Store one task under a free number; see `MaskMemory.store`. There is nothing to check."""
         number = self._free() if task is None else self._chosen(task)
-        self._put(number, masks, signature, extras)
+        self._put(number, masks, signature, groups, extras)
         self.numbered = max(self.numbered, number + 1)
         return number
 
@@ -152,11 +167,12 @@ class HubMasks:
         masks: Mapping[str, Tensor],
         *,
         signature: Samples | None,
+        groups: Groups | None,
         extras: Mapping[str, Tensor] | None,
         check: bool,
     ) -> None:
         """Put others in the place of a task's masks; see `MaskMemory.replace`."""
-        self._put(self._known(task), masks, signature, extras)
+        self._put(self._known(task), masks, signature, groups, extras)
 
     def forget(self, task: int) -> None:
         """Take a task out; see `MaskMemory.forget`."""
@@ -255,6 +271,7 @@ class HubMasks:
         number: int,
         masks: Mapping[str, Tensor],
         signature: Samples | None,
+        groups: Groups | None,
         extras: Mapping[str, Tensor] | None,
     ) -> None:
         """Store or replace: all of it, or nothing where this raises."""
@@ -266,7 +283,9 @@ class HubMasks:
                 raise CueError(
                     "this memory has no content address: build it with signature_features=1024"
                 )
-            added = self.address.describe(signature)
+            added = self.address.describe(signature, groups)
+        elif groups is not None:
+            raise CueError("groups= are of the samples of a signature: give signature=, too")
         change, held = self._whole_extras(pattern), None
         if bool(self.couplings.live[number]):
             held = self._proven(number)
@@ -362,6 +381,7 @@ def _form(masks: HubMasks) -> dict[str, object]:
         "hubs": masks.couplings.hubs,
         "precision": masks.couplings.precision,
         "signature features": masks.address.features if masks.address else 0,
+        "signature groups": masks.groups,
     }
 
 

@@ -189,8 +189,9 @@ class HubRecall:
     def _evidence(self, signature: Tensor, *, alone: bool) -> tuple[Tensor, Tensor]:
         """Evidence for each task (b, K), and strangeness (b,).
 
-        A task that was stored without a signature cannot be named by one; where more than the
-        signature points, it counts as the least likely of those that can.
+        A task that was stored without a signature cannot be named by one. Where more than the
+        signature points, its data count as likely as those of a task drawn from all others,
+        log mean_t p(x | t): below the best of them, and by no more than the log of their number.
         """
         if self._address is None:
             raise CueError(
@@ -198,8 +199,8 @@ class HubRecall:
             )
         evidence, strange = self._address.evidence(as_sets(signature))
         if not alone:
-            least = evidence.masked_fill(evidence.isinf(), inf).amin(-1, keepdim=True)
-            evidence = torch.where(evidence.isinf(), least, evidence)
+            mean = evidence.logsumexp(-1, keepdim=True) - log(self._address.count)
+            evidence = torch.where(evidence.isinf(), mean, evidence)
         return _EVIDENCE * evidence.double(), strange
 
     def _alive(self, scores: Tensor) -> Tensor:

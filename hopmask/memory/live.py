@@ -12,6 +12,7 @@ from hopmask import storage
 from hopmask.couplings.rules import LearningRule
 from hopmask.errors import ConfigError, StaleStoreError, StoreFileError, StoreNotFoundError
 from hopmask.memory.features import Samples
+from hopmask.memory.groups import Groups
 from hopmask.memory.health import LoadReport
 from hopmask.memory.loading import restored
 from hopmask.memory.mask_memory import MaskMemory
@@ -192,6 +193,7 @@ class LiveMemory:
         *,
         task: int | None = None,
         signature: Samples | None = None,
+        groups: Groups | None = None,
         extras: Mapping[str, Tensor] | None = None,
         check: bool = True,
     ) -> int:
@@ -208,7 +210,12 @@ class LiveMemory:
         """
         return self._change(
             lambda memory: memory.store(
-                masks, task=task, signature=signature, extras=extras, check=check
+                masks,
+                task=task,
+                signature=signature,
+                groups=groups,
+                extras=extras,
+                check=check,
             )
         )
 
@@ -218,13 +225,14 @@ class LiveMemory:
         masks: Mapping[str, Tensor],
         *,
         signature: Samples | None = None,
+        groups: Groups | None = None,
         extras: Mapping[str, Tensor] | None = None,
         check: bool = True,
     ) -> None:
         """Store a task anew, durably; as `MaskMemory.replace`, and raises as `store` does."""
         self._change(
             lambda memory: memory.replace(
-                task, masks, signature=signature, extras=extras, check=check
+                task, masks, signature=signature, groups=groups, extras=extras, check=check
             )
         )
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from hopmask._precision import in_full_precision
 from hopmask.errors import ConfigError, CueError
 from hopmask.memory.features import Samples
+from hopmask.memory.groups import Groups
 from hopmask.memory.mask_penalty import MaskPenalty
 from hopmask.memory.state import MemoryState
 from hopmask.recall.options import Search
@@ -29,7 +30,7 @@ class MaskMemory(MemoryState):
         seed: makes the keys and the features of the content address.
         signature_features: random features of the content address; 0 for none. More features
             separate tasks that are more alike. The sums take about (features + key_bits)² numbers;
-            of hub couplings features² / 2 + features · hubs.
+            of hub couplings features² / 2 + features · groups · hubs.
         device: where the couplings live.
         fingerprint: what the masks belong to, such as a digest of a network's weights. It is kept
             in the file and compared by the code that uses the masks; hopmask ignores it.
@@ -39,6 +40,9 @@ class MaskMemory(MemoryState):
         dtype: of dense couplings: torch.float32 (default) or torch.float64.
         hubs: of hub couplings: K, a power of two, and the number of tasks that fit; default 64.
         precision: of hub couplings: "int8", "int16" or "auto" (default; int8 up to 256 hubs).
+        signature_groups: of hub couplings: groups that a task's samples may be of, such as its
+            classes; default 1. The address keeps a mean of each, which names tasks whose classes
+            differ much better from one sample.
         extras: of hub couplings: name -> number, or shape, of real values that belong to a task
             beside its masks, such as statistics of normalisation.
 
@@ -78,6 +82,7 @@ class MaskMemory(MemoryState):
         *,
         task: int | None = None,
         signature: Samples | None = None,
+        groups: Groups | None = None,
         extras: Mapping[str, Tensor] | None = None,
         check: bool = True,
     ) -> int:
@@ -92,6 +97,9 @@ class MaskMemory(MemoryState):
                 iterable of such parts (s_i, n), of which one is held at a time: from their spread
                 the address learns what to ignore. Without one, `recall(signature=...)` cannot find
                 the task. All signatures of a memory have one length n.
+            groups: group of each sample of the signature in its order, integers (s,) from 0 to
+                signature_groups - 1, or an iterable of such parts; by default all are of group 0.
+                A task need not have all groups.
             extras: name -> values of every extra that the memory was built with; kept as half
                 floats.
             check: of dense couplings: recall the newest task and a few others afterwards, to warn
@@ -103,19 +111,22 @@ class MaskMemory(MemoryState):
         Raises:
             MaskError: a wrong name, size, type or value.
             CueError: a signature that is not finite or all zero, that differs in length from the
-                memory's others, or that has no address here.
+                memory's others, or that has no address here; groups that are not those of its
+                samples.
             DuplicateError: of dense couplings: the same masks are stored already. Of hub
                 couplings: that number is taken.
             MemoryFullError: as many tasks as hubs; `grow` makes room.
             SaturationError: an integer would leave its range.
             ReadOnlyMemoryError: the memory was saved with few bits per coupling.
             NumericalError: Ψ is not finite, or takes nothing from the masks.
-            ConfigError: task= or extras= of a memory that has none.
+            ConfigError: task=, groups= or extras= of a memory that has none.
 
         Warns:
             OverloadWarning: the memory is too full to hold the masks exactly, or the next ones.
         """
-        return self._masks.store(masks, task=task, signature=signature, extras=extras, check=check)
+        return self._masks.store(
+            masks, task=task, signature=signature, groups=groups, extras=extras, check=check
+        )
 
     @in_full_precision
     def replace(
@@ -124,6 +135,7 @@ class MaskMemory(MemoryState):
         masks: Mapping[str, Tensor],
         *,
         signature: Samples | None = None,
+        groups: Groups | None = None,
         extras: Mapping[str, Tensor] | None = None,
         check: bool = True,
     ) -> None:
@@ -136,6 +148,7 @@ class MaskMemory(MemoryState):
             check: as in `store`.
             signature: as in `store`. Without one, hub couplings keep the signature that the task
                 had, dense ones forget it.
+            groups: as in `store`.
 
         Raises:
             NotForgettableError: the rule has no exact inverse; nothing was changed.
@@ -150,7 +163,9 @@ class MaskMemory(MemoryState):
             >>> int(memory.recall(0).masks["hidden"].sum())
             52
         """
-        self._masks.replace(task, masks, signature=signature, extras=extras, check=check)
+        self._masks.replace(
+            task, masks, signature=signature, groups=groups, extras=extras, check=check
+        )
 
     @in_full_precision
     def recall(
@@ -269,7 +284,7 @@ class MaskMemory(MemoryState):
 
         Args:
             other: hub couplings of the same layers, extras, seed, hubs (at birth and now),
-                precision and signature features; its tasks are others. It is not changed.
+                precision, signature features and groups; its tasks are others. It is not changed.
 
         Raises:
             ConfigError: it has another form, or other things belong to its masks; the error says

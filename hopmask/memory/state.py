@@ -39,6 +39,7 @@ class MemoryState(Held):
         dtype: torch.dtype | None = None,
         hubs: int | None = None,
         precision: str | None = None,
+        signature_groups: int = 1,
         extras: Mapping[str, Size] | None = None,
     ) -> None:
         if not is_whole(seed, least=0) or seed >= 2**64:
@@ -46,7 +47,12 @@ class MemoryState(Held):
         if not isinstance(fingerprint, str) or len(fingerprint) > 256:
             raise ConfigError("fingerprint must be a text of at most 256 characters")
         of_dense = {"rule": rule, "key_bits": key_bits, "dtype": dtype}
-        of_hub = {"hubs": hubs, "precision": precision, "extras": extras}
+        of_hub = {
+            "hubs": hubs,
+            "precision": precision,
+            "signature_groups": None if signature_groups == 1 else signature_groups,
+            "extras": extras,
+        }
         if couplings not in ("dense", "hub"):
             raise ConfigError(f"couplings must be 'dense' or 'hub', got {couplings!r:.40}")
         _refuse(couplings, of_hub if couplings == "dense" else of_dense)
@@ -71,6 +77,7 @@ class MemoryState(Held):
                 precision="auto" if precision is None else precision,
                 extras=extras,
                 signature_features=signature_features,
+                signature_groups=signature_groups,
                 device=device,
             )
         self._keep(masks)
@@ -107,6 +114,11 @@ class MemoryState(Held):
     def key_bits(self) -> int | None:
         """Bits of a task's key; None for hub couplings, whose hubs carry it."""
         return self._masks.key_bits
+
+    @property
+    def signature_groups(self) -> int:
+        """Groups that a task's samples may be of; 1 for dense couplings."""
+        return self._masks.groups
 
     @property
     def rule_name(self) -> str:

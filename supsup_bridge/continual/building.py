@@ -61,6 +61,7 @@ def memory_of(
     given: dict[str, Any] = {"rule": settings.rule, "key_bits": settings.key_bits}
     if settings.on_hubs:
         given = {"couplings": "hub", "hubs": settings.hubs}
+        given["signature_groups"] = settings.signature_groups
     return MaskMemory(
         network.mask_sizes,
         seed=stream_seed(settings.seed, "memory"),

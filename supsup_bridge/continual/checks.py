@@ -1,6 +1,7 @@
-"""Checks of the images that a learner is given."""
+"""Checks of the images and labels that a learner is given."""
 
 import torch
+from torch import Tensor
 
 from hopmask import ConfigError, NumericalError
 
@@ -31,3 +32,20 @@ def check_images(images: object, shape: tuple[int, ...] | None) -> None:
         )
     if not bool(torch.isfinite(images).all()):
         raise NumericalError("the images are not finite: they hold NaN or infinity")
+
+
+def check_groups(labels: Tensor, groups: int | None) -> None:
+    """Raise ConfigError for labels (n,) that have no group of their own in the content address.
+
+    Args:
+        labels: classes of a task.
+        groups: `signature_groups`; None or 1 where the address does not look at labels.
+    """
+    if groups in (None, 1) or len(labels) == 0:
+        return
+    if (largest := int(labels.max())) >= groups:
+        raise ConfigError(
+            f"the content address keeps a mean of each of {groups} classes, and the task has a "
+            f"label {largest}: make the learner with signature_groups={largest + 1} or more, or "
+            "without, for one mean per task"
+        )

@@ -1,6 +1,8 @@
-"""What the content address learns a task from: signatures of the task's images."""
+"""What the content address learns a task from: signatures of the task's images, and labels."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import tee
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,29 +12,43 @@ from supsup_bridge.training.data import LessonData, TensorData
 from supsup_bridge.training.settings import TrainingSettings
 
 
-def described(
-    signature: Signature, data: LessonData, *, generator: torch.Generator, device: torch.device
-) -> Tensor | Iterable[Tensor]:
-    """Signatures of a task's images, for `hopmask.MaskMemory.store`.
+class Described(NamedTuple):
+    """Signatures of a task's images, and their labels, for `hopmask.MaskMemory.store`."""
 
-    Of tensors these are at most `DESCRIBED`, evenly spread. Anything else is read once more, all of
-    it, and its signatures come batch by batch, so that never all are held.
+    signature: Tensor | Iterable[Tensor] | None = None
+    groups: Tensor | Iterable[Tensor] | None = None
+
+
+def described(
+    signature: Signature,
+    data: LessonData,
+    *,
+    grouped: bool,
+    generator: torch.Generator,
+    device: torch.device,
+) -> Described:
+    """What the content address is given of a task.
+
+    Of tensors these are at most `DESCRIBED` images, evenly spread. Anything else is read once more,
+    all of it, and its signatures come batch by batch, so that never all are held.
 
     Args:
         signature: of images (s, *shape).
         data: of the task.
+        grouped: whether labels go with the images, as their groups.
         generator: of the order in which the data is read.
         device: where images go.
     """
-    if not isinstance(data, TensorData):
-        return _batchwise(signature, data, generator, device)
-    count = len(data.images)
-    chosen = torch.linspace(0, count - 1, min(count, DESCRIBED), device="cpu").long()
-    return signature(data.images[chosen.to(data.images.device)].to(device))
-
-
-def _batchwise(
-    signature: Signature, data: LessonData, generator: torch.Generator, device: torch.device
-) -> Iterator[Tensor]:
-    for images, _ in data.batches(TrainingSettings(epochs=1), generator):
-        yield signature(images.to(device))
+    if isinstance(data, TensorData):
+        count = len(data.images)
+        chosen = torch.linspace(0, count - 1, min(count, DESCRIBED), device="cpu").long()
+        images = data.images[chosen.to(data.images.device)]
+        labels = data.labels[chosen.to(data.labels.device)] if grouped else None
+        return Described(signature(images.to(device)), labels)
+    batches = iter(data.batches(TrainingSettings(epochs=1), generator))
+    if not grouped:
+        return Described((signature(images.to(device)) for images, _ in batches), None)
+    ahead, behind = tee(batches)  # read side by side: one batch is held
+    return Described(
+        (signature(images.to(device)) for images, _ in ahead), (labels for _, labels in behind)
+    )

@@ -96,7 +96,7 @@ class Inferences:
             transfer=settings.mask_init == "mean",
             scores=self.starts,
             noise=lambda mask: stream(settings.seed, "noise", mask),
-            trained=memory.observe if isinstance(memory, Stage) else lambda images: None,
+            trained=memory.observe if isinstance(memory, Stage) else lambda images, labels: None,
         )
 
     def starts(self, mask: int) -> torch.Generator:

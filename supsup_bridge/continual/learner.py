@@ -66,6 +66,10 @@ class SupSup(Learning):
         mask_init: scores start "random", from one "shared" draw, or from the "mean" of the masks.
         rule, key_bits: of dense couplings; see `hopmask.MaskMemory`.
         signature_features: of a Hopfield memory, as well; default 2048, 0 for no content address.
+        signature_groups: of weight masks in a Hopfield memory: the largest number of classes of a
+            task, if the content address is to keep a mean of each class and not one of the task
+            (default 1). Tasks of more classes are refused. It names the task of one image better
+            where the classes of a task differ from one another as much as from other tasks'.
         recall: of a Hopfield memory: "both" (default), "entropy" (default without features) or
             "address".
         signature: what the content address sees of an image: "input", "outputs", "gradient", or

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory
 from supsup_bridge.continual.building import memory_of, network_of
-from supsup_bridge.continual.checks import check_images
-from supsup_bridge.continual.description import described
+from supsup_bridge.continual.checks import check_groups, check_images
+from supsup_bridge.continual.description import Described, described
 from supsup_bridge.continual.inferences import Inferences, Memory
 from supsup_bridge.continual.numbers import Counted, Held, Numbers
 from supsup_bridge.continual.settings import LearnerSettings, MoreOptions
@@ -22,7 +22,7 @@ from supsup_bridge.networks.fixed import FixedNetwork, Masks
 from supsup_bridge.rng import stream
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.training.batches import check_labels
-from supsup_bridge.training.data import LessonData, lesson_data
+from supsup_bridge.training.data import LessonData, TensorData, lesson_data
 from supsup_bridge.training.fit import Lesson
 from supsup_bridge.training.scores import binariser
 from supsup_bridge.training.settings import TrainingSettings
@@ -105,8 +105,8 @@ class Learning:
             The task's number.
 
         Raises:
-            ConfigError: data that cannot be learned, or does not fit the network; task= of a memory
-                that numbers tasks itself.
+            ConfigError: data that cannot be learned, or does not fit the network; labels that have
+                no group in the content address; task= of a memory that numbers tasks itself.
             NumericalError: images that are not finite, or a loss that is not.
             DuplicateError: the number is taken; of dense couplings, the mask is the same as another
                 task's.
@@ -118,6 +118,7 @@ class Learning:
 
         def seen(images: Tensor, labels: Tensor) -> None:
             check_images(images, self._image_shape)
+            check_groups(labels, self._settings.signature_groups)
             shapes.add(tuple(images.shape[1:]))
 
         def tell(step: int, loss: float) -> None:
@@ -138,7 +139,7 @@ class Learning:
         if epochs is not None:
             training = replace(training, epochs=epochs)
         transfer = settings.mask_init == "mean" and self._memory.count > 0
-        return Lesson(
+        lesson = Lesson(
             self._network,
             data,
             training,
@@ -146,6 +147,9 @@ class Learning:
             batches=stream(settings.seed, "batches", number),
             mean=self._memory.mean if transfer else None,
         )
+        if isinstance(data, TensorData):  # others are looked at batch by batch
+            check_groups(data.labels, settings.signature_groups)
+        return lesson
 
     def store(
         self,
@@ -157,18 +161,22 @@ class Learning:
     ) -> int:
         """Keep the masks of a task that was learned from the data; returns its number."""
         number = self.numbers.free(task)
-        signature: Any = None
+        known = Described()
         if self._settings.has_address:
-            signature = described(
+            known = described(
                 self._inferences.signature,
                 data,
+                grouped=self._settings.by_class,
                 generator=stream(self._settings.seed, "described", number),
                 device=self._network.device,
             )
         if isinstance(self._memory, MaskMemory) and self._memory.capacity is not None:
             with self._memory.growing(number + 1):
-                self._memory.store(masks, task=number, signature=signature)
+                self._memory.store(
+                    masks, task=number, signature=known.signature, groups=known.groups
+                )
         else:
+            signature: Any = known.signature
             number = self._memory.store(masks, signature=signature)
             self._counted.add(number)
         self._image_shape = image_shape
@@ -193,6 +201,7 @@ class Learning:
             raise ConfigError("observe is for SupSup(..., task_free=True): use learn(data)")
         check_images(images, self._image_shape)
         check_labels(images, labels, self._network.outputs)
+        check_groups(labels, self._settings.signature_groups)
         device = self._network.device
         found = self._observer.learn(images.to(device), labels.to(device))
         self._image_shape = tuple(images.shape[1:])

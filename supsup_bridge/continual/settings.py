@@ -17,10 +17,14 @@ FEATURES = 2048  # of the content address
 MOST_HUBS = 65_536
 ASK_EVERY = 20  # batches between two novelty tests
 _OF_DENSE = {"rule": "storkey", "key_bits": 256}
-_OF_HOPFIELD = ("hubs", *_OF_DENSE, "signature_features", "recall", "signature")
+_OF_HUBS = ("hubs", "signature_groups")
+_OF_HOPFIELD = (*_OF_HUBS, *_OF_DENSE, "signature_features", "recall", "signature")
 _OF_BANK = ("inference", "epsilon")
 _OF_STREAMS = ("budget", "ask_every", "epsilon")
-_COUNTS = ("bits", "hubs", "key_bits", "classes", "infer_samples", "ask_every", "budget")
+_COUNTS = (
+    *("bits", *_OF_HUBS, "key_bits", "classes", "infer_samples"),
+    *("ask_every", "budget"),
+)
 
 
 class MoreOptions(TypedDict, total=False):
@@ -31,6 +35,7 @@ class MoreOptions(TypedDict, total=False):
     rule: str | None
     key_bits: int | None
     signature_features: int | None
+    signature_groups: int | None
     recall: str | None
     signature: str | None
     inference: str | None
@@ -57,6 +62,7 @@ class LearnerSettings:
     rule: str | None = None
     key_bits: int | None = None
     signature_features: int | None = None
+    signature_groups: int | None = None
     recall: str | None = None
     signature: str | None = None
     inference: str | None = None
@@ -101,6 +107,11 @@ class LearnerSettings:
         """Whether the memory has a content address."""
         return bool(self.signature_features)
 
+    @property
+    def by_class(self) -> bool:
+        """Whether the content address keeps a mean of each class of a task."""
+        return (self.signature_groups or 1) > 1
+
     def _refuse_what_is_ignored(self) -> None:
         """Raise ConfigError for options that such a learner has no use for."""
         for name in _OF_STREAMS:
@@ -116,7 +127,7 @@ class LearnerSettings:
                 raise ConfigError(
                     f"{name} is for memory='{other}', got memory='{self.memory}': leave it out"
                 )
-        for name in _OF_DENSE if self.on_hubs else ("hubs",):
+        for name in _OF_DENSE if self.on_hubs else _OF_HUBS:
             if getattr(self, name) is not None:
                 remedy = "masks='hashed' or 'unit'" if self.on_hubs else "masks='weight'"
                 raise ConfigError(
@@ -166,6 +177,13 @@ class LearnerSettings:
                     object.__setattr__(self, name, value)
             rule_named(str(self.rule))
             return
+        if self.signature_groups is None:
+            object.__setattr__(self, "signature_groups", 1)
+        if self.signature_groups != 1 and not self.has_address:
+            raise ConfigError(
+                f"signature_groups={self.signature_groups} is of the content address, which "
+                "signature_features=0 leaves out: give features, or leave out the groups"
+            )
         if self.recall == "paper":
             raise ConfigError(
                 "recall='paper' descends on dense couplings: use masks='unit' or 'hashed'"

@@ -43,7 +43,7 @@ def learner_of(
         of_memory = {
             "signature_features": preset.features,
             "signature": settings.signature,
-            **_couplings(settings, preset),
+            **_couplings(settings, preset, classes),
         }
     if free:
         of_memory["ask_every"] = novelty_interval(settings, preset, images)
@@ -85,13 +85,14 @@ def new_inference(settings: RunSettings, preset: Preset) -> dict[str, Any]:
     return {**samples, "recall": recall, "objective": objective if points else settings.objective}
 
 
-def _couplings(settings: RunSettings, preset: Preset) -> dict[str, Any]:
+def _couplings(settings: RunSettings, preset: Preset, classes: int) -> dict[str, Any]:
     """The learner's options of a Hopfield memory's couplings."""
     if settings.masks != "weight":
         return {"rule": settings.rule or preset.rule, "key_bits": preset.key_bits}
-    if settings.hubs is None and settings.scenario != "NNs":  # there, nobody knows how many masks
-        return {"hubs": power_of_two(settings.tasks or 1)}
-    return {"hubs": settings.hubs}
+    hubs = settings.hubs
+    if hubs is None and settings.scenario != "NNs":  # there, nobody knows how many masks
+        hubs = power_of_two(settings.tasks or 1)
+    return {"hubs": hubs, "signature_groups": classes if preset.class_means else 1}
 
 
 def novelty_interval(settings: RunSettings, preset: Preset, images: Sequence[int]) -> int:

@@ -26,6 +26,7 @@ class Preset:
         rule: of dense couplings.
         key_bits: of dense couplings: bits of a task's key.
         features: random features of the content address; 0 for none.
+        class_means: whether the address of a memory on hubs keeps one mean per class, not per task.
         infer_samples: images that a task inference sees.
         inference: how a bank infers the task.
         objective: whose gradient points at a task, where one does.
@@ -40,6 +41,7 @@ class Preset:
     rule: str = "storkey"
     key_bits: int = 256
     features: int = 2048
+    class_means: bool = False
     infer_samples: int = 1
     inference: str = "one-shot"
     objective: str = "H"
@@ -61,7 +63,11 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
         network="layer-norm", bits=1024, infer_samples=64, ask_every=_ASK, training=_DIGITS
     ),
     ("split-digits", "weight", "standard"): Preset(
-        features=1024, inference="try-all", ask_every=_ASK, training=_DIGITS
+        features=1024,
+        class_means=True,
+        inference="try-all",
+        ask_every=_ASK,
+        training=_DIGITS,
     ),
     ("split-mnist", "hashed", "standard"): Preset(
         bits=5120, features=4096, training=TrainingSettings(epochs=6)
@@ -82,7 +88,10 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
         training=_PAPER,
     ),
     ("split-mnist", "weight", "standard"): Preset(
-        features=4096, inference="try-all", training=TrainingSettings(epochs=6, rate=3e-3)
+        features=4096,
+        class_means=True,
+        inference="try-all",
+        training=TrainingSettings(epochs=6, rate=3e-3),
     ),
     ("permuted-mnist", "hashed", "standard"): Preset(bits=8192, key_bits=512, training=_THOUSAND),
     ("permuted-mnist", "unit", "standard"): Preset(  # superfluous outputs cost 0.05 of accuracy

@@ -103,7 +103,7 @@ def _bytes(run: Reported) -> dict[str, int | None]:
 
 def _config(run: Reported) -> dict[str, Any]:
     settings = run.settings
-    named = ("recall", "inference", "objective", "rule", "hubs", "precision")
+    named = ("recall", "inference", "objective", "rule", "hubs", "precision", "signature_groups")
     chosen: dict[str, Any] = dict.fromkeys(named)
     given = settings.scenario == "GG"
     if run.free is not None:
@@ -116,6 +116,7 @@ def _config(run: Reported) -> dict[str, Any]:
         chosen["rule"] = run.hopfield.rule_name
         if settings.masks == "weight":
             chosen["hubs"] = run.hopfield.capacity
+            chosen["signature_groups"] = run.hopfield.signature_groups
             chosen["precision"] = str(run.hopfield.couplings.narrow.dtype).removeprefix("torch.")
             if chosen["recall"] in ("both", "entropy"):
                 chosen["objective"] = run.preset.objective

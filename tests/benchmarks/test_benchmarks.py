@@ -91,10 +91,11 @@ SMALL = ("--tasks", 2, "--batches", 8)
 
 
 def test_split_mnist_recalls_each_row_as_it_says(run: Run, seen: list[set[str]]) -> None:
-    kinds = ("--kinds", "hashed", "--bits", 256, "--seeds", 3)
-    rows = run("split_mnist", *DIGITS, *SMALL, *kinds)
+    for kind in ("hashed", "weight"):
+        rows = run("split_mnist", *DIGITS, *SMALL, "--kinds", kind, "--bits", 256, "--seeds", 3)
+    assert [row["options"]["masks"] for row in rows] == ["hashed"] * 5 + ["weight"] * 5
     ways = [row["options"]["recall"] for row in rows]
-    assert ways == ["both", "entropy", "address", "both", "entropy"]
+    assert ways == ["both", "entropy", "address", "both", "entropy"] * 2
     assert seen == [{way} for way in ways]
     for row in rows:
         options, config = row["options"], row["config"]

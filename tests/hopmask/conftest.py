@@ -90,29 +90,30 @@ HUB_EXTRAS = {"x": 3, "y": (1, 2)}
 
 
 @pytest.fixture(scope="session")
-def hub_task() -> Callable[[int], dict[str, Any]]:
-    """(number) -> what is stored for it: masks, extras and signature."""
+def hub_task() -> Callable[..., dict[str, Any]]:
+    """(number, groups=1) -> what is stored for it: masks, extras, signature, and groups if many."""
 
-    def make(number: int) -> dict[str, Any]:
+    def make(number: int, groups: int = 1) -> dict[str, Any]:
         g = _generator(number)
         masks = {name: torch.rand(size, generator=g) < 0.6 for name, size in HUB_SIZES.items()}
         extras = {"x": torch.randn(3, generator=g), "y": torch.randn(1, 2, generator=g)}
         centre = 2 * torch.randn(1, 5, generator=g)
         signature = centre + torch.randn(30, 5, generator=g)
-        return {"masks": masks, "extras": extras, "signature": signature}
+        task = {"masks": masks, "extras": extras, "signature": signature}
+        return task | ({"groups": torch.arange(30) % groups} if groups > 1 else {})
 
     return make
 
 
 @pytest.fixture(scope="session")
-def hub_memory(hub_task: Callable[[int], dict[str, Any]]) -> Callable[..., MaskMemory]:
+def hub_memory(hub_task: Callable[..., dict[str, Any]]) -> Callable[..., MaskMemory]:
     """(count, **options) -> a hub memory with the tasks 0 ... count - 1."""
 
     def make(count: int, **options: Any) -> MaskMemory:
         options = {"hubs": 8, "extras": HUB_EXTRAS, "signature_features": 32, **options}
         memory = MaskMemory(HUB_SIZES, couplings="hub", **options)
         for number in range(count):
-            task = hub_task(number)
+            task = hub_task(number, options.get("signature_groups", 1))
             if options["signature_features"] == 0:
                 del task["signature"]
             memory.store(task=number, **task)

@@ -5,6 +5,7 @@ Everything that Python can reach from a memory is looked at, so that no list of 
 
 import gc
 import sys
+from functools import partial
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -24,6 +25,12 @@ PLAIN = (int, float, complex, str, bytes, bool, type(None))
 OUTSIDE = (ModuleType, type, BuiltinFunctionType, CodeType, GetSetDescriptorType)
 CACHES = {"_map", "_ready", "_order"}  # the random map, read-outs and the order of keys
 MANY = 8
+
+
+@pytest.fixture(params=[1, 2], ids=lambda groups: f"{groups} groups")
+def hub_memory(hub_memory, request):
+    """(count, **options) -> a hub memory; of one group and of two."""
+    return partial(hub_memory, signature_groups=request.param)
 
 
 def reached(roots, *, skip=frozenset()):
@@ -123,7 +130,8 @@ def test_the_bytes_are_those_of_the_formula(hubs, hub_memory):
     memory = hub_memory(MANY, hubs=hubs)
     neurons, features = 96 + 32 + 16 * 5 + 64, 32
     couplings = neurons * hubs + 4 * neurons + hubs
-    address = 8 * (features * (features + 1) // 2 + features * hubs + 2) + hubs
+    links = features * memory.signature_groups * hubs
+    address = 8 * (features * (features + 1) // 2 + links + 2) + hubs
     assert memory.nbytes == couplings + address + 8 * 5 + 8
 
 

@@ -23,19 +23,27 @@ SEEDS = st.integers(0, 2**16)
 PLACES = st.integers(0, MOST - 1)  # which of the tasks, modulo their number
 
 
-def made(seed, signed=True):
-    """A task from a seed; one in three without a signature."""
+def made(seed, signed=True, groups=1):
+    """A task from a seed; where there are groups, of one or more of them."""
     g = torch.Generator().manual_seed(seed)
     masks = {name: torch.rand(size, generator=g) < 0.5 for name, size in SIZES.items()}
     task = {"masks": masks, "extras": {"x": torch.randn(2, generator=g)}}
     if signed:
         task["signature"] = torch.randn(1, 4, generator=g) * 9 + torch.randn(6, 4, generator=g)
+    if signed and groups > 1:
+        task["groups"] = torch.randint(0, groups, (6,), generator=g)
     return task
 
 
-def empty(seed, hubs=BORN):
+def empty(seed, groups, hubs=BORN):
     memory = MaskMemory(
-        SIZES, couplings="hub", hubs=BORN, extras=EXTRAS, signature_features=8, seed=seed
+        SIZES,
+        couplings="hub",
+        hubs=BORN,
+        extras=EXTRAS,
+        signature_features=8,
+        signature_groups=groups,
+        seed=seed,
     )
     while memory.capacity < hubs:
         memory.grow()
@@ -45,11 +53,14 @@ def empty(seed, hubs=BORN):
 class HubLife(RuleBasedStateMachine):
     """A hub memory beside what it should hold: `tasks`, number -> what was stored."""
 
-    @initialize(seed=SEEDS)
-    def begin(self, seed):
-        self.seed, self.memory = seed, empty(seed)
+    @initialize(seed=SEEDS, groups=st.sampled_from([1, 2]))
+    def begin(self, seed, groups):
+        self.seed, self.groups, self.memory = seed, groups, empty(seed, groups)
         self.tasks, self.next = {}, 0
         self.bytes, self.file = {}, {}  # by number of hubs
+
+    def made(self, seed, signed=True):
+        return made(seed, signed, self.groups)
 
     def pick(self, place):
         return sorted(self.tasks)[place % len(self.tasks)]
@@ -72,7 +83,7 @@ class HubLife(RuleBasedStateMachine):
 
     @rule(seed=SEEDS, signed=st.booleans())
     def store(self, seed, signed):
-        number, task = self.free(), made(seed, signed)
+        number, task = self.free(), self.made(seed, signed)
         if number is None:
             return self.refused(MemoryFullError, lambda: self.memory.store(**task))
         assert self.memory.store(**task) == number
@@ -81,7 +92,7 @@ class HubLife(RuleBasedStateMachine):
     @rule(seed=SEEDS, number=st.integers(0, 2 * MOST))
     def store_under_a_number(self, seed, number):
         def store():
-            return self.memory.store(task=number, **made(seed))
+            return self.memory.store(task=number, **self.made(seed))
 
         if number >= self.memory.capacity:
             self.refused(MemoryFullError, store)
@@ -89,12 +100,12 @@ class HubLife(RuleBasedStateMachine):
             self.refused(DuplicateError, store)
         else:
             assert store() == number
-            self.tasks[number], self.next = made(seed), max(self.next, number + 1)
+            self.tasks[number], self.next = self.made(seed), max(self.next, number + 1)
 
     @precondition(lambda self: self.tasks)
     @rule(place=PLACES, seed=SEEDS, signed=st.booleans())
     def replace(self, place, seed, signed):
-        number, task = self.pick(place), made(seed, signed)
+        number, task = self.pick(place), self.made(seed, signed)
         self.memory.replace(number, **task)
         self.tasks[number] = self.tasks[number] | task
 
@@ -112,7 +123,7 @@ class HubLife(RuleBasedStateMachine):
         error = UnknownTaskError if self.tasks else EmptyMemoryError
         self.refused(error, lambda: self.memory.recall(number))
         self.refused(error, lambda: self.memory.forget(number))
-        self.refused(UnknownTaskError, lambda: self.memory.replace(number, **made(0)))
+        self.refused(UnknownTaskError, lambda: self.memory.replace(number, **self.made(0)))
 
     @precondition(lambda self: self.memory.capacity < MOST)
     @rule()
@@ -123,10 +134,10 @@ class HubLife(RuleBasedStateMachine):
 
     @rule(seeds=st.dictionaries(PLACES, SEEDS, max_size=4), either=st.booleans())
     def merge(self, seeds, either):
-        other = empty(self.seed, self.memory.capacity)
+        other = empty(self.seed, self.groups, self.memory.capacity)
         seeds = {n: seed for n, seed in seeds.items() if n < self.memory.capacity}
         for number, seed in seeds.items():
-            other.store(task=number, **made(seed))
+            other.store(task=number, **self.made(seed))
         if seeds.keys() & self.tasks.keys():
             self.refused(DuplicateError, lambda: self.memory.merge(other))
             return
@@ -135,7 +146,7 @@ class HubLife(RuleBasedStateMachine):
         else:
             other.merge(self.memory)
             self.memory = other
-        self.tasks |= {number: made(seed) for number, seed in seeds.items()}
+        self.tasks |= {number: self.made(seed) for number, seed in seeds.items()}
         self.next = max([self.next, *(number + 1 for number in seeds)])
 
     @rule()
@@ -189,7 +200,7 @@ class HubLife(RuleBasedStateMachine):
 
     @invariant()
     def keeps_the_sums_of_a_memory_that_stored_what_it_holds(self):
-        fresh = empty(self.seed, self.memory.capacity)
+        fresh = empty(self.seed, self.groups, self.memory.capacity)
         for number, task in self.tasks.items():
             fresh.store(task=number, **task)
         ours, theirs = self.memory.document().arrays, fresh.document().arrays

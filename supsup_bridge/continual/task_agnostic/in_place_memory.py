@@ -154,22 +154,34 @@ class InPlaceMemory:
         self.memory.replace(task, masks)
         self._written(task, dict(masks))
 
-    def observe(self, images: Tensor) -> None:
+    def observe(self, images: Tensor, labels: Tensor | None = None) -> None:
         """Take note of images (n, ...) of the open mask's task; the first 8192 are kept.
+
+        Args:
+            images: of the task.
+            labels: their classes (n,); needed where the content address keeps a mean of each, else
+                not looked at.
 
         Raises:
             EmptyMemoryError: no mask is open.
+            ConfigError: labels that are needed are missing.
         """
         if not self._is_open:
             raise EmptyMemoryError("no mask is open to take images for: store one first")
-        self._images.add(images)
+        by_class = self.memory.signature_groups > 1
+        if by_class and labels is None:
+            raise ConfigError(
+                "the content address keeps a mean of each class: give observe(images, labels)"
+            )
+        self._images.add(images, labels if by_class else None)
 
     def close(self) -> None:
         """Give the open mask its place in the content address; without one nothing happens."""
         if self._is_open and self.signature is not None and self._images:
             number = self.closed
             masks = self.memory.recall(task=number).masks
-            self.memory.replace(number, masks, signature=self.signature(self.images))
+            signature = self.signature(self.images)
+            self.memory.replace(number, masks, signature=signature, groups=self._images.labels())
         self._is_open = False
         self._images.clear()
 
@@ -196,7 +208,7 @@ class InPlaceMemory:
         return self.memory.save(path)
 
     def state(self) -> dict[str, Any]:
-        """What stands beside the memory: whether a mask is open, and the images of its task."""
+        """What stands beside the memory: whether a mask is open, and images of its task."""
         return {"open": self._is_open, "images": self._images.state()}
 
     def restore(self, memory: MaskMemory, state: Mapping[str, Any]) -> None:

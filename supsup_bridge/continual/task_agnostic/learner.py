@@ -54,7 +54,7 @@ class TaskAgnosticLearner:
         transfer: whether scores start from the mean of the masks so far.
         scores: number of a mask -> generator of its starting scores.
         noise: number of a mask -> generator of the noise in its training.
-        trained: called with the images of each batch that trained the newest mask.
+        trained: called with images and labels of each batch that trained the newest mask.
 
     Attributes:
         seen: batches so far.
@@ -76,7 +76,7 @@ class TaskAgnosticLearner:
         transfer: bool,
         scores: Callable[[int], torch.Generator],
         noise: Callable[[int], torch.Generator],
-        trained: Callable[[Tensor], None] = lambda images: None,
+        trained: Callable[[Tensor, Tensor], None] = lambda images, labels: None,
     ) -> None:
         if ask_every < 1 or (budget is not None and budget < 1):
             raise ConfigError(
@@ -108,7 +108,7 @@ class TaskAgnosticLearner:
             self.log.unlearned += 1
             return self._serving, float("nan")
         loss = self._trainer.step(images, labels)
-        self._trained(images)
+        self._trained(images, labels)
         return self._serving, loss
 
     def commit(self) -> None:

@@ -158,8 +158,12 @@ class StagedMemory:
             )
         self.open = self._checked(masks)
 
-    def observe(self, images: Tensor) -> None:
+    def observe(self, images: Tensor, labels: Tensor | None = None) -> None:
         """Take note of images (n, ...) of the open mask's task; the first 8192 are kept.
+
+        Args:
+            images: of the task.
+            labels: not looked at: the content address of dense couplings keeps a mean of the task.
 
         Raises:
             EmptyMemoryError: no mask is open.

@@ -23,16 +23,23 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _task(number: int, device: torch.device) -> dict[str, Any]:
-    """Masks, extras and signature of a task."""
+    """Masks, extras, signature and groups of a task."""
     g = _generator(number)
     masks = {n: (torch.rand(s, generator=g) < 0.5).to(device) for n, s in SIZES.items()}
     extras = {"x": torch.randn(3, generator=g).to(device)}
     samples = 2 * torch.randn(1, 6, generator=g) + torch.randn(20, 6, generator=g)
-    return {"masks": masks, "extras": extras, "signature": samples.to(device)}
+    groups = (torch.arange(20) % 2).to(device)
+    return {"masks": masks, "extras": extras, "signature": samples.to(device), "groups": groups}
 
 
 def _empty(device: torch.device, **options: Any) -> MaskMemory:
-    options = {"hubs": 8, "extras": EXTRAS, "signature_features": 32, **options}
+    options = {
+        "hubs": 8,
+        "extras": EXTRAS,
+        "signature_features": 32,
+        "signature_groups": 2,
+        **options,
+    }
     return MaskMemory(SIZES, couplings="hub", device=device, **options)
 
 

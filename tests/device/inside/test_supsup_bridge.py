@@ -434,6 +434,8 @@ def _novelty(
 ) -> tuple[Any, Callable[[Tensor], None]]:
     if store == "bank":
         bank = MaskBank(network.mask_sizes, device=device)
-        return NoveltyTest(network=network, bank=bank, objective=entropy), lambda images: None
+        return NoveltyTest(
+            network=network, bank=bank, objective=entropy
+        ), lambda images, labels: None
     staged, inference = _staged(network, device)
     return RecallNovelty(inference), staged.observe

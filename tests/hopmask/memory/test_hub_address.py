@@ -1,11 +1,13 @@
 """The content address of hub memories against a plain Gaussian discriminant in float64."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopmask.errors import ConfigError, CueError, SaturationError
+from hopmask.errors import ConfigError, CueError, NumericalError, SaturationError
 from hopmask.memory.features import RandomFeatures
 from hopmask.memory.hub_address import HubAddress
 from hopmask.patterns.hadamard import OrthogonalKeys
@@ -13,9 +15,9 @@ from hopmask.patterns.hadamard import OrthogonalKeys
 F, LENGTH = 24, 6
 
 
-def address_of(*, hubs=8, seed=0, born=None, features=F):
+def address_of(*, hubs=8, seed=0, born=None, features=F, groups=1):
     keys = OrthogonalKeys(seed=seed, born=born or hubs)
-    return HubAddress(keys, hubs=hubs, features=features)
+    return HubAddress(keys, hubs=hubs, features=features, groups=groups)
 
 
 def data_of(task, samples=40):
@@ -23,16 +25,50 @@ def data_of(task, samples=40):
     return 2 * torch.randn(1, LENGTH, generator=g) + torch.randn(samples, LENGTH, generator=g)
 
 
+def described(address, task):
+    """What an address is given of a task; where it has groups, those of `groups_of`."""
+    groups = groups_of(task, address.groups) if address.groups > 1 else None
+    return address.describe(data_of(task), groups)
+
+
+def groups_of(task, groups, samples=40):
+    """Groups of a task's samples: one to all of them, of sizes that differ."""
+    g = torch.Generator().manual_seed(100 + task)
+    return torch.randint(0, 1 + task % groups, (samples,), generator=g)
+
+
 def filled(tasks, **options):
     address = address_of(**options)
     for task in tasks:
-        address.put(task, address.describe(data_of(task)))
+        address.put(task, described(address, task))
     return address
 
 
 def state_of(address):
     sums = {name: value.tolist() for name, value in address.sums.items()}
     return sums | {"addressed": address.addressed.tolist(), "length": address.length}
+
+
+def grouped_reference(tasks, sets, groups):
+    """Evidence of sets (b, s, n) for tasks of many groups, by the formula in `HubAddress`."""
+    phi, means, scatter, inverse = RandomFeatures(seed=0, count=F), [], [], []
+    for task in tasks:
+        features, of = phi.of(data_of(task), 1.0).double(), groups_of(task, groups)
+        own = [features[of == group] for group in of.unique()]
+        means.append(torch.stack([one.mean(0) for one in own]))
+        rest = torch.cat([one - one.mean(0) for one in own])
+        scatter.append(rest.T @ rest / (len(rest) - len(own)))
+        inverse.append(sum(1 / len(one) for one in own) / len(own))
+    r, s = sum(inverse) / len(tasks), sets.shape[1]
+    noise = torch.stack(scatter).mean(0) * (1 + r)
+    noise += 0.01 * noise.diagonal().mean() * torch.eye(F, dtype=torch.float64)
+    found = phi.of(sets, 1.0).double()
+    evidence = []
+    for own in means:
+        apart = found[:, :, None] - own
+        each = -0.5 * ((apart @ torch.linalg.inv(noise)) * apart).sum(-1)
+        evidence.append(each.exp().mean(-1).log().sum(-1))
+    return (1 + r) / (1 + s * r) * torch.stack(evidence, -1)
 
 
 def reference(tasks, sets, seed=0):
@@ -63,6 +99,72 @@ def test_evidence_is_that_of_a_gaussian_discriminant(samples):
     assert bool((strange < 4).all())
 
 
+@pytest.mark.parametrize("samples", [1, 5])
+@pytest.mark.parametrize("groups", [2, 3])
+def test_evidence_of_groups_is_that_of_their_mixture(samples, groups):
+    tasks = [0, 1, 2, 3, 5]
+    address = filled(tasks, groups=groups)
+    sets = torch.stack([data_of(task, 60)[40 : 40 + samples] for task in tasks])
+    evidence, strange = address.evidence(sets)
+    expected = grouped_reference(tasks, sets, groups)
+    found = evidence[:, tasks].double()
+    apart = (found - found[:, :1]) - (expected - expected[:, :1])
+    assert float(apart.abs().max()) < 1e-2 * float(expected.std())
+    assert evidence[:, [4, 6, 7]].isinf().all()
+    assert bool((strange < 4).all())
+
+
+def test_groups_that_no_task_has_change_nothing_but_rounding():
+    tasks, sets = [0, 1, 3], torch.stack([data_of(task, 60)[40:47] for task in (3, 0)])
+    one, many = filled(tasks), address_of(groups=3)
+    for task in tasks:
+        many.put(task, many.describe(data_of(task), torch.full((40,), task % 3)))
+    for mine, theirs in zip(one.evidence(sets), many.evidence(sets), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_a_task_of_two_far_groups_is_named_where_its_mean_is_anothers():
+    g = torch.Generator().manual_seed(0)
+    far = torch.cat([torch.full((20, LENGTH), 3.0), torch.full((20, LENGTH), -3.0)])
+    near = torch.zeros(40, LENGTH)
+    noise = 0.5 * torch.randn(3, 40, LENGTH, generator=g)
+    address = address_of(groups=2)
+    address.put(0, address.describe(far + noise[0], torch.arange(40) // 20))
+    address.put(1, address.describe(near + noise[1], torch.zeros(40, dtype=torch.long)))
+    evidence, strange = address.evidence((far + noise[2])[:, None])
+    assert evidence.argmax(-1).tolist() == [0] * 40
+    assert 0.5 < float(strange.mean()) < 2
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("samples", [1, 8])
+def test_strangeness_is_about_1_of_data_of_learned_tasks(groups, samples):
+    address = address_of(groups=groups)
+    g = torch.Generator().manual_seed(0)
+    centres = 2 * torch.randn(4, groups, LENGTH, generator=g)
+
+    def drawn(task, count):
+        group = torch.randint(0, groups, (count,), generator=g)
+        return centres[task, group] + torch.randn(count, LENGTH, generator=g), group
+
+    for task in range(4):
+        address.put(task, address.describe(*drawn(task, 200)))
+    sets = torch.cat([drawn(task, 100 * samples)[0] for task in range(4)])
+    _, strange = address.evidence(sets.view(-1, samples, LENGTH))
+    assert 0.7 < float(strange.mean()) < 1.3
+    _, foreign = address.evidence(20 + sets.view(-1, samples, LENGTH))
+    assert bool((foreign > 4).all())
+
+
+def test_large_sets_are_taken_in_parts(monkeypatch):
+    address = filled([0, 1, 2], groups=2)
+    sets = torch.stack([data_of(task, 30) for task in (2, 0)])
+    whole = address.evidence(sets)
+    monkeypatch.setattr("hopmask.memory.hub_address._CHUNK", 7 * F)
+    for mine, theirs in zip(address.evidence(sets), whole, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_means_come_back_to_the_last_unit():
     address = filled([0, 2, 5])
     phi = RandomFeatures(seed=0, count=F)
@@ -74,30 +176,35 @@ def test_means_come_back_to_the_last_unit():
         torch.testing.assert_close(whole.double() / 8 * 2.0**-44, mean, rtol=0, atol=1e-6)
 
 
-@given(order=st.permutations(range(6)), parts=st.lists(st.integers(0, 2), min_size=6, max_size=6))
-def test_parts_add_up_to_the_whole_in_any_order(order, parts):
-    shards = [address_of() for _ in range(3)]
+@given(
+    order=st.permutations(range(6)),
+    parts=st.lists(st.integers(0, 2), min_size=6, max_size=6),
+    groups=st.sampled_from([1, 2]),
+)
+def test_parts_add_up_to_the_whole_in_any_order(order, parts, groups):
+    shards = [address_of(groups=groups) for _ in range(3)]
     for task in order:
-        shards[parts[task]].put(task, shards[parts[task]].describe(data_of(task)))
+        shards[parts[task]].put(task, described(shards[parts[task]], task))
     first, *rest = shards
     for other in rest:
         first.add(other)
-    assert state_of(first) == state_of(filled(range(6)))
+    assert state_of(first) == state_of(filled(range(6), groups=groups))
 
 
-@given(order=st.permutations(range(4)))
-def test_a_grown_address_is_one_that_was_larger(order):
-    address = filled(order, hubs=4)
+@given(order=st.permutations(range(4)), groups=st.sampled_from([1, 2]))
+def test_a_grown_address_is_one_that_was_larger(order, groups):
+    address = filled(order, hubs=4, groups=groups)
     address.grow()
-    other = filled(range(4), hubs=8, born=4)
+    other = filled(range(4), hubs=8, born=4, groups=groups)
     assert state_of(address) == state_of(other)
-    address.put(6, address.describe(data_of(6)))
+    address.put(6, described(address, 6))
     sets = data_of(6)[None, :9]
     assert int(address.evidence(sets)[0].argmax()) == 6
 
 
-def test_dropping_takes_the_mean_out_and_leaves_the_covariance():
-    address, fresh = filled([0, 1, 2]), filled([0, 2])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_dropping_takes_the_means_out_and_leaves_the_covariance(groups):
+    address, fresh = filled([0, 1, 2], groups=groups), filled([0, 2], groups=groups)
     address.drop(1)
     address.drop(1)  # no more to drop
     address.drop(7)
@@ -107,10 +214,11 @@ def test_dropping_takes_the_mean_out_and_leaves_the_covariance():
     assert int(address.sums["scalars"][0] >> 44) == 3
 
 
-def test_learning_a_task_anew_replaces_its_mean():
-    address, fresh = filled([0, 1, 2]), filled([0, 2])
-    address.put(1, address.describe(data_of(9)))
-    fresh.put(1, fresh.describe(data_of(9)))
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_learning_a_task_anew_replaces_its_means(groups):
+    address, fresh = filled([0, 1, 2], groups=groups), filled([0, 2], groups=groups)
+    for one in (address, fresh):
+        one.put(1, described(one, 8))  # of one group, whatever task 1 had
     assert state_of(address)["link"] == state_of(fresh)["link"]
 
 
@@ -121,6 +229,18 @@ def test_parts_of_samples_are_taken_one_at_a_time():
         apart = (whole.sums[name] - parts.sums[name]).abs().max()
         assert float(apart) * 2.0**-44 < 1e-5
     assert torch.equal(whole.sums["scalars"], parts.sums["scalars"])
+
+
+@given(cuts=st.lists(st.integers(1, 15), max_size=4), groups=st.sampled_from([2, 3]))
+def test_parts_of_samples_and_groups_say_what_all_say(cuts, groups):
+    task = groups - 1  # which has them all
+    whole, parts = filled([task], groups=groups), address_of(groups=groups)
+    at = [0, *(sum(cuts[:n]) for n in range(1, len(cuts) + 1)), 40]
+    samples = (data_of(task)[a:b] for a, b in pairwise(at) if a < b)
+    parts.put(task, parts.describe(samples, groups_of(task, groups)))
+    for name in ("within", "link", "scalars"):
+        apart = (whole.sums[name] - parts.sums[name]).abs().max()
+        assert float(apart) * 2.0**-44 < 1e-5
 
 
 def test_tasks_of_one_sample_each_are_told_apart():
@@ -141,21 +261,23 @@ def test_one_task_alone_has_evidence_too():
         assert bool(torch.isfinite(strange).all())
 
 
-def test_the_answer_does_not_depend_on_what_was_asked_before():
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_answer_does_not_depend_on_what_was_asked_before(groups):
     tasks, sets = range(4), data_of(2)[None]
-    fresh, used = filled(tasks), filled(tasks)
+    fresh, used = filled(tasks, groups=groups), filled(tasks, groups=groups)
     for samples in (1, 2, 3, 4, 5, 6, 7):
         used.evidence(sets[:, :samples])
     assert torch.equal(used.evidence(sets)[0], fresh.evidence(sets)[0])
     assert torch.equal(used.evidence(sets[:, :1])[0], fresh.evidence(sets[:, :1])[0])
 
 
-def test_evidence_follows_every_change():
-    address, sets = filled([0, 1]), data_of(4)[None]
+@pytest.mark.parametrize("groups", [1, 2])
+def test_evidence_follows_every_change(groups):
+    address, sets = filled([0, 1], groups=groups), data_of(4)[None]
     address.evidence(sets)
-    address.put(4, address.describe(data_of(4)))
+    address.put(4, described(address, 4))
     assert int(address.evidence(sets)[0].argmax()) == 4
-    other = filled([5])
+    other = filled([5], groups=groups)
     address.add(other)
     assert int(address.evidence(data_of(5)[None])[0].argmax()) == 5
     address.drop(4)
@@ -176,6 +298,32 @@ def test_signatures_too_large_or_too_small_for_the_sums_are_refused():
     assert state_of(address) == before
 
 
+def test_a_group_whose_features_vanish_is_refused():
+    address = address_of(groups=2)
+    data = data_of(0)
+    data[:20] = 0
+    for small in (0.0, 1e-20):
+        data[:20] = small
+        with pytest.raises(CueError):
+            address.describe(data, torch.arange(40) // 20)
+
+
+@pytest.mark.parametrize("groups", [0, -1, 1.5, True, "2", None, 1025])
+def test_numbers_of_groups_that_there_are_not_are_refused(groups):
+    with pytest.raises(ConfigError):
+        address_of(groups=groups)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("link", 0), ("scalars", -(1 << 43)), ("scalars", [1 << 45, 3 << 45])]
+)
+def test_sums_that_no_tasks_could_leave_make_no_sense(name, value):
+    address = filled([0, 1], groups=2)
+    address.sums[name][:] = torch.tensor(value)
+    with pytest.raises(NumericalError):
+        address.evidence(data_of(0)[None, :2])
+
+
 @pytest.mark.parametrize(("name", "share"), [("within", 1.0), ("scalars", 1.0)])
 def test_sums_that_are_full_take_no_more(name, share):
     address, other = filled([0]), filled([1])
@@ -192,8 +340,9 @@ def test_sums_that_are_full_take_no_more(name, share):
 
 def test_addresses_of_other_features_or_lengths_are_not_added():
     address, other = filled([0]), address_of()
-    with pytest.raises(ConfigError):
-        address.add(filled([1], features=F + 1))
+    for options in ({"features": F + 1}, {"groups": 2}):
+        with pytest.raises(ConfigError):
+            address.add(filled([1], **options))
     other.put(1, other.describe(torch.randn(9, LENGTH + 1)))
     with pytest.raises(ConfigError):
         address.add(other)

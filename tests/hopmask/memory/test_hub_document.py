@@ -44,7 +44,10 @@ def refused(document):
 # Bit for bit
 
 
-@pytest.mark.parametrize("options", [{}, {"precision": "int16"}, {"signature_features": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"precision": "int16"}, {"signature_features": 0}, {"signature_groups": 3}],
+)
 @pytest.mark.parametrize("grown", [False, True])
 def test_a_file_keeps_a_memory_bit_for_bit(
     options, grown, hub_memory, hub_task, hub_state, tmp_path
@@ -206,9 +209,11 @@ def test_bits_are_of_hub_couplings(tmp_path):
 # Misfits
 
 
+@pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("bits", [None, 3])
-def test_descriptions_that_cannot_be_are_refused_and_typed(bits, hub_memory):
-    document = hub_memory(4).document(bits=bits)
+def test_descriptions_that_cannot_be_are_refused_and_typed(bits, groups, hub_memory):
+    document = hub_memory(4, signature_groups=groups).document(bits=bits)
+    refused(changed(document, about={"signature_groups": 3 - groups}))
     same = {"seed"}  # any seed may be: what is recalled under another one is not verified
     for name, right in document.about.items():
         for odd in ODD:
@@ -278,17 +283,24 @@ def test_couplings_of_other_tasks_than_those_named_are_refused(bits, hub_memory)
     refused(changed(document, arrays={name: digests}))
 
 
+def test_groups_without_features_are_refused(hub_memory):
+    document = hub_memory(4, signature_features=0).document()
+    for groups in (1, 2):
+        refused(changed(document, about={"signature_groups": groups}))
+
+
 def test_flags_of_an_address_that_is_not_there_are_refused(hub_memory):
     document = hub_memory(4, signature_features=0).document()
     flags = document.arrays["flags"]
     refused(changed(document, arrays={"flags": flags * 3}))
 
 
+@pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("bits", [None, 3])
 def test_any_numbers_in_form_load_or_are_refused_and_recall_with_typed_errors_alone(
-    bits, hub_memory
+    bits, groups, hub_memory
 ):
-    document = hub_memory(4).document(bits=bits)
+    document = hub_memory(4, signature_groups=groups).document(bits=bits)
     for name, array in document.arrays.items():
         info = np.iinfo(array.dtype)
         for value in (info.min, info.max, 0, 1):

@@ -139,6 +139,34 @@ def test_masks_extras_and_signatures_that_do_not_fit_change_nothing(
     assert holds(memory, {number: hub_task(number) for number in range(3)})
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_groups_that_do_not_fit_change_nothing(groups, hub_memory, hub_task, unchanged):
+    memory, task = hub_memory(3, signature_groups=groups), hub_task(9)
+    labels = torch.zeros(30, dtype=torch.long)
+    parts = [labels[:20], labels[20:29]]
+    odd = (labels[:29], labels + groups, labels - 1, labels.float(), labels[None], parts, [0], 5)
+    for change in (memory.store, lambda **rest: memory.replace(1, **rest)):
+        for wrong in odd:
+            with unchanged(memory), pytest.raises(CueError):
+                change(**task, groups=wrong)
+        with unchanged(memory), pytest.raises(CueError):
+            change(**{name: task[name] for name in ("masks", "extras")}, groups=labels)
+    assert memory.store(**task, groups=labels) == 3
+
+
+def test_groups_are_those_of_the_samples_in_their_order(hub_memory, hub_task, hub_state):
+    one, other = (hub_memory(2, signature_groups=3) for _ in range(2))
+    task = hub_task(2, 3)
+    one.store(**task)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+    shuffled = {name: task[name][order] for name in ("signature", "groups")}
+    other.store(**task | shuffled)
+    apart = (one.address.sums["link"] - other.address.sums["link"]).abs().max()
+    assert float(apart) * 2.0**-44 < 1e-4
+    other.replace(2, **task | {"signature": iter(torch.split(task["signature"], 30))})
+    assert torch.equal(one.address.sums["link"], other.address.sums["link"])
+
+
 def test_signatures_without_an_address_are_refused(hub_memory, hub_task, unchanged):
     memory = hub_memory(2, signature_features=0)
     with unchanged(memory), pytest.raises(CueError):
@@ -359,14 +387,17 @@ def test_signatures_too_large_for_the_sums_of_more_hubs_stop_growth(
 
 
 @given(order=st.permutations(range(4)), parts=st.lists(st.integers(0, 3), min_size=8, max_size=8))
-def test_four_memories_in_any_order_are_one_that_stored_all(order, parts, hub_memory, hub_task):
-    shards = [hub_memory(0) for _ in range(4)]
+@pytest.mark.parametrize("groups", [1, 2])
+def test_four_memories_in_any_order_are_one_that_stored_all(
+    groups, order, parts, hub_memory, hub_task
+):
+    shards = [hub_memory(0, signature_groups=groups) for _ in range(4)]
     for number, part in enumerate(parts):
-        shards[part].store(task=number, **hub_task(number))
+        shards[part].store(task=number, **hub_task(number, groups))
     first, *rest = (shards[place] for place in order)
     for other in rest:
         first.merge(other)
-    whole = hub_memory(8)
+    whole = hub_memory(8, signature_groups=groups)
     ours, theirs = first.document(), whole.document()
     assert ours.about == theirs.about
     assert all(np.array_equal(ours.arrays[name], theirs.arrays[name]) for name in theirs.arrays)
@@ -410,6 +441,7 @@ def test_grown_memories_merge_with_grown_ones(hub_memory, hub_task):
         {"precision": "int8"},  # not as "auto" once they grow
         {"signature_features": 16},
         {"signature_features": 0},
+        {"signature_groups": 2},
         {"extras": {"x": 3, "y": 2}},
         {"extras": {"x": 3, "z": (1, 2)}},
         {"extras": {"y": (1, 2), "x": 3}},
@@ -473,6 +505,9 @@ def test_dense_memories_neither_grow_nor_merge_nor_take_numbers_and_extras(hub_m
         lambda: hub.merge(dense),
         lambda: dense.store({"a": torch.ones(96)}, task=1),
         lambda: dense.store({"a": torch.ones(96)}, extras={"x": torch.ones(1)}),
+        lambda: dense.store(
+            {"a": torch.ones(96)}, signature=torch.ones(5), groups=torch.zeros(1).long()
+        ),
     ):
         with pytest.raises(ConfigError):
             call()
@@ -497,6 +532,10 @@ def test_dense_memories_neither_grow_nor_merge_nor_take_numbers_and_extras(hub_m
         {"extras": {"": 3}},
         {"signature_features": -1},
         {"signature_features": 20_000},
+        {"signature_groups": 0},
+        {"signature_groups": 1.0},
+        {"signature_groups": 5000},
+        {"signature_groups": 2, "signature_features": 0},
         {"device": "nonsense"},
         {"seed": -1},
         {"seed": 2**64},
@@ -510,7 +549,9 @@ def test_options_that_nothing_can_be_built_from_are_refused(options):
         MaskMemory({"a": 8}, couplings="hub", **options)
 
 
-@pytest.mark.parametrize("options", [{"hubs": 8}, {"precision": "int8"}, {"extras": {"x": 1}}])
+@pytest.mark.parametrize(
+    "options", [{"hubs": 8}, {"precision": "int8"}, {"extras": {"x": 1}}, {"signature_groups": 2}]
+)
 def test_options_of_hubs_are_refused_by_dense_memories(options):
     with pytest.raises(ConfigError):
         MaskMemory({"a": 8}, **options)

@@ -327,6 +327,18 @@ def test_tasks_without_a_signature_are_found_by_the_rest(hub_memory, hub_task, t
     assert memory.recall(signature=hub_task(2)["signature"][None]).task.tolist() == [2]
 
 
+def test_a_task_without_a_signature_is_neither_ruled_out_by_one_nor_named(
+    hub_memory, hub_task, targets
+):
+    memory, other = hub_memory(5), hub_task(7)
+    number = memory.store(other["masks"], extras=other["extras"])
+    signature = hub_task(2)["signature"][None]
+    assert int(memory.recall(signature=signature, penalty=Toward(targets[[2]], scale=0)).task) == 2
+    own = flat_of(other["masks"])
+    two_nats = Toward(own[None], scale=2 / float((own - targets[2]).square().sum()))
+    assert int(memory.recall(signature=signature, penalty=two_nats).task) == number
+
+
 def test_no_signature_at_all_is_said(hub_memory, hub_task):
     memory = hub_memory(0)
     task = hub_task(0)

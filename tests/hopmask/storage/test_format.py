@@ -203,6 +203,7 @@ def hub_memory_of(count, **options):
         seed=2**63 + 5,
         extras={"mean": 3, "scale": (1, 2)},
         signature_features=8,
+        signature_groups=2,
         **options,
     )
     memory.grow()
@@ -215,7 +216,8 @@ def hub_memory_of(count, **options):
             "scale": torch.rand(1, 2, generator=generator),
         }
         signature = torch.randn(6, 4, generator=generator)
-        memory.store(masks, task=task, extras=extras, signature=signature)
+        groups = torch.tensor([0, 1, 1, 0, 1, 1]) if task else None
+        memory.store(masks, task=task, extras=extras, signature=signature, groups=groups)
         stored[task] = masks, extras
     memory.forget(5)
     del stored[5]
@@ -236,6 +238,12 @@ def test_a_reader_made_from_the_document_recalls_from_hubs(precision, tmp_path):
     with h5py.File(tmp_path / "memory.h5") as file:
         total = sum(extras["mean"].half().double() for _, extras in stored.values())
         assert np.array_equal(file["extras"][:3], (total * 2**24).long().numpy())
+        about = json.loads(bytes(file["meta"][()]))["about"]
+        assert (about["signature_groups"], about["signature_features"]) == (2, 8)
+        for task in stored:  # the mean features of each group, or zeros
+            means = (file["link"][()] @ hub_key(about, task)).reshape(2, 8) / (16 * 2.0**44)
+            assert (means >= 0).all()
+            assert means.any(-1).tolist() == [True, task != 0]
         mean = file["wide"][:150, 0] / file["counters"][0]
         masks = np.stack([masks["first"].numpy() for masks, _ in stored.values()])
         assert np.allclose(mean, (2.0 * masks - 1).mean(0))

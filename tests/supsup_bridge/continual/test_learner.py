@@ -22,6 +22,7 @@ from hopmask import (
     UnknownTaskError,
 )
 from hopmask.errors import StoreFileError
+from hopmask.memory.features import RandomFeatures
 from supsup_bridge import Experiment, MaskedNetwork, RunSettings, SupSup, split_digits
 from supsup_bridge.continual import files, prediction
 from supsup_bridge.networks.digests import mask_digest
@@ -99,6 +100,48 @@ def test_one_seed_teaches_the_same_from_tensors_and_from_a_data_set() -> None:
     b.learn(TensorDataset(*clouds(0)))
     one, two = (mask_digest(learner.memory.recall(task=0).masks) for learner in (a, b))
     assert one == two
+
+
+@pytest.mark.parametrize("source", ["tensors", "data set", "loader"])
+def test_the_address_learns_a_mean_of_each_class(source: str) -> None:
+    learner = SupSup(conv(), training=TRAINING, signature_groups=3)
+    for task in range(2):
+        images, labels = clouds(task)
+        data = TensorDataset(images, labels)
+        learner.learn(
+            {
+                "tensors": (images, labels),
+                "data set": data,
+                "loader": DataLoader(data, batch_size=24, shuffle=True),
+            }[source]
+        )
+    address = learner.memory.address
+    keys = address.keys.of(torch.arange(2), hubs=64, dtype=torch.int64)
+    means = (address.sums["link"] @ keys.T).T.view(2, 3, -1).double() / (64 * 2**44)
+    phi = RandomFeatures(seed=learner.memory.seed, count=2048)
+    for task in range(2):
+        images, labels = clouds(task)
+        for label in range(2):
+            own = phi.of(images[labels == label].flatten(1), 1.0).mean(0).double()
+            torch.testing.assert_close(means[task, label], own, rtol=0, atol=1e-5)
+    assert not means[:, 2].any()
+
+
+def test_labels_without_a_group_are_refused_before_anything_is_trained_or_kept() -> None:
+    learner = SupSup(conv(), training=TRAINING, signature_groups=2)
+    images, labels = clouds(0)
+    loader = DataLoader(TensorDataset(images, labels + 1), batch_size=24)
+    steps: list[int] = []
+    for data in ((images, labels + 1), loader):
+        with pytest.raises(ConfigError, match="signature_groups=3"):
+            learner.learn(data, progress=lambda step, all, loss: steps.append(step))
+    assert len(learner) == 0
+    assert steps == []
+    learner.learn((images, labels))
+    stream = SupSup(conv(), training=TRAINING, signature_groups=2, task_free=True)
+    with pytest.raises(ConfigError, match="signature_groups=3"):
+        stream.observe(images, labels + 1)
+    assert len(stream) == 0
 
 
 def test_a_loader_decides_the_batches_and_progress_is_called_after_each() -> None:
@@ -261,7 +304,14 @@ def test_an_evaluation_cuts_test_data_by_the_seed(learner: SupSup) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [{}, {"masks": "hashed", "bits": 512}, {"memory": "bank", "epsilon": 1e-9}], ids=str
+    "kind",
+    [
+        {},
+        {"signature_groups": 2},
+        {"masks": "hashed", "bits": 512},
+        {"memory": "bank", "epsilon": 1e-9},
+    ],
+    ids=str,
 )
 def test_a_stream_is_learned_and_answered_while_it_lasts(
     kind: dict[str, Any], tmp_path: Path
@@ -408,6 +458,11 @@ def test_batch_norm_is_taken_in_evaluation_mode_alone() -> None:
         {"objective": "G", "classes": 10},
         {"recall": "address", "objective": "H"},
         {"recall": "paper"},
+        {"signature_groups": 0},
+        {"signature_groups": 2, "signature_features": 0},
+        {"signature_groups": 2, "masks": "hashed"},
+        {"signature_groups": 1, "memory": "bank"},
+        {"signature_groups": 5000},
         {"recall": "both", "signature_features": 0},
         {"recall": "address", "signature_features": 0},
         {"signature": "outputs", "recall": "entropy"},

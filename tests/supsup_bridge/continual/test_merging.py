@@ -113,6 +113,7 @@ def test_a_merge_that_fails_leaves_the_hubs_as_they_were(monkeypatch: pytest.Mon
         ({"seed": 1}, ConfigError),
         ({"hubs": 16}, ConfigError),
         ({"signature_features": 128}, ConfigError),
+        ({"signature_groups": 2}, ConfigError),
         ({"outputs": 9}, ConfigError),
         ({"masks": "hashed", "hubs": None, "bits": 64}, ConfigError),
         ({"memory": "bank", "hubs": None, "signature_features": None}, ConfigError),

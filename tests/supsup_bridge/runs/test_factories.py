@@ -1,9 +1,10 @@
 """What a run makes from its settings."""
 
 import pytest
+import torch
 
 from hopmask import ConfigError
-from supsup_bridge import RunSettings, Task, split_digits
+from supsup_bridge import Experiment, RunSettings, Task, split_digits
 from supsup_bridge.runs.factories import novelty_interval
 from supsup_bridge.runs.presets import resolved
 
@@ -32,3 +33,23 @@ def test_a_given_interval_is_kept_up_to_the_batches_of_the_smallest_task() -> No
     assert interval([640, 64], ask_every=20) == 20  # 20 epochs of 10 batches, and of one
     with pytest.raises(ConfigError, match=r"ask_every=21 .* task 1 has 20 batches"):
         interval([640, 64], ask_every=21)
+
+
+@pytest.mark.parametrize("masks", ["weight", "hashed"])
+def test_the_address_keeps_a_mean_of_each_class_where_the_preset_says_so(masks: str) -> None:
+    two = split_digits(tasks=2)
+    merged = Task(
+        name="four digits",
+        train_images=torch.cat([task.train_images for task in two]),
+        train_labels=torch.cat([task.train_labels + 2 * i for i, task in enumerate(two)]),
+        inference_images=two[0].inference_images,
+        scored_images=two[0].scored_images,
+        scored_labels=two[0].scored_labels,
+    )
+    for tasks, classes in ((two, 2), ([merged], 4)):
+        settings = RunSettings(masks=masks, tasks=len(tasks), quick=True)
+        experiment = Experiment(settings, tasks=tasks)
+        groups = classes if masks == "weight" else 1
+        assert experiment.hopfield.signature_groups == groups
+        echoed = groups if masks == "weight" else None
+        assert experiment.result()["config"]["signature_groups"] == echoed

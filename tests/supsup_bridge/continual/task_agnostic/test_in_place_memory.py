@@ -24,12 +24,13 @@ def images_of(task: int, number: int = 40) -> Tensor:
     return 2 * torch.randn(20, generator=g) + torch.randn(number, 20, generator=g)
 
 
-def hubs(number: int = 4) -> MaskMemory:
-    return MaskMemory(SIZES, couplings="hub", hubs=number, signature_features=64, seed=1)
+def hubs(number: int = 4, groups: int = 1) -> MaskMemory:
+    options = {"signature_features": 64, "signature_groups": groups, "seed": 1}
+    return MaskMemory(SIZES, couplings="hub", hubs=number, **options)
 
 
-def build(number: int = 4, **options: Any) -> InPlaceMemory:
-    return InPlaceMemory(hubs(number), **{"signature": pixels} | options)
+def build(number: int = 4, groups: int = 1, **options: Any) -> InPlaceMemory:
+    return InPlaceMemory(hubs(number, groups), **{"signature": pixels} | options)
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -80,6 +81,25 @@ def test_the_address_learns_a_mask_once_when_it_is_closed() -> None:
     for task in range(3):
         assert memory.memory.recall(signature=images_of(task)[None]).task.tolist() == [task]
         assert same(memory.recall(task=task).masks, masks_of(task))
+
+
+def test_the_address_learns_the_classes_of_a_mask_when_it_is_closed() -> None:
+    memory, other, plain = build(groups=2), build(groups=2), build()
+    labels = torch.arange(40) % 2
+    for one in (memory, other, plain):
+        one.store(masks_of(0))
+    memory.observe(images_of(0)[:25], labels[:25])
+    other.restore(memory.memory, memory.state())  # in the middle of a task
+    other.observe(images_of(0)[25:], labels[25:])
+    plain.observe(images_of(0), labels)  # of no use
+    assert other.nbytes - other.memory.nbytes == 40 * (20 * 4 + 8)
+    assert plain.nbytes - plain.memory.nbytes == 40 * 20 * 4
+    other.close()
+    assert other.nbytes == other.memory.nbytes
+    direct = hubs(groups=2)
+    direct.store(masks_of(0), signature=images_of(0), groups=labels)
+    for name, value in direct.address.sums.items():
+        assert torch.equal(other.memory.address.sums[name], value)
 
 
 def test_what_is_written_is_shown_to_the_caller() -> None:
@@ -143,6 +163,10 @@ def test_bad_input_is_refused() -> None:
         memory.observe(images_of(0))
     with pytest.raises(MaskError):
         memory.store({"h1": torch.ones(128)})
+    by_class = build(groups=2)
+    by_class.store(masks_of(0))
+    with pytest.raises(ConfigError):
+        by_class.observe(images_of(0))
     with pytest.raises(ConfigError):
         memory.store(masks_of(0), signature=images_of(0))
     with pytest.raises(ConfigError):
