@@ -145,8 +145,17 @@ def odd_tasks(document: Document) -> dict[str, dict[str, Any]]:
         "wide-beyond": {"wide": wide + 2 * held},
         "wide-least": {"wide": np.full_like(wide, -(1 << 31))},
         "wide-most": {"wide": np.full_like(wide, (1 << 31) - 2)},
+        "wide-of-one-neuron": {"wide": changed_first(wide, (1 << 31) - 2)},
+        "narrow-under-wide": {exact: changed_first(couplings, 1)},
     }
     return {name: {"arrays": arrays} for name, arrays in odd.items()}
+
+
+def changed_first(array: np.ndarray, value: int) -> np.ndarray:
+    """A copy whose first number is another."""
+    copy = array.copy()
+    copy.flat[0] = value
+    return copy
 
 
 def odd_shapes(document: Document) -> dict[str, dict[str, Any]]:

@@ -215,24 +215,29 @@ def _odd_counters(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) ->
     last = int(held[-1]) + 1 if len(held) else 0
     if not last <= numbered <= about["hubs"] or length < 0:
         return f"its next task would have the number {numbered}, its last one has {last - 1}"
-    if count == 0 and bool(arrays["wide"].any()):
-        return "it holds no task, and couplings of some"
     return _odd_couplings(about, arrays)
 
 
 def _odd_couplings(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str | None:
-    """Why the couplings are not of the tasks held, by the rows of digests, which are always exact.
+    """Why the couplings are not of the tasks held.
 
-    Under the key of a task held, A κ / K is ±1; under any other key it is 0.
+    Wide columns are sums of k numbers ±1. In the rows of digests, which are always exact, A κ / K
+    is ±1 under the key of a task held, and 0 under any other key.
     """
-    narrow = arrays["narrow"] if "narrow" in arrays else arrays["proof"]
+    narrow, wide = arrays["narrow" if "narrow" in arrays else "proof"], arrays["wide"]
+    count = int(arrays["counters"][0])
+    parity = (np.bitwise_and if count % 2 else np.bitwise_or).reduce(wide, axis=None) & 1
+    if not -count <= wide.min() <= wide.max() <= count or parity != count % 2:
+        return f"its wide couplings are not sums over {count} tasks"
+    if narrow[:, :: about["born"]].any():
+        return "narrow couplings stand where the wide ones are"
     tail = torch.from_numpy(narrow[-_TAIL:].astype(np.float64))
-    tail[:, :: about["born"]] += torch.from_numpy(arrays["wide"][-_TAIL:].astype(np.float64))
+    tail[:, :: about["born"]] = torch.from_numpy(wide[-_TAIL:].astype(np.float64))
     keys = OrthogonalKeys(seed=about["seed"], born=about["born"])
     fields = keys.by_task(transform(tail)) / about["hubs"]
     held = torch.from_numpy((arrays["flags"] & _HELD) != 0)
     if not bool((fields.abs() == held).all()):
-        return f"its couplings are not those of the {int(held.sum())} tasks that it names"
+        return f"its couplings are not those of the {count} tasks that it names"
     return None
 
 

@@ -278,9 +278,14 @@ def test_couplings_of_other_tasks_than_those_named_are_refused(bits, hub_memory)
     flags[[2, 3]] = flags[[3, 2]]  # as many tasks, one of them another
     refused(changed(document, arrays={"flags": flags}))
     name = "proof" if bits else "narrow"
-    digests = document.arrays[name].copy()
-    digests[-5, 3] += 2
-    refused(changed(document, arrays={name: digests}))
+    for row, column, value in ((-5, 3, 2), (-70, 0, 1)):  # of a digest; where a wide one stands
+        narrow = document.arrays[name].copy()
+        narrow[row, column] += value
+        refused(changed(document, arrays={name: narrow}))
+    for row, value in ((0, 2**31 - 2), (0, -6), (1, 1)):  # too large; or odd, of four tasks
+        wide = document.arrays["wide"].copy()
+        wide[row, 0] = value
+        refused(changed(document, arrays={"wide": wide}))
 
 
 def test_groups_without_features_are_refused(hub_memory):
