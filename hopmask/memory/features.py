@@ -214,7 +214,7 @@ def _joined(a: Description, b: Description) -> Description:
     """Means and covariance of two parts of the samples together."""
     counts = a.counts + b.counts
     apart = b.means - a.means
-    share = (b.counts / counts.clamp_min(1)).to(apart)[:, None]
+    share = (b.counts.to(apart) / counts.clamp_min(1))[:, None]
     scatter = a.freedom * a.covariance + b.freedom * b.covariance
     scatter.addmm_((a.counts.to(apart)[:, None] * share * apart).T, apart)
     joined = replace(a, means=a.means + share * apart, covariance=scatter, counts=counts)

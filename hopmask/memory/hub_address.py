@@ -12,6 +12,7 @@ from hopmask.errors import ConfigError, CueError, NumericalError, SaturationErro
 from hopmask.memory.features import RandomFeatures, Samples, check_range, checked
 from hopmask.memory.groups import LARGEST as MOST_GROUPS
 from hopmask.memory.groups import Groups
+from hopmask.memory.readout import Readout
 from hopmask.patterns.hadamard import OrthogonalKeys, transform
 
 _UNIT = 2.0**-44  # of all sums: values up to 2^19 in int64
@@ -22,30 +23,6 @@ _FLOOR = 1e-6  # of a mean feature squared: spread that is no more than rounding
 _NOWHERE = 1e30  # against a group that is not there
 _CHUNK = 1 << 23  # numbers that evidence takes at once
 _NONSENSE = "the content address cannot be solved: its sums make no sense"
-
-
-class _Solved(NamedTuple):
-    """What evidence needs of the sums; columns are the groups of task 0, of task 1, ...
-
-    Attributes:
-        readout: S⁻¹ (m_tg − m̄), (F, K G).
-        offset: ½ (m_tg − m̄)ᵀ S⁻¹ (m_tg − m̄) + log G_t, (K G,); huge of groups not there.
-        centre: m̄, (F,).
-        means: m_tg, (F, K G).
-        spread: what chance leaves unexplained of one sample, tr S without λ.
-        inverse: r; None where nothing is known of how samples vary within groups.
-    """
-
-    readout: Tensor
-    offset: Tensor
-    centre: Tensor
-    means: Tensor
-    spread: float
-    inverse: float | None
-
-    def weight(self, samples: int) -> float:
-        """For how many samples a set of s counts: (1 + r)/(1/s + r)."""
-        return 1.0 if self.inverse is None else (1 + self.inverse) / (1 / samples + self.inverse)
 
 
 class HubAddress:
@@ -134,7 +111,7 @@ class HubAddress:
             "scalars": zeros(2, dtype=torch.int64, device=device),
         }
         self.addressed = zeros(hubs, dtype=torch.bool, device=device)
-        self._ready: _Solved | None = None
+        self._ready: Readout | None = None
 
     @property
     def hubs(self) -> int:
@@ -302,7 +279,7 @@ class HubAddress:
         return found, strange.masked_fill(silent, torch.inf)
 
     def _compared(
-        self, solved: _Solved, sets: Tensor, at_once: int
+        self, solved: Readout, sets: Tensor, at_once: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mean features (b, F), evidence (b, K) and strangeness (b,) of sets (b, s, n)."""
         if self.groups == 1:  # linear in the features: those of the mean will do
@@ -326,7 +303,7 @@ class HubAddress:
         rest = mean - posterior.flatten(1) @ solved.means.T
         return mean, found, rest.square().sum(-1) * (weight / solved.spread)
 
-    def _solved(self) -> _Solved:
+    def _solved(self) -> Readout:
         link = self.keys.by_task(transform(self.sums["link"])).double() * (_UNIT / self.hubs)
         link = (link * self.addressed).view(self.groups, self.features, self.hubs)
         means = link.permute(1, 2, 0).flatten(1)
@@ -359,7 +336,7 @@ class HubAddress:
         prior = groups.double().log().repeat_interleave(self.groups)
         offset = (apart * readout).sum(0) / 2 + prior
         kind = torch.float32
-        return _Solved(
+        return Readout(
             readout=readout.to(kind),
             offset=offset.masked_fill(~there, _NOWHERE).to(kind),
             centre=centre.to(kind),
