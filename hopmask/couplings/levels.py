@@ -7,6 +7,7 @@ levels lose one in 500. Reading knows nothing of this.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ from hopmask.patterns.hadamard import transform
 _DISTANCE = {1: 1.596, 2: 0.9957, 3: 0.5860, 4: 0.3352}  # of levels, in standard deviations
 BITS = tuple(_DISTANCE)
 _LEAST = 1e-6  # variance: where all masks agree, narrow couplings are 0
-_ROUNDS = 32  # of rounding a neuron anew, at most
-_MARGIN, _LITTLE = 0.1, 1e-3  # fields of a right bit that are aimed at, and that are no rounding
-_HOPELESS = 0.04  # share of wrong bits from which on a neuron's couplings are left as they are
+_ROUNDS = 128  # of rounding a neuron anew, at most
+_MARGIN, _LITTLE = 0.1, 1e-5  # fields of a right bit that are aimed at, and that are no rounding
+_HOPELESS = 0.05  # share of wrong bits from which on a neuron is left at the nearest levels
 _ROWS = 512  # packed at a time; a multiple of 8, so that parts end with a byte
 
 
@@ -85,16 +86,16 @@ def packed(narrow: Tensor, wide: Tensor | None, levels: Levels) -> np.ndarray:
 
 
 def _rounded(narrow: Tensor, wide: Tensor, levels: Levels) -> Tensor:
-    """u of some neurons' couplings, (n, K)."""
+    """u of some neurons' couplings, (n, K); 0 where wide ones stand."""
     hubs, spacing = levels.hubs, levels.hubs // wide.shape[1]
     steps = levels.steps(wide)[:, None]
     aim = narrow.clone()
     aim[:, ::spacing] = wide.float()
     bits = transform(aim) / hubs  # ±1 under the keys of tasks held, 0 under others
-    held, most = bits != 0, _HOPELESS * levels.tasks
+    held = bits != 0
     found = _nearest(aim / steps, levels.bits)
     fewest = torch.full((len(narrow),), hubs + 1, device=narrow.device)
-    rows = torch.arange(len(narrow), device=narrow.device)
+    rows, most = torch.arange(len(narrow), device=narrow.device), _HOPELESS * levels.tasks
     for _ in range(_ROUNDS):
         tried = _nearest(aim / steps[rows], levels.bits)
         couplings = tried * steps[rows]
@@ -107,7 +108,8 @@ def _rounded(narrow: Tensor, wide: Tensor, levels: Levels) -> Tensor:
         if not bool(going.any()):
             break
         lacking = (_MARGIN - right).clamp_min(0) * bits[rows]
-        aim, rows = (aim + transform(lacking))[going], rows[going]
+        aim, rows, most = (aim + transform(lacking))[going], rows[going], inf
+    found[:, ::spacing] = 0
     return found
 
 
