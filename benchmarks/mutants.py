@@ -505,6 +505,24 @@ FAULTS = (
         "2 * code + 1 - 2**levels.bits",
         "2 * code - 2**levels.bits",
     ),
+    Fault(
+        "rounded-once",  # no neuron anew
+        "hopmask/couplings/levels.py",
+        "going = (wrong > 0) & (wrong <= most)",
+        "going = wrong < 0",
+    ),
+    Fault(
+        "step-of-all",  # the mean over neurons
+        "hopmask/couplings/levels.py",
+        "variance.clamp_min(_LEAST).sqrt()",
+        "variance.mean().expand(len(variance)).clamp_min(_LEAST).sqrt()",
+    ),
+    Fault(
+        "wide-of-any-size",
+        "hopmask/memory/hub_document.py",
+        "if not -count <= wide.min() <= wide.max() <= count or parity != count % 2:",
+        "if parity != count % 2:",
+    ),
 )
 
 
