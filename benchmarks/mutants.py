@@ -471,7 +471,7 @@ FAULTS = (
     ),
     Fault(
         "groups-without-their-share",  # log G_t
-        "hopmask/memory/hub_address.py",
+        "hopmask/memory/readout.py",
         "offset = (apart * readout).sum(0) / 2 + prior",
         "offset = (apart * readout).sum(0) / 2",
     ),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hopmask._checks import is_whole
 from hopmask._room import check_room, zeros
-from hopmask.errors import ConfigError, CueError, NumericalError, SaturationError
+from hopmask.errors import ConfigError, CueError, SaturationError
 from hopmask.memory.features import RandomFeatures, Samples, check_range, checked
 from hopmask.memory.groups import LARGEST as MOST_GROUPS
 from hopmask.memory.groups import Groups
@@ -17,12 +17,6 @@ from hopmask.patterns.hadamard import OrthogonalKeys, transform
 
 _UNIT = 2.0**-44  # of all sums: values up to 2^19 in int64
 _LARGEST = 2.0**18  # of a sum
-_RIDGE = 1e-2  # of the mean variance of a feature
-_SHARE = 0.25  # of what separates tasks, taken for the spread where no task gave two samples
-_FLOOR = 1e-6  # of a mean feature squared: spread that is no more than rounding
-_NOWHERE = 1e30  # against a group that is not there
-_CHUNK = 1 << 23  # numbers that evidence takes at once
-_NONSENSE = "the content address cannot be solved: its sums make no sense"
 
 
 class HubAddress:
@@ -264,86 +258,23 @@ class HubAddress:
         if self.count == 0:
             raise CueError("no task was stored with a signature: give one to store(...)")
         if self._ready is None:
-            self._ready = self._solved()
-        samples = sets.shape[1]
-        at_once = max(1, _CHUNK // max(self.features, self.groups * self.hubs))
-        parts = [
-            self._compared(self._ready, part, at_once)
-            for part in torch.split(sets, max(1, at_once // samples))
-        ]
-        means, found, strange = (torch.cat(some) for some in zip(*parts, strict=True))
+            self._ready = self._read()
+        means, found, strange = self._ready.evidence(sets, self._phi)
         silent = (sets == 0).flatten(1).all(-1)
         check_range(means[~silent], strange)
         nothing = torch.where(self.addressed, 0.0, -torch.inf)
         found = torch.where(silent[:, None], nothing, found)
         return found, strange.masked_fill(silent, torch.inf)
 
-    def _compared(
-        self, solved: Readout, sets: Tensor, at_once: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean features (b, F), evidence (b, K) and strangeness (b,) of sets (b, s, n)."""
-        if self.groups == 1:  # linear in the features: those of the mean will do
-            parts = iter([self._phi.of_sets(sets, 1.0)[:, None]])
-            count = 1
-        else:
-            parts = (self._phi.of(part, 1.0) for part in torch.split(sets, at_once, 1))
-            count = sets.shape[1]
-        mean = solved.centre.new_zeros(len(sets), self.features)
-        found = mean.new_zeros(len(sets), self.hubs)
-        share = mean.new_zeros(len(sets), self.hubs, self.groups)
-        for features in parts:
-            each = (features - solved.centre) @ solved.readout - solved.offset
-            each = each.view(*each.shape[:2], self.hubs, self.groups)
-            mean += features.sum(1) / count
-            found += each.logsumexp(-1).sum(1) / count
-            share += each.softmax(-1).sum(1) / count
-        weight = solved.weight(sets.shape[1])
-        found = (weight * found).masked_fill(~self.addressed, -torch.inf)
-        posterior = found.softmax(-1)[..., None] * share
-        rest = mean - posterior.flatten(1) @ solved.means.T
-        return mean, found, rest.square().sum(-1) * (weight / solved.spread)
-
-    def _solved(self) -> Readout:
+    def _read(self) -> Readout:
+        """What evidence needs of the sums as they are."""
         link = self.keys.by_task(transform(self.sums["link"])).double() * (_UNIT / self.hubs)
-        link = (link * self.addressed).view(self.groups, self.features, self.hubs)
-        means = link.permute(1, 2, 0).flatten(1)
-        there = means.any(0)
-        groups = there.view(self.hubs, self.groups).sum(-1)  # G_t
         spreads, inverse = (self.sums["scalars"].double() * _UNIT).tolist()
+        within = link.new_zeros(self.features, self.features)
+        within[_triangle(within)] = self.sums["within"].double() * (_UNIT / max(spreads, 1))
+        within += within.triu(1).T
         ratio = inverse / max(spreads, 1)
-        if not 0 <= ratio <= 1 or bool((groups[self.addressed] == 0).any()):
-            raise NumericalError(_NONSENSE)
-        count = int(groups.sum())
-        centre = means.sum(-1) / count
-        apart = (means - centre[:, None]) * there
-        noise = means.new_zeros(self.features, self.features)
-        noise[_triangle(noise)] = self.sums["within"].double() * (_UNIT / max(spreads, 1))
-        noise = (noise + noise.triu(1).T) * (1 + ratio)
-        level = float(noise.diagonal().mean())
-        known = level > 0
-        if known:
-            noise.diagonal().add_(_RIDGE * level)
-        else:
-            between = apart.square().sum(-1).mean() / count
-            square = centre.square().mean()
-            level = float(_SHARE * (between if count > 1 else square))
-            level = max(level, _FLOOR * float(square), 1e-30)  # signatures that coincide
-            noise.diagonal().add_(level)
-        factor, failed = torch.linalg.cholesky_ex(noise)
-        if bool(failed):
-            raise NumericalError(_NONSENSE)
-        readout = torch.cholesky_solve(apart, factor)
-        prior = groups.double().log().repeat_interleave(self.groups)
-        offset = (apart * readout).sum(0) / 2 + prior
-        kind = torch.float32
-        return Readout(
-            readout=readout.to(kind),
-            offset=offset.masked_fill(~there, _NOWHERE).to(kind),
-            centre=centre.to(kind),
-            means=means.to(kind),
-            spread=level * self.features,
-            inverse=ratio if known else None,
-        )
+        return Readout.of(link, within, inverse=ratio, addressed=self.addressed)
 
     def _check_range(self, within: Tensor, scalars: Tensor) -> None:
         """Raise SaturationError if the sums of covariances would leave their range."""

@@ -6,24 +6,16 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from hopmask._checks import index_or_none
 from hopmask._room import zeros
 from hopmask.couplings.hub import HubCouplings
-from hopmask.errors import (
-    ConfigError,
-    CueError,
-    DuplicateError,
-    MemoryFullError,
-    NumericalError,
-    UnknownTaskError,
-)
+from hopmask.errors import ConfigError, CueError, DuplicateError, NumericalError
 from hopmask.memory.features import Samples
 from hopmask.memory.groups import Groups
 from hopmask.memory.health import LoadReport
 from hopmask.memory.hub_address import Addition, HubAddress
 from hopmask.memory.hub_recall import HubRecall
 from hopmask.memory.mask_penalty import MaskPenalty
-from hopmask.memory.numbers import given_numbers
+from hopmask.memory.numbers import free_number, given_numbers, listed, live_number, next_number
 from hopmask.patterns.digest_code import DigestCode
 from hopmask.patterns.layout import Size
 from hopmask.recall.options import Search
@@ -156,7 +148,8 @@ class HubMasks:
         check: bool,
     ) -> int:
         """Store one task under a free number; see `MaskMemory.store`. There is nothing to check."""
-        number = self._free() if task is None else self._chosen(task)
+        live = self.couplings.live
+        number = next_number(live, self.numbered) if task is None else free_number(task, live)
         self._put(number, masks, signature, groups, extras)
         self.numbered = max(self.numbered, number + 1)
         return number
@@ -172,11 +165,11 @@ class HubMasks:
         check: bool,
     ) -> None:
         """Put others in the place of a task's masks; see `MaskMemory.replace`."""
-        self._put(self._known(task), masks, signature, groups, extras)
+        self._put(live_number(task, self.couplings.live), masks, signature, groups, extras)
 
     def forget(self, task: int) -> None:
         """Take a task out; see `MaskMemory.forget`."""
-        number = self._known(task)
+        number = live_number(task, self.couplings.live)
         held = self._proven(number)
         self.couplings.drop(number, held=held)
         self.extras_sum -= self._whole_extras(held)
@@ -201,7 +194,8 @@ class HubMasks:
                     "a hub memory recalls a number exactly: leave out cue= and batch=, or task="
                 )
             given, one = given_numbers(task)
-            numbers = torch.tensor([self._known(number) for number in given], device="cpu")
+            live = self.couplings.live
+            numbers = torch.tensor([live_number(number, live) for number in given], device="cpu")
             return recall.by_number(numbers.to(self.couplings.device), flat=one)
         if signature is None and penalty is None:
             if cue is None:
@@ -314,43 +308,6 @@ class HubMasks:
             return self.extras_sum.new_zeros(0)
         return (torch.cat(values).double() / _UNIT).long()
 
-    def _free(self) -> int:
-        """The number after the largest so far, or the lowest free one."""
-        if self.numbered < self.capacity:
-            return self.numbered
-        free = (~self.couplings.live).nonzero()
-        if len(free) == 0:
-            raise MemoryFullError(
-                f"the memory holds {self.capacity} tasks, as many as it has hubs: nothing was "
-                "stored. Call grow() for twice as many"
-            )
-        return int(free[0])
-
-    def _chosen(self, task: int) -> int:
-        """A number of the caller's choice, free and in range."""
-        number = index_or_none(task)
-        if number is None or number < 0:
-            raise ConfigError(f"a task's number must be a whole number from 0 on, got {task!r:.40}")
-        if number >= self.capacity:
-            raise MemoryFullError(
-                f"task {number} does not fit: {self.capacity} hubs take tasks 0 to "
-                f"{self.capacity - 1}. Nothing was stored; call grow() for twice as many"
-            )
-        if bool(self.couplings.live[number]):
-            raise DuplicateError(
-                f"task {number} is stored already: replace() it, forget() it first, or leave out "
-                "task="
-            )
-        return number
-
-    def _known(self, task: object) -> int:
-        number = index_or_none(task)
-        if number is None or not 0 <= number < self.capacity or not self.couplings.live[number]:
-            raise UnknownTaskError(
-                f"unknown task {task!r:.80}: the memory holds {_listed(self.tasks)}"
-            )
-        return number
-
 
 def _check_mergeable(one: HubMasks, other: HubMasks) -> None:
     """Raise unless two memories have the same form and different tasks."""
@@ -365,7 +322,7 @@ def _check_mergeable(one: HubMasks, other: HubMasks) -> None:
     if bool(both.any()):
         shared = [int(task) for task in both.nonzero()]
         raise DuplicateError(
-            f"both memories hold {_listed(shared)}: nothing was merged. Store tasks under "
+            f"both memories hold {listed(shared)}: nothing was merged. Store tasks under "
             "numbers of their own, with store(task=)"
         )
 
@@ -383,9 +340,3 @@ def _form(masks: HubMasks) -> dict[str, object]:
         "signature features": masks.address.features if masks.address else 0,
         "signature groups": masks.groups,
     }
-
-
-def _listed(tasks: Sequence[int]) -> str:
-    """Task numbers in a few words."""
-    few = ", ".join(map(str, tasks[:8]))
-    return f"task{'s' if len(tasks) != 1 else ''} {few}{' ...' if len(tasks) > 8 else ''}"

@@ -1,11 +1,15 @@
-"""What a learner's `evaluate` reports, and the cut of test data into disjoint halves."""
+"""Evaluation of a learner: test data cut into disjoint halves, its tasks scored one by one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from hopmask import ConfigError
+from supsup_bridge.continual import scoring
+from supsup_bridge.continual.learning import Learning
 from supsup_bridge.data.task import Task
+from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.rng import stream
 from supsup_bridge.training.data import LessonData, TensorData, lesson_data
 from supsup_bridge.training.settings import TrainingSettings
@@ -48,7 +52,48 @@ class Evaluation:
         )
 
 
-def halves(data: object, *, number: int, seed: int) -> Task:
+def evaluate(learner: Learning, data: Sequence[object], *, infer_samples: int | None) -> Evaluation:
+    """Accuracy of a learner on test data of its tasks; see `SupSup.evaluate`."""
+    if learner.observer is not None:
+        raise ConfigError("a task_free learner's masks are no tasks in order: use predict")
+    if not 0 < len(data) <= len(learner):
+        raise ConfigError(f"evaluate takes data of 1 to {len(learner)} tasks, got {len(data)}")
+    seed = learner.settings.seed
+    samples = learner.settings.infer_samples if infer_samples is None else infer_samples
+    scores = [
+        _scored(learner, number, _halves(one, number=number, seed=seed), samples)
+        for number, one in zip(learner.tasks, data, strict=False)
+    ]
+    return Evaluation(
+        given=tuple(score.given for score in scores),
+        inferred=tuple(score.label for score in scores),
+        joint=tuple(score.joint for score in scores),
+        tasks=tuple(sum(score.inferred) / len(score.inferred) for score in scores),
+    )
+
+
+def _scored(learner: Learning, number: int, task: Task, samples: int) -> scoring.TaskScore:
+    device, after = learner.network.device, learner.numbers.last
+    known = learner.memory.recall(task=number)
+    found = scoring.infer(
+        task,
+        learner.inferences.inference(learner.memory, after, number),
+        samples=samples,
+        generator=stream(learner.settings.seed, "evaluation", after, number),
+        device=device,
+    )
+    return scoring.score(
+        learner.network,
+        task,
+        known.masks,
+        found,
+        accepted={number},
+        digest=mask_digest(known.masks),
+        device=device,
+    )
+
+
+def _halves(data: object, *, number: int, seed: int) -> Task:
     """Test data as a task whose inference and scored images are disjoint halves, cut by the seed.
 
     Args:

@@ -17,9 +17,9 @@ from hopmask import (
     UnknownTaskError,
 )
 from hopmask.errors import CorruptStoreError
-from supsup_bridge.continual import files, merging, scoring
+from supsup_bridge.continual import evaluation, files, merging
 from supsup_bridge.continual.checks import check_images
-from supsup_bridge.continual.evaluation import Evaluation, halves
+from supsup_bridge.continual.evaluation import Evaluation
 from supsup_bridge.continual.export import plain_module
 from supsup_bridge.continual.inferences import Inferences
 from supsup_bridge.continual.learning import Learning
@@ -32,9 +32,6 @@ from supsup_bridge.continual.prediction import (
     predict_under,
 )
 from supsup_bridge.continual.settings import MoreOptions
-from supsup_bridge.data.task import Task
-from supsup_bridge.networks.digests import mask_digest
-from supsup_bridge.rng import stream
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.stores.protocols import Recalled
 
@@ -160,21 +157,7 @@ class SupSup(Learning):
             ConfigError: no data or more than tasks, too few images, or a task_free learner, whose
                 masks are not numbered as tasks are.
         """
-        if self._observer is not None:
-            raise ConfigError("a task_free learner's masks are no tasks in order: use predict")
-        if not 0 < len(data) <= len(self):
-            raise ConfigError(f"evaluate takes data of 1 to {len(self)} tasks, got {len(data)}")
-        samples = self._settings.infer_samples if infer_samples is None else infer_samples
-        scores = [
-            self._score(number, halves(one, number=number, seed=self._settings.seed), samples)
-            for number, one in zip(self.tasks, data, strict=False)
-        ]
-        return Evaluation(
-            given=tuple(score.given for score in scores),
-            inferred=tuple(score.label for score in scores),
-            joint=tuple(score.joint for score in scores),
-            tasks=tuple(sum(score.inferred) / len(score.inferred) for score in scores),
-        )
+        return evaluation.evaluate(self, data, infer_samples=infer_samples)
 
     def module(self, task: int) -> nn.Module:
         """One task as a plain module with its weights W ⊙ M, for export; a copy.
@@ -322,23 +305,3 @@ class SupSup(Learning):
         if self._observer is None:
             self.numbers.require(task)
         return self._memory.recall(task=task)
-
-    def _score(self, number: int, task: Task, samples: int) -> scoring.TaskScore:
-        device, after = self._network.device, self.numbers.last
-        known = self._memory.recall(task=number)
-        found = scoring.infer(
-            task,
-            self._inferences.inference(self._memory, after, number),
-            samples=samples,
-            generator=stream(self._settings.seed, "evaluation", after, number),
-            device=device,
-        )
-        return scoring.score(
-            self._network,
-            task,
-            known.masks,
-            found,
-            accepted={number},
-            digest=mask_digest(known.masks),
-            device=device,
-        )

@@ -160,7 +160,7 @@ def test_large_sets_are_taken_in_parts(monkeypatch):
     address = filled([0, 1, 2], groups=2)
     sets = torch.stack([data_of(task, 30) for task in (2, 0)])
     whole = address.evidence(sets)
-    monkeypatch.setattr("hopmask.memory.hub_address._CHUNK", 7 * F)
+    monkeypatch.setattr("hopmask.memory.readout._CHUNK", 7 * F)
     for mine, theirs in zip(address.evidence(sets), whole, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
