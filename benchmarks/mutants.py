@@ -436,8 +436,8 @@ FAULTS = (
     Fault(
         "digits-overlap",
         "hopmask/couplings/integer_products.py",
-        "rest = (rest - digit) >> 8",
-        "rest = rest >> 8",
+        "(self.whole(where).int() + _MIDDLE) ^ _MIDDLE",
+        "self.whole(where).int() ^ 0",
     ),
     Fault(
         "tile-too-tall",  # sums beyond 2^24

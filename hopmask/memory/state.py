@@ -237,8 +237,9 @@ class MemoryState(Held):
 
         Args:
             path: the file.
-            bits: of hub couplings: 1 to 4 bits per coupling, in a smaller file. What is loaded from
-                it recalls, with a few wrong bits where there are few, and cannot be changed.
+            bits: of hub couplings: 1 to 4 bits per coupling, in a smaller file. Two were enough for
+                every bit of 250 masks on 256 hubs; with one, a full memory loses bits. What is
+                loaded from such a file recalls, and cannot be changed.
 
         Returns:
             The file's generation and SHA-256.
