@@ -2,8 +2,8 @@
 
 Each coupling goes to the nearest level at first. A neuron whose bit would then be wrong in some of
 the masks is rounded anew, a few times: what its fields lack is added to its couplings before they
-are rounded (error feedback). So two bits per coupling keep every bit of K masks, where the nearest
-levels lose one in 500. Reading knows nothing of this.
+are rounded (error feedback). So two bits per coupling keep nearly every bit of K masks, where the
+nearest levels lose one in 500. Reading knows nothing of this.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ BITS = tuple(_DISTANCE)
 _LEAST = 1e-6  # variance: where all masks agree, narrow couplings are 0
 _ROUNDS = 128  # of rounding a neuron anew, at most
 _MARGIN, _LITTLE = 0.1, 1e-5  # fields of a right bit that are aimed at, and that are no rounding
-_HOPELESS = 0.05  # share of wrong bits from which on a neuron is left at the nearest levels
+_HOPELESS = 0.05  # share of wrong bits from which on a neuron is left at the nearest levels,
+_FEW = 4  # and how many are never too many
 _ROWS = 512  # packed at a time; a multiple of 8, so that parts end with a byte
 
 
@@ -95,7 +96,8 @@ def _rounded(narrow: Tensor, wide: Tensor, levels: Levels) -> Tensor:
     held = bits != 0
     found = _nearest(aim / steps, levels.bits)
     fewest = torch.full((len(narrow),), hubs + 1, device=narrow.device)
-    rows, most = torch.arange(len(narrow), device=narrow.device), _HOPELESS * levels.tasks
+    rows = torch.arange(len(narrow), device=narrow.device)
+    most = max(_FEW, _HOPELESS * levels.tasks)
     for _ in range(_ROUNDS):
         tried = _nearest(aim / steps[rows], levels.bits)
         couplings = tried * steps[rows]

@@ -92,6 +92,14 @@ def test_two_bits_keep_every_bit_of_a_full_memory():
     assert int(wrong_of(couplings, codes, levels).sum()) == 0
 
 
+@pytest.mark.parametrize("hubs", [4, 8, 16, 32])
+def test_two_bits_keep_every_bit_of_a_full_memory_of_few_tasks_too(hubs):
+    couplings = couplings_of(2000, hubs, hubs)
+    levels = levels_of(couplings, 2)
+    codes = unpacked(planes_of(couplings, levels), levels, spacing=hubs)
+    assert int(wrong_of(couplings, codes, levels).sum()) == 0
+
+
 def test_neurons_that_too_few_bits_cannot_hold_are_left_at_the_nearest_levels():
     couplings = couplings_of(300, 256, 256)
     levels = levels_of(couplings, 1)
