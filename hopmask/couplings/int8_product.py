@@ -21,6 +21,9 @@ def has_int8_product(device: torch.device) -> bool:
 def int8_product(left: Tensor, right: Tensor) -> Tensor:
     """left (m, n) times right (n, k), int8 both, n <= 2^16: int32 (m, k), exact.
 
+    oneDNN takes strides as they are, and leaves the product unwritten where one of a side of
+    length 1 is smaller than a row: such strides are made plain.
+
     Example:
         >>> row = torch.tensor([[127, -128]], dtype=torch.int8)
         >>> int8_product(row, row.T) if has_int8_product(row.device) else row.int() @ row.T.int()
@@ -29,7 +32,12 @@ def int8_product(left: Tensor, right: Tensor) -> Tensor:
     Source:
         `torch._int_mm`; oneDNN, "Nuances of int8 computations".
     """
-    return torch._int_mm(left, right)
+    return torch._int_mm(_plain(left), _plain(right))
+
+
+def _plain(matrix: Tensor) -> Tensor:
+    """The same matrix, with the strides of its shape where its entries stand in order."""
+    return matrix.view(-1).view(matrix.shape) if matrix.is_contiguous() else matrix
 
 
 @cache

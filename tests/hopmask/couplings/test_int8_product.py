@@ -29,6 +29,19 @@ def test_products_are_those_of_whole_numbers(rows, terms, columns, turned):
 
 
 @processor
+@pytest.mark.parametrize("stride", [0, 1, 9])
+def test_strides_of_sides_of_length_1_do_not_matter(stride):
+    row = torch.arange(-4, 4, dtype=torch.int8)[None]
+    other = torch.arange(40, dtype=torch.int8).view(8, 5)
+    odd = row.as_strided((1, 8), (stride, 1))
+    assert torch.equal(int8_product(odd, other).long(), row.long() @ other.long())
+    column = row.T.contiguous()
+    assert torch.equal(int8_product(column, odd).long(), column.long() @ row.long())
+    turned = row.as_strided((8, 1), (1, stride))
+    assert torch.equal(int8_product(other.T, turned).long(), other.T.long() @ column.long())
+
+
+@processor
 @pytest.mark.parametrize("one", [-128, 127])
 @pytest.mark.parametrize("other", [-128, 127])
 @pytest.mark.parametrize("rows", [1, 3, 64])
