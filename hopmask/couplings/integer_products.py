@@ -94,13 +94,14 @@ def along(matrix: Tensor, vectors: Vectors, count: int, *, first: int = 0) -> Te
         float64 (b, K), exact while it is below 2^53.
     """
     total = matrix.new_zeros(_DIGITS, count, matrix.shape[1], dtype=torch.float64)
+    ahead = _AHEAD // max(1, count)
     if matrix.dtype != torch.int8:
-        rows = max(1, min(_AHEAD // count, _TILE // matrix.shape[1]))
+        rows = max(1, min(ahead, _TILE // matrix.shape[1]))
         for here, part in tiles(matrix, rows=rows):
             where = slice(first + here.start, first + here.stop)
             total[0] += vectors.whole(where).double() @ part
         return total[0]
-    rows = _ROWS * max(1, min(MOST, _AHEAD // count) // _ROWS)
+    rows = _ROWS * max(1, min(MOST, ahead) // _ROWS)
     for start in range(0, len(matrix), rows):
         part = matrix[start : start + rows]
         digits = vectors.digits(slice(first + start, first + start + len(part)))

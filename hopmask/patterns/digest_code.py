@@ -145,4 +145,5 @@ def _packed(bits: Tensor) -> Tensor:
     """Bits (..., 16 v) as half floats (..., v)."""
     words = np.packbits(bits.cpu().numpy(), axis=-1)
     halves = np.ascontiguousarray(words).view(">u2").astype("<u2").view("<f2")
-    return torch.from_numpy(halves.reshape(*bits.shape[:-1], -1).copy()).to(bits.device)
+    shaped = halves.reshape(*bits.shape[:-1], bits.shape[-1] // 16)
+    return torch.from_numpy(shaped.copy()).to(bits.device)

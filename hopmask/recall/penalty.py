@@ -57,7 +57,8 @@ def slope(penalty: Penalty, state: Tensor) -> tuple[Tensor, Tensor]:
         (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
     if gradient is None:
         raise PenaltyError(_INDEPENDENT)
-    if not bool(torch.isfinite(gradient.amax()) & torch.isfinite(gradient.amin())):
+    ends = torch.stack([*gradient.aminmax()]) if gradient.numel() else gradient
+    if not bool(torch.isfinite(ends).all()):
         raise PenaltyError("the penalty's gradient holds NaN or infinity")
     return value.detach(), gradient
 

@@ -169,3 +169,11 @@ def test_no_rows_give_zeros(way):
     assert along(torch.zeros(0, 2, dtype=torch.int8), Vectors(torch.ones(1, 1)), 1).tolist() == [
         [0, 0]
     ]
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int16])
+def test_no_vectors_have_no_products(kind, way):
+    matrix = torch.ones(5, 2, dtype=kind)
+    assert along(matrix, Vectors(torch.zeros(0, 5)), 0).shape == (0, 2)
+    keys = torch.ones(0, 2, dtype=torch.int8)
+    assert [part.shape for _, part in across(matrix, keys)] == [(0, 5)]

@@ -395,6 +395,13 @@ def test_batches_of_different_sizes_are_refused(memory):
         )
 
 
+@pytest.mark.parametrize("penalty", [None, lambda masks: masks["a"].square().sum(-1)])
+def test_a_batch_of_no_cues_has_no_answers(penalty, memory):
+    hit = memory.recall(cue={"a": torch.ones(0, 96)}, penalty=penalty)
+    assert hit.task.shape == (0,)
+    assert hit.masks["a"].shape == (0, 96)
+
+
 # Few tasks
 
 

@@ -41,6 +41,12 @@ def test_many_numbers_are_recalled_in_one_batch(memory, masks, numbers):
     assert hit.energy.tolist() == pytest.approx([one.energy for one in single])
 
 
+@pytest.mark.parametrize("penalty", [None, lambda masks: masks["h"].square().sum(-1)])
+def test_a_batch_of_no_cues_has_no_answers(penalty, memory):
+    hit = memory.recall(cue={"h": torch.ones(0, BITS)}, penalty=penalty)
+    assert hit.masks["h"].shape == (0, BITS)
+
+
 def test_one_number_in_a_list_keeps_its_dimension(memory):
     assert memory.recall([5]).masks["h"].shape == (1, BITS)
 
