@@ -22,7 +22,6 @@ LONGEST_FILE, LONGEST_CLASS = 400, 300
 # Private names of other libraries, each behind one function, with what is done without them
 FOREIGN = {
     ("hopmask/couplings/int8_product.py", "_int_mm"),
-    ("supsup_bridge/stores/packed.py", "_int_mm"),
     ("supsup_bridge/networks/masked.py", "_parameters"),
 }
 MODULES = {
