@@ -15,10 +15,7 @@ from supsup_bridge.networks.precision import without_autocast
 RECALLS = ("both", "entropy", "address")
 MIN_MARGIN = 2.0  # nats
 _FEW = 8  # memories that a recall visits in any case
-_CANDIDATES, _CLEAR = (
-    32,
-    4.0,
-)  # of hub memories, where a visit is one pass: most, and a clear margin
+_CANDIDATES, _CLEAR = 32, 4.0  # of hub memories: most visits, each one pass, and a clear margin
 _MOST = 128  # sets in one call
 _NUMBERS = 2**23  # floats that the masks of one call may take: larger tensors are slower
 
