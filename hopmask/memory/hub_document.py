@@ -180,7 +180,7 @@ def _misfit(document: Document) -> str | None:
     }
     if "bits" in about:
         bits_of = about["bits"]
-        if type(bits_of) is not int or bits_of not in BITS:
+        if type(bits_of) is not int or bits_of not in BITS or "step" in about:
             return "its couplings were rounded in an unknown way"
         del wanted["narrow"]
         wanted["planes"] = (np.uint8, (bits_of, -(-bits * hubs // 8)))

@@ -229,6 +229,10 @@ def test_descriptions_that_cannot_be_are_refused_and_typed(bits, groups, hub_mem
             refused(changed(document, without=[name]))
 
 
+def test_couplings_that_were_rounded_by_one_step_for_all_are_refused(hub_memory):
+    refused(changed(hub_memory(4).document(bits=3), about={"step": 2.0}))
+
+
 @pytest.mark.parametrize("bits", [None, 3])
 def test_arrays_of_other_shapes_and_types_are_refused(bits, hub_memory):
     document = hub_memory(4).document(bits=bits)
