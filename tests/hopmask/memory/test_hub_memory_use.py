@@ -32,7 +32,7 @@ def life(one, size, file):
     one.recall(penalty=lambda of: of["a"].mean())
     one.save(folder + file)
 """
-ROWS, HUBS = 200_000, 256
+ROWS, HUBS = 400_000, 256  # beside which a tile, of 65,536 rows at most, is small
 A = ROWS * HUBS
 pytestmark = pytest.mark.skipif(
     not STATUS.exists() or "VmHWM" not in STATUS.read_text(),
