@@ -109,11 +109,9 @@ class HubCouplings(HubState):
         sums = torch.zeros(3, len(tasks), dtype=torch.float64, device=self.device)
         for where, onto in self._onto(tasks):
             spins[:, where] = _positive(onto)
-            size = onto.abs_().double()  # where fields are whole numbers, sums are exact
-            sums[0] += size.sum(-1)
-            sums[1] += size.mul_(size).sum(-1)
-            sums[2] += onto.shape[-1] - onto.sign_().sum(-1)
-        return Recalled(spins, sums[0] / self.hubs, sums[1] / self.hubs**2, sums[2].long())
+            sums += _sums(onto.abs_())
+        absolute, square, silent = sums
+        return Recalled(spins, absolute / self.hubs, square / self.hubs**2, silent.long())
 
     def masks(self, tasks: Tensor) -> Tensor:
         """z = sign(A κ_t) alone, bool (b, D): `recall` without what its fields were."""
@@ -275,3 +273,18 @@ class HubCouplings(HubState):
 def _positive(onto: Tensor) -> Tensor:
     """onto > 0: several times faster than the comparison."""
     return onto.clamp_min(0).to(torch.bool)
+
+
+def _sums(sizes: Tensor) -> Tensor:
+    """Σ |f|, Σ f² and how many f are 0, of |f| (b, n): float64, (3, b), or (3, 1) if all agree.
+
+    Up to the load, every |f| is K, and there is nothing to add up. Sums of whole numbers are exact.
+    """
+    if len(sizes):
+        low, high = sizes.aminmax()
+        if bool(low == high):
+            size = low.double()
+            return torch.stack([size, size.square(), size == 0])[:, None] * sizes.shape[1]
+    silent = sizes.shape[1] - sizes.sign().sum(-1)
+    wide = sizes.double()
+    return torch.stack([wide.sum(-1), wide.mul_(wide).sum(-1), silent])
