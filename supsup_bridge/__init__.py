@@ -6,7 +6,7 @@ from supsup_bridge.continual.prediction import Prediction
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.data.benchmarks import split_digits, split_mnist
-from supsup_bridge.data.datasets import DataError
+from supsup_bridge.data.files import DataError
 from supsup_bridge.data.mnist_variants import permuted_mnist, rotated_mnist
 from supsup_bridge.data.task import Task
 from supsup_bridge.inference.base import TaskInference

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 
 from hopmask import ConfigError
-from supsup_bridge.data.datasets import LabelledImages, load_digits, load_mnist
+from supsup_bridge.data.datasets import load_digits, load_mnist
+from supsup_bridge.data.labelled import LabelledImages
 from supsup_bridge.data.mnist_variants import ROTATIONS, permuted_mnist, rotated_mnist
 from supsup_bridge.data.task import Task
 from supsup_bridge.rng import shuffled, stream
