@@ -3,7 +3,6 @@
 import gzip
 import struct
 import zlib
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from supsup_bridge.data.files import DataError, given_place
-from supsup_bridge.data.labelled import LabelledPixels
+from supsup_bridge.data.labelled import LabelledPixels, LabelledSet
 
 _BYTES = 8  # the code of unsigned bytes
 _TYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
@@ -19,15 +18,7 @@ _IMAGES, _LABELS = "-images-idx3-ubyte", "-labels-idx1-ubyte"
 _TEST = ("t10k", "test")
 
 
-@dataclass(frozen=True, kw_only=True)
-class IdxSet:
-    """An IDX set: its parts, test None where there is one part alone."""
-
-    train: LabelledPixels
-    test: LabelledPixels | None
-
-
-def load_idx(folder: str | Path | None = None) -> IdxSet:
+def load_idx(folder: str | Path | None = None) -> LabelledSet:
     """Any data set of grey images in IDX files, plain or gzip: flat images, standardised.
 
     The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, and `t10k-` in the place of
@@ -52,13 +43,13 @@ def load_idx(folder: str | Path | None = None) -> IdxSet:
     train, test = parts.get("train"), parts.get("test")
     if train is None or test is None:
         images, labels = train or test  # type: ignore[misc]  # there is one of them
-        return IdxSet(train=_standardised(images, labels, images), test=None)
+        return LabelledSet(train=_standardised(images, labels, images), test=None)
     if train[0].shape[1:] != test[0].shape[1:]:
         raise DataError(
             f"{where} has training images of {train[0].shape[1:]} pixels and test images of "
             f"{test[0].shape[1:]}: its files are of different sets; fetch them again"
         )
-    return IdxSet(train=_standardised(*train, train[0]), test=_standardised(*test, train[0]))
+    return LabelledSet(train=_standardised(*train, train[0]), test=_standardised(*test, train[0]))
 
 
 def read_idx(content: bytes, name: str, *, dimensions: int) -> np.ndarray:

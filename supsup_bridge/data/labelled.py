@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -19,13 +19,32 @@ class Labelled(Protocol):
         """Integer (n,)."""
         ...
 
-    def part(self, where: Tensor) -> Tensor | Callable[[], Tensor]:
+    def chosen(self, where: Tensor) -> Self:
+        """Some of them, by number."""
+        ...
+
+    def made(self, where: Tensor) -> Tensor | Callable[[], Tensor]:
         """Images by number, standardised float32 (k, *shape), or a function that makes them."""
         ...
 
     def streamed(self, where: Tensor, labels: Tensor) -> Streamed | None:
-        """The same images batch by batch, with these labels, where they are too many to hold."""
+        """The same batch by batch, with other labels (k,), where they are too many to hold."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSet:
+    """A data set.
+
+    Attributes:
+        train: its training part, or the whole of a set that has no parts.
+        test: its test part, if it has one.
+        names: of the classes, by label, as far as they are known.
+    """
+
+    train: Labelled
+    test: Labelled | None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +54,10 @@ class LabelledImages:
     images: Tensor
     labels: Tensor
 
-    def part(self, where: Tensor) -> Tensor:
+    def chosen(self, where: Tensor) -> "LabelledImages":
+        return LabelledImages(images=self.images[where], labels=self.labels[where])
+
+    def made(self, where: Tensor) -> Tensor:
         return self.images[where]
 
     def streamed(self, where: Tensor, labels: Tensor) -> None:
@@ -55,7 +77,7 @@ class LabelledPixels:
         >>> half = torch.tensor(0.5)
         >>> pixels = torch.tensor([[0, 255]], dtype=torch.uint8)
         >>> data = LabelledPixels(pixels=pixels, labels=torch.tensor([0]), mean=half, std=half)
-        >>> data.part(torch.tensor([0]))()
+        >>> data.made(torch.tensor([0]))()
         tensor([[-1.,  1.]])
     """
 
@@ -64,19 +86,18 @@ class LabelledPixels:
     mean: Tensor
     std: Tensor
 
-    def part(self, where: Tensor) -> Callable[[], Tensor]:
-        return partial(self._standardised, where)
-
-    def streamed(self, where: Tensor, labels: Tensor) -> None:
-        return None
-
     def chosen(self, where: Tensor) -> "LabelledPixels":
-        """Some of the images, by number."""
         return LabelledPixels(
             pixels=self.pixels[where], labels=self.labels[where], mean=self.mean, std=self.std
         )
 
-    def _standardised(self, where: Tensor) -> Tensor:
+    def made(self, where: Tensor) -> Callable[[], Tensor]:
+        return partial(self._made, where)
+
+    def streamed(self, where: Tensor, labels: Tensor) -> None:
+        return None
+
+    def _made(self, where: Tensor) -> Tensor:
         return standardised(self.pixels[where], self.mean, self.std)
 
 

@@ -161,7 +161,7 @@ def test_the_variable_names_the_default_place(counts, tmp_path: Path, monkeypatc
 def test_images_are_standardised_at_each_access(counts, tmp_path: Path) -> None:
     counts(100)
     train, _ = load_cifar100(write(tmp_path, binary_100()))
-    images = train.part(torch.tensor([3, 1]))
+    images = train.made(torch.tensor([3, 1]))
     mean, std = (torch.tensor(v) for v in ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)))
     expected = train.pixels[[3, 1]] / 255
     expected = (expected - mean[:, None, None]) / std[:, None, None]
@@ -407,6 +407,6 @@ def test_the_real_set_is_recognised(real: Path) -> None:
     train, test = load_cifar100(real)
     assert train.pixels.shape == (50_000, 3, 32, 32)
     assert test.labels.bincount().tolist() == [100] * 100
-    images = train.part(torch.arange(50_000))()
+    images = train.made(torch.arange(50_000))()
     torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3), atol=1e-3, rtol=0)
     torch.testing.assert_close(images.std((0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)

@@ -58,13 +58,13 @@ def test_both_parts_are_on_the_training_parts_scale(folder: Path) -> None:
     assert found.test is not None
     for part, name in ((found.train, "train"), (found.test, "t10k")):
         expected = (IMAGES[name].reshape(-1, 20) / 255 - pixels.mean()) / pixels.std()
-        made = part.part(torch.arange(len(expected)))()
+        made = part.made(torch.arange(len(expected)))()
         torch.testing.assert_close(made, torch.from_numpy(expected).float())
 
 
 def test_images_of_one_grey_are_zeros(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(IMAGES, "train", np.full((30, 4, 5), 7, np.uint8))
-    made = load_idx(write(tmp_path, "train", "train")).train.part(torch.arange(30))()
+    made = load_idx(write(tmp_path, "train", "train")).train.made(torch.arange(30))()
     torch.testing.assert_close(made, torch.zeros(30, 20))
 
 
