@@ -120,6 +120,11 @@ class LearnerSettings:
                     f"{name} is for task_free=True, where the learner decides when a mask is new: "
                     "leave it out"
                 )
+        if self.task_free and self.training.augment is not None:
+            raise ConfigError(
+                "augment is for learn(data); observe(images, labels) takes a batch as it is: leave "
+                "it out, and augment before observe"
+            )
         hopfield = self.memory == "hopfield"
         for name in _OF_BANK if hopfield else _OF_HOPFIELD:
             if getattr(self, name) is not None:

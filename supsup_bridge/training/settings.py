@@ -5,6 +5,8 @@ from math import ceil
 
 from hopmask import ConfigError
 
+AUGMENTATIONS = ("crop-flip",)
+
 
 def is_count(value: object, *, least: int = 1) -> bool:
     """Whether a value is a whole number (no bool) of at least `least`."""
@@ -28,6 +30,9 @@ class TrainingSettings:
         diluted_every: every so many steps the loss is that of a diluted mask; None for never.
         sparsity: share of the mask's entries kept (top-k under the Erdős–Rényi budget); None for
             thresholded scores.
+        augment: "crop-flip" crops and mirrors each training image at random, see `crop_flip`; of a
+            task that is streamed from picture files the crop is a random part of the picture. None
+            for images as they are.
 
     Raises:
         ConfigError: a value out of its range.
@@ -49,10 +54,14 @@ class TrainingSettings:
     max_batches: int | None = None
     diluted_every: int | None = None
     sparsity: float | None = None
+    augment: str | None = None
 
     def __post_init__(self) -> None:
         if self.optimiser not in ("adam", "sgd"):
             raise ConfigError(f"optimiser must be 'adam' or 'sgd', got {self.optimiser!r}")
+        if self.augment not in (*AUGMENTATIONS, None):
+            known = ", ".join(AUGMENTATIONS)
+            raise ConfigError(f"augment must be {known} or None, got {self.augment!r}")
         for name in ("rate", "noise"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
