@@ -1,6 +1,7 @@
 """Folders of pictures: Tiny ImageNet's and ImageNet's layouts, and any folder of class folders."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def load_tiny_imagenet(folder: str | Path | None = None) -> LabelledSet:
         )
     _check_homes(train)
     test = _annotated(root / "val", train.keys())
-    return _joined(root, train, test, in_memory=(_SMALL, _SMALL))
+    return _named(root, _joined(root, train, test, in_memory=(_SMALL, _SMALL)))
 
 
 def load_imagenet(folder: str | Path | None = None) -> LabelledSet:
@@ -64,7 +65,7 @@ def load_imagenet(folder: str | Path | None = None) -> LabelledSet:
     root = _root(folder, "imagenet")
     train = _by_class(root / "train")
     _check_homes(train)
-    return _joined(root, train, _by_class(root / "val"), in_memory=None)
+    return _named(root, _joined(root, train, _by_class(root / "val"), in_memory=None))
 
 
 def load_image_folder(folder: str | Path | None = None) -> LabelledSet:
@@ -190,6 +191,16 @@ def _joined(
     parts = [None if part is None else _labelled(part, names, in_memory) for part in (train, test)]
     assert parts[0] is not None
     return LabelledSet(train=parts[0], test=parts[1], names=tuple(names))
+
+
+def _named(root: Path, data: LabelledSet) -> LabelledSet:
+    """The set with words for its classes, where the file words.txt is there and has them."""
+    listed = root / "words.txt"
+    if not listed.is_file():
+        return data
+    words = dict(line.split("\t", 1) for line in _lines(listed) if "\t" in line)
+    names = (words.get(name, name).partition(",")[0] for name in data.names)
+    return replace(data, names=tuple(names))
 
 
 def _labelled(part: _ByClass, names: list[str], in_memory: tuple[int, int] | None) -> Labelled:

@@ -103,7 +103,7 @@ class LabelledPixels:
 
 def standardised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """float32 images (pixel / 255 − mean) / std of uint8 ones."""
-    return (pixels.float() / 255 - mean) / std
+    return pixels.float().div_(255).sub_(mean).div_(std)
 
 
 def per_channel(values: tuple[float, ...]) -> Tensor:
