@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from supsup_bridge.data.files import DataError
+from supsup_bridge.data.files import DataError, read_file
 
 _MOST = 1 << 30  # bytes of an unpacked archive
 
@@ -70,10 +70,7 @@ def contents(
 def _read(path: Path, what: str) -> Content:
     if not path.is_file():
         raise DataError(f"{path} is missing beside other files of {what}: unpack its archive again")
-    try:
-        return Content(name=str(path), raw=path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error})") from error
+    return Content(name=str(path), raw=read_file(path))
 
 
 def _packed(path: Path, layouts: Sequence[Layout], what: str) -> tuple[Layout, dict[str, Content]]:
@@ -89,9 +86,9 @@ def _packed(path: Path, layouts: Sequence[Layout], what: str) -> tuple[Layout, d
                 file = archive.extractfile(member) if where in wanted and member.isfile() else None
                 if file is not None:
                     layout, name = wanted[where]
-                    content = Content(name=f"{path}: {where}", raw=file.read())
+                    content = Content(name=f"{path}: {where}", raw=file.read(_MOST))
                     found[layout.folder][name] = content
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be unpacked ({error}): it is truncated, altered or no .tar.gz; fetch "
             "it again"

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits as _sklearn_digits
 
-from supsup_bridge.data.files import DataError, cache, download, given_place
-from supsup_bridge.data.idx import found_file, read_file, read_idx, unpacked
+from supsup_bridge.data.files import DataError, cache, download, given_place, read_file
+from supsup_bridge.data.idx import found_file, read_idx, unpacked
 from supsup_bridge.data.labelled import LabelledImages
 
 # name -> (MD5 of the decompressed file, bytes of the decompressed file)

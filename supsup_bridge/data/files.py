@@ -39,6 +39,32 @@ def given_place(given: str | Path | None, *, what: str) -> Path | None:
     return Path(place)
 
 
+def given_folder(given: str | Path | None, *, what: str) -> Path:
+    """The same, of a data set that cannot be downloaded: a folder.
+
+    Raises:
+        DataError: none is named, or it is no folder.
+    """
+    place = given_place(given, what=what)
+    if place is None:
+        raise DataError(f"no folder with {what} is named: give one as --data, or in HOPMASK_DATA")
+    if not place.is_dir():
+        raise DataError(f"{place} is no folder: give the one with {what}")
+    return place
+
+
+def read_file(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error})") from error
+
+
 def cache(name: str) -> Path:
     """Where downloads of a data set go; it need not exist."""
     base = os.environ.get("XDG_CACHE_HOME")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from supsup_bridge.data.files import DataError, given_place
+from supsup_bridge.data.files import DataError, given_folder, read_file
 from supsup_bridge.data.labelled import LabelledPixels, LabelledSet
 
 _BYTES = 8  # the code of unsigned bytes
@@ -36,9 +36,7 @@ def load_idx(folder: str | Path | None = None) -> LabelledSet:
     Source:
         Y. LeCun, C. Cortes, C. Burges, the MNIST database: its file format.
     """
-    where = given_place(folder, what="IDX files")
-    if where is None or not where.is_dir():
-        raise DataError(f"{where} is no folder with IDX files: give one as --data")
+    where = given_folder(folder, what="IDX files")
     parts = {name: _part(path) for name, path in _parts(where).items()}
     train, test = parts.get("train"), parts.get("test")
     if train is None or test is None:
@@ -109,18 +107,6 @@ def found_file(folder: Path, name: str, *, remedy: str) -> Path:
     if path is None:
         raise DataError(f"{folder} has neither {name} nor {name}.gz: {remedy}")
     return path
-
-
-def read_file(path: Path) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error})") from error
 
 
 def _parts(folder: Path) -> dict[str, tuple[Path, Path]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from supsup_bridge.data.files import DataError, given_place
+from supsup_bridge.data.files import DataError, given_folder, read_file
 from supsup_bridge.data.image_files import MEAN, STD, LabelledFiles
 from supsup_bridge.data.labelled import Labelled, LabelledPixels, LabelledSet
 from supsup_bridge.data.pictures import all_of, picture, whole
@@ -101,10 +101,7 @@ def load_image_folder(folder: str | Path | None = None) -> LabelledSet:
 
 
 def _root(folder: str | Path | None, name: str) -> Path:
-    what = f"the pictures ({name or 'class folders'})"
-    root = given_place(folder, what=what)
-    if root is None or not root.is_dir():
-        raise DataError(f"{root} is no folder: give the one with {what} as --data")
+    root = given_folder(folder, what=f"the pictures ({name or 'class folders'})")
     return root / name if (root / name).is_dir() else root
 
 
@@ -152,8 +149,8 @@ def _check_homes(train: _ByClass) -> None:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return read_file(path).decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read ({error}): fetch it again") from error
 
 

@@ -137,7 +137,10 @@ class RunSettings:
             object.__setattr__(self, "masks", kind)
         if self.tasks is None:
             object.__setattr__(self, "tasks", default_tasks(self.benchmark))
-        if self.classes_per_task is not None and default_classes(self.benchmark) is None:
+        classes = default_classes(self.benchmark)
+        if self.classes_per_task is None:
+            object.__setattr__(self, "classes_per_task", classes)
+        elif classes is None:
             able = ", ".join(name for name in BENCHMARKS if default_classes(name) is not None)
             raise ConfigError(
                 f"classes_per_task is for {able}; the tasks of {self.benchmark} are what they are: "

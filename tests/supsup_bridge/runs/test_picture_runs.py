@@ -37,6 +37,7 @@ def test_as_many_tasks_are_learned_as_the_data_makes(small: Path, quiet) -> None
     run.run(quiet)
     result = run.result()
     assert (result["tasks"], result["config"]["tasks"]) == (2, 2)
+    assert result["config"]["classes_per_task"] == 2
     assert len(result["accuracy_per_task"]) == 2
     assert result["config"]["hubs"] == 2
 
