@@ -24,15 +24,15 @@ class TrainingSettings:
             decay 1e-4).
         rate: learning rate; Adam's is for scores that start within ±0.1, and in proportion to the
             bound elsewhere, so that every layer moves equally far from its start.
+        augment: "crop-flip" crops and mirrors each training image at random, see `crop_flip`; of a
+            task that is streamed from picture files the crop is a random part of the picture. None
+            for images as they are.
         contrast: weight of the contrast term; 0 for none.
         noise: standard deviation of the noise in it, in units of the standardised pixels.
         max_batches: stop after so many steps.
         diluted_every: every so many steps the loss is that of a diluted mask; None for never.
         sparsity: share of the mask's entries kept (top-k under the Erdős–Rényi budget); None for
             thresholded scores.
-        augment: "crop-flip" crops and mirrors each training image at random, see `crop_flip`; of a
-            task that is streamed from picture files the crop is a random part of the picture. None
-            for images as they are.
 
     Raises:
         ConfigError: a value out of its range.
@@ -49,19 +49,16 @@ class TrainingSettings:
     batch: int = 128
     optimiser: str = "adam"
     rate: float = 1e-2
+    augment: str | None = None
     contrast: float = 0.5
     noise: float = 0.5
     max_batches: int | None = None
     diluted_every: int | None = None
     sparsity: float | None = None
-    augment: str | None = None
 
     def __post_init__(self) -> None:
         if self.optimiser not in ("adam", "sgd"):
             raise ConfigError(f"optimiser must be 'adam' or 'sgd', got {self.optimiser!r}")
-        if self.augment not in (*AUGMENTATIONS, None):
-            known = ", ".join(AUGMENTATIONS)
-            raise ConfigError(f"augment must be {known} or None, got {self.augment!r}")
         for name in ("rate", "noise"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
@@ -72,6 +69,9 @@ class TrainingSettings:
                 raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
         if not self.contrast >= 0:
             raise ConfigError(f"contrast must not be negative, got {self.contrast}")
+        if self.augment not in (*AUGMENTATIONS, None):
+            known = ", ".join(AUGMENTATIONS)
+            raise ConfigError(f"augment must be {known} or None, got {self.augment!r}")
 
     def steps(self, images: int) -> int:
         """Number of steps for a task of so many images."""
