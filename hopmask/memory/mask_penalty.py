@@ -29,7 +29,13 @@ def on_states(penalty: MaskPenalty, layout: Layout, *, flat: bool) -> Penalty:
 
 
 def on_levels(penalty: MaskPenalty, layout: Layout, *, flat: bool) -> Penalty:
-    """The same as one of masks in a row, (rows, bits) in [0, 1]."""
+    """The same as one of masks in a row, (rows, bits) in [0, 1], and extras where there are any.
+
+    Args:
+        penalty: as in `on_states`; extras come to it under their names, beside the masks.
+        layout: where masks and extras lie in a row.
+        flat: as in `on_states`.
+    """
     kind = _OnLevelRows if isinstance(penalty, RowPenalty) and not flat else _OnLevels
     return kind(penalty, layout, flat=flat)
 
