@@ -135,10 +135,10 @@ class HubRecall:
             agreement = agreement + score
         compared: Penalty | None = None
         if penalty is not None:
-            mean, named = (1 + self._mean) / 2, self._code.named
-            compared = pointing = on_levels(penalty, named, flat=flat)
+            mean, code = (1 + self._mean) / 2, self._code
+            compared = pointing = on_levels(penalty, code.layout, code.extras, flat=flat)
             if isinstance(penalty, PointingPenalty):
-                pointing = on_levels(penalty.pointing(), named, flat=flat)
+                pointing = on_levels(penalty.pointing(), code.layout, code.extras, flat=flat)
 
             def at_mean_extras(levels: Tensor) -> Tensor:
                 return pointing(self._with_extras(levels, self._mean_values))

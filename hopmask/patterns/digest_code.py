@@ -31,7 +31,6 @@ class DigestCode:
     Attributes:
         layout: of the masks, (bits,).
         extras: of the extras, (values,); None where there are none.
-        named: of both in a row, (bits + values,), as penalties are given them.
 
     Raises:
         ConfigError: sizes that nothing can be built from, or an extra named like a mask.
@@ -56,7 +55,6 @@ class DigestCode:
         self.extras = Layout(extras, head=0) if extras else None
         if both := sorted({*sizes} & {*(extras or {})}):
             raise ConfigError(f"extra {both[0]!r} is named like a mask: give it another name")
-        self.named = Layout({**sizes, **(extras or {})}, head=0)
         self.seed = seed
         self.bits = self.layout.size
         self.values = self.extras.size if self.extras else 0

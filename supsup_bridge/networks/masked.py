@@ -168,6 +168,23 @@ class MaskedNetwork(FixedNetwork):
         self._check(masks)
         return self.code.masked(self._layers, masks)
 
+    def task_buffers(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Name of each buffer of `module` that belongs to the task -> its value.
+
+        Args:
+            masks: the task's, with its statistics.
+
+        Raises:
+            MaskError: as in a call, and where statistics are missing.
+        """
+        self._check(masks)
+        if not self.pointwise_given(masks):
+            raise MaskError(
+                f"the statistics of a task are missing: give {list(self.statistics_sizes)} beside "
+                "its masks"
+            )
+        return self._norms.buffers(masks)
+
     def statistics(
         self, masks: Mapping[str, Tensor], batches: Iterable[Tensor]
     ) -> dict[str, Tensor]:

@@ -288,7 +288,7 @@ def test_extras_come_with_the_batch_dimension_of_the_masks(memory, targets):
 
 @pytest.mark.parametrize("rows", [False, True])
 def test_extras_decide_between_tasks_of_like_masks(rows, hub_task):
-    """The penalty knows a task by its extras alone, so that it points at none and compares all."""
+    """The penalty knows a task by its extras, which the memory compares for all candidates."""
     memory = MaskMemory({"a": 96}, couplings="hub", hubs=8, extras={"x": 3})
     for number in NUMBERS:
         task = hub_task(number)
@@ -300,7 +300,8 @@ def test_extras_decide_between_tasks_of_like_masks(rows, hub_task):
             self.values = values
 
         def __call__(self, masks):
-            return 1e3 * (masks["x"] - self.values).square().sum(-1)
+            away = (masks["x"] - self.values).square().sum(-1)
+            return 1e3 * away + 1e-3 * masks["a"].mean(-1)
 
     class WantedRows(Wanted):
         def of_rows(self, chosen):
@@ -310,6 +311,11 @@ def test_extras_decide_between_tasks_of_like_masks(rows, hub_task):
     hit = memory.recall(penalty=kind(wanted), batch=2, search=Search(min_margin=50.0))
     assert hit.task.tolist() == [4, 1]
     assert torch.equal(hit.extras["x"], wanted)
+
+
+def test_a_penalty_of_extras_alone_points_at_no_mask(memory):
+    with pytest.raises(PenaltyError, match="does not depend on the masks"):
+        memory.recall(penalty=lambda masks: masks["x"].sum())
 
 
 def test_the_answer_does_not_depend_on_what_else_is_in_the_batch(memory, targets):
