@@ -48,11 +48,13 @@ class NormStatistics:
         return {name + what: size for name, size in features.items() for what in (_MEAN, _SPREAD)}
 
     def buffers(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Statistics as buffers of the module, by qualified name."""
+        """Statistics as buffers of the module, by qualified name, in the module's precision."""
         found = {}
-        for name in self.training:
-            found[f"{name}.running_mean"] = values[name + _MEAN]
-            found[f"{name}.running_var"] = values[name + _SPREAD].square()
+        for name, norm in self.training.items():
+            like = norm.running_mean
+            assert isinstance(like, Tensor)
+            found[f"{name}.running_mean"] = values[name + _MEAN].to(like.dtype)
+            found[f"{name}.running_var"] = values[name + _SPREAD].to(like.dtype).square()
         return found
 
     @contextmanager
