@@ -33,7 +33,7 @@ from supsup_bridge.continual.prediction import (
 )
 from supsup_bridge.continual.settings import MoreOptions
 from supsup_bridge.stores.bank import MaskBank
-from supsup_bridge.stores.protocols import Recalled
+from supsup_bridge.stores.protocols import Recalled, for_forward
 
 
 class SupSup(Learning):
@@ -46,8 +46,10 @@ class SupSup(Learning):
 
     Args:
         module: any nn.Module over images (n, *shape) that returns logits (n, outputs); it is
-            copied. Or a network by name ("lenet-300-100", "fc-1024-1024", "layer-norm") over flat
-            images, with its `inputs` and `outputs`; or a `FixedNetwork`, which has masks already.
+            copied. Or a network by name, with its `inputs` and `outputs`: "lenet-300-100",
+            "fc-1024-1024" and "layer-norm" are over flat images, inputs=784; "lenet-5",
+            "alexnet-small", "gem-resnet18", "resnet18" and "resnet50" over images of shape,
+            inputs=(3, 32, 32). Or a `FixedNetwork`, which has masks already.
         memory: "hopfield" (constant size) or "bank" (every mask, one bit per entry).
         masks: "weight" (default; a Hopfield memory holds them on hubs, exactly), "hashed" or "unit"
             (a Hopfield memory holds them in dense couplings). Those of a `FixedNetwork` are held on
@@ -83,8 +85,10 @@ class SupSup(Learning):
             memory: on hubs also while it is trained, in dense couplings once it is final.
 
     Raises:
-        ConfigError: options that do not fit together, or a module that cannot be used. Batch norm
-            must be in evaluation mode.
+        ConfigError: options that do not fit together, or a module that cannot be used.
+
+    Batch norm in training mode has statistics of its own for every task, which are kept with the
+    mask, on hubs or in a bank; in evaluation mode it keeps the module's.
 
     Example:
         >>> from torch import nn
@@ -122,15 +126,14 @@ class SupSup(Learning):
             if together:
                 raise ConfigError("task= names the task, together= infers it: give one of them")
             stored = self._recalled(task)
-            logits = predict_under(self._network, stored.masks, images)
+            logits = predict_under(self._network, for_forward(stored), images)
             return of_one_task(logits, task, recognized=stored.verified)
         inference = self._inferences.inference(self._memory)
         if not together:
             return predict_each(self._network, inference, images)
         joint = one_set(self._network, images)
         found = inference.infer(joint)
-        masks = {name: mask[0] for name, mask in found.masks.items()}
-        logits = predict_under(self._network, masks, images)
+        logits = predict_under(self._network, found.of_set(0), images)
         recognized = bool(inference.recognizes(joint, found)[0])
         return of_one_task(logits, int(found.task[0]), recognized=recognized)
 
@@ -173,7 +176,7 @@ class SupSup(Learning):
             raise UnknownTaskError(
                 f"task {task} cannot be recalled exactly: the memory is too full. Use more bits"
             )
-        return plain_module(self._network, stored.masks)
+        return plain_module(self._network, for_forward(stored))
 
     def forget(self, task: int) -> None:
         """Take a task out of the memory; on hubs exactly, and its number is free again.
@@ -294,7 +297,7 @@ class SupSup(Learning):
         if self._memory.count == 0:
             raise EmptyMemoryError("no task was learned: call learn(data) first")
         check_images(images, self._image_shape)
-        if not self._network.pointwise:
+        if not self._network.pointwise_given(self._network.statistics_sizes):
             raise ConfigError(
                 "the network's batch norm needs reference images for a prediction: use evaluate, "
                 "or a network with layer norm"
