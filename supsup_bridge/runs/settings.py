@@ -46,8 +46,9 @@ class RunSettings:
         objective: whose gradient points at a task, of weight masks in a Hopfield memory and of a
             bank's inference by gradient: "H" (entropy) or "G" (superfluous outputs).
         output_size: output units, superfluous ones included.
-        sparsity: share of the mask's entries that is kept (top-k under the Erdős–Rényi budget, the
-            paper's use of the word); None for thresholded scores.
+        sparsity: share of the mask's entries that is kept, from 0 to 1, at most half of each layer
+            (top-k under the Erdős–Rényi budget, the paper's use of the word); None for thresholded
+            scores.
         mask_init: scores start "random" for each task, from one "shared" random draw, or from the
             "mean" of the masks so far (Transfer).
         batches: training steps per task; not together with `quick`.
@@ -117,10 +118,10 @@ class RunSettings:
             raise ConfigError(
                 f"epsilon must be positive, got {self.epsilon!r}: give a number above 0"
             )
-        if self.sparsity is not None and not (_is_real(self.sparsity) and 0 < self.sparsity <= 0.5):
+        if self.sparsity is not None and not (_is_real(self.sparsity) and 0 < self.sparsity <= 1):
             raise ConfigError(
-                f"sparsity must lie in (0, 0.5], got {self.sparsity!r}: it is the share of weights "
-                "that a mask keeps"
+                f"sparsity must lie in (0, 1], got {self.sparsity!r}: it is the share of weights "
+                "that a mask keeps, half of each layer at most"
             )
         if self.masks is None:
             kind = "unit" if self.network == "paper" and self.memory == "hopfield" else "weight"

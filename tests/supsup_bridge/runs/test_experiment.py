@@ -771,7 +771,7 @@ def test_the_papers_network_runs(
         ({"memory": "bank", "output_size": 1}, "set --output-size to at least 2"),
         ({**BANK, "objective": "G", "output_size": 2}, "--output-size.*objective H"),
         ({"memory": "bank", "objective": "G"}, "leave out --objective"),  # try-all by default
-        ({"memory": "bank", "sparsity": 0.9}, "sparsity must lie in"),
+        ({"memory": "bank", "sparsity": 1.1}, "sparsity must lie in"),
         ({"memory": "bank", "sparsity": 0.0}, "sparsity must lie in"),
         ({"memory": "bank", "sparsity": float("nan")}, "sparsity must lie in"),
         ({"memory": "bank", "sparsity": 1e-9}, "choose a larger one"),

@@ -139,8 +139,8 @@ def test_every_network_is_known(network: str) -> None:
     assert RunSettings(network=network, masks="unit").network == network
 
 
-@pytest.mark.parametrize("sparsity", [1e-6, 0.05, 0.5])
-def test_a_share_up_to_half_is_a_sparsity(sparsity: float) -> None:
+@pytest.mark.parametrize("sparsity", [1e-6, 0.05, 0.5, 1])
+def test_a_share_is_a_sparsity(sparsity: float) -> None:
     assert RunSettings(**BANK, sparsity=sparsity).sparsity == sparsity
 
 
@@ -271,9 +271,9 @@ def test_epsilon_is_a_positive_number(value: Any) -> None:
         RunSettings(epsilon=value)
 
 
-@pytest.mark.parametrize("value", [0.0, 0.51, 1, float("nan"), "0.1", True])
-def test_a_sparsity_is_a_share_up_to_half(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"sparsity must lie in \(0, 0.5\]"):
+@pytest.mark.parametrize("value", [0.0, 1.01, 2, float("nan"), "0.1", True])
+def test_a_sparsity_is_a_share(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"sparsity must lie in \(0, 1\]"):
         RunSettings(**BANK, sparsity=value)
 
 
