@@ -17,6 +17,7 @@ from rich.console import Console
 from hopmask import ConfigError, HopmaskError
 from supsup_bridge.cli import results
 from supsup_bridge.cli.progress import Bars
+from supsup_bridge.continual.settings import INITS
 from supsup_bridge.data.benchmarks import BENCHMARKS
 from supsup_bridge.inference.named import INFERENCES
 from supsup_bridge.inference.recall import RECALLS
@@ -180,7 +181,7 @@ def add_command(commands: Any) -> None:
     add("--objective", help="weight masks: H, entropy, or G, superfluous outputs")
     add("--output-size", type=int, help="output units, superfluous ones included")
     add("--sparsity", type=float, help="share of weights that a mask keeps (default: no limit)")
-    add("--mask-init", help="random, shared by all tasks, or mean of the masks so far")
+    add("--mask-init", help=f"where scores start: {', '.join(INITS)} (default: the benchmark's)")
     add("--batches", type=int, help="training steps per task")
     add(
         "--network",

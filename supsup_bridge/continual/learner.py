@@ -60,7 +60,9 @@ class SupSup(Learning):
         seed: of everything.
         device: where to work; default where the module is. "auto" is CUDA where there is one.
         training: how masks are trained.
-        mask_init: scores start "random", from one "shared" draw, or from the "mean" of the masks.
+        mask_init: scores start "random" (default), from one "shared" draw, or, from the second task
+            on, around masks learned before: the "mean" of all, the "nearest" (of the task that the
+            learner takes the new images for), the "previous" task's, or a random "earlier" one.
         rule, key_bits: of dense couplings; see `hopmask.MaskMemory`.
         signature_features: of a Hopfield memory, as well; default 2048, 0 for no content address.
         signature_groups: of weight masks in a Hopfield memory: the largest number of classes of a
@@ -195,9 +197,11 @@ class SupSup(Learning):
     def merge(self, other: "SupSup") -> None:
         """Add the tasks of another learner, under their numbers; it is not changed.
 
-        Exact: every mask is the one that was learned, and, but for mask_init="mean", this learner
-        then predicts as if it had learned all. Both keep weight masks in a Hopfield memory, and
-        were made alike; see `learn(task=)`. The hubs become those of the larger memory.
+        Exact: every mask is the one that was learned, and this learner then predicts as if it had
+        learned all, unless scores start from masks learned before (mask_init="mean", "nearest",
+        "previous" or "earlier"): these depend on who learned them. Both keep weight masks in a
+        Hopfield memory, and were made alike; see `learn(task=)`. The hubs become those of the
+        larger memory.
 
         Raises:
             ConfigError: learners that were made otherwise, or too little room.

@@ -15,6 +15,8 @@ from supsup_bridge.training.settings import TrainingSettings, is_count
 DENSE_MASKS = ("hashed", "unit")  # what dense couplings hold; weight masks are on hubs
 FEATURES = 2048  # of the content address
 MOST_HUBS = 65_536
+INITS = ("random", "shared", "mean", "nearest", "previous", "earlier")  # see `Starts`
+OF_ONE_MASK = INITS[3:]  # starts that are one earlier mask
 ASK_EVERY = 20  # batches between two novelty tests
 _OF_DENSE = {"rule": "storkey", "key_bits": 256}
 _OF_HUBS = ("hubs", "signature_groups")
@@ -120,6 +122,11 @@ class LearnerSettings:
                     f"{name} is for task_free=True, where the learner decides when a mask is new: "
                     "leave it out"
                 )
+        if self.task_free and self.mask_init in OF_ONE_MASK:
+            raise ConfigError(
+                f"mask_init='{self.mask_init}' starts from an earlier task's mask, and task_free="
+                "True is given no tasks: use mask_init='mean', 'random' or 'shared'"
+            )
         hopfield = self.memory == "hopfield"
         for name in _OF_BANK if hopfield else _OF_HOPFIELD:
             if getattr(self, name) is not None:
@@ -199,7 +206,7 @@ class LearnerSettings:
             ("memory", ("hopfield", "bank")),
             ("masks", (*MASKS, None)),
             ("weights", ("fixed", "given")),
-            ("mask_init", ("random", "shared", "mean")),
+            ("mask_init", INITS),
             ("recall", (*RECALLS, "paper", None)),
             ("inference", (*INFERENCES, None)),
             ("objective", (*OBJECTIVES, None)),

@@ -6,7 +6,7 @@ from math import isfinite
 
 from hopmask import ConfigError, rule_named
 from hopmask.errors import MemoryFullError
-from supsup_bridge.continual.settings import MOST_HUBS
+from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_ONE_MASK
 from supsup_bridge.data.benchmarks import check_benchmark, default_tasks
 from supsup_bridge.inference.named import INFERENCES, check_objective
 from supsup_bridge.inference.objectives import OBJECTIVES
@@ -18,7 +18,6 @@ from supsup_bridge.training.settings import is_count
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
 MEMORIES = ("hopfield", "bank")
-INITS = ("random", "shared", "mean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +48,9 @@ class RunSettings:
         sparsity: share of the mask's entries that is kept, from 0 to 1, at most half of each layer
             (top-k under the Erdős–Rényi budget, the paper's use of the word); None for thresholded
             scores.
-        mask_init: scores start "random" for each task, from one "shared" random draw, or from the
-            "mean" of the masks so far (Transfer).
+        mask_init: scores start "random" for each task, from one "shared" random draw, from the
+            "mean" of the masks so far (Transfer), or from one earlier mask: of the "nearest" task
+            by the run's task inference, the "previous" task, or a random "earlier" one.
         batches: training steps per task; not together with `quick`.
         tasks: how many tasks; default the benchmark's own number.
         seed: of everything.
@@ -200,6 +200,12 @@ class RunSettings:
                     f"{name} is for scenario NNs, where the learner allocates masks by itself, got "
                     f"scenario {self.scenario}: leave out --{name.replace('_', '-')}"
                 )
+
+        if self.scenario == "NNs" and self.mask_init in OF_ONE_MASK:
+            raise ConfigError(
+                f"mask_init '{self.mask_init}' starts from an earlier task's mask, and scenario "
+                "NNs is given no tasks: use --mask-init mean, random or shared"
+            )
 
     def _check_hopfield(self) -> None:
         if self.network == "paper" and self.masks == "weight":

@@ -27,6 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "weight": {},
     "hashed": {"masks": "hashed"},
     "transfer": {"mask_init": "mean"},
+    "nearest": {"mask_init": "nearest"},
     "NNs": {"scenario": "NNs", "ask_every": 7},
     "NNs hashed": {"masks": "hashed", "scenario": "NNs", "ask_every": 7},
     "bank": {"memory": "bank"},

@@ -9,12 +9,13 @@ import torch
 from hopmask import ConfigError, HopmaskError
 from hopmask.errors import MemoryFullError
 from supsup_bridge import RunSettings
+from supsup_bridge.continual.settings import INITS
 from supsup_bridge.data.benchmarks import BENCHMARKS
 from supsup_bridge.inference.named import INFERENCES
 from supsup_bridge.inference.recall import RECALLS
 from supsup_bridge.networks.masked import MASKS
 from supsup_bridge.networks.registry import NETWORKS
-from supsup_bridge.runs.settings import INITS, MEMORIES, SCENARIOS
+from supsup_bridge.runs.settings import MEMORIES, SCENARIOS
 
 BANK: dict[str, Any] = {"memory": "bank"}
 FREE: dict[str, Any] = {"memory": "bank", "scenario": "NNs"}
@@ -306,6 +307,7 @@ def test_a_sparsity_is_a_share(value: Any) -> None:
         ({**BANK, "bits": 100}, "bits is for hashed and unit masks"),
         ({**BANK, "budget": 3}, "budget is for scenario NNs"),
         ({"ask_every": 3}, "ask_every is for scenario NNs"),
+        *(({**FREE, "mask_init": start}, "use --mask-init mean") for start in INITS[3:]),
         ({"quick": True, "batches": 30}, "leave out --quick or --batches"),
     ],
     ids=str,
@@ -324,7 +326,7 @@ def test_values_that_do_not_go_together_are_refused(wrong: dict[str, Any], messa
         {**FREE, "budget": 3},
         {**FREE, "inference": "binary", "objective": "G"},
         {"scenario": "GG", "recall": "address"},
-        {"mask_init": "mean"},
+        *({"mask_init": start} for start in INITS),
         {"hubs": 8, "objective": "G"},
         {"scenario": "NNs", "hubs": 2},
     ],
