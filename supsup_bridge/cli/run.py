@@ -168,7 +168,7 @@ def add_command(commands: Any) -> None:
     )
     add("--scenario", help=f"{', '.join(SCENARIOS)} (default: {{default}})")
     add("--memory", help="{default} (default) or bank: every mask, one bit per mask bit")
-    add("--masks", help="weight (default): one bit per weight; hashed; or unit")
+    add("--masks", help="weight (default): a bit cuts a weight; signed: flips it; hashed; or unit")
     add("--bits", type=int, help="mask bits (hashed) or hidden units per layer (unit)")
     add("--hubs", type=int, help="hopfield, weight masks: a power of two (default: as tasks need)")
     add("--recall", help=f"hopfield: {', '.join(RECALLS)} (default: both)")

@@ -49,9 +49,10 @@ class SupSup(Learning):
             copied. Or a network by name ("lenet-300-100", "fc-1024-1024", "layer-norm") over flat
             images, with its `inputs` and `outputs`; or a `FixedNetwork`, which has masks already.
         memory: "hopfield" (constant size) or "bank" (every mask, one bit per entry).
-        masks: "weight" (default; a Hopfield memory holds them on hubs, exactly), "hashed" or "unit"
-            (a Hopfield memory holds them in dense couplings). Those of a `FixedNetwork` are held on
-            hubs.
+        masks: "weight" (default) or "signed" (a bit flips a weight's sign in place of cutting it),
+            which a Hopfield memory holds on hubs, exactly; "hashed" or "unit", which it holds in
+            dense couplings. Those of a `FixedNetwork` are held on hubs. What is said of weight
+            masks holds for signed ones.
         hubs: of weight masks in a Hopfield memory: a power of two, and the number of tasks that
             fit; more are refused. Default: 64, doubled whenever they are full.
         bits: length of a hashed mask (default 2048, or one bit per weight where there are fewer).

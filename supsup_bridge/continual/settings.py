@@ -9,10 +9,10 @@ from supsup_bridge.inference.named import INFERENCES, check_objective, follows_g
 from supsup_bridge.inference.objectives import OBJECTIVES
 from supsup_bridge.inference.recall import RECALLS
 from supsup_bridge.inference.signatures import SIGNATURES
-from supsup_bridge.networks.masked import MASKS
+from supsup_bridge.networks.masked import MASKS, PER_WEIGHT
 from supsup_bridge.training.settings import TrainingSettings, is_count
 
-DENSE_MASKS = ("hashed", "unit")  # what dense couplings hold; weight masks are on hubs
+DENSE_MASKS = tuple(m for m in MASKS if m not in PER_WEIGHT)  # dense couplings hold these
 FEATURES = 2048  # of the content address
 MOST_HUBS = 65_536
 INITS = ("random", "shared", "mean", "nearest", "previous", "earlier")  # see `Starts`
@@ -177,6 +177,11 @@ class LearnerSettings:
             raise ConfigError(
                 f"signature is for the content address, which recall='{self.recall}' does not "
                 "read: leave it out, or use recall='both'"
+            )
+        if self.mask_kind == "signed" and self.signature in ("outputs", "gradient"):
+            raise ConfigError(
+                f"signature '{self.signature}' is of the network at half mask, where signed "
+                "weights cancel out to 0: use signature 'input', or masks='weight'"
             )
         if not self.on_hubs:
             for name, value in _OF_DENSE.items():

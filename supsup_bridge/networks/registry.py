@@ -33,7 +33,7 @@ def build(
         name: one of `NETWORKS`, or "package.module:function"; the function is called with inputs
             and outputs and returns a module over images (n, inputs). Its Linear and Conv2d weights
             are drawn anew.
-        masks: "weight", "unit" or "hashed"; "layer-norm" and "paper" have unit masks.
+        masks: "weight", "signed", "unit" or "hashed"; "layer-norm" and "paper" have unit masks.
         inputs: pixels of an image.
         outputs: output units, superfluous ones included.
         bits: length of hashed masks, or hidden units of "layer-norm" and "paper".

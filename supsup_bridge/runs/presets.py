@@ -125,7 +125,7 @@ def preset(benchmark: str, masks: str, network: str = "standard") -> Preset:
 
     Args:
         benchmark: such as "split-mnist".
-        masks: "hashed", "unit" or "weight".
+        masks: "hashed", "unit", "weight" or "signed"; signed masks go as weight masks do.
         network: "paper" for HopSupSup as published (SplitMNIST, unit masks); any other network
             goes with the standard preset.
 
@@ -139,7 +139,7 @@ def preset(benchmark: str, masks: str, network: str = "standard") -> Preset:
     check_benchmark(benchmark)
     kind = "paper" if network == "paper" else "standard"
     try:
-        return _PRESETS[benchmark, masks, kind]
+        return _PRESETS[benchmark, "weight" if masks == "signed" else masks, kind]
     except KeyError:
         known = ", ".join(f"{b} with {m} masks ({n})" for b, m, n in _PRESETS)
         raise ConfigError(

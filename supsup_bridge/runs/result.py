@@ -16,6 +16,7 @@ from supsup_bridge.continual.task_agnostic.novelty import NoveltyTest
 from supsup_bridge.inference.named import follows_gradient
 from supsup_bridge.inference.paper import PAPER_STEPS
 from supsup_bridge.networks.fixed import FixedNetwork
+from supsup_bridge.networks.masked import PER_WEIGHT
 from supsup_bridge.runs import metrics
 from supsup_bridge.runs.evaluation import mean
 from supsup_bridge.runs.ledger import Ledger
@@ -114,7 +115,7 @@ def _config(run: Reported) -> dict[str, Any]:
         usual = "entropy" if settings.network == "paper" else "both"
         chosen["recall"] = None if given else settings.recall or usual
         chosen["rule"] = run.hopfield.rule_name
-        if settings.masks == "weight":
+        if settings.masks in PER_WEIGHT:
             chosen["hubs"] = run.hopfield.capacity
             chosen["signature_groups"] = run.hopfield.signature_groups
             chosen["precision"] = str(run.hopfield.couplings.narrow.dtype).removeprefix("torch.")

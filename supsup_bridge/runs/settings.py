@@ -12,7 +12,7 @@ from supsup_bridge.inference.named import INFERENCES, check_objective
 from supsup_bridge.inference.objectives import OBJECTIVES
 from supsup_bridge.inference.recall import RECALLS
 from supsup_bridge.inference.signatures import SIGNATURES
-from supsup_bridge.networks.masked import MASKS
+from supsup_bridge.networks.masked import MASKS, PER_WEIGHT
 from supsup_bridge.networks.registry import NETWORKS
 from supsup_bridge.training.settings import is_count
 
@@ -29,8 +29,9 @@ class RunSettings:
         scenario: "GG" (the task is given), "GNs" (only the label counts), "GNu" (task and label
             count) or "NNs" (not given in training either; only the label counts).
         memory: "hopfield" (constant size, masks deleted) or "bank" (every mask kept).
-        masks: "weight" (default; a Hopfield memory holds them on hubs), "hashed" or "unit" (default
-            of the paper's network; a Hopfield memory holds them in dense couplings).
+        masks: "weight" (default) or "signed", which a Hopfield memory holds on hubs; "hashed" or
+            "unit" (default of the paper's network), which it holds in dense couplings. What is said
+            of weight masks holds for signed ones.
         bits: mask bits (hashed), or hidden units per layer (unit).
         hubs: of weight masks in a Hopfield memory: a power of two, and the number of tasks that
             fit; default the smallest that holds the run's tasks (NNs: 64, doubled whenever full).
@@ -129,14 +130,14 @@ class RunSettings:
         if self.tasks is None:
             object.__setattr__(self, "tasks", default_tasks(self.benchmark))
         self._check_count("tasks", 1)
-        if self.masks == "weight" and self.bits is not None:
+        if self.masks in PER_WEIGHT and self.bits is not None:
             raise ConfigError(
-                "bits is for hashed and unit masks: weight masks have one bit per weight"
+                f"bits is for hashed and unit masks: {self.masks} masks have one bit per weight"
             )
-        if self.masks == "hashed" and self.sparsity is not None:
+        if self.masks in ("hashed", "signed") and self.sparsity is not None:
+            on = "half of the weights are" if self.masks == "hashed" else "every weight is"
             raise ConfigError(
-                "sparsity is for weight and unit masks: with hashed masks half of the weights are "
-                "always on"
+                f"sparsity is for weight and unit masks: with {self.masks} masks {on} always on"
             )
         if self.quick and self.batches is not None:
             raise ConfigError(
@@ -208,11 +209,11 @@ class RunSettings:
             )
 
     def _check_hopfield(self) -> None:
-        if self.network == "paper" and self.masks == "weight":
+        if self.network == "paper" and self.masks in PER_WEIGHT:
             raise ConfigError(
                 "the paper's network has unit masks: leave out --masks, or use the standard network"
             )
-        if self.masks == "weight":
+        if self.masks in PER_WEIGHT:
             self._check_hubs()
         else:
             self._check_dense()
@@ -243,7 +244,7 @@ class RunSettings:
             )
 
     def _check_hubs(self) -> None:
-        """Weight masks in a Hopfield memory."""
+        """Weight or signed masks in a Hopfield memory."""
         if self.rule is not None:
             raise ConfigError(
                 "rule is for dense couplings; weight masks are on hubs, exactly, with one rule: "
