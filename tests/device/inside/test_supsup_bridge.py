@@ -147,7 +147,7 @@ class TestNetworks:
 
         same(make, close=True)
 
-    @pytest.mark.parametrize("masks", ["weight", "unit", "hashed"])
+    @pytest.mark.parametrize("masks", ["weight", "signed", "unit", "hashed"])
     def test_of_a_module_on_the_device(self, same: Same, masks: str) -> None:
         def make(device: torch.device) -> dict[str, Any]:
             module = fix_weights(mlp([6, 24, 4]), _generator(0)).to(device)

@@ -26,6 +26,7 @@ from supsup_bridge.training.fit import Lesson
 KINDS: dict[str, dict[str, Any]] = {
     "weight": {},
     "hashed": {"masks": "hashed"},
+    "signed": {"masks": "signed"},
     "transfer": {"mask_init": "mean"},
     "nearest": {"mask_init": "nearest"},
     "NNs": {"scenario": "NNs", "ask_every": 7},

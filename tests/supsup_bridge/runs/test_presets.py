@@ -9,7 +9,7 @@ from supsup_bridge import TrainingSettings
 from supsup_bridge.data.benchmarks import BENCHMARKS
 from supsup_bridge.inference.named import INFERENCES
 from supsup_bridge.inference.objectives import OBJECTIVES
-from supsup_bridge.networks.masked import MASKS
+from supsup_bridge.networks.masked import MASKS, PER_WEIGHT
 from supsup_bridge.networks.registry import NETWORKS, build
 from supsup_bridge.runs.presets import preset
 
@@ -40,7 +40,7 @@ def test_every_preset_can_be_built(name: str, masks: str, generator) -> None:
         spread=generator(1),
     )
     assert network.outputs == chosen.outputs
-    if masks != "weight":
+    if masks not in PER_WEIGHT:
         assert set(network.mask_sizes.values()) == {chosen.bits}
 
 
@@ -76,6 +76,11 @@ def test_weight_presets_serve_both_memories() -> None:
     }
     samples = {name: each.infer_samples for name, each in chosen.items()}
     assert samples == dict.fromkeys(BENCHMARKS, 1) | {"rotated-mnist": 128}
+
+
+def test_signed_masks_go_as_weight_masks_do() -> None:
+    for name in BENCHMARKS:
+        assert preset(name, "signed") == preset(name, "weight")
 
 
 def test_presets_cannot_be_changed() -> None:
