@@ -23,7 +23,6 @@ from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.timing import Stopwatch
-from supsup_bridge.stores.bank import MaskBank
 
 
 class Reported(Protocol):
@@ -93,12 +92,11 @@ def result_of(run: Reported) -> dict[str, Any]:
     }
 
 
-def _bytes(run: Reported) -> dict[str, int | None]:
-    bank = run.memory if isinstance(run.memory, MaskBank) else None
+def _bytes(run: Reported) -> dict[str, int]:
     return {
         "memory": run.memory.nbytes,
         "packed_masks": metrics.packed_bytes(run.network.mask_sizes, run.memory.count),
-        "sparse_masks": bank.sparse_nbytes() if bank and run.settings.sparsity else None,
+        "csc_masks": sum(run.ledger.csc),
     }
 
 
