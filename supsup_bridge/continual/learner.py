@@ -61,9 +61,10 @@ class SupSup(Learning):
         seed: of everything.
         device: where to work; default where the module is. "auto" is CUDA where there is one.
         training: how masks are trained.
-        mask_init: scores start "random" (default), from one "shared" draw, or, from the second task
-            on, around masks learned before: the "mean" of all, the "nearest" (of the task that the
-            learner takes the new images for), the "previous" task's, or a random "earlier" one.
+        mask_init: scores start "random" (default), from one "shared" draw, around "ones" (every
+            weight kept: for weights="given"), or, from the second task on, around masks learned
+            before: the "mean" of all, the "nearest" (of the task that the learner takes the new
+            images for), the "previous" task's, or a random "earlier" one.
         rule, key_bits: of dense couplings; see `hopmask.MaskMemory`.
         signature_features: of a Hopfield memory, as well; default 2048, 0 for no content address.
         signature_groups: of weight masks in a Hopfield memory: the largest number of classes of a

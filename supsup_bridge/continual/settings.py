@@ -15,8 +15,8 @@ from supsup_bridge.training.settings import TrainingSettings, is_count
 DENSE_MASKS = tuple(m for m in MASKS if m not in PER_WEIGHT)  # dense couplings hold these
 FEATURES = 2048  # of the content address
 MOST_HUBS = 65_536
-INITS = ("random", "shared", "mean", "nearest", "previous", "earlier")  # see `Starts`
-OF_ONE_MASK = INITS[3:]  # starts that are one earlier mask
+INITS = ("random", "shared", "mean", "ones", "nearest", "previous", "earlier")  # see `Starts`
+OF_TASKS = INITS[3:]  # starts that a learner without task boundaries does not take
 ASK_EVERY = 20  # batches between two novelty tests
 _OF_DENSE = {"rule": "storkey", "key_bits": 256}
 _OF_HUBS = ("hubs", "signature_groups")
@@ -122,10 +122,10 @@ class LearnerSettings:
                     f"{name} is for task_free=True, where the learner decides when a mask is new: "
                     "leave it out"
                 )
-        if self.task_free and self.mask_init in OF_ONE_MASK:
+        if self.task_free and self.mask_init in OF_TASKS:
             raise ConfigError(
-                f"mask_init='{self.mask_init}' starts from an earlier task's mask, and task_free="
-                "True is given no tasks: use mask_init='mean', 'random' or 'shared'"
+                f"mask_init='{self.mask_init}' is for tasks that are given, and task_free=True is "
+                "given none: use mask_init='mean', 'random' or 'shared'"
             )
         hopfield = self.memory == "hopfield"
         for name in _OF_BANK if hopfield else _OF_HOPFIELD:

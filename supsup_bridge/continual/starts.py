@@ -16,11 +16,11 @@ from supsup_bridge.training.settings import TrainingSettings
 class Starts:
     """Finds the levels that a task's scores start around, by the learner's `mask_init`.
 
-    "mean" is the mean of the masks. Other starts are one mask, recalled from the memory by its
-    number: "nearest" that of the task which the learner's own inference names for the new task's
-    training images, "previous" that of the next lower number, "earlier" that of any task, drawn
-    from the seed. Where there is no such mask, and with "random" and "shared", scores start at
-    random.
+    "ones" keeps every weight, "mean" is the mean of the masks. Other starts are one mask, recalled
+    from the memory by its number: "nearest" that of the task which the learner's own inference
+    names for the new task's training images, "previous" that of the next lower number, "earlier"
+    that of any task, drawn from the seed. Where there is no such mask, and with "random" and
+    "shared", scores start at random.
 
     Args:
         settings: of the learner.
@@ -28,7 +28,8 @@ class Starts:
         inferences: makes the learner's task inference.
 
     Source:
-        "mean" (Transfer): Wortsman et al. 2020 (arXiv 2006.14769), section 4; the others are ours.
+        "mean" (Transfer): Wortsman et al. 2020 (arXiv 2006.14769), section 4; "ones": Mallya et al.
+        2018 (Piggyback, arXiv 1801.06519); the starts from one mask are ours.
     """
 
     def __init__(
@@ -57,6 +58,11 @@ class Starts:
         Raises:
             ConfigError, NumericalError: images that the nearest mask cannot be named by.
         """
+        if self._settings.mask_init == "ones":
+            sizes = self._network.mask_sizes.items()
+            return {
+                name: torch.ones(size, dtype=torch.float32, device="cpu") for name, size in sizes
+            }
         if not tasks or self._settings.mask_init in ("random", "shared"):
             return None
         if self._settings.mask_init == "mean":

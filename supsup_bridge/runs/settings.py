@@ -6,7 +6,7 @@ from math import isfinite
 
 from hopmask import ConfigError, rule_named
 from hopmask.errors import MemoryFullError
-from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_ONE_MASK
+from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_TASKS
 from supsup_bridge.data.benchmarks import check_benchmark, default_tasks
 from supsup_bridge.inference.named import INFERENCES, check_objective
 from supsup_bridge.inference.objectives import OBJECTIVES
@@ -50,8 +50,9 @@ class RunSettings:
             (top-k under the Erdős–Rényi budget, the paper's use of the word); None for thresholded
             scores.
         mask_init: scores start "random" for each task, from one "shared" random draw, from the
-            "mean" of the masks so far (Transfer), or from one earlier mask: of the "nearest" task
-            by the run's task inference, the "previous" task, or a random "earlier" one.
+            "mean" of the masks so far (Transfer), from "ones" (every weight kept), or from one
+            earlier mask: of the "nearest" task by the run's task inference, the "previous" task, or
+            a random "earlier" one.
         batches: training steps per task; not together with `quick`.
         tasks: how many tasks; default the benchmark's own number.
         seed: of everything.
@@ -202,10 +203,10 @@ class RunSettings:
                     f"scenario {self.scenario}: leave out --{name.replace('_', '-')}"
                 )
 
-        if self.scenario == "NNs" and self.mask_init in OF_ONE_MASK:
+        if self.scenario == "NNs" and self.mask_init in OF_TASKS:
             raise ConfigError(
-                f"mask_init '{self.mask_init}' starts from an earlier task's mask, and scenario "
-                "NNs is given no tasks: use --mask-init mean, random or shared"
+                f"mask_init '{self.mask_init}' is for tasks that are given, and scenario NNs is "
+                "given none: use --mask-init mean, random or shared"
             )
 
     def _check_hopfield(self) -> None:

@@ -151,7 +151,24 @@ def test_images_that_name_no_task_are_refused_and_nothing_is_learned() -> None:
     assert learner.tasks == (0,)
 
 
-@pytest.mark.parametrize("mask_init", STARTS)
+def test_every_task_can_start_from_the_whole_network() -> None:
+    learner = made("ones")
+    whole = mask_digest({n: torch.ones(size) for n, size in learner.network.mask_sizes.items()})
+    for task in range(2):
+        assert start_of(learner, clouds(task)) == whole
+        learner.learn(clouds(task))
+        assert mask_of(learner, task) != whole
+
+
+def test_a_start_from_the_whole_network_does_not_depend_on_other_tasks() -> None:
+    one, other, both = made("ones"), made("ones"), taught("ones", tasks=(0, 1))
+    one.learn(clouds(0), task=0)
+    other.learn(clouds(1), task=1)
+    one.merge(other)
+    assert [mask_of(one, task) for task in (0, 1)] == [mask_of(both, task) for task in (0, 1)]
+
+
+@pytest.mark.parametrize("mask_init", ["ones", *STARTS])
 def test_a_stream_without_tasks_has_no_earlier_task(mask_init: str) -> None:
     with pytest.raises(ConfigError, match="task_free"):
         made(mask_init, task_free=True)
