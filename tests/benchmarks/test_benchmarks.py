@@ -91,11 +91,15 @@ SMALL = ("--tasks", 2, "--batches", 8)
 
 
 def test_split_mnist_recalls_each_row_as_it_says(run: Run, seen: list[set[str]]) -> None:
-    for kind in ("hashed", "weight"):
+    for kind in ("hashed", "signed", "weight"):
         rows = run("split_mnist", *DIGITS, *SMALL, "--kinds", kind, "--bits", 256, "--seeds", 3)
-    assert [row["options"]["masks"] for row in rows] == ["hashed"] * 5 + ["weight"] * 5
+    assert [row["options"]["masks"] for row in rows] == [
+        *["hashed"] * 5,
+        *["signed"] * 5,
+        *["weight"] * 5,
+    ]
     ways = [row["options"]["recall"] for row in rows]
-    assert ways == ["both", "entropy", "address", "both", "entropy"] * 2
+    assert ways == ["both", "entropy", "address", "both", "entropy"] * 3
     assert seen == [{way} for way in ways]
     for row in rows:
         options, config = row["options"], row["config"]
@@ -261,6 +265,21 @@ def test_backbone_has_a_row_for_each_network_and_start(run: Run, tmp_path: Path)
     held_out = run("backbone", *common, "--pairs", "digits", "--per-class", 0, "--held-out")
     assert [row["options"]["held_out"] for row in held_out[-3:]] == [True] * 3
     run("backbone", "--table")
+
+
+def test_starts_compares_each_start_once(run: Run) -> None:
+    small = ("--benchmarks", "split-digits", "--tasks", 3, "--batches", 8)
+    rows = run("starts", *small, "--starts", "random", "mean")
+    assert [row["options"]["mask_init"] for row in rows] == ["random", "mean"]
+    again = run("starts", *small)
+    assert again[:2] == rows
+    assert [row["config"]["mask_init"] for row in again[2:]] == [
+        *("shared", "ones", "nearest", "previous", "earlier")
+    ]
+    for row in again:
+        later = row["accuracy_per_task"][1:]
+        assert row["later"] == pytest.approx(sum(later) / 2)
+    run("starts", "--table")
 
 
 class Killed(Exception):
