@@ -1,5 +1,6 @@
 """Defaults of each benchmark: complete, buildable, and chosen by name."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -78,9 +79,12 @@ def test_weight_presets_serve_both_memories() -> None:
     assert samples == dict.fromkeys(BENCHMARKS, 1) | {"rotated-mnist": 128}
 
 
-def test_signed_masks_go_as_weight_masks_do() -> None:
+def test_signed_masks_go_as_weight_masks_do_but_that_a_bank_tries_every_mask() -> None:
     for name in BENCHMARKS:
-        assert preset(name, "signed") == preset(name, "weight")
+        weight = preset(name, "weight")
+        assert preset(name, "signed") == replace(weight, inference="try-all")
+    with pytest.raises(ConfigError, match="There are"):
+        preset("split-mnist", "signed", "paper")
 
 
 def test_presets_cannot_be_changed() -> None:
