@@ -21,7 +21,7 @@ from common import FIGURES, Quiet, figures, read_json, write_json
 
 from supsup_bridge import Experiment, RunSettings
 
-KINDS = ("weight", "hashed", "unit", "paper")
+KINDS = ("weight", "signed", "hashed", "unit", "paper")
 
 
 def runs(options: argparse.Namespace) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
@@ -37,7 +37,7 @@ def runs(options: argparse.Namespace) -> Iterator[tuple[dict[str, Any], list[dic
     for seed in options.seeds:
         for kind in options.kinds:
             small = {name: value for name, value in given.items() if value is not None}
-            if kind == "weight":
+            if kind in ("weight", "signed"):
                 small.pop("bits", None)
             common = {"benchmark": options.benchmark, "seed": seed, **small}
             if kind == "paper":

@@ -17,6 +17,7 @@ from rich.console import Console
 from hopmask import ConfigError, HopmaskError
 from supsup_bridge.cli import results
 from supsup_bridge.cli.progress import Bars
+from supsup_bridge.continual.settings import INITS
 from supsup_bridge.data.benchmarks import BENCHMARKS
 from supsup_bridge.inference.named import INFERENCES
 from supsup_bridge.inference.recall import RECALLS
@@ -167,7 +168,7 @@ def add_command(commands: Any) -> None:
     )
     add("--scenario", help=f"{', '.join(SCENARIOS)} (default: {{default}})")
     add("--memory", help="{default} (default) or bank: every mask, one bit per mask bit")
-    add("--masks", help="weight (default): one bit per weight; hashed; or unit")
+    add("--masks", help="weight (default): a bit cuts a weight; signed: flips it; hashed; or unit")
     add("--bits", type=int, help="mask bits (hashed) or hidden units per layer (unit)")
     add("--hubs", type=int, help="hopfield, weight masks: a power of two (default: as tasks need)")
     add("--recall", help=f"hopfield: {', '.join(RECALLS)} (default: both)")
@@ -180,7 +181,7 @@ def add_command(commands: Any) -> None:
     add("--objective", help="weight masks: H, entropy, or G, superfluous outputs")
     add("--output-size", type=int, help="output units, superfluous ones included")
     add("--sparsity", type=float, help="share of weights that a mask keeps (default: no limit)")
-    add("--mask-init", help="random, shared by all tasks, or mean of the masks so far")
+    add("--mask-init", help=f"where scores start: {', '.join(INITS)} (default: the benchmark's)")
     add("--batches", type=int, help="training steps per task")
     add(
         "--network",

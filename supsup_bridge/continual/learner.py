@@ -51,9 +51,10 @@ class SupSup(Learning):
             "alexnet-small", "gem-resnet18", "resnet18" and "resnet50" over images of shape,
             inputs=(3, 32, 32). Or a `FixedNetwork`, which has masks already.
         memory: "hopfield" (constant size) or "bank" (every mask, one bit per entry).
-        masks: "weight" (default; a Hopfield memory holds them on hubs, exactly), "hashed" or "unit"
-            (a Hopfield memory holds them in dense couplings). Those of a `FixedNetwork` are held on
-            hubs.
+        masks: "weight" (default) or "signed" (a bit flips a weight's sign in place of cutting it),
+            which a Hopfield memory holds on hubs, exactly; "hashed" or "unit", which it holds in
+            dense couplings. Those of a `FixedNetwork` are held on hubs. What is said of weight
+            masks holds for signed ones.
         hubs: of weight masks in a Hopfield memory: a power of two, and the number of tasks that
             fit; more are refused. Default: 64, doubled whenever they are full.
         bits: length of a hashed mask (default 2048, or one bit per weight where there are fewer).
@@ -62,7 +63,10 @@ class SupSup(Learning):
         seed: of everything.
         device: where to work; default where the module is. "auto" is CUDA where there is one.
         training: how masks are trained.
-        mask_init: scores start "random", from one "shared" draw, or from the "mean" of the masks.
+        mask_init: scores start "random" (default), from one "shared" draw, around "ones" (every
+            weight kept: for weights="given"), or, from the second task on, around masks learned
+            before: the "mean" of all, the "nearest" (of the task that the learner takes the new
+            images for), the "previous" task's, or a random "earlier" one.
         rule, key_bits: of dense couplings; see `hopmask.MaskMemory`.
         signature_features: of a Hopfield memory, as well; default 2048, 0 for no content address.
         signature_groups: of weight masks in a Hopfield memory: the largest number of classes of a
@@ -198,9 +202,11 @@ class SupSup(Learning):
     def merge(self, other: "SupSup") -> None:
         """Add the tasks of another learner, under their numbers; it is not changed.
 
-        Exact: every mask is the one that was learned, and, but for mask_init="mean", this learner
-        then predicts as if it had learned all. Both keep weight masks in a Hopfield memory, and
-        were made alike; see `learn(task=)`. The hubs become those of the larger memory.
+        Exact: every mask is the one that was learned, and this learner then predicts as if it had
+        learned all, unless scores start from masks learned before (mask_init="mean", "nearest",
+        "previous" or "earlier"): these depend on who learned them. Both keep weight masks in a
+        Hopfield memory, and were made alike; see `learn(task=)`. The hubs become those of the
+        larger memory.
 
         Raises:
             ConfigError: learners that were made otherwise, or too little room.

@@ -14,6 +14,7 @@ from supsup_bridge.continual.description import Described, described, some_image
 from supsup_bridge.continual.inferences import Inferences, Memory
 from supsup_bridge.continual.numbers import Counted, Held, Numbers
 from supsup_bridge.continual.settings import LearnerSettings, MoreOptions
+from supsup_bridge.continual.starts import Starts
 from supsup_bridge.continual.task_agnostic.in_place_memory import InPlaceMemory, Stage
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
@@ -99,7 +100,8 @@ class Learning:
             progress: called after each step with the steps done, all steps (None where a loader has
                 no length) and the loss.
             task: number of the task, on hubs; default the next one. What is learned depends on the
-                data, the seed and this number, so learners of different numbers can be merged.
+                data, the seed and this number (and on earlier masks, if `mask_init` starts from
+                them), so learners of different numbers can be merged.
 
         Returns:
             The task's number.
@@ -138,14 +140,17 @@ class Learning:
         training = settings.training
         if epochs is not None:
             training = replace(training, epochs=epochs)
-        transfer = settings.mask_init == "mean" and self._memory.count > 0
+        starts = Starts(settings, self._network, self._inferences)
+        levels = starts.levels(
+            number, data, memory=self._memory, tasks=self.tasks, image_shape=self._image_shape
+        )
         lesson = Lesson(
             self._network,
             data,
             training,
             scores=self._inferences.starts(number),
             batches=stream(settings.seed, "batches", number),
-            mean=self._memory.mean if transfer else None,
+            mean=levels,
         )
         if isinstance(data, TensorData):  # others are looked at batch by batch
             check_groups(data.labels, settings.signature_groups)

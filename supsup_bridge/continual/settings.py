@@ -9,12 +9,14 @@ from supsup_bridge.inference.named import INFERENCES, check_objective, follows_g
 from supsup_bridge.inference.objectives import OBJECTIVES
 from supsup_bridge.inference.recall import RECALLS
 from supsup_bridge.inference.signatures import SIGNATURES
-from supsup_bridge.networks.masked import MASKS
+from supsup_bridge.networks.masked import MASKS, PER_WEIGHT
 from supsup_bridge.training.settings import TrainingSettings, is_count
 
-DENSE_MASKS = ("hashed", "unit")  # what dense couplings hold; weight masks are on hubs
+DENSE_MASKS = tuple(m for m in MASKS if m not in PER_WEIGHT)  # dense couplings hold these
 FEATURES = 2048  # of the content address
 MOST_HUBS = 65_536
+INITS = ("random", "shared", "mean", "ones", "nearest", "previous", "earlier")  # see `Starts`
+OF_TASKS = INITS[3:]  # starts that a learner without task boundaries does not take
 ASK_EVERY = 20  # batches between two novelty tests
 _OF_DENSE = {"rule": "storkey", "key_bits": 256}
 _OF_HUBS = ("hubs", "signature_groups")
@@ -125,6 +127,11 @@ class LearnerSettings:
                 "augment is for learn(data); observe(images, labels) takes a batch as it is: leave "
                 "it out, and augment before observe"
             )
+        if self.task_free and self.mask_init in OF_TASKS:
+            raise ConfigError(
+                f"mask_init='{self.mask_init}' is for tasks that are given, and task_free=True is "
+                "given none: use mask_init='mean', 'random' or 'shared'"
+            )
         hopfield = self.memory == "hopfield"
         for name in _OF_BANK if hopfield else _OF_HOPFIELD:
             if getattr(self, name) is not None:
@@ -176,6 +183,11 @@ class LearnerSettings:
                 f"signature is for the content address, which recall='{self.recall}' does not "
                 "read: leave it out, or use recall='both'"
             )
+        if self.mask_kind == "signed" and self.signature in ("outputs", "gradient"):
+            raise ConfigError(
+                f"signature '{self.signature}' is of the network at half mask, where signed "
+                "weights cancel out to 0: use signature 'input', or masks='weight'"
+            )
         if not self.on_hubs:
             for name, value in _OF_DENSE.items():
                 if getattr(self, name) is None:
@@ -204,7 +216,7 @@ class LearnerSettings:
             ("memory", ("hopfield", "bank")),
             ("masks", (*MASKS, None)),
             ("weights", ("fixed", "given")),
-            ("mask_init", ("random", "shared", "mean")),
+            ("mask_init", INITS),
             ("recall", (*RECALLS, "paper", None)),
             ("inference", (*INFERENCES, None)),
             ("objective", (*OBJECTIVES, None)),

@@ -55,6 +55,36 @@ class WeightCode(MaskCode):
         }
 
 
+class SignedCode(WeightCode):
+    """One bit per weight that keeps its sign or flips it: W ⊙ (2M − 1). Every weight is used.
+
+    The levels m = ½ of all masks are the network of zeros.
+
+    Example:
+        >>> layer = nn.Linear(2, 1)
+        >>> code = SignedCode({"fc": layer})
+        >>> masked = code.masked({"fc": layer}, {"fc": torch.tensor([[True, False]])})
+        >>> torch.equal(masked["fc.weight"], layer.weight * torch.tensor([1.0, -1.0]))
+        True
+
+    Source:
+        Koster et al. 2022 (arXiv 2201.13361), "Signing the Supermask", whose masks of {−1, 0, 1}
+        come from two thresholds; here no weight is left out, so that a bit is enough.
+    """
+
+    off: Tensor
+
+    def __init__(self, layers: Layers) -> None:
+        super().__init__(layers)
+        # what a weight is multiplied by where its bit is 0; part of the network's fingerprint
+        device = next(iter(layers.values())).weight.device
+        self.register_buffer("off", torch.tensor(-1.0, dtype=torch.float32, device=device))
+
+    def masked(self, layers: Layers, levels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        factors = {name: self.off + (1 - self.off) * level for name, level in levels.items()}
+        return super().masked(layers, factors)
+
+
 class UnitCode(MaskCode):
     """One bit per unit or channel of each layer but the last: the row of W and the bias.
 

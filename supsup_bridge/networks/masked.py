@@ -19,12 +19,19 @@ from supsup_bridge.networks.fixed import (
     evenly,
     refuse_lazy,
 )
-from supsup_bridge.networks.mask_codes import HashedCode, MaskCode, UnitCode, WeightCode
+from supsup_bridge.networks.mask_codes import (
+    HashedCode,
+    MaskCode,
+    SignedCode,
+    UnitCode,
+    WeightCode,
+)
 from supsup_bridge.networks.precision import without_autocast
 from supsup_bridge.networks.statistics import BatchNorm, NormStatistics, rounded
 
 _log = logging.getLogger(__name__)
-MASKS = ("weight", "unit", "hashed")
+PER_WEIGHT = ("weight", "signed")  # one bit per weight
+MASKS = (*PER_WEIGHT, "unit", "hashed")
 _Norm = BatchNorm | nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
 _SHARE = 32  # weights of one hashed bit, unless `bits` is given
 
@@ -45,9 +52,10 @@ class MaskedNetwork(FixedNetwork):
 
     Args:
         module: takes images (n, ...) and returns logits (n, outputs).
-        masks: "weight" (one bit per weight), "unit" (one per unit or channel of each layer but the
-            last; useless in front of a batch norm, which divides it out again), or "hashed"
-            (`bits` shared by all weights).
+        masks: "weight" (one bit per weight, which cuts it), "signed" (one bit per weight, which
+            flips its sign), "unit" (one per unit or channel of each layer but the last; useless in
+            front of a batch norm, which divides it out again), or "hashed" (`bits` shared by all
+            weights).
         bits: length of a hashed mask; default one bit for 32 weights.
         spread: generator of the hashed map; default one of seed 0.
 
@@ -102,6 +110,8 @@ class MaskedNetwork(FixedNetwork):
         self.code: MaskCode
         if masks == "weight":
             self.code = WeightCode(self._layers)
+        elif masks == "signed":
+            self.code = SignedCode(self._layers)
         elif masks == "unit":
             self.code = UnitCode(self._layers)
         else:

@@ -43,7 +43,7 @@ def build(
         name: one of `NETWORKS`, or "package.module:function"; the function is called with inputs
             and outputs and returns a module over images (n, inputs) or (n, *inputs). Its Linear and
             Conv2d weights are drawn anew.
-        masks: "weight", "unit" or "hashed"; "layer-norm" and "paper" have unit masks.
+        masks: "weight", "signed", "unit" or "hashed"; "layer-norm" and "paper" have unit masks.
         inputs: pixels of a flat image, or its shape; networks with convolutions take a shape
             (channels, height, width), the others a number.
         outputs: output units, superfluous ones included.

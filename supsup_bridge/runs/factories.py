@@ -9,6 +9,7 @@ from hopmask import ConfigError
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.inference.named import follows_gradient
 from supsup_bridge.networks.fixed import Masks
+from supsup_bridge.networks.masked import PER_WEIGHT
 from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings, power_of_two
 
@@ -81,13 +82,13 @@ def new_inference(settings: RunSettings, preset: Preset) -> dict[str, Any]:
             "objective": objective if follows else settings.objective,
         }
     recall = "paper" if settings.network == "paper" else settings.recall or preset.recall
-    points = settings.masks == "weight" and recall != "address" and objective != "H"
+    points = settings.masks in PER_WEIGHT and recall != "address" and objective != "H"
     return {**samples, "recall": recall, "objective": objective if points else settings.objective}
 
 
 def _couplings(settings: RunSettings, preset: Preset, classes: int) -> dict[str, Any]:
     """The learner's options of a Hopfield memory's couplings."""
-    if settings.masks != "weight":
+    if settings.masks not in PER_WEIGHT:
         return {"rule": settings.rule or preset.rule, "key_bits": preset.key_bits}
     hubs = settings.hubs
     if hubs is None and settings.scenario != "NNs":  # there, nobody knows how many masks

@@ -26,6 +26,7 @@ class Ledger:
         images: numbers of images of each of them: "train", "inference" and "scored".
         used: of each learned task, how many training batches each mask served, by mask.
         digests: of each mask, SHA-256.
+        csc: of each mask, its bytes as compressed sparse columns.
         matrix: R, row i after learning task i: the measured accuracies, by task.
         curve: the figures of each evaluation of all tasks learned.
         scores: the last such evaluation.
@@ -43,6 +44,7 @@ class Ledger:
     images: list[dict[str, int]] = field(default_factory=list)
     used: list[dict[int, int]] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
+    csc: list[int] = field(default_factory=list)
     matrix: list[dict[int, float]] = field(default_factory=list)
     curve: list[dict[str, Any]] = field(default_factory=list)
     scores: Scores = field(default_factory=lambda: Scores(row=[]))
@@ -67,8 +69,9 @@ class Ledger:
         self.used.append(dict(used))
 
     def note(self, mask: int, masks: Masks) -> None:
-        """Note the digest of a mask as it was learned, in place of an earlier one."""
+        """Note digest and bytes of a mask as it was learned, in place of earlier ones."""
         self.digests[mask : mask + 1] = [mask_digest(masks)]
+        self.csc[mask : mask + 1] = [metrics.csc_bytes(masks)]
 
     def scored(self, scores: Scores, *, whole: bool) -> None:
         """An evaluation after the newest task, of all tasks or of that one alone."""
@@ -108,6 +111,7 @@ class Ledger:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from the `state` of a ledger of the same run."""
         self.tasks, self.digests, self.curve = state["tasks"], state["digests"], state["curve"]
+        self.csc = state["csc"]
         self.names, self.images = state["names"], state["images"]
         self.used, self.matrix = state["used"], state["matrix"]
         self.scores = Scores(**state["scores"])

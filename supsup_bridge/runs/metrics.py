@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from math import isnan, prod
 
+from torch import Tensor
+
 from hopmask import ConfigError, NumericalError
 from supsup_bridge.networks.fixed import Size
 
@@ -172,3 +174,29 @@ def packed_bytes(mask_sizes: Mapping[str, Size], tasks: int) -> int:
     """
     bits = sum(prod(s) if isinstance(s, tuple) else s for s in mask_sizes.values())
     return tasks * -(-bits // 8)
+
+
+def csc_bytes(masks: Mapping[str, Tensor]) -> int:
+    """Bytes of binary masks as compressed sparse columns, as the paper counts sparse masks.
+
+    A mask is a matrix (first side, product of the others): (n_out, fan_in) of a layer's weights.
+    Each bit that is set takes a row index of 2 bytes (4 where there are more than 2^16 rows) and no
+    data; c columns take c + 1 pointers of 4 bytes.
+
+    Args:
+        masks: name -> bool or {0, 1} (*size).
+
+    Example:
+        >>> import torch
+        >>> csc_bytes({"fc": torch.tensor([[True, False, True], [True, False, False]])})
+        22
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769), section 4: scipy.sparse.csc with 16-bit indices.
+    """
+    total = 0
+    for mask in masks.values():
+        rows, columns = mask.shape[0], prod(mask.shape[1:])
+        index = 2 if rows <= 2**16 else 4
+        total += index * int((mask > 0.5).sum()) + 4 * (columns + 1)
+    return total

@@ -152,7 +152,9 @@ def preset(benchmark: str, masks: str, network: str = "standard") -> Preset:
 
     Args:
         benchmark: such as "split-mnist".
-        masks: "hashed", "unit" or "weight".
+        masks: "hashed", "unit", "weight" or "signed". Signed masks go as weight masks do, but that
+            a bank tries every mask: their mean is close to no network at all, and its gradient
+            names the task less surely.
         network: "paper" for HopSupSup as published (SplitMNIST, unit masks); any other network
             goes with the standard preset.
 
@@ -165,6 +167,8 @@ def preset(benchmark: str, masks: str, network: str = "standard") -> Preset:
     """
     check_benchmark(benchmark)
     kind = "paper" if network == "paper" else "standard"
+    if masks == "signed":
+        return replace(preset(benchmark, "weight", network), inference="try-all")
     try:
         return _PRESETS[benchmark, masks, kind]
     except KeyError:

@@ -183,13 +183,16 @@ def _sizes(result: dict[str, Any]) -> list[str]:
     """What the memory takes, and what a plain list of the same masks would take."""
     sizes, count = result["bytes"], result["masks_allocated"]
     memory, packed = sizes["memory"] / 1e6, sizes["packed_masks"] / 1e6
+    sparse = f"as sparse columns with 16-bit indices: {sizes['csc_masks'] / 1e6:.4f} MB"
     if result["memory"] == "bank":
-        return [f"{count} masks packed: {packed:.4f} MB, with their running mean {memory:.4f} MB"]
+        together = f"with their running mean {memory:.4f} MB"
+        return [f"{count} masks packed: {packed:.4f} MB, {together}", sparse]
     hubs = result["config"]["hubs"]
     room = "any number of" if hubs is None else f"up to {hubs}"
     return [
         f"memory: {memory:.1f} MB for {room} tasks; a packed list of these {count} masks: "
         f"{packed:.4f} MB",
+        sparse,
         "gained: one size from the first task on, and recall without a list of masks",
     ]
 

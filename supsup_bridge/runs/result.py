@@ -16,13 +16,13 @@ from supsup_bridge.continual.task_agnostic.novelty import NoveltyTest
 from supsup_bridge.inference.named import follows_gradient
 from supsup_bridge.inference.paper import PAPER_STEPS
 from supsup_bridge.networks.fixed import FixedNetwork
+from supsup_bridge.networks.masked import PER_WEIGHT
 from supsup_bridge.runs import metrics
 from supsup_bridge.runs.evaluation import mean
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.timing import Stopwatch
-from supsup_bridge.stores.bank import MaskBank
 
 
 class Reported(Protocol):
@@ -92,12 +92,11 @@ def result_of(run: Reported) -> dict[str, Any]:
     }
 
 
-def _bytes(run: Reported) -> dict[str, int | None]:
-    bank = run.memory if isinstance(run.memory, MaskBank) else None
+def _bytes(run: Reported) -> dict[str, int]:
     return {
         "memory": run.memory.nbytes,
         "packed_masks": metrics.packed_bytes(run.network.mask_sizes, run.memory.count),
-        "sparse_masks": bank.sparse_nbytes() if bank and run.settings.sparsity else None,
+        "csc_masks": sum(run.ledger.csc),
     }
 
 
@@ -113,7 +112,7 @@ def _config(run: Reported) -> dict[str, Any]:
     if settings.memory == "hopfield":
         chosen["recall"] = None if given else settings.recall or run.preset.recall
         chosen["rule"] = run.hopfield.rule_name
-        if settings.masks == "weight":
+        if settings.masks in PER_WEIGHT:
             chosen["hubs"] = run.hopfield.capacity
             chosen["signature_groups"] = run.hopfield.signature_groups
             chosen["precision"] = str(run.hopfield.couplings.narrow.dtype).removeprefix("torch.")

@@ -6,7 +6,7 @@ from math import isfinite
 
 from hopmask import ConfigError, rule_named
 from hopmask.errors import MemoryFullError
-from supsup_bridge.continual.settings import MOST_HUBS
+from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_TASKS
 from supsup_bridge.data.benchmarks import (
     BENCHMARKS,
     check_benchmark,
@@ -17,13 +17,12 @@ from supsup_bridge.inference.named import INFERENCES, check_objective
 from supsup_bridge.inference.objectives import OBJECTIVES
 from supsup_bridge.inference.recall import RECALLS
 from supsup_bridge.inference.signatures import SIGNATURES
-from supsup_bridge.networks.masked import MASKS
+from supsup_bridge.networks.masked import MASKS, PER_WEIGHT
 from supsup_bridge.networks.registry import NETWORKS
 from supsup_bridge.training.settings import is_count
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
 MEMORIES = ("hopfield", "bank")
-INITS = ("random", "shared", "mean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +36,9 @@ class RunSettings:
         scenario: "GG" (the task is given), "GNs" (only the label counts), "GNu" (task and label
             count) or "NNs" (not given in training either; only the label counts).
         memory: "hopfield" (constant size, masks deleted) or "bank" (every mask kept).
-        masks: "weight" (default; a Hopfield memory holds them on hubs), "hashed" or "unit" (default
-            of the paper's network; a Hopfield memory holds them in dense couplings).
+        masks: "weight" (default) or "signed", which a Hopfield memory holds on hubs; "hashed" or
+            "unit" (default of the paper's network), which it holds in dense couplings. What is said
+            of weight masks holds for signed ones.
         bits: mask bits (hashed), or hidden units per layer (unit).
         hubs: of weight masks in a Hopfield memory: a power of two, and the number of tasks that
             fit; default the smallest that holds the run's tasks (NNs: 64, doubled whenever full).
@@ -53,10 +53,13 @@ class RunSettings:
         objective: whose gradient points at a task, of weight masks in a Hopfield memory and of a
             bank's inference by gradient: "H" (entropy) or "G" (superfluous outputs).
         output_size: output units, superfluous ones included.
-        sparsity: share of the mask's entries that is kept (top-k under the Erdős–Rényi budget, the
-            paper's use of the word); None for thresholded scores.
-        mask_init: scores start "random" for each task, from one "shared" random draw, or from the
-            "mean" of the masks so far (Transfer).
+        sparsity: share of the mask's entries that is kept, from 0 to 1, at most half of each layer
+            (top-k under the Erdős–Rényi budget, the paper's use of the word); None for thresholded
+            scores.
+        mask_init: scores start "random" for each task, from one "shared" random draw, from the
+            "mean" of the masks so far (Transfer), from "ones" (every weight kept), or from one
+            earlier mask: of the "nearest" task by the run's task inference, the "previous" task, or
+            a random "earlier" one.
         batches: training steps per task; not together with `quick`.
         tasks: how many tasks; default the benchmark's own number, or as many as the classes of its
             data make, which stays None until the data is read.
@@ -127,10 +130,10 @@ class RunSettings:
             raise ConfigError(
                 f"epsilon must be positive, got {self.epsilon!r}: give a number above 0"
             )
-        if self.sparsity is not None and not (_is_real(self.sparsity) and 0 < self.sparsity <= 0.5):
+        if self.sparsity is not None and not (_is_real(self.sparsity) and 0 < self.sparsity <= 1):
             raise ConfigError(
-                f"sparsity must lie in (0, 0.5], got {self.sparsity!r}: it is the share of weights "
-                "that a mask keeps"
+                f"sparsity must lie in (0, 1], got {self.sparsity!r}: it is the share of weights "
+                "that a mask keeps, half of each layer at most"
             )
         if self.masks is None:
             kind = "unit" if self.network == "paper" and self.memory == "hopfield" else "weight"
@@ -146,14 +149,14 @@ class RunSettings:
                 f"classes_per_task is for {able}; the tasks of {self.benchmark} are what they are: "
                 "leave out --classes-per-task"
             )
-        if self.masks == "weight" and self.bits is not None:
+        if self.masks in PER_WEIGHT and self.bits is not None:
             raise ConfigError(
-                "bits is for hashed and unit masks: weight masks have one bit per weight"
+                f"bits is for hashed and unit masks: {self.masks} masks have one bit per weight"
             )
-        if self.masks == "hashed" and self.sparsity is not None:
+        if self.masks in ("hashed", "signed") and self.sparsity is not None:
+            on = "half of the weights are" if self.masks == "hashed" else "every weight is"
             raise ConfigError(
-                "sparsity is for weight and unit masks: with hashed masks half of the weights are "
-                "always on"
+                f"sparsity is for weight and unit masks: with {self.masks} masks {on} always on"
             )
         if self.quick and self.batches is not None:
             raise ConfigError(
@@ -218,12 +221,18 @@ class RunSettings:
                     f"scenario {self.scenario}: leave out --{name.replace('_', '-')}"
                 )
 
+        if self.scenario == "NNs" and self.mask_init in OF_TASKS:
+            raise ConfigError(
+                f"mask_init '{self.mask_init}' is for tasks that are given, and scenario NNs is "
+                "given none: use --mask-init mean, random or shared"
+            )
+
     def _check_hopfield(self) -> None:
-        if self.network == "paper" and self.masks == "weight":
+        if self.network == "paper" and self.masks in PER_WEIGHT:
             raise ConfigError(
                 "the paper's network has unit masks: leave out --masks, or use the standard network"
             )
-        if self.masks == "weight":
+        if self.masks in PER_WEIGHT:
             self._check_hubs()
         else:
             self._check_dense()
@@ -254,7 +263,7 @@ class RunSettings:
             )
 
     def _check_hubs(self) -> None:
-        """Weight masks in a Hopfield memory."""
+        """Weight or signed masks in a Hopfield memory."""
         if self.rule is not None:
             raise ConfigError(
                 "rule is for dense couplings; weight masks are on hubs, exactly, with one rule: "

@@ -6,7 +6,6 @@ from typing import Any
 from hopmask import ConfigError
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.data.task import Task
-from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.rng import stream
 from supsup_bridge.runs.ledger import Ledger
@@ -26,7 +25,7 @@ class Teacher:
 
     Args:
         learner: the learner.
-        ledger: takes digests, and which mask served which batches.
+        ledger: takes digests and bytes, and which mask served which batches.
         learned: masks of the tasks, by number, to take in place of training.
     """
 
@@ -109,7 +108,7 @@ class Teacher:
         with watch("store"):
             self.learner.store(masks, data, image_shape=shape)
         self._lesson = None
-        self.ledger.digests.append(mask_digest(masks))
+        self.ledger.note(number, masks)
 
     def _observe(
         self,

@@ -282,20 +282,6 @@ class MaskBank:
         masks = self._layout.split(levels if weights.ndim == 2 else levels[0])
         return {**masks, **self._extras.superpose(alphas)}
 
-    def sparse_nbytes(self) -> int:
-        """Bytes of the same masks as compressed sparse columns (scipy.sparse.csc), for comparison.
-
-        Each layer of each task is a matrix (first side, product of the others). Counted are, for
-        each bit that is set, 1 byte of data and a row index of 2 bytes (4 where there are more
-        than 2^15 rows), and for each matrix (columns + 1) column pointers of 4 bytes.
-        """
-        total = 0
-        for name, counts in self._layout.split(self._counts).items():
-            shape = self.shapes[name]
-            entry = 1 + (2 if shape[0] <= 2**15 else 4)
-            total += entry * int(counts.sum()) + 4 * self.count * (prod(shape[1:]) + 1)
-        return total
-
     def save(self, path: str | Path) -> storage.Stamp:
         """Commit the bank to an HDF5 file, durably; a file that stood there becomes NAME.prev.
 

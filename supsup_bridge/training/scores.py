@@ -44,6 +44,8 @@ class Threshold:
 class TopK:
     """m = 1 for the share of each layer's scores that are largest in size, 0 elsewhere.
 
+    The number that is kept is exact, whatever scores are equal.
+
     Args:
         shares: name of each mask -> share of its entries that is kept.
 
@@ -90,36 +92,41 @@ def binariser(network: FixedNetwork, sparsity: float | None) -> Binariser:
 
 
 def erdos_renyi(sizes: Mapping[str, Size], sparsity: float) -> dict[str, float]:
-    """Share of each layer's weights to keep: ∝ (n_in + n_out) / number of weights, at most ½.
+    """Share of each layer's weights to keep: min(½, s (n_in + n_out) / number of weights).
 
-    The common factor is such that `sparsity` of all weights is kept. Layers that would exceed ½ get
-    ½ and the rest is shared out among the others. Masks that are no matrices keep `sparsity`.
+    The sides of a convolution are its channels. The common factor s is such that `sparsity` of all
+    weights is kept: layers that would exceed ½ get ½, and the rest is shared out among the others.
+    From ½ on every layer is at its cap, and half of each is kept. Masks that are no matrices keep
+    `sparsity`, at most ½.
 
     Args:
         sizes: name -> shape (n_out, n_in, ...) of a weight, or number of bits.
-        sparsity: share of all weights that is kept, in (0, ½].
+        sparsity: share of all weights that is to be kept, in (0, 1].
 
     Raises:
-        ConfigError: a sparsity outside (0, ½], or that keeps no weight of some layer.
+        ConfigError: a sparsity outside (0, 1], or that keeps no weight of some layer.
 
     Example:
-        >>> round(erdos_renyi({"a": (300, 784), "b": (100, 300)}, 0.05)["b"], 3)
-        0.119
+        >>> shares = erdos_renyi({"conv": (20, 10, 3, 3), "fc": (10, 40)}, 1 / 8)
+        >>> [round(share, 4) for share in shares.values()]
+        [0.0573, 0.4297]
 
     Source:
-        Mocanu et al. 2018 (arXiv 1707.04780); Wortsman et al. 2020 (arXiv 2006.14769), section 4.
+        Mocanu et al. 2018 (arXiv 1707.04780); Wortsman et al. 2020 (arXiv 2006.14769), section 4,
+        whose reference code is given s, from 1 to 32, and not the share that it comes to.
     """
-    if not 0 < sparsity <= _LARGEST:
-        raise ConfigError(f"sparsity must lie in (0, {_LARGEST}], got {sparsity}")
+    if not 0 < sparsity <= 1:
+        raise ConfigError(f"sparsity must lie in (0, 1], got {sparsity}")
     shapes = {name: size if isinstance(size, tuple) else (size,) for name, size in sizes.items()}
     counts = {name: prod(shape) for name, shape in shapes.items()}
-    shares = {name: sparsity for name, shape in shapes.items() if len(shape) < 2}
+    most = min(sparsity, _LARGEST)
+    shares = {name: most for name, shape in shapes.items() if len(shape) < 2}
     wanted = {
         name: (shape[0] + shape[1]) / counts[name]
         for name, shape in shapes.items()
         if len(shape) >= 2
     }
-    left = sparsity * sum(counts[name] for name in wanted)
+    left = most * sum(counts[name] for name in wanted)
     while wanted:
         factor = left / sum(share * counts[name] for name, share in wanted.items())
         full = [name for name, share in wanted.items() if factor * share > _LARGEST]

@@ -32,8 +32,8 @@ class TrainingSettings:
         noise: standard deviation of the noise in it, in units of the standardised pixels.
         max_batches: stop after so many steps.
         diluted_every: every so many steps the loss is that of a diluted mask; None for never.
-        sparsity: share of the mask's entries kept (top-k under the Erdős–Rényi budget); None for
-            thresholded scores.
+        sparsity: share of the mask's entries kept, from 0 to 1, at most half of each layer (top-k
+            under the Erdős–Rényi budget); None for thresholded scores.
         precision: "float32", or "bfloat16", in which layers compute while a mask is trained, and
             images with channels lie channels-last: about twice as fast for networks with
             convolutions. Statistics, predictions and inference are in float32 always.

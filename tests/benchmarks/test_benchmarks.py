@@ -91,11 +91,15 @@ SMALL = ("--tasks", 2, "--batches", 8)
 
 
 def test_split_mnist_recalls_each_row_as_it_says(run: Run, seen: list[set[str]]) -> None:
-    for kind in ("hashed", "weight"):
+    for kind in ("hashed", "signed", "weight"):
         rows = run("split_mnist", *DIGITS, *SMALL, "--kinds", kind, "--bits", 256, "--seeds", 3)
-    assert [row["options"]["masks"] for row in rows] == ["hashed"] * 5 + ["weight"] * 5
+    assert [row["options"]["masks"] for row in rows] == [
+        *["hashed"] * 5,
+        *["signed"] * 5,
+        *["weight"] * 5,
+    ]
     ways = [row["options"]["recall"] for row in rows]
-    assert ways == ["both", "entropy", "address", "both", "entropy"] * 2
+    assert ways == ["both", "entropy", "address", "both", "entropy"] * 3
     assert seen == [{way} for way in ways]
     for row in rows:
         options, config = row["options"], row["config"]
@@ -224,3 +228,111 @@ def test_lesions_are_measured_on_learned_masks_and_plotted(run: Run, tmp_path: P
     assert lost == sorted(lost)
     run("lesions", "--plot", tmp_path / "lesions.png")
     assert (tmp_path / "lesions.png").stat().st_size > 10_000
+
+
+def idx_set(folder: Path, seed: int) -> None:
+    """An IDX set of ten kinds of images that differ, 28×28, 24 of each in both parts."""
+    generator = torch.Generator().manual_seed(seed)
+    kinds = torch.rand(10, 28, 28, generator=generator)
+    folder.mkdir()
+    for part in ("train", "t10k"):
+        labels = torch.arange(240) % 10
+        noise = 0.2 * torch.rand(240, 28, 28, generator=generator)
+        images = ((kinds[labels] + noise) * 200).to(torch.uint8)
+        head = bytes([0, 0, 8, 3]) + b"".join(side.to_bytes(4, "big") for side in (240, 28, 28))
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(head + images.numpy().tobytes())
+        head = bytes([0, 0, 8, 1]) + (240).to_bytes(4, "big")
+        content = head + labels.to(torch.uint8).numpy().tobytes()
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(content)
+
+
+def test_backbone_has_a_row_for_each_network_and_start(run: Run, tmp_path: Path) -> None:
+    for seed, name in enumerate(("mnist", "fashion-mnist")):
+        idx_set(tmp_path / name, seed)
+    common = ("--data", tmp_path, "--seeds", 1, "--epochs", 4, "--steps", 12, "--rate", 0.01)
+    for pairs in (("digits",), ("digits", "clothes-digits")):  # what stands there is made anew
+        rows = run("backbone", *common, "--pairs", *pairs, "--per-class", 0, 3)
+    assert len(rows) == 2 * 2 * 3
+    for row in rows:
+        tasks = 1 if row["options"]["pair"] == "digits" else 2
+        weights = 16 * 9 + 16 * 32 * 9 + 800 * 128 + 128 * (5 if tasks == 1 else 10)
+        assert len(row["accuracy_per_task"]) == tasks
+        assert row["bytes"]["packed_masks"] == tasks * -(-weights // 8)
+        assert row["bytes"]["backbone"] == (4 * weights if row["weights"] == "given" else 0)
+        assert row["backbone_accuracy"] > 0.9
+    ways = [(row["weights"], row["start"]) for row in rows[:3]]
+    assert ways == [("given", "ones"), ("given", "random"), ("fixed", "random")]
+    held_out = run("backbone", *common, "--pairs", "digits", "--per-class", 0, "--held-out")
+    assert [row["options"]["held_out"] for row in held_out[-3:]] == [True] * 3
+    run("backbone", "--table")
+
+
+def test_starts_compares_each_start_once(run: Run) -> None:
+    small = ("--benchmarks", "split-digits", "--tasks", 3, "--batches", 8)
+    rows = run("starts", *small, "--starts", "random", "mean")
+    assert [row["options"]["mask_init"] for row in rows] == ["random", "mean"]
+    again = run("starts", *small)
+    assert again[:2] == rows
+    assert [row["config"]["mask_init"] for row in again[2:]] == [
+        *("shared", "ones", "nearest", "previous", "earlier")
+    ]
+    for row in again:
+        later = row["accuracy_per_task"][1:]
+        assert row["later"] == pytest.approx(sum(later) / 2)
+    run("starts", "--table")
+
+
+class Killed(Exception):
+    """The process was killed."""
+
+
+def test_split_cifar100_continues_where_it_was_killed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On digits: CIFAR-100 is not at hand."""
+    given = {"scenario": "GG", "tasks": 3, "quick": True, "seed": 4, "evaluate_every": 3}
+    taught: list[int] = []
+    killed = [1]  # after the second task
+
+    class Stopping(Experiment):
+        def run(self, observer: Any, **options: Any) -> None:
+            learned = observer.learned
+
+            def and_then(task: Any, number: int) -> None:
+                learned(task, number)
+                taught.append(number)
+                if number in killed:
+                    killed.remove(number)
+                    raise Killed
+
+            observer.learned = and_then
+            super().run(observer, **options)
+
+    def script(*options: object) -> Any:
+        monkeypatch.setattr("supsup_bridge.runs.checkpoint.Experiment", Stopping)
+        loaded = module_of("split_cifar100")
+        loaded.Experiment = Stopping
+        loaded.settings_of = lambda options, sparsity: RunSettings(sparsity=sparsity, **given)
+        monkeypatch.setattr(sys, "argv", ["split_cifar100", *map(str, options)])
+        loaded.main()
+
+    monkeypatch.syspath_prepend(FOLDER)
+    out = tmp_path / "rows.json"
+    common = ("--tasks", 3, "--seed", 4, "--sparsity", "none", "1/8", "--out", out)
+    with pytest.raises(Killed):
+        script(*common, "--runs", tmp_path / "runs")
+    assert not out.exists()
+    script(*common, "--runs", tmp_path / "runs")
+    assert taught == [0, 1, 2, 0, 1, 2]
+    script(*common, "--runs", tmp_path / "runs")  # everything stands there
+    assert len(taught) == 6
+    rows = json.loads(out.read_text())
+    assert [row["run"]["sparsity"] for row in rows] == [None, 0.125]
+    whole = Experiment(RunSettings(**given))
+    whole.run(importlib.import_module("common").Quiet())
+    assert rows[0]["accuracy_per_task"] == whole.result()["accuracy_per_task"]
+    assert rows[0]["bytes"] == whole.result()["bytes"]
+    assert rows[1]["bytes"]["csc_masks"] < rows[0]["bytes"]["csc_masks"]
+    script("--out", out, "--table")
+    script("--out", out, "--plot", tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 10_000

@@ -275,7 +275,7 @@ def test_bad_input_leaves_no_folder_behind(tmp_path: Path, untrained) -> None:
         ["--hubs", "4"],
         ["--output-size", "1"],
         ["--network", "no_such_package:make"],
-        ["--memory", "bank", "--sparsity", "0.9"],
+        ["--memory", "bank", "--sparsity", "1.9"],
     ):
         run([*options, "--out", str(tmp_path / "out")])
         assert not (tmp_path / "out").exists(), options

@@ -32,6 +32,7 @@ from supsup_bridge.training.settings import TrainingSettings
 TRAINING = TrainingSettings(epochs=12, batch=32, contrast=1.0, noise=1.5)
 KINDS: list[dict[str, Any]] = [
     {},
+    {"masks": "signed"},
     {"masks": "hashed", "bits": 512},
     {"masks": "unit", "rule": "hebbian"},
     {"memory": "bank"},
@@ -454,6 +455,8 @@ def test_damaged_files_are_refused(name: str, tmp_path: Path) -> None:
         {"recall": "both", "signature_features": 0},
         {"recall": "address", "signature_features": 0},
         {"signature": "outputs", "recall": "entropy"},
+        {"signature": "outputs", "masks": "signed"},
+        {"signature": "gradient", "masks": "signed"},
         {"signature": "outputs", "signature_features": 0},
         {"ask_every": 3},
         {"memory": "bank", "epsilon": 0.1},

@@ -46,3 +46,9 @@ def test_a_fingerprint_sees_the_map_of_hashed_masks() -> None:
     maps = (torch.Generator().manual_seed(seed) for seed in (0, 1))
     hashed = [MaskedNetwork(module, "hashed", bits=8, spread=spread) for spread in maps]
     assert fingerprint(hashed[0]) != fingerprint(hashed[1])
+
+
+def test_a_fingerprint_tells_weights_that_are_cut_from_weights_that_are_flipped() -> None:
+    cut, flipped = (MaskedNetwork(nn.Linear(6, 5), masks) for masks in ("weight", "signed"))
+    flipped.module.load_state_dict(cut.module.state_dict())
+    assert fingerprint(cut) != fingerprint(flipped)

@@ -1,4 +1,4 @@
-"""Weight and unit codes: what a bit of a mask switches. Hashed ones have a file of their own."""
+"""Weight, signed and unit codes: what a bit of a mask does. Hashed ones have their own file."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hopmask import ConfigError
-from supsup_bridge.networks.mask_codes import UnitCode, WeightCode, parameter
+from supsup_bridge.networks.mask_codes import SignedCode, UnitCode, WeightCode, parameter
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,50 @@ def test_one_layer_is_enough_for_weight_masks() -> None:
     assert WeightCode({"": nn.Linear(3, 2)}).sizes == {"": (2, 3)}
 
 
+# --- one bit a weight, which flips it
+
+
+def test_signed_masks_keep_or_flip_every_weight(layers) -> None:
+    code = SignedCode(layers)
+    masks = {name: level > 0.5 for name, level in levels(code).items()}
+    values = code.masked(layers, masks)
+    assert list(values) == ["conv.weight", "bare.weight", "out.weight"]
+    for name, layer in layers.items():
+        kept, flipped = masks[name], ~masks[name]
+        value, weight = values[f"{name}.weight"], layer.weight.detach()
+        assert torch.equal(value[kept], weight[kept])
+        assert torch.equal(value[flipped], -weight[flipped])
+        assert bool(kept.any())
+        assert bool(flipped.any())
+
+
+def test_levels_of_signed_masks_lie_between_both_signs(layers) -> None:
+    code = SignedCode(layers)
+    masks = levels(code)
+    for name, value in code.masked(layers, masks).items():
+        layer = layers[name.removesuffix(".weight")]
+        torch.testing.assert_close(
+            value, layer.weight * (2 * masks[name.removesuffix(".weight")] - 1)
+        )
+    half = {name: torch.full_like(level, 0.5) for name, level in masks.items()}
+    assert not any(bool(value.any()) for value in code.masked(layers, half).values())
+
+
+def test_a_batch_of_signed_masks_gives_a_batch_of_weights(layers) -> None:
+    code = SignedCode(layers)
+    masks = levels(code, 3)
+    values = code.masked(layers, masks)
+    for name in layers:
+        for row in range(3):
+            alone = code.masked(layers, {n: m[row] for n, m in masks.items()})
+            assert torch.equal(values[f"{name}.weight"][row], alone[f"{name}.weight"])
+
+
+def test_signed_masks_have_the_sizes_and_bounds_of_weight_masks(layers) -> None:
+    signed, weight = SignedCode(layers), WeightCode(layers)
+    assert (signed.sizes, signed.bounds) == (weight.sizes, weight.bounds)
+
+
 # --- one bit a unit
 
 
@@ -142,7 +186,7 @@ def test_one_layer_alone_has_no_unit_masks() -> None:
 # --- both
 
 
-@pytest.mark.parametrize("kind", [WeightCode, UnitCode])
+@pytest.mark.parametrize("kind", [WeightCode, SignedCode, UnitCode])
 def test_bool_masks_mean_the_same_as_levels(kind, layers) -> None:
     code = kind(layers)
     masks = {name: level > 0.5 for name, level in levels(code).items()}
@@ -151,7 +195,7 @@ def test_bool_masks_mean_the_same_as_levels(kind, layers) -> None:
     assert all(torch.equal(values[name], floats[name]) for name in floats)
 
 
-@pytest.mark.parametrize("kind", [WeightCode, UnitCode])
+@pytest.mark.parametrize("kind", [WeightCode, SignedCode, UnitCode])
 def test_a_code_does_not_change_the_layers(kind, layers) -> None:
     before = {n: [p.clone() for p in layer.parameters()] for n, layer in layers.items()}
     code = kind(layers)
@@ -165,7 +209,7 @@ def test_a_code_has_nothing_to_save(kind, layers) -> None:
     assert kind(layers).state_dict() == {}
 
 
-@pytest.mark.parametrize("kind", [WeightCode, UnitCode])
+@pytest.mark.parametrize("kind", [WeightCode, SignedCode, UnitCode])
 def test_weights_keep_their_precision(kind, layers) -> None:
     double = {name: nn.Linear(3, 3).double() for name in ("a", "b")}
     code = kind(double)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from hopmask import ConfigError, MaskError
 from supsup_bridge import MaskBank, MaskedNetwork, TrainingSettings, fix_weights, mlp, train_mask
 from supsup_bridge.networks.fixed import REFERENCE
-from supsup_bridge.networks.mask_codes import HashedCode
+from supsup_bridge.networks.mask_codes import HashedCode, SignedCode
 
-KINDS = ["weight", "unit", "hashed"]
+KINDS = ["weight", "signed", "unit", "hashed"]
 MODES = ["train", "eval"]
 HASHED_BITS = 50
 
@@ -121,6 +121,8 @@ def hand_masked(
                     layer.weight[unit] *= level
                     if layer.bias is not None:
                         layer.bias[unit] *= level
+            elif name in masks and isinstance(code, SignedCode):
+                layer.weight.copy_(torch.where(masks[name] > 0.5, layer.weight, -layer.weight))
             elif name in masks:
                 layer.weight.mul_(masks[name])
     return copy
@@ -686,7 +688,7 @@ def test_other_modules_and_masks_warn_of_nothing(kind: str, caplog) -> None:
 
 @pytest.mark.parametrize("masks", ["weights", "", None, "Unit"])
 def test_an_unknown_kind_of_mask_is_refused(masks) -> None:
-    with pytest.raises(ConfigError, match="masks must be one of weight, unit, hashed"):
+    with pytest.raises(ConfigError, match="masks must be one of weight, signed, unit, hashed"):
         MaskedNetwork(mlp([4, 3, 2]), masks=masks)
 
 

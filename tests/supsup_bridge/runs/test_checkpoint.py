@@ -26,7 +26,9 @@ from supsup_bridge.training.fit import Lesson
 KINDS: dict[str, dict[str, Any]] = {
     "weight": {},
     "hashed": {"masks": "hashed"},
+    "signed": {"masks": "signed"},
     "transfer": {"mask_init": "mean"},
+    "nearest": {"mask_init": "nearest"},
     "NNs": {"scenario": "NNs", "ask_every": 7},
     "NNs hashed": {"masks": "hashed", "scenario": "NNs", "ask_every": 7},
     "bank": {"memory": "bank"},

@@ -43,6 +43,7 @@ from supsup_bridge.runs import experiment as module
 from supsup_bridge.runs.experiment import (
     StreamEndedError,
 )
+from supsup_bridge.runs.metrics import csc_bytes
 from supsup_bridge.runs.settings import MEMORIES, SCENARIOS
 from supsup_bridge.training.fit import Lesson
 from supsup_bridge.training.scores import (
@@ -129,7 +130,7 @@ def without_seconds(result: dict[str, Any]) -> dict[str, Any]:
 def test_result_has_the_keys_of_the_contract_in_strict_json(kind: dict[str, Any], finished) -> None:
     result = finished(**kind).result()
     assert set(result) >= CONTRACT
-    assert set(result["bytes"]) >= {"memory", "packed_masks", "sparse_masks"}
+    assert set(result["bytes"]) == {"memory", "packed_masks", "csc_masks"}
     assert set(result["recall"]) >= {"steps_mean", "samples"}
     assert set(result["seconds"]) >= {"train", "store", "recall", "evaluate", "total"}
     assert {"hopmask", "torch"} <= set(result["versions"])
@@ -771,7 +772,7 @@ def test_the_papers_network_runs(
         ({"memory": "bank", "output_size": 1}, "set --output-size to at least 2"),
         ({**BANK, "objective": "G", "output_size": 2}, "--output-size.*objective H"),
         ({"memory": "bank", "objective": "G"}, "leave out --objective"),  # try-all by default
-        ({"memory": "bank", "sparsity": 0.9}, "sparsity must lie in"),
+        ({"memory": "bank", "sparsity": 1.1}, "sparsity must lie in"),
         ({"memory": "bank", "sparsity": 0.0}, "sparsity must lie in"),
         ({"memory": "bank", "sparsity": float("nan")}, "sparsity must lie in"),
         ({"memory": "bank", "sparsity": 1e-9}, "choose a larger one"),
@@ -913,13 +914,17 @@ def test_stored_masks_have_the_density_that_was_asked_for(
             assert int(mask.sum()) == round(shares[name] * mask.numel())
 
 
-def test_sparse_masks_of_a_bank_have_a_size_of_their_own(finished) -> None:
-    sparse, dense = (
-        finished(tasks=2, memory="bank", sparsity=sparsity).result()["bytes"]
-        for sparsity in (0.02, None)
-    )
-    assert dense["sparse_masks"] is None
-    assert 0 < sparse["sparse_masks"] < sparse["packed_masks"] == dense["packed_masks"]
+@pytest.mark.parametrize(
+    "kind",
+    [{"memory": "bank", "sparsity": 0.02}, {"sparsity": 0.02}, {}, {"scenario": "NNs"}],
+    ids=str,
+)
+def test_bytes_of_sparse_columns_are_counted_from_the_masks_learned(kind, finished) -> None:
+    experiment = finished(tasks=2, **kind)
+    sizes = experiment.result()["bytes"]
+    masks = [experiment.memory.recall(task=t).masks for t in range(experiment.memory.count)]
+    assert sizes["csc_masks"] == sum(map(csc_bytes, masks))
+    assert (sizes["csc_masks"] < sizes["packed_masks"]) is ("sparsity" in kind)
 
 
 def test_only_later_tasks_start_from_the_mean(finished) -> None:

@@ -1,7 +1,9 @@
 """Figures of a run, against values worked out by hand."""
 
 import pytest
-from hypothesis import given
+import scipy.sparse
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hopmask import ConfigError, NumericalError
@@ -9,6 +11,7 @@ from supsup_bridge.runs.metrics import (
     accuracy_curve,
     average_accuracy,
     backward_transfer,
+    csc_bytes,
     forgetting,
     packed_bytes,
 )
@@ -218,6 +221,30 @@ def test_perfect_memory_forgets_nothing(matrix: list[Row]) -> None:
 )
 def test_packed_bytes(sizes: dict[str, int], tasks: int, expected: int) -> None:
     assert packed_bytes(sizes, tasks) == expected
+
+
+SHAPES = st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    shapes=st.lists(SHAPES, min_size=1, max_size=3), share=st.floats(0, 1), seed=st.integers(0, 9)
+)
+def test_csc_bytes_are_those_of_scipys_indices_and_pointers(shapes, share: float, seed) -> None:
+    g = torch.Generator().manual_seed(seed)
+    masks = {str(i): torch.rand(shape, generator=g) < share for i, shape in enumerate(shapes)}
+    matrices = [scipy.sparse.csc_matrix(m.reshape(len(m), -1).numpy()) for m in masks.values()]
+    expected = sum(2 * len(m.indices) + 4 * len(m.indptr) for m in matrices)
+    assert csc_bytes(masks) == csc_bytes({n: m.float() for n, m in masks.items()}) == expected
+
+
+@pytest.mark.parametrize(("rows", "width"), [(2**16, 2), (2**16 + 1, 4)])
+def test_more_rows_than_16_bits_count_have_longer_indices(rows: int, width: int) -> None:
+    assert csc_bytes({"fc": torch.ones(rows, 2, dtype=torch.bool)}) == 2 * rows * width + 12
+
+
+def test_no_masks_take_no_bytes() -> None:
+    assert csc_bytes({}) == 0
 
 
 @pytest.mark.parametrize(

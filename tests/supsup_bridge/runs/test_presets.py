@@ -1,5 +1,6 @@
 """Defaults of each benchmark: complete, buildable, and chosen by name."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -9,7 +10,7 @@ from supsup_bridge import TrainingSettings
 from supsup_bridge.data.benchmarks import BENCHMARKS, default_classes
 from supsup_bridge.inference.named import INFERENCES
 from supsup_bridge.inference.objectives import OBJECTIVES
-from supsup_bridge.networks.masked import MASKS
+from supsup_bridge.networks.masked import MASKS, PER_WEIGHT
 from supsup_bridge.networks.registry import NETWORKS, build
 from supsup_bridge.runs.presets import preset, resolved
 from supsup_bridge.runs.settings import RunSettings
@@ -44,7 +45,7 @@ def test_every_preset_can_be_built(name: str, masks: str, generator) -> None:
         spread=generator(1),
     )
     assert network.outputs == chosen.outputs
-    if masks != "weight":
+    if masks not in PER_WEIGHT:
         assert set(network.mask_sizes.values()) == {chosen.bits}
 
 
@@ -80,6 +81,14 @@ def test_weight_presets_serve_both_memories() -> None:
     }
     samples = {name: each.infer_samples for name, each in chosen.items()}
     assert samples == dict.fromkeys(DIGITS, 1) | {"rotated-mnist": 128}
+
+
+def test_signed_masks_go_as_weight_masks_do_but_that_a_bank_tries_every_mask() -> None:
+    for name in BENCHMARKS:
+        weight = preset(name, "weight")
+        assert preset(name, "signed") == replace(weight, inference="try-all")
+    with pytest.raises(ConfigError, match="There are"):
+        preset("split-mnist", "signed", "paper")
 
 
 def test_presets_cannot_be_changed() -> None:

@@ -105,6 +105,8 @@ def test_the_summary_says_what_was_run_and_what_it_takes(finished) -> None:
     assert "task inferred by address and entropy from 1 image\n" in text
     packed = f"a packed list of these 2 masks: {2 * 59_200 / 8e6:.4f} MB"
     assert f"memory: {memory:.1f} MB for up to 2 tasks; {packed}\n" in text
+    sparse = f"{result['bytes']['csc_masks'] / 1e6:.4f} MB"
+    assert f"as sparse columns with 16-bit indices: {sparse}\n" in text
 
 
 def test_a_summary_of_a_run_without_any_task_renders(small: Callable[..., Any]) -> None:
@@ -116,6 +118,7 @@ def test_the_summary_of_a_bank_says_how_the_task_was_inferred_and_what_it_takes(
     text = rendered(result)
     assert "weight masks in a bank memory\ntask inferred by one-shot from 1 image\n" in text
     assert f"2 masks packed: {result['bytes']['packed_masks'] / 1e6:.4f} MB" in text
+    assert f"16-bit indices: {result['bytes']['csc_masks'] / 1e6:.4f} MB\n" in text
 
 
 def test_the_summary_of_given_tasks_names_no_inference(finished) -> None:

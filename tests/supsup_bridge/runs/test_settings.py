@@ -9,12 +9,13 @@ import torch
 from hopmask import ConfigError, HopmaskError
 from hopmask.errors import MemoryFullError
 from supsup_bridge import RunSettings
+from supsup_bridge.continual.settings import INITS
 from supsup_bridge.data.benchmarks import BENCHMARKS
 from supsup_bridge.inference.named import INFERENCES
 from supsup_bridge.inference.recall import RECALLS
 from supsup_bridge.networks.masked import MASKS
 from supsup_bridge.networks.registry import NETWORKS
-from supsup_bridge.runs.settings import INITS, MEMORIES, SCENARIOS
+from supsup_bridge.runs.settings import MEMORIES, SCENARIOS
 
 BANK: dict[str, Any] = {"memory": "bank"}
 FREE: dict[str, Any] = {"memory": "bank", "scenario": "NNs"}
@@ -139,8 +140,8 @@ def test_every_network_is_known(network: str) -> None:
     assert RunSettings(network=network, masks="unit").network == network
 
 
-@pytest.mark.parametrize("sparsity", [1e-6, 0.05, 0.5])
-def test_a_share_up_to_half_is_a_sparsity(sparsity: float) -> None:
+@pytest.mark.parametrize("sparsity", [1e-6, 0.05, 0.5, 1])
+def test_a_share_is_a_sparsity(sparsity: float) -> None:
     assert RunSettings(**BANK, sparsity=sparsity).sparsity == sparsity
 
 
@@ -271,9 +272,9 @@ def test_epsilon_is_a_positive_number(value: Any) -> None:
         RunSettings(epsilon=value)
 
 
-@pytest.mark.parametrize("value", [0.0, 0.51, 1, float("nan"), "0.1", True])
-def test_a_sparsity_is_a_share_up_to_half(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"sparsity must lie in \(0, 0.5\]"):
+@pytest.mark.parametrize("value", [0.0, 1.01, 2, float("nan"), "0.1", True])
+def test_a_sparsity_is_a_share(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"sparsity must lie in \(0, 1\]"):
         RunSettings(**BANK, sparsity=value)
 
 
@@ -288,6 +289,11 @@ def test_a_sparsity_is_a_share_up_to_half(value: Any) -> None:
         ({"masks": "unit", "objective": "G"}, "leave out --objective, or use --masks weight"),
         ({"recall": "address", "objective": "H"}, "leave out --objective, or use --recall"),
         ({"network": "paper", "masks": "weight"}, "leave out --masks"),
+        ({"network": "paper", "masks": "signed"}, "leave out --masks"),
+        ({**BANK, "masks": "signed", "bits": 100}, "signed masks have one bit per weight"),
+        ({"masks": "signed", "rule": "storkey"}, "leave out --rule"),
+        ({"masks": "signed", "sparsity": 0.1}, "every weight is always on"),
+        ({"masks": "hashed", "sparsity": 0.1}, "half of the weights are always on"),
         ({"hubs": 12}, "give 16"),
         ({"hubs": 1}, "give 2"),
         ({"hubs": 2**17}, "give 65536"),
@@ -306,6 +312,7 @@ def test_a_sparsity_is_a_share_up_to_half(value: Any) -> None:
         ({**BANK, "bits": 100}, "bits is for hashed and unit masks"),
         ({**BANK, "budget": 3}, "budget is for scenario NNs"),
         ({"ask_every": 3}, "ask_every is for scenario NNs"),
+        *(({**FREE, "mask_init": start}, "use --mask-init mean") for start in INITS[3:]),
         ({"quick": True, "batches": 30}, "leave out --quick or --batches"),
     ],
     ids=str,
@@ -324,8 +331,9 @@ def test_values_that_do_not_go_together_are_refused(wrong: dict[str, Any], messa
         {**FREE, "budget": 3},
         {**FREE, "inference": "binary", "objective": "G"},
         {"scenario": "GG", "recall": "address"},
-        {"mask_init": "mean"},
+        *({"mask_init": start} for start in INITS),
         {"hubs": 8, "objective": "G"},
+        {"masks": "signed", "hubs": 8, "objective": "G"},
         {"scenario": "NNs", "hubs": 2},
     ],
     ids=str,

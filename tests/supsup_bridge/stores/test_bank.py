@@ -10,7 +10,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-import scipy.sparse
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -322,24 +321,6 @@ def test_masks_are_not_moved_at_every_store():
         bank.store({"w": torch.ones(64)})
         places.append(len(bank._reserve))
     assert len(set(places)) < 40
-
-
-@pytest.mark.parametrize(("rows", "width"), [(40, 2), (2**15, 2), (2**15 + 1, 4)])
-def test_sparse_bytes_are_those_of_scipys_columns(rows, width):
-    bank = MaskBank({"w": (rows, 3), "b": 7})
-    expected = 0
-    for task in range(3):
-        masks = masks_of(task, {"w": (rows, 3), "b": 7})
-        bank.store(masks)
-        for name, mask in masks.items():
-            sparse = scipy.sparse.csc_matrix(mask.reshape(len(mask), -1).numpy())
-            indices = sparse.nnz * (width if name == "w" else 2)
-            expected += sparse.data.nbytes + indices + 4 * len(sparse.indptr)
-    assert bank.sparse_nbytes() == expected
-
-
-def test_an_empty_bank_has_no_sparse_bytes():
-    assert MaskBank(SIZES).sparse_nbytes() == 0
 
 
 # Files

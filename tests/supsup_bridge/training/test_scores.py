@@ -16,6 +16,25 @@ from supsup_bridge.training.scores import Threshold, TopK, binariser, erdos_reny
 LENET = {"a": (300, 784), "b": (100, 300), "c": (10, 100)}
 
 
+def gem_resnet18(classes: int, width: int = 20) -> dict[str, tuple[int, ...]]:
+    """Shapes of its weights: a stem, four stages of two blocks, shortcuts 1x1, a linear layer."""
+    sizes: dict[str, tuple[int, ...]] = {"stem": (width, 3, 3, 3)}
+    before = width
+    for stage in range(4):
+        wide = width * 2**stage
+        for block in range(2):
+            sizes[f"{stage}.{block}.conv1"] = (wide, before, 3, 3)
+            sizes[f"{stage}.{block}.conv2"] = (wide, wide, 3, 3)
+            if before != wide:
+                sizes[f"{stage}.{block}.shortcut"] = (wide, before, 1, 1)
+            before = wide
+    return {**sizes, "linear": (classes, before)}
+
+
+RESNET = gem_resnet18(5)
+WEIGHTS = sum(prod(shape) for shape in RESNET.values())  # 1.09 M
+
+
 def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
@@ -202,6 +221,44 @@ def test_half_of_all_weights_is_half_of_each_layer() -> None:
     assert erdos_renyi(LENET, 0.5) == pytest.approx({"a": 0.5, "b": 0.5, "c": 0.5})
 
 
+@pytest.mark.parametrize("sparsity", [0.5, 0.500001, 0.8, 1.0])
+@pytest.mark.parametrize("sizes", [LENET, RESNET, {"bits": 64}], ids=["fc", "conv", "vector"])
+def test_from_half_on_every_layer_is_at_its_cap(sizes, sparsity: float) -> None:
+    assert erdos_renyi(sizes, sparsity) == pytest.approx(dict.fromkeys(sizes, 0.5))
+
+
+@pytest.mark.parametrize("sparsity", [1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32])
+def test_a_resnets_shares_are_those_of_a_slow_search_for_the_common_factor(sparsity) -> None:
+    def kept(factor: float, shape: tuple[int, ...]) -> float:
+        return min(0.5 * prod(shape), factor * (shape[0] + shape[1]))
+
+    below, above = 0.0, 1e6
+    for _ in range(100):
+        factor = (below + above) / 2
+        fewer = sum(kept(factor, s) for s in RESNET.values()) < sparsity * WEIGHTS
+        below, above = (factor, above) if fewer else (below, factor)
+    shares = erdos_renyi(RESNET, sparsity)
+    assert list(shares) == list(RESNET)
+    for name, shape in RESNET.items():
+        assert shares[name] == pytest.approx(kept(above, shape) / prod(shape))
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4, 8, 16, 32])
+def test_the_factor_of_the_papers_code_is_a_share_of_all_weights(factor: int) -> None:
+    """There, each layer keeps min(½, factor (n_in + n_out) / weights)."""
+    theirs = {n: min(0.5, factor * (s[0] + s[1]) / prod(s)) for n, s in RESNET.items()}
+    share = sum(theirs[name] * prod(shape) for name, shape in RESNET.items()) / WEIGHTS
+    assert erdos_renyi(RESNET, share) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("sparsity", [1, 1 / 4, 1 / 32])
+def test_a_resnets_masks_keep_exactly_each_layers_share(sparsity: float) -> None:
+    shares = erdos_renyi(RESNET, sparsity)
+    masks = TopK(shares)({name: normal(*shape) for name, shape in RESNET.items()})
+    for name, shape in RESNET.items():
+        assert int(masks[name].sum()) == round(shares[name] * prod(shape))
+
+
 def test_the_sides_of_a_convolution_are_its_channels() -> None:
     shares = erdos_renyi({"conv": (8, 4, 3, 3), "fc": (40, 50)}, 0.05)
     factor = 0.05 * (288 + 2000) / (12 + 90)
@@ -223,9 +280,9 @@ def test_shares_come_in_the_order_of_the_layers() -> None:
     assert list(erdos_renyi(sizes, 0.05)) == list(sizes)
 
 
-@pytest.mark.parametrize("sparsity", [0, -0.1, 0.500001, 1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("sparsity", [0, -0.1, 1.000001, 2, float("nan"), float("inf")])
 def test_a_sparsity_outside_its_range_is_refused(sparsity: float) -> None:
-    with pytest.raises(ConfigError, match=r"sparsity must lie in \(0, 0.5\]"):
+    with pytest.raises(ConfigError, match=r"sparsity must lie in \(0, 1\]"):
         erdos_renyi(LENET, sparsity)
 
 
@@ -318,6 +375,17 @@ def test_a_unanimous_mean_starts_from_that_mask(networks, generator) -> None:
     masks = {name: (normal(*size) > 0).float() for name, size in network.mask_sizes.items()}
     scores = starting_scores(network, generator(0), binarise=Threshold(), mean=masks)
     assert all(torch.equal(m, masks[n]) for n, m in Threshold()(scores).items())
+
+
+def test_a_sparse_mask_starts_from_the_mask_it_is_given(networks, generator) -> None:
+    network = networks["weight"]
+    keep = binariser(network, 0.1)
+    mask = keep({name: normal(*size) for name, size in network.mask_sizes.items()})
+    scores = starting_scores(network, generator(0), binarise=keep, mean=mask)
+    assert all(torch.equal(again, mask[name]) for name, again in keep(scores).items())
+    for name, score in scores.items():  # what is not kept can join with either sign
+        left = score[mask[name] == 0]
+        assert float(left.min()) < 0 < float(left.max())
 
 
 def test_an_undecided_mean_starts_at_random(networks, generator) -> None:

@@ -208,7 +208,7 @@ def test_a_separable_problem_is_learned_by_a_sparse_mask(networks) -> None:
     assert accuracy(networks["weight"], masks) > 0.95
 
 
-@pytest.mark.parametrize("sparsity", [0.0, -0.1, 0.51, 1e-9, float("nan")])
+@pytest.mark.parametrize("sparsity", [0.0, -0.1, 1.01, 1e-9, float("nan")])
 def test_a_sparsity_that_no_mask_has_is_refused(sparsity: float, networks) -> None:
     with pytest.raises(ConfigError, match="sparsity"):
         learn(networks["weight"], sparsity=sparsity)
