@@ -35,11 +35,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from common import read_json, write_json
-from supsup_bridge.networks.resnets import gem_resnet18
 from torch import Tensor, nn
 
 from supsup_bridge import SupSup, Task, TrainingSettings, fix_weights
 from supsup_bridge.data.benchmarks import task_stream
+from supsup_bridge.networks.resnets import gem_resnet18
 from supsup_bridge.rng import shuffled, stream, stream_seed
 from supsup_bridge.runs.metrics import csc_bytes, packed_bytes
 from supsup_bridge.runs.settings import power_of_two
