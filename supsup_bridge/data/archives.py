@@ -59,7 +59,7 @@ def contents(
             if any((folder / name).is_file() for name in layout.files):
                 return layout, {name: _read(folder / name, what) for name in layout.files}
         if (place / layout.archive).is_file():
-            return _packed(place / layout.archive, [layout], what)
+            return _packed(place / layout.archive, layouts, what)
     known = ", ".join(f"{layout.folder} or {layout.archive}" for layout in layouts)
     raise DataError(
         f"{place} does not hold {what} ({known}): put one of these there, or leave out --data to "

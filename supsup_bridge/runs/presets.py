@@ -136,7 +136,7 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
         outputs=10,
         features=0,
         inference="try-all",
-        training=replace(_PICTURES, epochs=100, batch=256),
+        training=replace(_PICTURES, epochs=100, batch=64),  # about 8 GB at 224 x 224
     ),
     ("idx", "weight", "standard"): Preset(
         features=4096,

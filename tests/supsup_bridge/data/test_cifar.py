@@ -312,6 +312,12 @@ def test_an_archive_of_another_set_is_refused(counts, tmp_path: Path) -> None:
         load_cifar100(tmp_path)
 
 
+def test_an_archive_under_the_name_of_the_other_layouts_is_read(counts, tmp_path: Path) -> None:
+    counts(100)
+    packed(tmp_path / "cifar-100-binary.tar.gz", "cifar-100-python", python_100())
+    check_same(load_cifar100(tmp_path), HUNDRED)
+
+
 @pytest.mark.parametrize("left", [0.5, 0.99, 0])
 def test_a_truncated_archive_is_named(left: float, counts, tmp_path: Path) -> None:
     counts(100)
