@@ -44,6 +44,9 @@ class SupSup(Learning):
     their task, 0 1 2 ...; outputs from a task's number of classes on are superfluous. A label of a
     `Prediction` is the largest of all outputs, so nothing is kept per task outside the memory.
 
+    Batch norm in training mode has statistics of its own for every task, kept with the mask, on
+    hubs or in a bank; in evaluation mode it keeps the module's.
+
     Args:
         module: any nn.Module over images (n, *shape) that returns logits (n, outputs); it is
             copied. Or a network by name, with its `inputs` and `outputs`: "lenet-300-100",
@@ -90,9 +93,6 @@ class SupSup(Learning):
 
     Raises:
         ConfigError: options that do not fit together, or a module that cannot be used.
-
-    Batch norm in training mode has statistics of its own for every task, which are kept with the
-    mask, on hubs or in a bank; in evaluation mode it keeps the module's.
 
     Example:
         >>> from torch import nn

@@ -163,7 +163,7 @@ class MaskedNetwork(FixedNetwork):
         batched = self._check(masks)
         values = self.code.masked(self._layers, masks)
         rows = len(next(iter(values.values()))) if batched else None
-        values |= self._own_buffers(masks, rows=rows)
+        values |= self._buffers_under(masks, rows=rows)
         return self._call(images, values, given=self.pointwise_given(masks), batched=batched)
 
     def masked_parameters(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -204,7 +204,7 @@ class MaskedNetwork(FixedNetwork):
         self._check(masks)
         if not self.pointwise_given(masks):
             masks = {**masks, **self._measured(masks, [evenly(reference, REFERENCE)])}
-        values = {**self.code.masked(self._layers, masks), **self._own_buffers(masks, rows=None)}
+        values = {**self.code.masked(self._layers, masks), **self._buffers_under(masks, rows=None)}
         return lambda images: self._call(images, values, given=True, batched=False)
 
     def _measured(
@@ -215,7 +215,7 @@ class MaskedNetwork(FixedNetwork):
         values = self.code.masked(self._layers, masks)
 
         def run(images: Tensor) -> dict[str, Tensor]:
-            buffers = self._own_buffers({}, rows=None)
+            buffers = self._buffers_under({}, rows=None)
             self._call(images, {**values, **buffers}, given=False, batched=False)
             return buffers  # of these images
 
@@ -237,7 +237,7 @@ class MaskedNetwork(FixedNetwork):
             answer: Tensor = vmap(run, randomness="different")(images, values)
             return answer
 
-    def _own_buffers(self, masks: Mapping[str, Tensor], *, rows: int | None) -> dict[str, Tensor]:
+    def _buffers_under(self, masks: Mapping[str, Tensor], *, rows: int | None) -> dict[str, Tensor]:
         """Copies of the module's buffers, so that a call leaves nothing behind, or those given."""
         own = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         if rows is not None:
