@@ -38,7 +38,7 @@ from supsup_bridge.inference.base import (
     BankInference,
 )
 from supsup_bridge.networks.digests import mask_digest
-from supsup_bridge.runs import evaluation, ledger
+from supsup_bridge.runs import evaluation, ledger, teaching
 from supsup_bridge.runs import experiment as module
 from supsup_bridge.runs.experiment import (
     StreamEndedError,

@@ -386,7 +386,8 @@ def test_a_mask_to_start_from_leaves_scores_as_near_to_the_threshold_as_random_o
     networks, generator
 ) -> None:
     network = networks["weight"]
-    masks = {name: (normal(*size) > 0).float() for name, size in network.mask_sizes.items()}
+    sizes = network.mask_sizes.items()
+    masks = {name: (normal(*size, seed=5) > 0).float() for name, size in sizes}
     scores = starting_scores(network, generator(0), binarise=Threshold(), mean=masks)
     for name, score in scores.items():
         shares = torch.histc(score.abs() / network.score_bounds[name], 4, 0, 1) / score.numel()
