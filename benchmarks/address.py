@@ -26,7 +26,8 @@ from torch import Tensor
 
 from hopmask.memory.address import ContentAddress
 from hopmask.patterns.keys import Keys
-from supsup_bridge.data.datasets import LabelledImages, load_mnist
+from supsup_bridge.data.datasets import load_mnist
+from supsup_bridge.data.labelled import LabelledImages
 from supsup_bridge.data.mnist_variants import rotated
 from supsup_bridge.inference.signatures import Signature, of_sets, signature_named
 from supsup_bridge.networks import registry as architectures

@@ -28,7 +28,8 @@ import torch
 from torch import Tensor
 
 from supsup_bridge import FixedNetwork, TrainingSettings, split_digits
-from supsup_bridge.data.datasets import LabelledImages, load_mnist
+from supsup_bridge.data.datasets import load_mnist
+from supsup_bridge.data.labelled import LabelledImages
 from supsup_bridge.data.mnist_variants import permuted
 from supsup_bridge.networks import registry
 from supsup_bridge.rng import stream

@@ -6,7 +6,15 @@ from supsup_bridge.continual.prediction import Prediction
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.data.benchmarks import split_digits, split_mnist
-from supsup_bridge.data.datasets import DataError
+from supsup_bridge.data.files import DataError
+from supsup_bridge.data.image_benchmarks import (
+    split_cifar10,
+    split_cifar100,
+    split_folder,
+    split_idx,
+    split_imagenet,
+    split_tiny_imagenet,
+)
 from supsup_bridge.data.mnist_variants import permuted_mnist, rotated_mnist
 from supsup_bridge.data.task import Task
 from supsup_bridge.inference.base import TaskInference
@@ -46,8 +54,14 @@ __all__ = [  # noqa: RUF022 (what a newcomer needs comes first)
     "mlp",
     "permuted_mnist",
     "rotated_mnist",
+    "split_cifar10",
+    "split_cifar100",
     "split_digits",
+    "split_folder",
+    "split_idx",
+    "split_imagenet",
     "split_mnist",
+    "split_tiny_imagenet",
     "superfluous",
     "train_mask",
 ]

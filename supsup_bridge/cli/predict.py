@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from hopmask import ConfigError
-from hopmask.errors import MissingDependencyError
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.prediction import Prediction
 
@@ -59,7 +59,6 @@ def read_images(path: Path, shape: tuple[int, ...]) -> tuple[list[str], Tensor]:
 
     Raises:
         ConfigError: no images, or images of another size.
-        MissingDependencyError: an image file, and no Pillow.
     """
     if not path.exists():
         raise ConfigError(f"there is no {path}: give an .npy file, an image, or a folder of these")
@@ -92,12 +91,6 @@ def _from_npy(path: Path, shape: tuple[int, ...]) -> Tensor:
 
 
 def _from_picture(path: Path, shape: tuple[int, ...]) -> Tensor:
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"reading {path} needs Pillow: pip install pillow, or give an .npy file"
-        ) from error
     colour = len(shape) == 3 and shape[0] == 3
     try:
         with Image.open(path) as picture:

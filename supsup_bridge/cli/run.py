@@ -189,6 +189,11 @@ def add_command(commands: Any) -> None:
         "batch-norm and the paper's schedule (default: the benchmark's)",
     )
     add("--tasks", type=int, help="how many tasks (default: the benchmark's)")
+    add(
+        "--classes-per-task",
+        type=int,
+        help="CIFAR, ImageNet, folder, idx: classes of a task (default: the benchmark's)",
+    )
     add("--seed", type=int, help="of everything (default: {default})")
     add("--infer-samples", type=int, help="images that one task inference sees")
     add(
@@ -203,7 +208,7 @@ def add_command(commands: Any) -> None:
     )
     add("--budget", type=int, help="NNs: masks at most (default: no limit)")
     add("--evaluate-every", type=int, help="score all tasks after every so many tasks")
-    add("--data", type=Path, help="folder of the data set's files (default: $HOPMASK_DATA)")
+    add("--data", type=Path, help="where the data set's files lie (default: $HOPMASK_DATA)")
     add(
         "--resume",
         type=Path,

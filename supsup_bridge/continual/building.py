@@ -1,5 +1,6 @@
 """The fixed network of a learner, from a user's module or a name, and the learner's memory."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -22,7 +23,7 @@ def network_of(
     module: nn.Module | str,
     settings: LearnerSettings,
     *,
-    inputs: int | None,
+    inputs: int | Sequence[int] | None,
     outputs: int | None,
     device: str | torch.device | None,
 ) -> FixedNetwork:
@@ -97,7 +98,7 @@ def _on(network: FixedNetwork, device: torch.device) -> FixedNetwork:
 
 
 def _named(
-    name: str, settings: LearnerSettings, inputs: int | None, outputs: int | None
+    name: str, settings: LearnerSettings, inputs: int | Sequence[int] | None, outputs: int | None
 ) -> FixedNetwork:
     if inputs is None or outputs is None:
         raise ConfigError(

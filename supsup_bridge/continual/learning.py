@@ -1,6 +1,6 @@
 """How a learner learns: task by task, or from a stream without task boundaries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -46,7 +46,7 @@ class Learning:
         device: str | torch.device | None = None,
         training: TrainingSettings | None = None,
         task_free: bool = False,
-        inputs: int | None = None,
+        inputs: int | Sequence[int] | None = None,
         outputs: int | None = None,
         closed: Callable[[int, Masks], None] = lambda number, masks: None,
         **more: Unpack[MoreOptions],

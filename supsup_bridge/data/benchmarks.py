@@ -1,19 +1,25 @@
-"""Benchmarks by name, and those that split a data set into tasks of two classes."""
+"""Benchmarks by name, and those that split digits into tasks of two."""
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
+from typing import Any, NamedTuple
 
 from hopmask import ConfigError
-from supsup_bridge.data.datasets import LabelledImages, load_digits, load_mnist
+from supsup_bridge.data.class_splits import class_task, cut_off
+from supsup_bridge.data.datasets import load_digits, load_mnist
+from supsup_bridge.data.image_benchmarks import (
+    split_cifar10,
+    split_cifar100,
+    split_folder,
+    split_idx,
+    split_imagenet,
+    split_tiny_imagenet,
+)
+from supsup_bridge.data.labelled import Labelled
 from supsup_bridge.data.mnist_variants import ROTATIONS, permuted_mnist, rotated_mnist
 from supsup_bridge.data.task import Task
-from supsup_bridge.rng import shuffled, stream
-
-_TEST_SHARE = 0.4  # of the digits, which come without a test part
+from supsup_bridge.rng import stream
 
 
 def split_digits(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> list[Task]:
@@ -36,15 +42,7 @@ def split_digits(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> 
     Source:
         The data: see `datasets.load_digits`.
     """
-    digits = load_digits()
-    generator = stream(seed, "split")
-    held_out = torch.zeros(len(digits.labels), dtype=torch.bool, device="cpu")
-    for label in range(10):
-        (where,) = torch.nonzero(digits.labels == label, as_tuple=True)
-        order = where[shuffled(len(where), generator)]
-        held_out[order[: round(_TEST_SHARE * len(order))]] = True
-    train = LabelledImages(images=digits.images[~held_out], labels=digits.labels[~held_out])
-    test = LabelledImages(images=digits.images[held_out], labels=digits.labels[held_out])
+    train, test = cut_off(load_digits(), stream(seed, "split"))
     return _pairs(train, test, seed=seed, tasks=tasks)
 
 
@@ -76,7 +74,8 @@ def split_mnist(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> l
 
 class _Benchmark(NamedTuple):
     stream: Callable[..., Sequence[Task]]
-    tasks: int  # unless a run says otherwise
+    tasks: int | None  # unless a run says otherwise; None for as many as the data makes
+    classes: int | None = None  # of a task, unless a run says otherwise; None where it cannot
 
 
 _BENCHMARKS = {
@@ -84,33 +83,72 @@ _BENCHMARKS = {
     "split-mnist": _Benchmark(split_mnist, 5),
     "permuted-mnist": _Benchmark(permuted_mnist, 10),
     "rotated-mnist": _Benchmark(rotated_mnist, ROTATIONS),
+    "split-cifar10": _Benchmark(split_cifar10, None, 2),
+    "split-cifar100": _Benchmark(split_cifar100, None, 5),
+    "split-tiny-imagenet": _Benchmark(split_tiny_imagenet, None, 10),
+    "split-imagenet": _Benchmark(split_imagenet, None, 10),
+    "folder": _Benchmark(split_folder, None, 2),
+    "idx": _Benchmark(split_idx, None, 2),
 }
 BENCHMARKS = tuple(_BENCHMARKS)
 
 
-def task_stream(benchmark: str, *, seed: int, tasks: int, data: Path | None) -> Sequence[Task]:
+def task_stream(
+    benchmark: str,
+    *,
+    seed: int,
+    tasks: int | None,
+    data: Path | None,
+    classes_per_task: int | None = None,
+) -> Sequence[Task]:
     """The tasks of a benchmark by its name.
 
+    Args:
+        benchmark: its name.
+        seed: of its cuts and draws.
+        tasks: how many; None for the benchmark's own number, or as many as the data makes.
+        data: where the files of the data set lie.
+        classes_per_task: of benchmarks that split a data set by the seed; None for their own.
+
     Raises:
-        ConfigError: no such benchmark, or a number of tasks that it does not have.
+        ConfigError: no such benchmark, or a number of tasks or classes that it does not have.
         DataError: data missing, truncated or altered.
     """
-    check_benchmark(benchmark)
-    return _BENCHMARKS[benchmark].stream(seed=seed, tasks=tasks, data=data)
+    chosen: dict[str, Any] = {"classes_per_task": default_classes(benchmark)}
+    if chosen["classes_per_task"] is None:
+        chosen = {"tasks": default_tasks(benchmark)}
+    for name, value in (("tasks", tasks), ("classes_per_task", classes_per_task)):
+        if value is not None:
+            chosen[name] = value
+    return _BENCHMARKS[benchmark].stream(seed=seed, data=data, **chosen)
 
 
-def default_tasks(benchmark: str) -> int:
-    """How many tasks a benchmark has unless a run says otherwise.
+def default_tasks(benchmark: str) -> int | None:
+    """How many tasks a benchmark has unless a run says otherwise; None: as many as its data makes.
 
     Raises:
         ConfigError: no such benchmark.
 
     Example:
-        >>> default_tasks("rotated-mnist")
-        36
+        >>> default_tasks("rotated-mnist"), default_tasks("folder")
+        (36, None)
     """
     check_benchmark(benchmark)
     return _BENCHMARKS[benchmark].tasks
+
+
+def default_classes(benchmark: str) -> int | None:
+    """Classes of a task unless a run says otherwise; None where a run cannot choose.
+
+    Raises:
+        ConfigError: no such benchmark.
+
+    Example:
+        >>> default_classes("split-cifar100"), default_classes("split-mnist")
+        (5, None)
+    """
+    check_benchmark(benchmark)
+    return _BENCHMARKS[benchmark].classes
 
 
 def check_benchmark(benchmark: str) -> None:
@@ -123,22 +161,16 @@ def check_benchmark(benchmark: str) -> None:
         )
 
 
-def _pairs(train: LabelledImages, test: LabelledImages, *, seed: int, tasks: int) -> list[Task]:
+def _pairs(train: Labelled, test: Labelled, *, seed: int, tasks: int) -> list[Task]:
     if not 1 <= tasks <= 5:
         raise ConfigError(f"ten digits make 1 to 5 tasks of two, got {tasks}")
-    return [_pair(train, test, first=2 * t, seed=seed) for t in range(tasks)]
-
-
-def _pair(train: LabelledImages, test: LabelledImages, *, first: int, seed: int) -> Task:
-    ours = (train.labels == first) | (train.labels == first + 1)
-    (where,) = torch.nonzero((test.labels == first) | (test.labels == first + 1), as_tuple=True)
-    order = where[shuffled(len(where), stream(seed, "cut", first))]
-    recall, scored = order[: len(order) // 2], order[len(order) // 2 :]
-    return Task(
-        name=f"digits {first} and {first + 1}",
-        train_images=train.images[ours],
-        train_labels=train.labels[ours] - first,
-        inference_images=test.images[recall],
-        scored_images=test.images[scored],
-        scored_labels=test.labels[scored] - first,
-    )
+    return [
+        class_task(
+            train,
+            test,
+            (first, first + 1),
+            name=f"digits {first} and {first + 1}",
+            generator=stream(seed, "cut", first),
+        )
+        for first in range(0, 2 * tasks, 2)
+    ]

@@ -1,12 +1,28 @@
 """One task, and streams of tasks that are made at each access: thousands take no more memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Protocol, overload
 
 from torch import Tensor
 
 from hopmask import ConfigError
+
+
+class Streamed(Protocol):
+    """Labelled training images of a task that are read batch by batch."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image."""
+        ...
+
+    def batches(self, size: int, *, augment: bool) -> Iterable[tuple[Tensor, Tensor]]:
+        """Batches of images (n, *shape) and labels (n,), as many as its length says.
+
+        Order, crops and flips are drawn from torch's global generator each time it is iterated.
+        """
+        ...
 
 
 class _Images:
@@ -38,9 +54,10 @@ class Task:
 
     Attributes:
         name: what it is, for people.
-        train_images: (n, pixels); train_labels: class within the task (n,).
-        inference_images: unlabelled, for task inference, (r, pixels).
-        scored_images: (s, pixels); scored_labels: class within the task (s,).
+        train_images: (n, *shape); train_labels: class within the task (n,).
+        inference_images: unlabelled, for task inference, (r, *shape).
+        scored_images: (s, *shape); scored_labels: class within the task (s,).
+        streamed: the training images batch by batch, where they are too many to hold at once.
         classes: how many classes the task has: outputs from that one on are superfluous. Default:
             the largest label, and one.
 
@@ -65,6 +82,7 @@ class Task:
     inference_images: _Images = _Images()
     scored_images: _Images = _Images()
     scored_labels: Tensor
+    streamed: Streamed | None = None
     classes: int = 0
 
     def __post_init__(self) -> None:

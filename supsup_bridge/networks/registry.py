@@ -1,27 +1,37 @@
 """Networks by name, and a user's network by `package.module:function`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hopmask import ConfigError
+from supsup_bridge.networks.convolutional import ImageShape, LeNet5, SmallAlexNet
 from supsup_bridge.networks.fixed import FixedNetwork, fix_weights, mlp
 from supsup_bridge.networks.masked import MaskedNetwork
+from supsup_bridge.networks.resnets import gem_resnet18, resnet18, resnet50
 from supsup_bridge.networks.unit import UnitNetwork
 
 _HIDDEN = {"lenet-300-100": (300, 100), "fc-1024-1024": (1024, 1024)}
 _NORMALISED = {"layer-norm": "layer", "paper": "batch"}  # two hidden layers of `bits` units
-NETWORKS = (*_HIDDEN, *_NORMALISED)
+_CONVOLUTIONAL: dict[str, tuple[Callable[[ImageShape, int], nn.Module], int]] = {
+    "lenet-5": (LeNet5, 16),  # and the least side of an image
+    "alexnet-small": (SmallAlexNet, 19),
+    "gem-resnet18": (gem_resnet18, 8),
+    "resnet18": (resnet18, 32),
+    "resnet50": (resnet50, 32),
+}
+NETWORKS = (*_HIDDEN, *_NORMALISED, *_CONVOLUTIONAL)
 
 
 def build(
     name: str,
     *,
     masks: str,
-    inputs: int,
+    inputs: int | Sequence[int],
     outputs: int,
     bits: int,
     weights: torch.Generator,
@@ -31,39 +41,48 @@ def build(
 
     Args:
         name: one of `NETWORKS`, or "package.module:function"; the function is called with inputs
-            and outputs and returns a module over images (n, inputs). Its Linear and Conv2d weights
-            are drawn anew.
+            and outputs and returns a module over images (n, inputs) or (n, *inputs). Its Linear and
+            Conv2d weights are drawn anew.
         masks: "weight", "signed", "unit" or "hashed"; "layer-norm" and "paper" have unit masks.
-        inputs: pixels of an image.
+        inputs: pixels of a flat image, or its shape; networks with convolutions take a shape
+            (channels, height, width), the others a number.
         outputs: output units, superfluous ones included.
         bits: length of hashed masks, or hidden units of "layer-norm" and "paper".
         weights: generator of the weights.
         spread: generator of the hashed map.
 
     Raises:
-        ConfigError: a name that is not known, or a module that cannot be made or masked.
+        ConfigError: a name that is not known, inputs that do not fit the network, or a module that
+            cannot be made or masked.
 
     Example:
         >>> g = torch.Generator().manual_seed(0)
-        >>> sizes = {"inputs": 64, "outputs": 10, "bits": 0}
-        >>> build("lenet-300-100", masks="weight", weights=g, spread=g, **sizes).outputs
+        >>> common = {"masks": "weight", "outputs": 10, "bits": 0, "weights": g, "spread": g}
+        >>> build("lenet-300-100", inputs=64, **common).outputs
         10
+        >>> build("gem-resnet18", inputs=(3, 32, 32), **common).mask_sizes["conv1"]
+        (20, 3, 3, 3)
 
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), section 4 and appendix.
     """
+    size = _size(inputs)
     if name in _NORMALISED:
         if masks != "unit":
             raise ConfigError(
                 f"network '{name}' has unit masks, got masks='{masks}': add --masks unit, or "
                 f"choose {' or '.join(_HIDDEN)}"
             )
-        sizes = [inputs, bits, bits, outputs]
+        sizes = [_pixels(name, size), bits, bits, outputs]
         return UnitNetwork(sizes, network=weights, normalisation=_NORMALISED[name])
     if name in _HIDDEN:
-        module: nn.Module = mlp([inputs, *_HIDDEN[name], outputs])
+        module: nn.Module = mlp([_pixels(name, size), *_HIDDEN[name], outputs])
+    elif name in _CONVOLUTIONAL:
+        make, least = _CONVOLUTIONAL[name]
+        with torch.random.fork_rng(devices=[]):  # torch draws new layers from its global generator
+            module = make(_image_shape(name, size, least), outputs)
     else:
-        module = _made(name, inputs, outputs, weights)
+        module = _made(name, size, outputs, weights)
     fix_weights(module, weights)
     if masks == "hashed":
         network = MaskedNetwork(module, masks="hashed", bits=bits, spread=spread)
@@ -92,7 +111,7 @@ def check_fits(network: FixedNetwork, images: Tensor, *, name: str) -> None:
     except (RuntimeError, ValueError, TypeError) as error:
         raise ConfigError(
             f"network '{name}' cannot take images {tuple(images.shape)}: {error}. A module is "
-            "called with flat images (n, pixels); batch norm of single features needs "
+            "called with images as the benchmark has them; batch norm of single features needs "
             "--infer-samples 2 or more"
         ) from error
 
@@ -118,7 +137,44 @@ def imported(name: str, *, what: str) -> Callable[..., Any]:
     return found
 
 
-def _made(name: str, inputs: int, outputs: int, weights: torch.Generator) -> nn.Module:
+def _size(inputs: object) -> int | tuple[int, ...]:
+    """A number of pixels or a shape of an image, checked."""
+    shape = tuple(inputs) if isinstance(inputs, Sequence) else (inputs,)
+    if not shape or any(not isinstance(s, int) or isinstance(s, bool) or s < 1 for s in shape):
+        raise ConfigError(
+            f"inputs must be the number of pixels of an image, or its shape, got {inputs!r:.40}"
+        )
+    return shape if len(shape) > 1 else shape[0]
+
+
+def _pixels(name: str, size: int | tuple[int, ...]) -> int:
+    if isinstance(size, tuple):
+        raise ConfigError(
+            f"network '{name}' takes flat images, got images of shape {size}: give it "
+            f"inputs={prod(size)} and images.flatten(1), or choose {', '.join(_CONVOLUTIONAL)}"
+        )
+    return size
+
+
+def _image_shape(name: str, size: int | tuple[int, ...], least: int) -> ImageShape:
+    if isinstance(size, int) or len(size) != 3:
+        shape = f"of shape {size}" if isinstance(size, tuple) else f"of {size} pixels in a row"
+        raise ConfigError(
+            f"network '{name}' has convolutions and takes images (channels, height, width), got "
+            f"images {shape}: give inputs=(3, 32, 32), for example, or choose {', '.join(_HIDDEN)}"
+        )
+    channels, height, width = size
+    if min(height, width) < least:
+        raise ConfigError(
+            f"network '{name}' needs images of {least}x{least} pixels or more, got "
+            f"{height}x{width}: enlarge them, or choose another network"
+        )
+    return channels, height, width
+
+
+def _made(
+    name: str, inputs: int | tuple[int, ...], outputs: int, weights: torch.Generator
+) -> nn.Module:
     make = imported(name, what="network")
     called = f"{name.partition(':')[2]}({inputs}, {outputs})"
     try:

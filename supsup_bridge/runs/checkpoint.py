@@ -235,7 +235,7 @@ def resumed(out: Path, saved: Saved, *, data: Path | None = None) -> Experiment:
         DataError: as for `Experiment`.
         StoreFileError: the memory is damaged, or this version does not know such a state.
     """
-    if data is None and saved.data is not None and not saved.data.is_dir():
+    if data is None and saved.data is not None and not saved.data.exists():
         raise ConfigError(
             f"the run in {out} read its data from {saved.data}, which no longer exists: give the "
             "data's new folder as --data"

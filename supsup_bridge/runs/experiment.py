@@ -1,12 +1,11 @@
 """A run: learn the tasks of a stream one by one, keep only the store, infer tasks, and score."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hopmask import ConfigError, HopmaskError, MaskMemory
 from supsup_bridge.continual.building import device_named
@@ -74,23 +73,19 @@ class Experiment:
         tasks: Sequence[Task] | None = None,
         learned: MaskStore | None = None,
     ) -> None:
+        self.stream = _stream(settings, data) if tasks is None else tasks
+        if settings.tasks is None:
+            settings = replace(settings, tasks=max(1, len(self.stream)))
         self.ledger = Ledger(tasks=_tasks(settings))
         self._settings, self._preset = settings, resolved(settings)
-        self.stream: Sequence[Task] = (
-            tasks
-            if tasks is not None
-            else task_stream(
-                settings.benchmark, seed=settings.seed, tasks=_tasks(settings), data=data
-            )
-        )
         self._check_samples(self.samples)
         first = self.stream[0].inference_images
         self.labels = max(task.classes for task in self.stream)
-        _check_fit(settings, self.preset, first, self.labels)
+        _check_fit(settings, self.preset, self.labels)
         self.learner: SupSup = learner_of(
             settings,
             self.preset,
-            inputs=first.shape[1],
+            inputs=first.shape[1] if first.ndim == 2 else tuple(first.shape[1:]),
             classes=self.labels,
             images=[len(task.train_labels) for task in self.stream[:_CHECKED]],
             device=device_named(settings.device),
@@ -345,16 +340,21 @@ def _watch() -> Stopwatch:
 
 
 def _tasks(settings: RunSettings) -> int:
-    assert settings.tasks is not None  # filled in by RunSettings
+    assert settings.tasks is not None  # filled in by RunSettings, or once the data is read
     return settings.tasks
 
 
-def _check_fit(settings: RunSettings, preset: Preset, images: Tensor, labels: int) -> None:
-    if images.ndim != 2:
-        raise ConfigError(
-            f"images must be flat, (n, pixels), got {tuple(images.shape)}: flatten them; a module "
-            "given to --network can begin with nn.Unflatten"
-        )
+def _stream(settings: RunSettings, data: Path | None) -> Sequence[Task]:
+    return task_stream(
+        settings.benchmark,
+        seed=settings.seed,
+        tasks=settings.tasks,
+        data=data,
+        classes_per_task=settings.classes_per_task,
+    )
+
+
+def _check_fit(settings: RunSettings, preset: Preset, labels: int) -> None:
     if labels > preset.outputs:
         raise ConfigError(
             f"{settings.benchmark} has {labels} labels, the network {preset.outputs} outputs: set "

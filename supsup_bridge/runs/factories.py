@@ -18,7 +18,7 @@ def learner_of(
     settings: RunSettings,
     preset: Preset,
     *,
-    inputs: int,
+    inputs: int | tuple[int, ...],
     classes: int,
     images: Sequence[int],
     device: torch.device,
@@ -29,7 +29,7 @@ def learner_of(
     Args:
         settings: of the run.
         preset: with what the settings leave open.
-        inputs: pixels of an image.
+        inputs: pixels of an image, or its shape.
         classes: the largest number of classes of any task.
         images: numbers of training images, per task.
         device: where to work.
@@ -81,7 +81,7 @@ def new_inference(settings: RunSettings, preset: Preset) -> dict[str, Any]:
             "inference": preset.inference,
             "objective": objective if follows else settings.objective,
         }
-    recall = "paper" if settings.network == "paper" else settings.recall or "both"
+    recall = "paper" if settings.network == "paper" else settings.recall or preset.recall
     points = settings.masks in PER_WEIGHT and recall != "address" and objective != "H"
     return {**samples, "recall": recall, "objective": objective if points else settings.objective}
 

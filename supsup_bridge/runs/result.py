@@ -110,8 +110,7 @@ def _config(run: Reported) -> dict[str, Any]:
     if run.free is not None and isinstance(run.free.test, NoveltyTest):
         chosen["epsilon"] = run.free.test.epsilon
     if settings.memory == "hopfield":
-        usual = "entropy" if settings.network == "paper" else "both"
-        chosen["recall"] = None if given else settings.recall or usual
+        chosen["recall"] = None if given else settings.recall or run.preset.recall
         chosen["rule"] = run.hopfield.rule_name
         if settings.masks in PER_WEIGHT:
             chosen["hubs"] = run.hopfield.capacity

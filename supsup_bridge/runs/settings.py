@@ -7,7 +7,12 @@ from math import isfinite
 from hopmask import ConfigError, rule_named
 from hopmask.errors import MemoryFullError
 from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_TASKS
-from supsup_bridge.data.benchmarks import check_benchmark, default_tasks
+from supsup_bridge.data.benchmarks import (
+    BENCHMARKS,
+    check_benchmark,
+    default_classes,
+    default_tasks,
+)
 from supsup_bridge.inference.named import INFERENCES, check_objective
 from supsup_bridge.inference.objectives import OBJECTIVES
 from supsup_bridge.inference.recall import RECALLS
@@ -25,7 +30,9 @@ class RunSettings:
     """What to run. None means: what the benchmark's preset says.
 
     Args:
-        benchmark: "split-digits", "split-mnist", "permuted-mnist" or "rotated-mnist".
+        benchmark: "split-digits", "split-mnist", "permuted-mnist", "rotated-mnist",
+            "split-cifar10", "split-cifar100", "split-tiny-imagenet", "split-imagenet", "folder" or
+            "idx".
         scenario: "GG" (the task is given), "GNs" (only the label counts), "GNu" (task and label
             count) or "NNs" (not given in training either; only the label counts).
         memory: "hopfield" (constant size, masks deleted) or "bank" (every mask kept).
@@ -54,7 +61,9 @@ class RunSettings:
             earlier mask: of the "nearest" task by the run's task inference, the "previous" task, or
             a random "earlier" one.
         batches: training steps per task; not together with `quick`.
-        tasks: how many tasks; default the benchmark's own number.
+        tasks: how many tasks; default the benchmark's own number, or as many as the classes of its
+            data make, which stays None until the data is read.
+        classes_per_task: of benchmarks that split a data set by the seed: classes of a task.
         seed: of everything.
         infer_samples: images that one inference sees (the paper's network: at each step).
         network: a name: "standard" (the preset's), "lenet-300-100", "fc-1024-1024", "layer-norm"
@@ -97,6 +106,7 @@ class RunSettings:
     mask_init: str | None = None
     batches: int | None = None
     tasks: int | None = None
+    classes_per_task: int | None = None
     seed: int = 0
     infer_samples: int | None = None
     network: str = "standard"
@@ -111,7 +121,7 @@ class RunSettings:
         self._check_names()
         for name in (
             *("bits", "hubs", "output_size", "batches", "infer_samples"),
-            *("ask_every", "budget", "evaluate_every"),
+            *("ask_every", "budget", "evaluate_every", "tasks", "classes_per_task"),
         ):
             if getattr(self, name) is not None:
                 self._check_count(name, 1)
@@ -130,7 +140,15 @@ class RunSettings:
             object.__setattr__(self, "masks", kind)
         if self.tasks is None:
             object.__setattr__(self, "tasks", default_tasks(self.benchmark))
-        self._check_count("tasks", 1)
+        classes = default_classes(self.benchmark)
+        if self.classes_per_task is None:
+            object.__setattr__(self, "classes_per_task", classes)
+        elif classes is None:
+            able = ", ".join(name for name in BENCHMARKS if default_classes(name) is not None)
+            raise ConfigError(
+                f"classes_per_task is for {able}; the tasks of {self.benchmark} are what they are: "
+                "leave out --classes-per-task"
+            )
         if self.masks in PER_WEIGHT and self.bits is not None:
             raise ConfigError(
                 f"bits is for hashed and unit masks: {self.masks} masks have one bit per weight"

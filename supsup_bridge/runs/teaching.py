@@ -13,8 +13,8 @@ from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.timing import Stopwatch
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.stores.protocols import MaskStore
-from supsup_bridge.training.batches import IndexedBatches, check_labels
-from supsup_bridge.training.data import TensorData
+from supsup_bridge.training.batches import LessonBatches
+from supsup_bridge.training.data import LessonData, StreamedData, TensorData
 from supsup_bridge.training.fit import Lesson
 
 _Progress = Callable[[int, float], None]  # step, loss
@@ -32,7 +32,7 @@ class Teacher:
     def __init__(self, learner: SupSup, ledger: Ledger, *, learned: MaskStore | None) -> None:
         self.learner, self.ledger, self.learned = learner, ledger, learned
         self._lesson: Lesson | None = None  # where tasks are given: the one being learned
-        self._batches: IndexedBatches | None = None  # where not: of the task at hand
+        self._batches: LessonBatches | None = None  # where not: of the task at hand
         self._used: dict[int, int] = {}  # and how many of them went to each mask
         self._begun: dict[str, Any] = {}  # what a checkpoint holds of the task at hand
 
@@ -58,16 +58,21 @@ class Teacher:
             ConfigError: labels that do not fit the network, or a learned mask that is lost.
         """
         device = self.learner.network.device
-        data = TensorData(task.train_images.to(device), task.train_labels.to(device))
-        check_labels(data.images, data.labels, self.learner.network.outputs)
+        data: LessonData
+        if task.streamed is not None:
+            data, shape = StreamedData(task.streamed), task.streamed.shape
+        else:
+            data = TensorData(task.train_images.to(device), task.train_labels.to(device))
+            shape = tuple(data.images.shape[1:])
+        data.check(self.learner.network.outputs)
         self.ledger.begun(task)
-        steps = self.learner.settings.training.steps(len(data.images))
+        steps = self.learner.settings.training.steps(len(task.train_labels))
 
         def progress(step: int, loss: float) -> None:
             observer.training(task, number, step, steps, loss)
 
         if self.learner.observer is None:
-            self._learn(number, data, progress, pause, watch)
+            self._learn(number, data, shape, progress, pause, watch)
             self.ledger.learned({number: steps})
         else:
             self._observe(number, data, progress, pause, watch)
@@ -86,7 +91,8 @@ class Teacher:
     def _learn(
         self,
         number: int,
-        data: TensorData,
+        data: LessonData,
+        shape: tuple[int, ...],
         progress: _Progress,
         pause: Callable[[], None],
         watch: Stopwatch,
@@ -100,14 +106,14 @@ class Teacher:
                     self._lesson.restore(begun)
                 masks = self._lesson.run(progress, pause=pause)
         with watch("store"):
-            self.learner.store(masks, data, image_shape=tuple(data.images.shape[1:]))
+            self.learner.store(masks, data, image_shape=shape)
         self._lesson = None
         self.ledger.note(number, masks)
 
     def _observe(
         self,
         number: int,
-        data: TensorData,
+        data: LessonData,
         progress: _Progress,
         pause: Callable[[], None],
         watch: Stopwatch,

@@ -1,4 +1,4 @@
-"""What a lesson learns from: tensors, a data set read by index, or a loader."""
+"""What a lesson learns from: tensors, a data set read by index, a loader, or a stream."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from hopmask import ConfigError
+from supsup_bridge.data.task import Streamed
+from supsup_bridge.training.augmentation import augmented
 from supsup_bridge.training.batches import (
     Batch,
     Batches,
@@ -28,7 +30,11 @@ class LessonData(Protocol):
         ...
 
     def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LessonBatches:
-        """The batches of one lesson; the generator decides the order."""
+        """The batches of one lesson; the generator decides the order, and any augmentation.
+
+        They are augmented if the settings say so: whoever wants the images themselves passes other
+        settings.
+        """
         ...
 
 
@@ -51,8 +57,9 @@ class TensorData:
     def check(self, outputs: int) -> None:
         check_labels(self.images, self.labels, outputs)
 
-    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> IndexedBatches:
-        return IndexedBatches(Batches(len(self.images), settings, generator), self._read)
+    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LessonBatches:
+        batches = IndexedBatches(Batches(len(self.images), settings, generator), self._read)
+        return augmented(batches, settings, generator)
 
     def _read(self, chosen: Tensor) -> Batch:
         images = self.images[chosen.to(self.images.device)]
@@ -83,9 +90,10 @@ class DatasetData:
         if len(self.dataset) == 0:  # type: ignore[arg-type]
             raise ConfigError("training needs images, but the data set is empty")
 
-    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> IndexedBatches:
+    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LessonBatches:
         count = len(self.dataset)  # type: ignore[arg-type]
-        return IndexedBatches(Batches(count, settings, generator), self._read)
+        batches = IndexedBatches(Batches(count, settings, generator), self._read)
+        return augmented(batches, settings, generator)
 
     def _read(self, chosen: Tensor) -> Batch:
         return as_pair(default_collate([self.dataset[i] for i in chosen.tolist()]))
@@ -112,8 +120,26 @@ class LoaderData:
     def check(self, outputs: int) -> None:
         """Nothing is known before the loader is iterated."""
 
-    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LoadedBatches:
-        return LoadedBatches(self.loader, settings, generator)
+    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LessonBatches:
+        return augmented(LoadedBatches(self.loader, settings, generator), settings, generator)
+
+
+class StreamedData:
+    """Images of a task that are read batch by batch, in an order drawn anew every epoch.
+
+    Args:
+        stream: of the task; it augments by itself.
+    """
+
+    def __init__(self, stream: Streamed) -> None:
+        self.stream = stream
+
+    def check(self, outputs: int) -> None:
+        """Nothing is known before the images are read."""
+
+    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LessonBatches:
+        passes = self.stream.batches(settings.batch, augment=settings.augment is not None)
+        return LoadedBatches(passes, settings, generator)
 
 
 def lesson_data(data: Any) -> LessonData:
@@ -129,7 +155,7 @@ def lesson_data(data: Any) -> LessonData:
         >>> type(lesson_data((torch.eye(2), torch.tensor([0, 1])))).__name__
         'TensorData'
     """
-    if isinstance(data, TensorData | DatasetData | LoaderData):
+    if isinstance(data, TensorData | DatasetData | LoaderData | StreamedData):
         return data
     if isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], Tensor):
         return TensorData(*data)

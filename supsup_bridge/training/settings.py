@@ -5,6 +5,8 @@ from math import ceil
 
 from hopmask import ConfigError
 
+AUGMENTATIONS = ("crop-flip",)
+
 
 def is_count(value: object, *, least: int = 1) -> bool:
     """Whether a value is a whole number (no bool) of at least `least`."""
@@ -22,6 +24,9 @@ class TrainingSettings:
             decay 1e-4).
         rate: learning rate; Adam's is for scores that start within ±0.1, and in proportion to the
             bound elsewhere, so that every layer moves equally far from its start.
+        augment: "crop-flip" crops and mirrors each training image at random, see `crop_flip`; of a
+            task that is streamed from picture files the crop is a random part of the picture. None
+            for images as they are.
         contrast: weight of the contrast term; 0 for none.
         noise: standard deviation of the noise in it, in units of the standardised pixels.
         max_batches: stop after so many steps.
@@ -44,6 +49,7 @@ class TrainingSettings:
     batch: int = 128
     optimiser: str = "adam"
     rate: float = 1e-2
+    augment: str | None = None
     contrast: float = 0.5
     noise: float = 0.5
     max_batches: int | None = None
@@ -63,6 +69,9 @@ class TrainingSettings:
                 raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
         if not self.contrast >= 0:
             raise ConfigError(f"contrast must not be negative, got {self.contrast}")
+        if self.augment not in (*AUGMENTATIONS, None):
+            known = ", ".join(AUGMENTATIONS)
+            raise ConfigError(f"augment must be {known} or None, got {self.augment!r}")
 
     def steps(self, images: int) -> int:
         """Number of steps for a task of so many images."""

@@ -6,10 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from supsup_bridge import Experiment, MaskedNetwork, RunSettings, Task, fix_weights, mlp
+from supsup_bridge.data import image_files
+from supsup_bridge.data import pictures as picture_crops
 
 MNIST_NAMES = (
     "train-images-idx3-ubyte",
@@ -80,6 +84,35 @@ def finished(small: Callable[..., RunSettings], quiet: _Quiet) -> Callable[..., 
         return kept[key]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """Side -> a folder with train/CLASS and val/CLASS of square pictures, 12 and 4 of 4 classes.
+
+    Each class has a shade of its own under noise, so that it can be learned.
+    """
+
+    def make(side: int) -> Path:
+        root, draw = tmp_path_factory.mktemp("pictures"), np.random.default_rng(side)
+        for part, each in (("train", 12), ("val", 4)):
+            for label in range(4):
+                folder = root / part / f"class{label}"
+                folder.mkdir(parents=True)
+                for number in range(each):
+                    noise = draw.integers(0, 80, (side, side, 3), dtype=np.uint8)
+                    Image.fromarray(noise + 55 * label).save(folder / f"{number}.png")
+        return root
+
+    return make
+
+
+@pytest.fixture
+def small_crops(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Streamed pictures are cropped to 16 x 16, not 224 x 224."""
+    for module in (picture_crops, image_files):
+        monkeypatch.setattr(module, "SIDE", 16)
+    return 16
 
 
 @pytest.fixture(scope="session")

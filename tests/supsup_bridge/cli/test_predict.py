@@ -1,6 +1,5 @@
 """`supsup predict`: images from files in, tasks and labels out."""
 
-import builtins
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from supsup_bridge import SupSup, split_digits
@@ -70,7 +70,6 @@ def test_a_finished_run_is_a_learner(tmp_path: Path, images: Path, capsys) -> No
 
 
 def test_pictures_are_read_in_order_of_their_names(tmp_path: Path, capsys) -> None:
-    image = pytest.importorskip("PIL.Image")
     learner = SupSup(
         nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 4)),
         memory="bank",
@@ -81,7 +80,7 @@ def test_pictures_are_read_in_order_of_their_names(tmp_path: Path, capsys) -> No
     from supsup_bridge.cli.predict import read_images
 
     for name, picture in zip("ba", pictures, strict=True):
-        image.fromarray((picture[0] * 255).round().byte().numpy()).save(tmp_path / f"{name}.png")
+        Image.fromarray((picture[0] * 255).round().byte().numpy()).save(tmp_path / f"{name}.png")
     names, read = read_images(tmp_path, learner.image_shape)
     assert names == ["a.png", "b.png"]
     torch.testing.assert_close(read, pictures.flip(0), rtol=0, atol=1 / 255)
@@ -102,17 +101,3 @@ def test_what_is_no_image_is_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_a_folder_without_a_learner_is_refused(tmp_path: Path, images: Path) -> None:
     assert main(["predict", str(tmp_path), str(images)]) == 1
-
-
-def test_pictures_need_pillow(folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    (tmp_path / "a.png").write_bytes(b"")
-    bring = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name == "PIL":
-            raise ImportError(name)
-        return bring(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    assert main(["predict", str(folder), str(tmp_path / "a.png")]) == 1
-    assert "pip install pillow" in capsys.readouterr().err

@@ -10,7 +10,13 @@ from torch import Tensor
 from hopmask import ConfigError
 from supsup_bridge import DataError, Task, split_digits, split_mnist
 from supsup_bridge.data import mnist_variants as transformed
-from supsup_bridge.data.benchmarks import BENCHMARKS, check_benchmark, default_tasks, task_stream
+from supsup_bridge.data.benchmarks import (
+    BENCHMARKS,
+    check_benchmark,
+    default_classes,
+    default_tasks,
+    task_stream,
+)
 from supsup_bridge.data.datasets import load_digits
 
 PARTS = ("train_images", "inference_images", "scored_images")
@@ -171,14 +177,29 @@ def test_split_tasks_have_two_classes(which: str, request) -> None:
 
 @pytest.mark.parametrize(
     ("name", "tasks"),
-    [("split-digits", 5), ("split-mnist", 5), ("permuted-mnist", 10), ("rotated-mnist", 36)],
+    [
+        *(("split-digits", 5), ("split-mnist", 5), ("permuted-mnist", 10), ("rotated-mnist", 36)),
+        *(("split-cifar100", None), ("folder", None)),
+    ],
 )
-def test_default_number_of_tasks(name: str, tasks: int) -> None:
+def test_default_number_of_tasks(name: str, tasks: int | None) -> None:
     assert default_tasks(name) == tasks
 
 
-def test_every_benchmark_has_a_default_number_of_tasks() -> None:
-    assert all(default_tasks(benchmark) >= 1 for benchmark in BENCHMARKS)
+def test_a_benchmark_has_a_number_of_tasks_or_of_classes_of_a_task() -> None:
+    for benchmark in BENCHMARKS:
+        assert (default_tasks(benchmark) is None) != (default_classes(benchmark) is None)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        *(("split-mnist", None), ("split-cifar10", 2), ("split-cifar100", 5)),
+        *(("split-tiny-imagenet", 10), ("split-imagenet", 10)),
+    ],
+)
+def test_default_number_of_classes(name: str, classes: int | None) -> None:
+    assert default_classes(name) == classes
 
 
 def test_default_number_of_tasks_of_an_unknown_benchmark_suggests_the_nearest() -> None:

@@ -17,7 +17,8 @@ from hopmask import ConfigError
 from supsup_bridge import DataError, Task
 from supsup_bridge.data import mnist_variants as transformed
 from supsup_bridge.data.benchmarks import default_tasks
-from supsup_bridge.data.datasets import LabelledImages, load_mnist
+from supsup_bridge.data.datasets import load_mnist
+from supsup_bridge.data.labelled import LabelledImages
 from supsup_bridge.data.mnist_variants import permuted, permuted_mnist, rotated, rotated_mnist
 
 PARTS = ("train_images", "inference_images", "scored_images")

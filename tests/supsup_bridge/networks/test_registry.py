@@ -14,6 +14,13 @@ from supsup_bridge import FixedNetwork, MaskedNetwork, UnitNetwork
 from supsup_bridge.networks.registry import NETWORKS, build
 
 KINDS = ["weight", "unit", "hashed"]
+LEAST = {  # name of a network with convolutions -> the least side of an image
+    "lenet-5": 16,
+    "alexnet-small": 19,
+    "gem-resnet18": 8,
+    "resnet18": 32,
+    "resnet50": 32,
+}
 Make = Callable[..., FixedNetwork]
 
 
@@ -56,7 +63,8 @@ def convolution(inputs: int, outputs: int) -> nn.Module:
 
 
 def test_the_known_names() -> None:
-    assert NETWORKS == ("lenet-300-100", "fc-1024-1024", "layer-norm", "paper")
+    flat = ("lenet-300-100", "fc-1024-1024", "layer-norm", "paper")
+    assert (*flat, *LEAST) == NETWORKS
 
 
 @pytest.mark.parametrize(
@@ -106,6 +114,75 @@ def test_normalised_networks_have_unit_masks_alone(name: str, masks: str, make) 
         make(name, masks)
 
 
+# --- with convolutions
+
+
+@pytest.mark.parametrize("name", LEAST)
+@pytest.mark.parametrize("more", [0, 5])
+def test_a_network_with_convolutions_takes_images_of_shape(name, more, make, generator) -> None:
+    shape = (2, LEAST[name] + more, LEAST[name] + 1)
+    network = make(name, inputs=list(shape))
+    ones = {name: torch.ones(size) for name, size in network.mask_sizes.items()}
+    assert network.outputs == 7
+    assert network(torch.randn(2, *shape, generator=generator(2)), ones).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_its_weights_are_signed_constants_and_nothing_else_can_be_learned(name, make) -> None:
+    network = make(name, inputs=(3, 32, 32))
+    weights = dict(network.module.named_parameters())
+    assert {f"{name}.weight" for name in network.mask_sizes} == set(weights)
+    for weight in weights.values():
+        expected = torch.full_like(weight, (2 / weight[0].numel()) ** 0.5)
+        torch.testing.assert_close(weight.abs(), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "norms", "features"),
+    # what torchvision has, with biases, affine norms and 1000 outputs
+    [("resnet18", 11_689_512, 4_800, 512), ("resnet50", 25_557_032, 26_560, 2048)],
+)
+def test_resnets_have_the_weights_of_those_known(name, parameters, norms, features, make) -> None:
+    network = make(name, inputs=(3, 64, 64))
+    weights = sum(weight.numel() for weight in network.module.parameters())
+    assert weights == parameters - 2 * norms - 1000 + (7 - 1000) * features
+
+
+def test_the_last_maps_of_gem_resnet18_are_4x4(make, generator) -> None:
+    module = make("gem-resnet18", inputs=(3, 32, 32)).module
+    seen: list[tuple[int, ...]] = []
+    module.layer4.register_forward_hook(lambda part, given, maps: seen.append(tuple(maps.shape)))
+    module(torch.randn(2, 3, 32, 32, generator=generator(0)))
+    assert seen == [(2, 160, 4, 4)]
+
+
+@pytest.mark.parametrize("name", LEAST)
+@pytest.mark.parametrize("inputs", [3072, (3072,), (32, 32), (1, 3, 32, 32)])
+def test_flat_images_are_no_images_for_convolutions(name: str, inputs: Any, make) -> None:
+    with pytest.raises(ConfigError, match=r"takes images \(channels, height, width\)"):
+        make(name, inputs=inputs)
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_images_that_are_too_small_are_refused(name: str, make) -> None:
+    least = LEAST[name]
+    with pytest.raises(ConfigError, match=f"needs images of {least}x{least} pixels or more"):
+        make(name, inputs=(3, 64, least - 1))
+
+
+@pytest.mark.parametrize(("name", "masks"), [("lenet-300-100", "weight"), ("paper", "unit")])
+def test_images_of_shape_are_no_flat_images(name: str, masks: str, make) -> None:
+    with pytest.raises(ConfigError, match=r"takes flat images.*inputs=3072"):
+        make(name, masks, inputs=(3, 32, 32))
+
+
+@pytest.mark.parametrize("name", ["lenet-300-100", "gem-resnet18"])
+@pytest.mark.parametrize("inputs", [0, -3, 2.5, True, (), (3, 0, 32), "64", None])
+def test_what_is_no_size_of_images_is_refused(name: str, inputs: Any, make) -> None:
+    with pytest.raises(ConfigError, match="inputs must be the number of pixels"):
+        make(name, inputs=inputs)
+
+
 # --- what the generators decide
 
 
@@ -128,11 +205,11 @@ def test_all_kinds_of_mask_see_the_same_weights(make) -> None:
     assert all(torch.equal(a[key], b[key]) and torch.equal(a[key], c[key]) for key in a)
 
 
-@pytest.mark.parametrize("name", ["lenet-300-100", "layer-norm", "own"])
+@pytest.mark.parametrize("name", ["lenet-300-100", "layer-norm", "gem-resnet18", "own"])
 def test_building_leaves_the_global_generator_alone(name: str, make, own) -> None:
-    name = own(convolution) if name == "own" else name
+    name, inputs = own(convolution) if name == "own" else name, 12
     before = torch.get_rng_state()
-    make(name, "unit")
+    make(name, "unit", inputs=(3, 8, 8) if name in LEAST else inputs)
     assert torch.equal(torch.get_rng_state(), before)
 
 

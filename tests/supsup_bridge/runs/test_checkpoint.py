@@ -15,7 +15,7 @@ import torch
 import hopmask
 from hopmask import ConfigError, storage
 from hopmask.errors import CorruptStoreError, StoreFileError
-from supsup_bridge import Experiment, RunSettings
+from supsup_bridge import DataError, Experiment, RunSettings
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.checkpoint import Checkpoints, Slot
 from supsup_bridge.runs.state_tree import packed
@@ -87,6 +87,36 @@ def test_a_run_of_the_papers_continues_to_the_same_bits(
 ) -> None:
     settings = small(benchmark="split-mnist", network="paper", bits=64, batches=6, infer_samples=8)
     check_that_it_continues(settings, quiet, tmp_path, data=mnist_folder)
+
+
+PICTURES = {"benchmark": "folder", "network": "lenet-5", "tasks": None, "batches": 8}
+
+
+def test_a_run_of_augmented_pictures_continues_to_the_same_bits(
+    small, quiet, pictures, tmp_path: Path
+) -> None:
+    check_that_it_continues(small(**PICTURES), quiet, tmp_path, data=pictures(16))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of xdist's threads
+def test_a_run_of_streamed_pictures_continues_to_the_same_bits(
+    small, quiet, pictures, tmp_path: Path, small_crops
+) -> None:
+    check_that_it_continues(small(**PICTURES), quiet, tmp_path, data=pictures(70))
+
+
+def test_data_may_be_a_file(small, pictures, tmp_path: Path) -> None:
+    run = Experiment(small(**PICTURES), data=pictures(16))
+    archive = tmp_path / "archive.tar.gz"
+    archive.touch()
+    keeper = Checkpoints(tmp_path / "run", run, data=archive)
+    with locked(keeper):
+        keeper.begin()
+    with pytest.raises(DataError, match=r"archive\.tar\.gz"):  # found, and read
+        resumed(tmp_path / "run")
+    archive.unlink()
+    with pytest.raises(ConfigError, match="no longer exists"):
+        resumed(tmp_path / "run")
 
 
 def check_that_it_continues(settings: RunSettings, quiet: Any, folder: Path, **data: Path) -> None:

@@ -7,16 +7,21 @@ import pytest
 
 from hopmask import ConfigError
 from supsup_bridge import TrainingSettings
-from supsup_bridge.data.benchmarks import BENCHMARKS
+from supsup_bridge.data.benchmarks import BENCHMARKS, default_classes
 from supsup_bridge.inference.named import INFERENCES
 from supsup_bridge.inference.objectives import OBJECTIVES
 from supsup_bridge.networks.masked import MASKS, PER_WEIGHT
 from supsup_bridge.networks.registry import NETWORKS, build
-from supsup_bridge.runs.presets import preset
+from supsup_bridge.runs.presets import preset, resolved
+from supsup_bridge.runs.settings import RunSettings
+
+DIGITS = ("split-digits", "split-mnist", "permuted-mnist", "rotated-mnist")
+KINDS = [*product(DIGITS, MASKS), *((name, "weight") for name in BENCHMARKS if name not in DIGITS)]
+SHAPES = {"lenet-300-100": 64, "fc-1024-1024": 64, "layer-norm": 64}  # others take pictures
 
 
 def test_every_benchmark_has_a_preset_for_each_kind_of_mask() -> None:
-    for name, masks in product(BENCHMARKS, MASKS):
+    for name, masks in KINDS:
         chosen = preset(name, masks)
         assert isinstance(chosen.training, TrainingSettings)
         assert chosen.network in NETWORKS
@@ -27,14 +32,13 @@ def test_every_benchmark_has_a_preset_for_each_kind_of_mask() -> None:
         assert chosen.infer_samples >= 1
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
-@pytest.mark.parametrize("masks", MASKS)
+@pytest.mark.parametrize(("name", "masks"), KINDS)
 def test_every_preset_can_be_built(name: str, masks: str, generator) -> None:
     chosen = preset(name, masks)
     network = build(
         chosen.network,
         masks=masks,
-        inputs=64,
+        inputs=SHAPES.get(chosen.network, (3, 32, 32)),
         outputs=chosen.outputs,
         bits=chosen.bits,
         weights=generator(0),
@@ -46,9 +50,9 @@ def test_every_preset_can_be_built(name: str, masks: str, generator) -> None:
 
 
 def test_every_preset_with_objective_g_has_superfluous_outputs() -> None:
-    for name, masks in product(BENCHMARKS, MASKS):
+    for name, masks in KINDS:
         chosen = preset(name, masks)
-        labels = 2 if name.startswith("split") else 10
+        labels = default_classes(name) or (2 if name.startswith("split") else 10)
         assert chosen.outputs > labels if chosen.objective == "G" else chosen.outputs >= labels
 
 
@@ -68,7 +72,7 @@ def test_any_other_network_goes_with_the_standard_preset(network: str) -> None:
 
 
 def test_weight_presets_serve_both_memories() -> None:
-    chosen = {name: preset(name, "weight") for name in BENCHMARKS}
+    chosen = {name: preset(name, "weight") for name in DIGITS}
     assert {name: each.features for name, each in chosen.items()} == {
         "split-digits": 1024,
         "split-mnist": 4096,
@@ -76,7 +80,7 @@ def test_weight_presets_serve_both_memories() -> None:
         "rotated-mnist": 2048,
     }
     samples = {name: each.infer_samples for name, each in chosen.items()}
-    assert samples == dict.fromkeys(BENCHMARKS, 1) | {"rotated-mnist": 128}
+    assert samples == dict.fromkeys(DIGITS, 1) | {"rotated-mnist": 128}
 
 
 def test_signed_masks_go_as_weight_masks_do_but_that_a_bank_tries_every_mask() -> None:
@@ -107,3 +111,24 @@ def test_a_combination_without_preset_lists_those_there_are(masks: str) -> None:
 def test_an_unknown_benchmark_suggests_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'split-mnist'"):
         preset("split-minst", "hashed")
+
+
+def test_outputs_are_enough_for_the_classes_of_a_task() -> None:
+    def outputs(**changes) -> int:
+        return resolved(RunSettings(benchmark="split-cifar100", **changes)).outputs
+
+    assert outputs(classes_per_task=50) == 50
+    assert outputs(classes_per_task=2) == outputs() == preset("split-cifar100", "weight").outputs
+    assert outputs(classes_per_task=20, output_size=33) == 33
+
+
+def test_augmentation_is_of_pictures_and_of_given_tasks_alone() -> None:
+    for name in BENCHMARKS:
+        augment = resolved(RunSettings(benchmark=name)).training.augment
+        assert augment == (None if name in (*DIGITS, "idx") else "crop-flip")
+    assert resolved(RunSettings(benchmark="folder", scenario="NNs")).training.augment is None
+
+
+def test_a_preset_without_content_address_recalls_by_entropy() -> None:
+    assert preset("split-imagenet", "weight").recall == "entropy"
+    assert preset("split-mnist", "weight").recall == "both"

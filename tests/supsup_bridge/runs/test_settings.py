@@ -171,7 +171,7 @@ def test_a_seed_may_be_zero_and_huge() -> None:
         ("inference", "oneshot", "one-shot"),
         ("mask_init", "rand", "random"),
         ("device", "cudda", "cuda"),
-        ("network", "lenet", "lenet-300-100"),
+        ("network", "lenet-300", "lenet-300-100"),
     ],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name, value, meant) -> None:

@@ -1,6 +1,7 @@
 """What a lesson learns from: equal batches from tensors and data sets, streams from loaders."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,13 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from hopmask import ConfigError
 from supsup_bridge import TrainingSettings, UnitNetwork, train_mask
-from supsup_bridge.training.data import DatasetData, LoaderData, TensorData, lesson_data
+from supsup_bridge.training.data import (
+    DatasetData,
+    LoaderData,
+    StreamedData,
+    TensorData,
+    lesson_data,
+)
 from supsup_bridge.training.fit import Lesson
 
 SETTINGS = TrainingSettings(epochs=3, batch=4)
@@ -57,6 +64,19 @@ class Endless(IterableDataset[Any]):
         return iter(zip(IMAGES, LABELS, strict=True))
 
 
+class Stream:
+    """A task's images batch by batch; notes how they are asked for."""
+
+    shape = (6,)
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, bool]] = []
+
+    def batches(self, size: int, *, augment: bool) -> DataLoader[Any]:
+        self.asked.append((size, augment))
+        return DataLoader(TensorDataset(IMAGES, LABELS), batch_size=size, shuffle=True)
+
+
 def test_each_kind_of_data_is_known() -> None:
     dataset = TensorDataset(IMAGES, LABELS)
     assert isinstance(lesson_data((IMAGES, LABELS)), TensorData)
@@ -87,6 +107,19 @@ def test_one_batch_of_a_data_set_is_read_at_a_time(network) -> None:
     read: list[int] = []
     lesson(network, dataset).run(lambda step, loss: read.append(len(dataset.read)))
     assert read == [4, 8, 10, 14, 18, 20, 24, 28, 30]
+
+
+@pytest.mark.parametrize("augment", [None, "crop-flip"])
+def test_a_stream_is_asked_for_the_settings_batches_and_augments_by_itself(
+    network, augment: str | None
+) -> None:
+    stream, settings = Stream(), replace(SETTINGS, augment=augment)
+    data = StreamedData(stream)
+    assert lesson_data(data) is data
+    taught = lesson(network, data, settings)
+    taught.run()  # flat images: nothing else augments them
+    assert stream.asked == [(settings.batch, augment is not None)]
+    assert taught.batches.done == taught.batches.steps == settings.steps(len(IMAGES))
 
 
 def test_a_loader_is_read_once_per_epoch(network) -> None:

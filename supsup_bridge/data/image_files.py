@@ -1,0 +1,113 @@
+"""Labelled pictures that stay in their files, and are decoded at each access."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from supsup_bridge.data.files import DataError
+from supsup_bridge.data.labelled import per_channel, standardised
+from supsup_bridge.data.pictures import SIDE, all_of, centre, random_part
+
+MEAN, STD = per_channel((0.485, 0.456, 0.406)), per_channel((0.229, 0.224, 0.225))  # ImageNet's
+_MOST_WORKERS = 8
+_Chosen = list[tuple[int, int]]  # numbers of a batch's images, with a seed for each
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFiles:
+    """Pictures in files, standardised with ImageNet's mean and deviation.
+
+    Args:
+        files: JPEG or PNG, of any sizes.
+        labels: integer (n,).
+    """
+
+    files: tuple[Path, ...]
+    labels: Tensor
+
+    def chosen(self, where: Tensor) -> "LabelledFiles":
+        files = tuple(self.files[number] for number in where.tolist())
+        return LabelledFiles(files=files, labels=self.labels[where])
+
+    def made(self, where: Tensor) -> Callable[[], Tensor]:
+        """A function that decodes them: the centre of each picture, (k, 3, 224, 224)."""
+        return partial(_centres, self.chosen(where).files)
+
+    def streamed(self, where: Tensor, labels: Tensor) -> "FileStream":
+        return FileStream(LabelledFiles(files=self.chosen(where).files, labels=labels))
+
+
+class FileStream:
+    """Training images that are decoded batch by batch, by several processes; see `Streamed`.
+
+    What is drawn does not depend on the number of processes.
+    """
+
+    def __init__(self, data: LabelledFiles) -> None:
+        self.data, self.shape = data, (3, SIDE, SIDE)
+
+    def batches(self, size: int, *, augment: bool) -> "FileBatches":
+        """Batches of random parts, or without `augment` of centres, in random order."""
+        return FileBatches(self.data, size, augment=augment)
+
+
+class FileBatches:
+    """One pass over pictures in files each time it is iterated, in another order.
+
+    Raises:
+        DataError: while iterating, a file that is no whole picture.
+    """
+
+    def __init__(self, data: LabelledFiles, size: int, *, augment: bool) -> None:
+        self._data, self._size, self._augment = data, size, augment
+
+    def __len__(self) -> int:
+        return -(-len(self._data.files) // self._size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        count = len(self._data.files)
+        order = torch.randperm(count, device="cpu").tolist()
+        seeds = torch.randint(2**62, (count,), device="cpu").tolist()
+        pairs = list(zip(order, seeds, strict=True))
+        chosen = [pairs[first : first + self._size] for first in range(0, count, self._size)]
+        decoded = DataLoader(
+            _Decoder(self._data, augment=self._augment),
+            sampler=chosen,
+            batch_size=None,
+            num_workers=min(_MOST_WORKERS, len(chosen), _cores()),
+        )
+        for part, pixels in zip(chosen, decoded, strict=True):
+            if isinstance(pixels, DataError):
+                raise pixels
+            labels = self._data.labels[[number for number, _ in part]]
+            yield standardised(pixels, MEAN, STD), labels
+
+
+class _Decoder(Dataset[Tensor | DataError]):
+    """Decodes whole batches; a worker's error comes as a value, or torch would wrap its message."""
+
+    def __init__(self, data: LabelledFiles, *, augment: bool) -> None:
+        self._files, self._augment = data.files, augment
+
+    def __getitem__(self, chosen: _Chosen) -> Tensor | DataError:
+        try:
+            return torch.stack([self._one(self._files[number], seed) for number, seed in chosen])
+        except DataError as error:
+            return error
+
+    def _one(self, path: Path, seed: int) -> Tensor:
+        return random_part(path, seed) if self._augment else centre(path)
+
+
+def _centres(files: tuple[Path, ...]) -> Tensor:
+    return standardised(all_of(centre, files), MEAN, STD)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,139 @@
+"""Runs on pictures: shaped images, held or streamed, in as many tasks as the data makes."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hopmask import ConfigError
+from supsup_bridge import DataError, Experiment, RunSettings, SupSup, split_folder, split_imagenet
+from supsup_bridge.continual.description import described
+from supsup_bridge.training.data import StreamedData
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of xdist's threads
+
+
+def settings(**changes: Any) -> RunSettings:
+    given = {"benchmark": "folder", "network": "lenet-5", "batches": 12, "device": "cpu"}
+    return RunSettings(**(given | changes))
+
+
+@pytest.fixture(scope="module")
+def small(pictures) -> Path:
+    return pictures(16)
+
+
+@pytest.fixture(scope="module")
+def large(pictures) -> Path:
+    return pictures(70)
+
+
+def test_as_many_tasks_are_learned_as_the_data_makes(small: Path, quiet) -> None:
+    assert settings().tasks is None
+    run = Experiment(settings(), data=small)
+    assert run.settings.tasks == 2
+    run.run(quiet)
+    result = run.result()
+    assert (result["tasks"], result["config"]["tasks"]) == (2, 2)
+    assert result["config"]["classes_per_task"] == 2
+    assert len(result["accuracy_per_task"]) == 2
+    assert result["config"]["hubs"] == 2
+
+
+def test_classes_per_task_decide_the_number_of_tasks(small: Path) -> None:
+    assert Experiment(settings(classes_per_task=1), data=small).settings.tasks == 4
+    with pytest.raises(ConfigError, match=r"4 classes .* make 1 tasks of 4, and 2 are"):
+        Experiment(settings(classes_per_task=4, tasks=2), data=small)
+
+
+def test_classes_per_task_are_refused_where_tasks_are_what_they_are() -> None:
+    with pytest.raises(ConfigError, match="leave out --classes-per-task"):
+        RunSettings(benchmark="split-mnist", classes_per_task=2)
+    with pytest.raises(ConfigError, match="classes_per_task must be at least 1"):
+        settings(classes_per_task=0)
+
+
+def test_tasks_of_the_users_decide_their_number_too(small: Path) -> None:
+    tasks = split_folder(data=small)[:1]
+    assert Experiment(settings(), tasks=tasks).settings.tasks == 1
+
+
+@pytest.mark.parametrize("scenario", ["GG", "GNs", "GNu", "NNs"])
+@pytest.mark.parametrize("memory", ["hopfield", "bank"])
+def test_shaped_images_are_learned_and_scored(scenario, memory, small: Path, quiet) -> None:
+    run = Experiment(settings(scenario=scenario, memory=memory), data=small)
+    run.run(quiet)
+    assert 0 <= run.result()["accuracy"] <= 1
+    assert run.learner.image_shape == (3, 16, 16)
+
+
+def test_a_run_of_shaped_images_is_read_back_and_predicts_the_same(
+    small: Path, quiet, tmp_path: Path
+) -> None:
+    run = Experiment(settings(), data=small)
+    run.run(quiet)
+    run.save(tmp_path)
+    images = run.stream[0].scored_images
+    found = SupSup.load(tmp_path).predict(images)
+    assert torch.equal(found.logits, run.learner.predict(images).logits)
+
+
+def test_streamed_pictures_are_learned_saved_and_predict_the_same(
+    large: Path, quiet, tmp_path: Path, small_crops
+) -> None:
+    losses: dict[int, list[float]] = {0: [], 1: []}
+
+    class Noted(type(quiet)):
+        def training(self, task, number, step, steps, loss) -> None:
+            losses[number].append(loss)
+            assert (steps, task.streamed is not None) == (16, True)
+
+    run = Experiment(
+        settings(benchmark="split-imagenet", classes_per_task=2, batches=16), data=large
+    )
+    run.run(Noted())
+    for found in losses.values():
+        assert len(found) == 16
+        assert sum(found[-4:]) < sum(found[:4])
+    run.save(tmp_path)
+    images = run.stream[1].scored_images
+    assert images.shape[1:] == run.learner.image_shape == (3, small_crops, small_crops)
+    found = SupSup.load(tmp_path).predict(images, task=1)
+    assert torch.equal(found.logits, run.learner.predict(images, task=1).logits)
+
+
+def test_the_address_is_given_the_centres_of_streamed_pictures(large: Path, small_crops) -> None:
+    task = split_imagenet(data=large, classes_per_task=2)[0]
+    assert task.streamed is not None
+    known = described(
+        partial(torch.flatten, start_dim=1),
+        StreamedData(task.streamed),
+        grouped=False,
+        generator=torch.Generator().manual_seed(0),
+        device=torch.device("cpu"),
+    )
+    seen = torch.cat([*known.signature])
+    assert sorted(seen.tolist()) == sorted(task.train_images.flatten(1).tolist())
+
+
+def test_a_damaged_picture_ends_a_streamed_run_with_its_name(pictures, quiet, small_crops) -> None:
+    folder = pictures(70)
+    for bad in folder.glob("train/class?/3.png"):
+        bad.write_bytes(bad.read_bytes()[:-100])
+    run = Experiment(settings(), data=folder)
+    with pytest.raises(DataError, match=r"^\S*/3\.png is no whole"):
+        run.run(quiet)
+    assert run.ledger.count == 0
+
+
+def test_streams_and_whole_images_of_a_task_are_the_same_pictures(large: Path, small_crops) -> None:
+    task = split_imagenet(data=large, classes_per_task=2)[0]
+    assert task.streamed is not None
+    with torch.random.fork_rng(devices=[]):
+        ((images, labels),) = task.streamed.batches(100, augment=False)
+    for label in (0, 1):
+        whole = task.train_images[task.train_labels == label].flatten(1)
+        some = images[labels == label].flatten(1)
+        assert sorted(map(tuple, some.tolist())) == sorted(map(tuple, whole.tolist()))
