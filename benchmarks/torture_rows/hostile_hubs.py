@@ -100,6 +100,7 @@ def odd_descriptions() -> dict[str, dict[str, Any]]:
         "extras-3": {"extras": [["x", [3]]]},
         "extras-twice": {"extras": [["x", [1]], ["x", [1]]]},
         "extras-text": {"extras": "x"},
+        "extras-named-like-masks": {"extras": [["a", [2]]]},
         "features-0": {"signature_features": 0},
         "features-5": {"signature_features": 5},
         "features-none": {"signature_features": None},

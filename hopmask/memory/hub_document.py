@@ -157,6 +157,8 @@ def _misfit(document: Document) -> str | None:
         return "its seed has more than 64 bits"
     if wrong := schema.unshaped(about.get("extras"), "extras", side=_SIDE):
         return wrong
+    if {name for name, _ in about["extras"]} & {name for name, _ in about["layers"]}:
+        return "an extra is named like a layer"
     if about.get("rule") != HubCouplings.rule_name:
         return f"hub couplings of rule {about.get('rule')!r:.20} are unknown"
     hubs, born = _power(about.get("hubs")), _power(about.get("born"))

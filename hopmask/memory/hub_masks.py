@@ -120,10 +120,7 @@ class HubMasks:
     @property
     def mean_extras(self) -> dict[str, Tensor]:
         """Mean of the tasks' extras, name -> float32 (*shape); zeros while there are no tasks."""
-        if self.code.extras is None:
-            return {}
-        mean = self.extras_sum.double() * (_UNIT / max(1, self.couplings.count))
-        return self.code.extras.split(mean.float())
+        return {} if self.code.extras is None else self.code.extras.split(self._mean_values)
 
     @property
     def tasks(self) -> tuple[int, ...]:
@@ -187,7 +184,9 @@ class HubMasks:
         search: Search,
     ) -> Hit:
         """Recall masks; see `MaskMemory.recall`."""
-        recall = HubRecall(self.couplings, self.code, self.address, search)
+        recall = HubRecall(
+            self.couplings, self.code, self.address, search, mean_values=self._mean_values
+        )
         if task is not None:
             if cue is not None or batch is not None:
                 raise CueError(
@@ -289,6 +288,11 @@ class HubMasks:
         if added is not None and self.address is not None:
             self.address.put(number, added)
 
+    @property
+    def _mean_values(self) -> Tensor:
+        """Mean of the tasks' extras in a row, float32 (values,)."""
+        return (self.extras_sum.double() * (_UNIT / max(1, self.couplings.count))).float()
+
     def _proven(self, number: int) -> Tensor:
         """The pattern of a live task, bool (size,), proven by its digest before it is changed."""
         self.couplings.require_exact()
@@ -303,10 +307,7 @@ class HubMasks:
 
     def _whole_extras(self, pattern: Tensor) -> Tensor:
         """Extras of a pattern in whole units, int64 (values,)."""
-        values = [value.flatten() for value in self.code.extras_of(pattern).values()]
-        if not values:
-            return self.extras_sum.new_zeros(0)
-        return (torch.cat(values).double() / _UNIT).long()
+        return (self.code.values_of(pattern).double() / _UNIT).long()
 
 
 def _check_mergeable(one: HubMasks, other: HubMasks) -> None:

@@ -15,6 +15,9 @@ tasks of largest a_t are candidates, and the answer minimises energy and penalty
     F(t) = penalty(z_t) − w a_t :
 
 −a_t is the energy of the state (z_t, κ_t) in the field of the pointers, but for constants.
+
+Where tasks have extras, a penalty is given them beside the masks: those of the candidate, and at μ
+their mean over the tasks. It is differentiated by the masks alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,6 +65,7 @@ class HubRecall:
         code: of its patterns.
         address: its content address; or None.
         options: of the search.
+        mean_values: mean of the tasks' extras, float32 (values,).
 
     Raises:
         ConfigError: options that such a recall would ignore.
@@ -73,9 +77,11 @@ class HubRecall:
         code: DigestCode,
         address: HubAddress | None,
         options: Search,
+        *,
+        mean_values: Tensor,
     ) -> None:
         self._couplings, self._code, self._address = couplings, code, address
-        self._options = options
+        self._options, self._mean_values = options, mean_values
         if options.dynamics is not SETTLE:
             raise ConfigError(
                 "dynamics are of dense couplings: a hub memory recalls in one update: leave "
@@ -129,11 +135,15 @@ class HubRecall:
             agreement = agreement + score
         compared: Penalty | None = None
         if penalty is not None:
-            layout, mean = self._code.layout, (1 + self._mean) / 2
-            compared = pointing = on_levels(penalty, layout, flat=flat)
+            mean, code = (1 + self._mean) / 2, self._code
+            compared = pointing = on_levels(penalty, code.layout, code.extras, flat=flat)
             if isinstance(penalty, PointingPenalty):
-                pointing = on_levels(penalty.pointing(), layout, flat=flat)
-            agreement = agreement + self._scores(-slope(pointing, mean.expand(count, -1))[1])
+                pointing = on_levels(penalty.pointing(), code.layout, code.extras, flat=flat)
+
+            def at_mean_extras(levels: Tensor) -> Tensor:
+                return pointing(self._with_extras(levels, self._mean_values))
+
+            agreement = agreement + self._scores(-slope(at_mean_extras, mean.expand(count, -1))[1])
         agreement = self._alive(agreement)
         found = self._named(agreement) if compared is None else self._tried(agreement, compared)
         recognized = found.margin >= self._options.recognition_margin
@@ -243,10 +253,12 @@ class HubRecall:
         shown, seen = lowest, tasks[:, 0]
         for place in range(few):
             tried = self._recalled(tasks[rows, place])
-            masks = tried.recalled.spins[:, :bits].to(self._couplings.dtype)
+            spins = tried.recalled.spins
+            masks = spins[:, :bits].to(self._couplings.dtype)
+            levels = self._with_extras(masks, self._code.values_of(spins))
             here = penalty if len(rows) == batch else of_rows(penalty, rows, batch, fill=0.5)
             with torch.no_grad():
-                value = evaluate(here, masks).double()
+                value = evaluate(here, levels).double()
             total = value - self._weight * scores[rows, place]
             better = total < lowest[rows]
             next_lowest[rows] = torch.minimum(next_lowest[rows], lowest[rows].maximum(total))
@@ -271,11 +283,18 @@ class HubRecall:
         return found
 
     def _of_chance(self, penalty: Penalty, batch: int) -> Tensor:
-        """The penalty of one fixed random mask, (b,)."""
+        """The penalty of one fixed random mask, with the mean extras, (b,)."""
         generator = torch.Generator().manual_seed(0)
         mask = torch.randint(0, 2, (self._code.bits,), generator=generator, device="cpu")
         with torch.no_grad():
-            return evaluate(penalty, mask.to(self._mean).expand(batch, -1)).double()
+            levels = mask.to(self._mean).expand(batch, -1)
+            return evaluate(penalty, self._with_extras(levels, self._mean_values)).double()
+
+    def _with_extras(self, levels: Tensor, values: Tensor) -> Tensor:
+        """Levels of masks (b, bits) and extras (values,) or (b, values) in a row."""
+        if self._code.values == 0:
+            return levels  # masks take many bytes to copy
+        return torch.cat([levels, values.to(levels).expand(len(levels), -1)], -1)
 
     def _traced(
         self, found: "_Found", steps: Sequence["_Found"], values: Sequence[Tensor]

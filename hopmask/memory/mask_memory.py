@@ -44,7 +44,7 @@ class MaskMemory(MemoryState):
             classes; default 1. The address keeps a mean of each, which names tasks whose classes
             differ much better from one sample.
         extras: of hub couplings: name -> number, or shape, of real values that belong to a task
-            beside its masks, such as statistics of normalisation.
+            beside its masks, such as statistics of normalisation. Their names are not masks' names.
 
     Attributes:
         couplings: Ψ and μ, or A and its wide columns; the number of tasks held.
@@ -193,7 +193,10 @@ class MaskMemory(MemoryState):
                 data of each. Of the length given to `store`. Zeros alone point nowhere: that row is
                 recalled by the rest of the question, and never `recognized`.
             penalty: differentiable; takes name -> masks in [0, 1], with the batch dimension of cue
-                or signature if these have one, and returns a scalar, or (batch,). One with a method
+                or signature if these have one, and returns a scalar, or (batch,). Where tasks have
+                extras, they are in the mapping too, under their names: at the mean mask their mean
+                over all tasks, else those of the task that is tried. It is differentiated by the
+                masks alone. One with a method
                 `of_rows` (`RowPenalty`) is not evaluated for rows that are done; one with a method
                 `pointing` (`PointingPenalty`) points by another function than it compares by.
             batch: rows to recall at once where the penalty alone is given: it then takes masks

@@ -25,21 +25,35 @@ def on_states(penalty: MaskPenalty, layout: Layout, *, flat: bool) -> Penalty:
         tensor([0.5000])
     """
     kind = _OnStateRows if isinstance(penalty, RowPenalty) and not flat else _OnStates
-    return kind(penalty, layout, flat=flat)
+    return kind(penalty, layout, None, flat=flat)
 
 
-def on_levels(penalty: MaskPenalty, layout: Layout, *, flat: bool) -> Penalty:
-    """The same as one of masks in a row, (rows, bits) in [0, 1]."""
+def on_levels(
+    penalty: MaskPenalty, layout: Layout, extras: Layout | None, *, flat: bool
+) -> Penalty:
+    """The same as one of masks in a row, (rows, bits) in [0, 1], and extras where there are any.
+
+    Args:
+        penalty: as in `on_states`; extras come to it under their names, beside the masks. It is
+            differentiated by the masks alone.
+        layout: where the masks lie in a row.
+        extras: where extras lie behind them; or None.
+        flat: as in `on_states`.
+    """
     kind = _OnLevelRows if isinstance(penalty, RowPenalty) and not flat else _OnLevels
-    return kind(penalty, layout, flat=flat)
+    return kind(penalty, layout, extras, flat=flat)
 
 
 class _OnLevels:
-    def __init__(self, penalty: MaskPenalty, layout: Layout, *, flat: bool) -> None:
-        self.penalty, self.layout, self.flat = penalty, layout, flat
+    def __init__(
+        self, penalty: MaskPenalty, layout: Layout, extras: Layout | None, *, flat: bool
+    ) -> None:
+        self.penalty, self.layout, self.extras, self.flat = penalty, layout, extras, flat
 
     def __call__(self, levels: Tensor) -> Tensor:
         masks = self.layout.split(levels)
+        if self.extras is not None:
+            masks |= self.extras.split(levels[:, self.layout.size :].detach())
         if not self.flat:
             return self.penalty(masks)
         value = self.penalty({name: mask[0] for name, mask in masks.items()})
@@ -51,7 +65,7 @@ class _OnLevelRows(_OnLevels):
 
     def of_rows(self, rows: Tensor) -> Penalty:
         assert isinstance(self.penalty, RowPenalty)
-        return type(self)(self.penalty.of_rows(rows), self.layout, flat=False)
+        return type(self)(self.penalty.of_rows(rows), self.layout, self.extras, flat=False)
 
 
 class _OnStates(_OnLevels):

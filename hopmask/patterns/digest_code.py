@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hopmask._checks import nearest
-from hopmask.errors import MaskError
+from hopmask.errors import ConfigError, MaskError
 from hopmask.patterns.layout import Layout, Masks, Size
 
 _DIGEST = 64  # bits
@@ -28,8 +28,12 @@ class DigestCode:
         extras: name of each extra -> number of values, or shape.
         seed: the memory's seed.
 
+    Attributes:
+        layout: of the masks, (bits,).
+        extras: of the extras, (values,); None where there are none.
+
     Raises:
-        ConfigError: sizes that nothing can be built from.
+        ConfigError: sizes that nothing can be built from, or an extra named like a mask.
 
     Example:
         >>> code = DigestCode({"hidden": 100}, extras={"mean": 3}, seed=0)
@@ -49,6 +53,8 @@ class DigestCode:
     ) -> None:
         self.layout = Layout(sizes, head=0)
         self.extras = Layout(extras, head=0) if extras else None
+        if both := sorted({*sizes} & {*(extras or {})}):
+            raise ConfigError(f"extra {both[0]!r} is named like a mask: give it another name")
         self.seed = seed
         self.bits = self.layout.size
         self.values = self.extras.size if self.extras else 0
@@ -117,10 +123,12 @@ class DigestCode:
 
     def extras_of(self, patterns: Tensor) -> dict[str, Tensor]:
         """Extras of patterns (..., size), name -> float32 (..., *shape)."""
-        if self.extras is None:
-            return {}
+        return {} if self.extras is None else self.extras.split(self.values_of(patterns))
+
+    def values_of(self, patterns: Tensor) -> Tensor:
+        """The same in a row, float32 (..., values)."""
         bits = patterns[..., self.bits : self.size - _DIGEST]
-        return self.extras.split(_packed(bits).float())
+        return _packed(bits).float()
 
     def _digests(self, tasks: list[int], rest: Tensor) -> Tensor:
         """Digests of tasks and all bits but the digest, bool (b, 64), on the CPU."""

@@ -30,8 +30,7 @@ def network_of(
     """A fixed network of the learner's own, on its device.
 
     Raises:
-        ConfigError: a module, name, size or device that nothing can be built from, or a module in
-            whose logits images take part in each other's.
+        ConfigError: a module, name, size or device that nothing can be built from.
     """
     if isinstance(module, str):
         network = _named(module, settings, inputs, outputs)
@@ -56,12 +55,27 @@ def network_of(
 def memory_of(
     settings: LearnerSettings, network: FixedNetwork, fingerprint: str
 ) -> MaskMemory | MaskBank:
-    """An empty memory for the masks of the network of that fingerprint, on the network's device."""
+    """An empty memory for the masks of the network of that fingerprint, on the network's device.
+
+    Raises:
+        ConfigError: statistics of batch norms that such a memory cannot hold.
+    """
+    statistics = network.statistics_sizes
+    if statistics and settings.task_free:
+        raise ConfigError(
+            "the statistics of batch norms are measured once a mask is final, which nobody says of "
+            "a stream: use group or layer norm, or call module.eval()"
+        )
     if settings.memory == "bank":
-        return MaskBank(network.mask_sizes, device=network.device)
+        return MaskBank(network.mask_sizes, extras=statistics, device=network.device)
+    if statistics and not settings.on_hubs:
+        raise ConfigError(
+            "the statistics of batch norms belong to a task, and dense couplings have no place for "
+            "them: use masks='weight', memory='bank', another norm, or call module.eval()"
+        )
     given: dict[str, Any] = {"rule": settings.rule, "key_bits": settings.key_bits}
     if settings.on_hubs:
-        given = {"couplings": "hub", "hubs": settings.hubs}
+        given = {"couplings": "hub", "hubs": settings.hubs, "extras": statistics or None}
         given["signature_groups"] = settings.signature_groups
     return MaskMemory(
         network.mask_sizes,
@@ -127,13 +141,7 @@ def _masked(module: nn.Module, settings: LearnerSettings) -> MaskedNetwork:
         options = {"bits": _bits(module, settings), "spread": stream(settings.seed, "map")}
     elif settings.bits is not None:
         raise ConfigError(f"bits is for hashed masks: the module itself sets {kind} masks' sizes")
-    network = MaskedNetwork(module, masks=kind, **options)
-    if not network.pointwise:
-        raise ConfigError(
-            f"{type(module).__name__} has batch norm in training mode, where the images of a batch "
-            "take part in each other's logits: use group or layer norm, or call module.eval()"
-        )
-    return network
+    return MaskedNetwork(module, masks=kind, **options)
 
 
 def _bits(module: nn.Module, settings: LearnerSettings) -> Any:

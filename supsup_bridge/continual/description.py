@@ -1,6 +1,10 @@
-"""What the content address learns a task from: signatures of the task's images, and labels."""
+"""What is read of a task's images once its mask is final.
 
-from collections.abc import Iterable
+The content address learns the task from signatures of its images, and labels; the statistics of
+batch norms are measured on some of its images.
+"""
+
+from collections.abc import Iterable, Iterator
 from itertools import tee
 from typing import NamedTuple
 
@@ -10,6 +14,8 @@ from torch import Tensor
 from supsup_bridge.inference.signatures import DESCRIBED, Signature
 from supsup_bridge.training.data import LessonData, TensorData
 from supsup_bridge.training.settings import TrainingSettings
+
+MEASURED = 4096  # images, at most, from which the statistics of batch norms are measured
 
 
 class Described(NamedTuple):
@@ -52,3 +58,21 @@ def described(
     return Described(
         (signature(images.to(device)) for images, _ in ahead), (labels for _, labels in behind)
     )
+
+
+def some_images(
+    data: LessonData, *, generator: torch.Generator, device: torch.device
+) -> Iterator[Tensor]:
+    """Batches of `MEASURED` images of a task, or of all where there are fewer; not augmented.
+
+    Args:
+        data: of the task.
+        generator: of the order in which the data is read.
+        device: where images go.
+    """
+    left = MEASURED
+    for images, _ in data.batches(TrainingSettings(epochs=1), generator):
+        yield images[:left].to(device)
+        left -= len(images)
+        if left <= 0:
+            return

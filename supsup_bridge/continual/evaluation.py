@@ -11,6 +11,7 @@ from supsup_bridge.continual.learning import Learning
 from supsup_bridge.data.task import Task
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.rng import stream
+from supsup_bridge.stores.protocols import for_forward
 from supsup_bridge.training.data import LessonData, TensorData, lesson_data
 from supsup_bridge.training.settings import TrainingSettings
 
@@ -85,7 +86,7 @@ def _scored(learner: Learning, number: int, task: Task, samples: int) -> scoring
     return scoring.score(
         learner.network,
         task,
-        known.masks,
+        for_forward(known),
         found,
         accepted={number},
         digest=mask_digest(known.masks),

@@ -16,7 +16,7 @@ def plain_module(network: FixedNetwork, masks: Masks) -> nn.Module:
 
     Args:
         network: the fixed network.
-        masks: name -> bool (*size).
+        masks: name -> bool (*size), and the task's statistics, where the network has any.
 
     Raises:
         ConfigError: a network that has no such module.
@@ -37,6 +37,8 @@ def _of_masked(network: MaskedNetwork, levels: Masks) -> nn.Module:
     with torch.no_grad():
         for name, value in network.masked_parameters(levels).items():
             module.get_parameter(name).copy_(value)
+        for name, value in network.task_buffers(levels).items():
+            module.get_buffer(name).copy_(value)
     return module
 
 

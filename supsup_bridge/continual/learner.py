@@ -33,7 +33,7 @@ from supsup_bridge.continual.prediction import (
 )
 from supsup_bridge.continual.settings import MoreOptions
 from supsup_bridge.stores.bank import MaskBank
-from supsup_bridge.stores.protocols import Recalled
+from supsup_bridge.stores.protocols import Recalled, for_forward
 
 
 class SupSup(Learning):
@@ -44,10 +44,15 @@ class SupSup(Learning):
     their task, 0 1 2 ...; outputs from a task's number of classes on are superfluous. A label of a
     `Prediction` is the largest of all outputs, so nothing is kept per task outside the memory.
 
+    Batch norm in training mode has statistics of its own for every task, kept with the mask, on
+    hubs or in a bank; in evaluation mode it keeps the module's.
+
     Args:
         module: any nn.Module over images (n, *shape) that returns logits (n, outputs); it is
-            copied. Or a network by name ("lenet-300-100", "fc-1024-1024", "layer-norm") over flat
-            images, with its `inputs` and `outputs`; or a `FixedNetwork`, which has masks already.
+            copied. Or a network by name, with its `inputs` and `outputs`: "lenet-300-100",
+            "fc-1024-1024" and "layer-norm" are over flat images, inputs=784; "lenet-5",
+            "alexnet-small", "gem-resnet18", "resnet18" and "resnet50" over images of shape,
+            inputs=(3, 32, 32). Or a `FixedNetwork`, which has masks already.
         memory: "hopfield" (constant size) or "bank" (every mask, one bit per entry).
         masks: "weight" (default) or "signed" (a bit flips a weight's sign in place of cutting it),
             which a Hopfield memory holds on hubs, exactly; "hashed" or "unit", which it holds in
@@ -87,8 +92,7 @@ class SupSup(Learning):
             memory: on hubs also while it is trained, in dense couplings once it is final.
 
     Raises:
-        ConfigError: options that do not fit together, or a module that cannot be used. Batch norm
-            must be in evaluation mode.
+        ConfigError: options that do not fit together, or a module that cannot be used.
 
     Example:
         >>> from torch import nn
@@ -126,15 +130,14 @@ class SupSup(Learning):
             if together:
                 raise ConfigError("task= names the task, together= infers it: give one of them")
             stored = self._recalled(task)
-            logits = predict_under(self._network, stored.masks, images)
+            logits = predict_under(self._network, for_forward(stored), images)
             return of_one_task(logits, task, recognized=stored.verified)
         inference = self._inferences.inference(self._memory)
         if not together:
             return predict_each(self._network, inference, images)
         joint = one_set(self._network, images)
         found = inference.infer(joint)
-        masks = {name: mask[0] for name, mask in found.masks.items()}
-        logits = predict_under(self._network, masks, images)
+        logits = predict_under(self._network, found.of_set(0), images)
         recognized = bool(inference.recognizes(joint, found)[0])
         return of_one_task(logits, int(found.task[0]), recognized=recognized)
 
@@ -177,7 +180,7 @@ class SupSup(Learning):
             raise UnknownTaskError(
                 f"task {task} cannot be recalled exactly: the memory is too full. Use more bits"
             )
-        return plain_module(self._network, stored.masks)
+        return plain_module(self._network, for_forward(stored))
 
     def forget(self, task: int) -> None:
         """Take a task out of the memory; on hubs exactly, and its number is free again.
@@ -300,7 +303,7 @@ class SupSup(Learning):
         if self._memory.count == 0:
             raise EmptyMemoryError("no task was learned: call learn(data) first")
         check_images(images, self._image_shape)
-        if not self._network.pointwise:
+        if not self._network.pointwise_given(self._network.statistics_sizes):
             raise ConfigError(
                 "the network's batch norm needs reference images for a prediction: use evaluate, "
                 "or a network with layer norm"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory
 from supsup_bridge.continual.building import memory_of, network_of
 from supsup_bridge.continual.checks import check_groups, check_images
-from supsup_bridge.continual.description import Described, described
+from supsup_bridge.continual.description import Described, described, some_images
 from supsup_bridge.continual.inferences import Inferences, Memory
 from supsup_bridge.continual.numbers import Counted, Held, Numbers
 from supsup_bridge.continual.settings import LearnerSettings, MoreOptions
@@ -175,14 +175,22 @@ class Learning:
                 generator=stream(self._settings.seed, "described", number),
                 device=self._network.device,
             )
+        extras = self._network.statistics(
+            masks,
+            some_images(
+                data,
+                generator=stream(self._settings.seed, "statistics", number),
+                device=self._network.device,
+            ),
+        )
         if isinstance(self._memory, MaskMemory) and self._memory.capacity is not None:
             with self._memory.growing(number + 1):
-                self._memory.store(
-                    masks, task=number, signature=known.signature, groups=known.groups
-                )
+                self._memory.store(masks, task=number, extras=extras, **known._asdict())
         else:
-            signature: Any = known.signature
-            number = self._memory.store(masks, signature=signature)
+            more: dict[str, Any] = {"signature": known.signature}
+            if extras:
+                more["extras"] = extras
+            number = self._memory.store(masks, **more)
             self._counted.add(number)
         self._image_shape = image_shape
         return number

@@ -55,7 +55,7 @@ def predict_each(network: FixedNetwork, inference: TaskInference, images: Tensor
 
 
 def predict_under(network: FixedNetwork, masks: Masks, images: Tensor) -> Tensor:
-    """Logits (n, outputs) of images (n, *shape) under one task's masks (*size)."""
+    """Logits (n, outputs) of images (n, *shape) under one task's masks and extras (*size)."""
     device, logits = network.device, []
     with torch.no_grad():
         for part in torch.split(images, _AT_ONCE):
@@ -95,9 +95,8 @@ def _each(network: FixedNetwork, inference: TaskInference, images: Tensor) -> Pr
     found = inference.infer(here[:, None])
     recognized = inference.recognizes(here[:, None], found)
     logits = here.new_empty(len(here), network.outputs)
-    for rows in groups(found.masks).values():
-        masks = {name: mask[rows[0]] for name, mask in found.masks.items()}
-        logits[rows] = predict_under(network, masks, here[rows])
+    for rows in groups(found).values():
+        logits[rows] = predict_under(network, found.of_set(rows[0]), here[rows])
     there = images.device
     return _prediction(logits.to(there), found.task.to(there), recognized.to(there))
 

@@ -60,7 +60,7 @@ def infer(
 
 
 def score_given(network: FixedNetwork, task: Task, masks: Masks, *, device: torch.device) -> float:
-    """Accuracy on a task's scored images under given masks."""
+    """Accuracy on a task's scored images under given masks and extras."""
     images, labels = task.scored_images.to(device), task.scored_labels.to(device)
     right = _right(network, masks, images, labels, task.inference_images.to(device))
     return float(right.double().mean())
@@ -81,7 +81,7 @@ def score(
     Args:
         network: the fixed network.
         task: the task.
-        known: its masks, recalled by number.
+        known: its masks and extras, recalled by number.
         found: what `infer` found.
         accepted: numbers of the masks that count as the task's.
         digest: of its learned masks.
@@ -92,8 +92,8 @@ def score(
     given = float(_right(network, known, images, labels, pool).double().mean())
     batch_of = torch.arange(len(labels), device=device) // SCORED_BATCH
     right, exact = torch.zeros_like(labels, dtype=torch.bool), [False] * len(found.task)
-    for key, batches in groups(found.masks).items():
-        masks = {name: mask[batches[0]] for name, mask in found.masks.items()}
+    for (key, _), batches in groups(found).items():
+        masks = found.of_set(batches[0])
         where = torch.isin(batch_of, torch.tensor(batches, device=device))
         right[where] = _right(network, masks, images[where], labels[where], pool)
         for batch in batches:
@@ -109,13 +109,13 @@ def score(
     )
 
 
-def groups(masks: Masks) -> dict[str, list[int]]:
-    """Digest of each distinct mask among masks (b, *size) -> the rows that hold it."""
-    found: dict[str, list[int]] = {}
-    for row in range(len(next(iter(masks.values())))):
-        key = mask_digest({name: mask[row] for name, mask in masks.items()})
-        found.setdefault(key, []).append(row)
-    return found
+def groups(found: Inferred) -> dict[tuple[str, int], list[int]]:
+    """Digest of a mask and number of its task -> the sets that it was inferred for."""
+    rows: dict[tuple[str, int], list[int]] = {}
+    for row, task in enumerate(found.task.tolist()):
+        digest = mask_digest({name: mask[row] for name, mask in found.masks.items()})
+        rows.setdefault((digest, task), []).append(row)
+    return rows
 
 
 def _right(

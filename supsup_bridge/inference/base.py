@@ -1,8 +1,8 @@
 """Task inference over an explicit bank of masks, from unlabelled images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from supsup_bridge.networks.fixed import FixedNetwork, Masks
 from supsup_bridge.networks.precision import without_autocast
 from supsup_bridge.rng import shuffled
 from supsup_bridge.stores.bank import MaskBank
+from supsup_bridge.stores.protocols import for_forward
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Inferred:
     Attributes:
         task: number of the task (b,).
         masks: name -> bool (b, *size).
+        extras: what else belongs to each task, name -> float32 (b, *size).
         steps: updates or backward passes that it took (b,).
         verified: whether there is an answer at all (b,): a recall that verified as a memory, or
             an inference over a bank that preferred one mask to another. Where all logits are 0 at
@@ -33,6 +35,11 @@ class Inferred:
     masks: Masks
     steps: Tensor
     verified: Tensor
+    extras: Masks = field(default_factory=dict)
+
+    def of_set(self, row: int) -> Masks:
+        """Masks and extras for one set, name -> (*size), as a forward pass takes them."""
+        return {name: value[row] for name, value in (*self.masks.items(), *self.extras.items())}
 
 
 class TaskInference(ABC):
@@ -114,10 +121,11 @@ class BankInference(TaskInference):
             answers = [self.decide(part) for part in torch.split(images, self.chunk)]
         tasks = torch.cat([task for task, _, _ in answers])
         distinct, place = torch.unique(tasks, return_inverse=True)
-        stored = [self.bank.recall(task=int(task)).masks for task in distinct]
+        stored = [self.bank.recall(task=int(task)) for task in distinct]
         return Inferred(
             task=tasks,
-            masks={n: torch.stack([m[n] for m in stored])[place] for n in stored[0]},
+            masks={n: value[place] for n, value in _stacked([s.masks for s in stored]).items()},
+            extras={n: value[place] for n, value in _stacked([s.extras for s in stored]).items()},
             steps=torch.cat([torch.full_like(task, steps) for task, _, steps in answers]),
             verified=torch.cat([sure for _, sure, _ in answers]),
         )
@@ -129,17 +137,24 @@ class BankInference(TaskInference):
     def support(self, images: Tensor, levels: Masks) -> Tensor:
         """−∂H/∂α_i of each mask at the superposition `levels`, for each set.
 
+        Extras are those of the superposition, and do not take part in the gradient.
+
         H is the objective's mean over a set's images. With p(α) = f(x, W ⊙ Σ α_i M_i) the chain
         rule gives ∂H/∂α_i = ⟨∂H/∂M, M_i⟩: one backward pass, and one product with all masks.
 
         Args:
             images: (b, n, ...).
-            levels: Σ α_i M_i, name -> (*size), or (b, *size).
+            levels: Σ α_i M_i, and extras where there are any, name -> (*size), or (b, *size).
 
         Returns:
             (b, k).
         """
         return -self.bank.scores(slopes(self.network, self.objective, images, levels))
+
+    @property
+    def middle(self) -> Masks:
+        """The superposition of equal weights: means of masks and extras."""
+        return {**self.bank.mean, **self.bank.mean_extras}
 
     def logits(self, images: Tensor) -> Iterator[Tensor]:
         """Logits of images (b, n, ...) through the masks, (masks at once, b, n, outputs).
@@ -151,16 +166,20 @@ class BankInference(TaskInference):
             raise NumericalError("the images are not finite: they hold NaN or infinity")
         for first in range(0, self.bank.count, self.chunk):
             tasks = range(first, min(first + self.chunk, self.bank.count))
-            stored = [self.bank.recall(task=task).masks for task in tasks]
-            masks = {name: torch.stack([m[name] for m in stored]).float() for name in stored[0]}
+            stored = [for_forward(self.bank.recall(task=task)) for task in tasks]
+            masks = {name: value.float() for name, value in _stacked(stored).items()}
             with torch.no_grad():
-                if self.network.pointwise:  # every image for itself: all sets in one pass
+                if self.network.pointwise_given(masks):  # all sets in one pass
                     flat = images.flatten(0, 1)
                     logits = self.network(flat.expand(len(tasks), *flat.shape), masks)
                     yield logits.unflatten(1, images.shape[:2])
                 else:
                     passes = [self.network(s.expand(len(tasks), *s.shape), masks) for s in images]
                     yield torch.stack(passes, 1)
+
+
+def _stacked(parts: Sequence[Masks]) -> Masks:
+    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
 
 
 def check_sets(images: Tensor) -> None:

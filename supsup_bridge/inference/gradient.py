@@ -22,7 +22,7 @@ class OneShot(BankInference):
     """
 
     def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
-        support = self.support(images, self.bank.mean)
+        support = self.support(images, self.middle)
         return support.argmax(-1), differ(support), 1
 
 
@@ -35,7 +35,7 @@ class Binary(BankInference):
 
     def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
         count = self.bank.count
-        levels = self.bank.mean
+        levels = self.middle
         kept = torch.ones(len(images), count, dtype=torch.bool, device=images.device)
         sure = torch.ones(len(images), dtype=torch.bool, device=images.device)
         left, steps = count, 0
@@ -84,7 +84,7 @@ class Descent(BankInference):
 
     def decide(self, images: Tensor) -> tuple[Tensor, Tensor, int]:
         weights = images.new_full((len(images), self.bank.count), 1 / self.bank.count)
-        levels = self.bank.mean
+        levels = self.middle
         for step in range(self.steps):
             if step:
                 levels = self.bank.superpose(weights)

@@ -38,7 +38,10 @@ class MeanObjective:
         self.network, self.images, self.objective = network, images, objective
 
     def __call__(self, masks: Masks) -> Tensor:
-        """H (b,) under masks, name -> levels in [0, 1] (b, *size), of a memory on any device."""
+        """H (b,) under masks, name -> levels in [0, 1] (b, *size), of a memory on any device.
+
+        Where tasks have extras, those come with the masks, as statistics of the network.
+        """
         levels = {name: mask.to(self.images.device) for name, mask in masks.items()}
         value = self.objective(self.network(self.images, levels)).mean(-1)
         return value.to(next(iter(masks.values())).device)
@@ -150,6 +153,7 @@ class RecallInference(TaskInference):
             hits = [self._recall(part, trace=False) for part in parts]
         return Inferred(
             masks={name: torch.cat([h.masks[name] for h in hits]) for name in hits[0].masks},
+            extras={name: torch.cat([h.extras[name] for h in hits]) for name in hits[0].extras},
             task=torch.cat([h.task for h in hits]),
             steps=torch.cat([h.steps for h in hits]),
             verified=torch.cat([h.verified for h in hits]),

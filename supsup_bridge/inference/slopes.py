@@ -15,22 +15,24 @@ def slopes(network: FixedNetwork, objective: Objective, images: Tensor, levels: 
         network: the fixed network.
         objective: H of logits (..., outputs); its mean over a set's images is what is derived.
         images: (b, n, ...).
-        levels: name -> (*size), or (b, *size).
+        levels: of the masks, name -> (*size), or (b, *size); and statistics of the network, which
+            are taken as they are.
 
     Returns:
-        name -> (b, *size).
+        name of each mask -> (b, *size).
 
     Raises:
         NumericalError: the objective is not finite.
     """
     real = {}
-    for name, level in levels.items():
-        size = network.mask_sizes[name]
-        shape = (size,) if isinstance(size, int) else size
-        real[name] = level.detach().to(images).expand(len(images), *shape).clone().requires_grad_()
+    for name, size in {**network.mask_sizes, **network.statistics_sizes}.items():
+        if name in levels:
+            shape = (size,) if isinstance(size, int) else size
+            real[name] = levels[name].detach().to(images).expand(len(images), *shape).clone()
+    masks = {name: real[name].requires_grad_() for name in network.mask_sizes}
     with torch.enable_grad():
         value = objective(network(images, real)).mean(-1)
-        gradients = torch.autograd.grad(value.sum(), list(real.values()))
+        gradients = torch.autograd.grad(value.sum(), list(masks.values()))
     if not bool(torch.isfinite(value).all()):
         raise NumericalError("the objective is not finite: check the images for NaN")
-    return dict(zip(real, gradients, strict=True))
+    return dict(zip(masks, gradients, strict=True))

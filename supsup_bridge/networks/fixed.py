@@ -5,7 +5,7 @@ network costs one seed. Masks enter as levels m in [0, 1]; binary masks are m in
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from math import prod, sqrt
 from typing import Any
@@ -28,6 +28,8 @@ class FixedNetwork(nn.Module, ABC):
     Attributes:
         mask_sizes: name of each mask -> number of bits, or shape.
         outputs: output units, superfluous ones included.
+        statistics_sizes: name of each statistic of normalisation that belongs to a task beside its
+            masks -> number of values, or shape; none, unless a network says so.
 
     Example:
         >>> class Linear(FixedNetwork):
@@ -61,8 +63,17 @@ class FixedNetwork(nn.Module, ABC):
 
     @property
     def pointwise(self) -> bool:
-        """Whether an image's logits never depend on the other images given with it."""
+        """Whether an image's logits under masks never depend on the other images given with it."""
         return True
+
+    def pointwise_given(self, names: Iterable[str]) -> bool:
+        """Whether they never do under masks and statistics of these names."""
+        needed = self.statistics_sizes.keys()
+        return self.pointwise or (bool(needed) and needed <= set(names))
+
+    @property
+    def statistics_sizes(self) -> dict[str, Size]:
+        return {}
 
     @property
     def score_bounds(self) -> dict[str, float]:
@@ -75,19 +86,43 @@ class FixedNetwork(nn.Module, ABC):
 
         Args:
             images: (n, ...), or (b, n, ...) for b masks at once.
-            masks: name -> levels in [0, 1], (*size) or (b, *size).
+            masks: name -> levels in [0, 1], (*size) or (b, *size); of a network with statistics,
+                also these, (*size) or (b, *size), but for calls that take those of their images.
 
         Returns:
             (n, outputs) or (b, n, outputs).
         """
 
+    def statistics(
+        self, masks: Mapping[str, Tensor], batches: Iterable[Tensor]
+    ) -> dict[str, Tensor]:
+        """Statistics that belong to a task, measured under its masks; {} where there are none.
+
+        Every layer sees a batch normalised by the batch's own statistics, as in training; means
+        over the batches, weighted by their images, are rounded to the 16 bits in which they are
+        kept.
+
+        Args:
+            masks: final, name -> (*size).
+            batches: training images (n_i, ...), not augmented.
+
+        Returns:
+            name -> float32 (*size).
+
+        Raises:
+            ConfigError: no images, or images that do not fit.
+            NumericalError: a statistic is not finite in 16 bits.
+        """
+        return {}
+
     def predictor(self, masks: Mapping[str, Tensor], reference: Tensor) -> Predictor:
         """Images (n, ...) -> logits (n, outputs), each image for itself.
 
         Args:
-            masks: binary masks, name -> (*size).
-            reference: images (n, ...) that are not scored, for networks that need statistics;
-                with more than `REFERENCE` of them, so many, evenly spread, are used.
+            masks: binary masks, name -> (*size), and the task's statistics, where there are any.
+            reference: images (n, ...) that are not scored, for networks that need statistics which
+                were not given; with more than `REFERENCE` of them, so many, evenly spread, are
+                used.
         """
         levels = {name: mask.float() for name, mask in masks.items()}
         return lambda images: self.forward(images, levels)

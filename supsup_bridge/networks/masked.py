@@ -1,7 +1,8 @@
 """Any module seen through masks: its weights stay as they are, the masks come with each call."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from copy import deepcopy
 from difflib import get_close_matches
 
@@ -25,12 +26,13 @@ from supsup_bridge.networks.mask_codes import (
     UnitCode,
     WeightCode,
 )
+from supsup_bridge.networks.precision import without_autocast
+from supsup_bridge.networks.statistics import BatchNorm, NormStatistics, rounded
 
 _log = logging.getLogger(__name__)
 PER_WEIGHT = ("weight", "signed")  # one bit per weight
 MASKS = (*PER_WEIGHT, "unit", "hashed")
-_BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
-_Norm = _BatchNorm | nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
+_Norm = BatchNorm | nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
 _SHARE = 32  # weights of one hashed bit, unless `bits` is given
 
 
@@ -41,10 +43,12 @@ class MaskedNetwork(FixedNetwork):
     (biases of weight-masked layers, normalisation) stays as it is. The module that was given is
     never changed, nor are the buffers of the copy: no statistic of one task reaches another.
 
-    Batch normalisation follows the module's mode. In training mode its statistics are those of the
-    images given, and a predictor's are those of its reference images, never of scored ones; in
-    evaluation mode they are the module's own. Dropout is off: a mask is trained and used on one and
-    the same function.
+    Batch normalisation follows the module's mode. In evaluation mode its statistics are the
+    module's own. In training mode they belong to the task: `statistics` measures them for a mask,
+    and a call that is given them beside the masks uses them, so that no image's logits depend on
+    another. A call without them, as in training, uses those of its images, and a predictor without
+    them those of its reference images, never of scored ones. Dropout is off: a mask is trained and
+    used on one and the same function.
 
     Args:
         module: takes images (n, ...) and returns logits (n, outputs).
@@ -94,11 +98,8 @@ class MaskedNetwork(FixedNetwork):
         bare = isinstance(module, nn.Linear | nn.Conv2d)  # a layer alone has no name in itself
         self.module = nn.Sequential(copy) if bare else copy
         self.training = module.training
-        self._norms = [m for m in self.module.modules() if isinstance(m, _BatchNorm)]
         self._layers = _maskable(self.module)
-        like = next(iter(self._layers.values())).weight
-        for norm in self._norms:
-            _track(norm, like)
+        self._norms = NormStatistics(self.module)
         self._still()
         if masks == "unit" and any(isinstance(m, _Norm) for m in self.module.modules()):
             _log.warning(
@@ -127,7 +128,11 @@ class MaskedNetwork(FixedNetwork):
 
     @property
     def pointwise(self) -> bool:
-        return not any(norm.training for norm in self._norms)
+        return not self._norms.training
+
+    @property
+    def statistics_sizes(self) -> dict[str, Size]:
+        return self._norms.sizes
 
     def train(self, mode: bool = True) -> "MaskedNetwork":
         """Training or evaluation mode of the normalisations; dropout stays off."""
@@ -146,7 +151,8 @@ class MaskedNetwork(FixedNetwork):
 
         Args:
             images: (n, ...), or (b, n, ...) for b masks at once.
-            masks: name -> bool, or levels in [0, 1], (*size) or (b, *size); every name, no other.
+            masks: name -> bool, or levels in [0, 1], (*size) or (b, *size); every name, and all
+                statistics or none.
 
         Returns:
             (n, outputs) or (b, n, outputs).
@@ -156,7 +162,9 @@ class MaskedNetwork(FixedNetwork):
         """
         batched = self._check(masks)
         values = self.code.masked(self._layers, masks)
-        return self._call(images, values, self._statistics(), batched)
+        rows = len(next(iter(values.values()))) if batched else None
+        values |= self._buffers_under(masks, rows=rows)
+        return self._call(images, values, given=self.pointwise_given(masks), batched=batched)
 
     def masked_parameters(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Name of each masked parameter of `module` -> its value W ⊙ M.
@@ -170,64 +178,88 @@ class MaskedNetwork(FixedNetwork):
         self._check(masks)
         return self.code.masked(self._layers, masks)
 
+    def task_buffers(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Name of each buffer of `module` that belongs to the task -> its value.
+
+        Args:
+            masks: the task's, with its statistics.
+
+        Raises:
+            MaskError: as in a call, and where statistics are missing.
+        """
+        self._check(masks)
+        if not self.pointwise_given(masks):
+            raise MaskError(
+                f"the statistics of a task are missing: give {list(self.statistics_sizes)} beside "
+                "its masks"
+            )
+        return self._norms.buffers(masks)
+
+    def statistics(
+        self, masks: Mapping[str, Tensor], batches: Iterable[Tensor]
+    ) -> dict[str, Tensor]:
+        return rounded(self._measured(masks, batches))
+
     def predictor(self, masks: Mapping[str, Tensor], reference: Tensor) -> Predictor:
         self._check(masks)
-        values = self.code.masked(self._layers, masks)
-        statistics = self._statistics()
-        if not self.pointwise:
-            with torch.no_grad():  # leaves those of the reference images in `statistics`
-                self._call(evenly(reference, REFERENCE), values, statistics, batched=False)
-        return lambda images: self._predict(images, values, statistics)
+        if not self.pointwise_given(masks):
+            masks = {**masks, **self._measured(masks, [evenly(reference, REFERENCE)])}
+        values = {**self.code.masked(self._layers, masks), **self._buffers_under(masks, rows=None)}
+        return lambda images: self._call(images, values, given=True, batched=False)
 
-    def _predict(
-        self, images: Tensor, values: dict[str, Tensor], statistics: dict[str, Tensor]
-    ) -> Tensor:
-        """Logits with given statistics of the batch norms; their modes are put back."""
-        modes = [norm.training for norm in self._norms]
-        for norm in self._norms:
-            norm.training = False
-        try:
-            return self._call(images, values, statistics, batched=False)
-        finally:
-            for norm, mode in zip(self._norms, modes, strict=True):
-                norm.training = mode
+    def _measured(
+        self, masks: Mapping[str, Tensor], batches: Iterable[Tensor]
+    ) -> dict[str, Tensor]:
+        """Statistics of the norms in training mode, as they are."""
+        self._check(masks)
+        values = self.code.masked(self._layers, masks)
+
+        def run(images: Tensor) -> dict[str, Tensor]:
+            buffers = self._buffers_under({}, rows=None)
+            self._call(images, {**values, **buffers}, given=False, batched=False)
+            return buffers  # of these images
+
+        with torch.no_grad(), without_autocast(self.device):
+            return self._norms.measured(batches, run)
 
     def _call(
-        self,
-        images: Tensor,
-        values: dict[str, Tensor],
-        statistics: dict[str, Tensor],
-        batched: bool,
+        self, images: Tensor, values: dict[str, Tensor], *, given: bool, batched: bool
     ) -> Tensor:
-        def run(images: Tensor, values: dict[str, Tensor], statistics: dict[str, Tensor]) -> Tensor:
-            swapped = {**values, **statistics}
-            logits: Tensor = functional_call(self.module, swapped, (images,), tie_weights=False)
+        """Logits under parameters and buffers, which are changed unless statistics are given."""
+
+        def run(images: Tensor, values: dict[str, Tensor]) -> Tensor:
+            logits: Tensor = functional_call(self.module, values, (images,), tie_weights=False)
             return logits
 
-        if not batched:
-            return run(images, values, statistics)
-        rows = len(next(iter(values.values())))
-        each = {n: s.expand(rows, *s.shape).clone() for n, s in statistics.items()}
-        answer: Tensor = vmap(run, randomness="different")(images, values, each)
-        return answer
+        with self._norms.given() if given else nullcontext():
+            if not batched:
+                return run(images, values)
+            answer: Tensor = vmap(run, randomness="different")(images, values)
+            return answer
 
-    def _statistics(self) -> dict[str, Tensor]:
-        """Copies of the module's buffers, so that a call leaves nothing behind."""
-        return {name: buffer.clone() for name, buffer in self.module.named_buffers()}
+    def _buffers_under(self, masks: Mapping[str, Tensor], *, rows: int | None) -> dict[str, Tensor]:
+        """Copies of the module's buffers, so that a call leaves nothing behind, or those given."""
+        own = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
+        if rows is not None:
+            own = {name: buffer.expand(rows, *buffer.shape).clone() for name, buffer in own.items()}
+        return {**own, **self._norms.buffers(masks)} if self.pointwise_given(masks) else own
 
     def _check(self, masks: Mapping[str, Tensor]) -> bool:
         """Whether the masks come in a batch; MaskError unless they are this network's."""
+        statistics = self.statistics_sizes
+        wanted = {**self.mask_sizes, **statistics}
         for name in masks:
-            if name not in self.mask_sizes:
-                near = get_close_matches(str(name), self.mask_sizes, n=1, cutoff=0.0)[0]
+            if name not in wanted:
+                near = get_close_matches(str(name), wanted, n=1, cutoff=0.0)[0]
                 raise MaskError(
-                    f"unknown mask {name!r}: did you mean '{near}'? The network has "
-                    f"{list(self.mask_sizes)}"
+                    f"unknown mask {name!r}: did you mean '{near}'? The network has {list(wanted)}"
                 )
+        if statistics.keys().isdisjoint(masks):
+            wanted = self.mask_sizes
         batches = set()
-        for name, size in self.mask_sizes.items():
+        for name, size in wanted.items():
             if name not in masks:
-                raise MaskError(f"mask '{name}' is missing: give {list(self.mask_sizes)}")
+                raise MaskError(f"mask '{name}' is missing: give {list(wanted)}")
             shape = (size,) if isinstance(size, int) else size
             came = tuple(masks[name].shape)
             if came[len(came) - len(shape) :] != shape or len(came) > len(shape) + 1:
@@ -238,22 +270,6 @@ class MaskedNetwork(FixedNetwork):
         if len(batches) > 1:
             raise MaskError(f"the masks must have one batch size, got {sorted(batches)}")
         return batches != {()}
-
-
-def _track(norm: _BatchNorm, like: Tensor) -> None:
-    """Let a norm leave the statistics of the images it saw last in its buffers."""
-    norm.momentum = 1.0
-    if norm.running_mean is not None:
-        return
-    if not norm.training:
-        raise ConfigError(
-            "a batch norm without running statistics, in evaluation mode, predicts each image from "
-            "its batch: build it with track_running_stats=True, or call module.train()"
-        )
-    norm.track_running_stats = True
-    norm.running_mean = torch.zeros(norm.num_features, dtype=like.dtype, device=like.device)
-    norm.running_var = torch.ones(norm.num_features, dtype=like.dtype, device=like.device)
-    norm.num_batches_tracked = torch.tensor(0, dtype=torch.int64, device=like.device)
 
 
 def _maskable(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:

@@ -1,8 +1,21 @@
-"""Autocast switched off around what must not depend on it."""
+"""Autocast: switched on for training in less precision, off around what must not depend on it."""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def in_precision(name: str, device: torch.device) -> AbstractContextManager[None]:
+    """A context in which layers compute in a precision of `PRECISIONS`; "float32" changes nothing.
+
+    Example:
+        >>> with in_precision("bfloat16", torch.device("cpu")):
+        ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+        torch.bfloat16
+    """
+    return torch.autocast(device.type, torch.bfloat16) if name == "bfloat16" else nullcontext()
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:

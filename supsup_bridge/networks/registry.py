@@ -103,7 +103,7 @@ def check_fits(network: FixedNetwork, images: Tensor, *, name: str) -> None:
     """
     blank = {
         mask: images.new_full(size if isinstance(size, tuple) else (size,), 0.5)
-        for mask, size in network.mask_sizes.items()
+        for mask, size in {**network.mask_sizes, **network.statistics_sizes}.items()
     }
     try:
         with torch.no_grad():

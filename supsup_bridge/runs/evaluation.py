@@ -11,7 +11,7 @@ from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.runs.timing import Stopwatch
-from supsup_bridge.stores.protocols import MaskStore
+from supsup_bridge.stores.protocols import MaskStore, for_forward
 
 
 @dataclass(kw_only=True)
@@ -105,7 +105,7 @@ class Scorer:
                 )
         with self.watch("evaluate"):
             if found is None:
-                given = scoring.score_given(network, task, known.masks, device=device)
+                given = scoring.score_given(network, task, for_forward(known), device=device)
                 exact = mask_digest(known.masks) == digest
                 only = Scores(
                     row=[],
@@ -118,7 +118,7 @@ class Scorer:
             score = scoring.score(
                 network,
                 task,
-                known.masks,
+                for_forward(known),
                 found,
                 accepted=accepted,
                 digest=digest,

@@ -1,11 +1,12 @@
 """MaskBank: SupSup's own store, every mask kept explicitly at one bit per entry.
 
 A file of it is a document of `hopmask.storage`, of kind "bank": about `layers`, [[name, [side ...]]
-...], with one array `masks` (uint8, (k, ⌈w/8⌉), packed).
+...], with one array `masks` (uint8, (k, ⌈w/8⌉), packed). Where tasks have extras, about `extras` of
+the same form goes with it, and an array `extras` (int16, (k, values), the bits of half floats).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from operator import index
 from pathlib import Path
@@ -24,6 +25,7 @@ from hopmask import (
     storage,
 )
 from hopmask.errors import CorruptStoreError
+from supsup_bridge.stores.extras import ExtraRows, Size
 from supsup_bridge.stores.packed import combine, pack, products, unpack
 
 KIND = "bank"
@@ -35,12 +37,14 @@ class Stored:
 
     Attributes:
         masks: bool, name -> (*shape); a copy.
+        extras: what else belongs to the task, name -> float32 (*shape).
         task: the number that was given.
         steps, verified: 0 and True: nothing has to be searched for.
     """
 
     masks: dict[str, Tensor]
     task: int
+    extras: dict[str, Tensor] = field(default_factory=dict)
     steps: int = 0
     verified: bool = True
 
@@ -52,10 +56,12 @@ class MaskBank:
 
     Args:
         sizes: name of each layer -> number of bits, or shape, of its mask. Fixed for life.
+        extras: name -> number, or shape, of real values that belong to a task beside its masks,
+            such as statistics of normalisation; kept as 16-bit floats.
         device: where the masks live.
 
     Raises:
-        ConfigError: sizes that nothing can be built from.
+        ConfigError: sizes that nothing can be built from, or an extra named like a mask.
 
     Example:
         >>> bank = MaskBank({"hidden": (2, 3)})
@@ -72,9 +78,16 @@ class MaskBank:
     """
 
     def __init__(
-        self, sizes: Mapping[str, int | tuple[int, ...]], *, device: str | torch.device = "cpu"
+        self,
+        sizes: Mapping[str, Size],
+        *,
+        extras: Mapping[str, Size] | None = None,
+        device: str | torch.device = "cpu",
     ) -> None:
-        self._layout = Layout(sizes, head=0)
+        self._layout, extras = Layout(sizes, head=0), extras or {}
+        if both := sorted({*sizes} & {*extras}):
+            raise ConfigError(f"extra {both[0]!r} is named like a mask: give it another name")
+        self._extras = ExtraRows(extras, device=device)
         self._reserve = torch.empty(0, -(-self._layout.size // 8), dtype=torch.uint8, device=device)
         self._counts = torch.zeros(self._layout.size, dtype=torch.int32, device=device)
         self.count = 0
@@ -97,26 +110,45 @@ class MaskBank:
         return self._layout.split((self._counts.double() / self.count).float())
 
     @property
+    def mean_extras(self) -> dict[str, Tensor]:
+        """Mean of the tasks' extras, name -> float32 (*shape); empty where there are none.
+
+        Raises:
+            EmptyMemoryError: nothing is stored.
+        """
+        self._require_masks()
+        weights = self._counts.new_full((self.count,), 1 / self.count, dtype=torch.float64)
+        return self._extras.superpose(weights)
+
+    @property
     def packed_nbytes(self) -> int:
         """Bytes of the masks: k ⌈w/8⌉ for w bits per task."""
         return self._rows.numel()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the state: the packed masks and an int32 count per bit.
+        """Bytes of the state: the packed masks, an int32 count per bit, and the extras.
 
         Not in it, because nothing stands in it: room for up to k/8 + 16 further tasks, so that not
         every `store` moves the masks.
         """
-        return self.packed_nbytes + self._counts.numel() * self._counts.element_size()
+        counts = self._counts.numel() * self._counts.element_size()
+        return self.packed_nbytes + counts + self._extras.nbytes
 
-    def store(self, masks: Mapping[str, Tensor], *, signature: Tensor | None = None) -> int:
+    def store(
+        self,
+        masks: Mapping[str, Tensor],
+        *,
+        signature: Tensor | None = None,
+        extras: Mapping[str, Tensor] | None = None,
+    ) -> int:
         """Store one task's masks; the tensors are not kept.
 
         Args:
             masks: name -> bool or {0, 1} of the layer's shape; every layer, no other.
             signature: ignored. A bank finds a task by `scores` and needs no content address; it is
                 here so that a bank stands in for a MaskMemory.
+            extras: name -> values of every extra that the bank was built with.
 
         Returns:
             The task's number: 0, 1, 2 ...
@@ -124,19 +156,26 @@ class MaskBank:
         Raises:
             MaskError: a wrong name, shape, type or value.
         """
-        bits = self._bits(masks)
+        bits, row = self._bits(masks), self._extras.row(extras)
         if self.count == len(self._reserve):
             grown = self._reserve.new_empty(
                 self.count + self.count // 8 + 16, self._reserve.shape[1]
             )
             grown[: self.count] = self._reserve
             self._reserve = grown
+        self._extras.put(self.count, row)
         self._reserve[self.count] = pack(bits)
         self._counts += bits
         self.count += 1
         return self.count - 1
 
-    def replace(self, task: int, masks: Mapping[str, Tensor]) -> None:
+    def replace(
+        self,
+        task: int,
+        masks: Mapping[str, Tensor],
+        *,
+        extras: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Put other masks in the place of a task's, for example those of a longer training.
 
         Raises:
@@ -152,12 +191,13 @@ class MaskBank:
             {'h': tensor([1., 1.])}
         """
         number = self._known(task)
-        bits = self._bits(masks)
+        bits, row = self._bits(masks), self._extras.row(extras)
+        self._extras.put(number, row)
         self._counts += bits.int() - unpack(self._rows[number], self._layout.size).int()
         self._reserve[number] = pack(bits)
 
     def recall(self, *, task: int) -> Stored:
-        """One task's masks, bit for bit.
+        """One task's masks and extras, bit for bit.
 
         Raises:
             EmptyMemoryError: nothing is stored.
@@ -165,7 +205,8 @@ class MaskBank:
         """
         number = self._known(task)
         bits = unpack(self._rows[number], self._layout.size)
-        return Stored(masks=self._layout.split(bits), task=number)
+        masks = self._layout.split(bits)
+        return Stored(masks=masks, task=number, extras=self._extras.of(number))
 
     def scores(self, gradient: Mapping[str, Tensor]) -> Tensor:
         """Products of a gradient by the mask with all masks, s_i = ⟨g, M_i⟩.
@@ -212,13 +253,14 @@ class MaskBank:
         return found if joined.ndim == 2 else found[0]
 
     def superpose(self, weights: Tensor) -> dict[str, Tensor]:
-        """Superposition of all masks, M = Σ_i α_i M_i.
+        """Superposition of all masks, M = Σ_i α_i M_i, and beside them of their extras.
 
         Args:
             weights: α, float, (k,) or (b, k).
 
         Returns:
-            name -> (*shape) or (b, *shape): float64 for float64 weights, else float32.
+            name -> (*shape) or (b, *shape): float64 for float64 weights, else float32; extras are
+            float32.
 
         Raises:
             EmptyMemoryError: nothing is stored.
@@ -237,7 +279,8 @@ class MaskBank:
             )
         alphas = weights.detach().to(self._counts.device)
         levels = combine(self._rows, alphas.reshape(-1, self.count), self._layout.size)
-        return self._layout.split(levels if weights.ndim == 2 else levels[0])
+        masks = self._layout.split(levels if weights.ndim == 2 else levels[0])
+        return {**masks, **self._extras.superpose(alphas)}
 
     def save(self, path: str | Path) -> storage.Stamp:
         """Commit the bank to an HDF5 file, durably; a file that stood there becomes NAME.prev.
@@ -249,9 +292,12 @@ class MaskBank:
             CommitFailedError, StoreLockedError: the file cannot be written now; it is as it was.
             StoreFileError: the path names no file.
         """
-        layers = [[name, list(shape)] for name, shape in self.shapes.items()]
-        masks = {"masks": self._rows.cpu().numpy()}
-        document = storage.Document(kind=KIND, about={"layers": layers}, arrays=masks)
+        about = {"layers": _listed(self.shapes)}
+        arrays = {"masks": self._rows.cpu().numpy()}
+        if self._extras.shapes:
+            about["extras"] = _listed(self._extras.shapes)
+            arrays["extras"] = self._extras.rows.cpu().numpy().view(np.int16)
+        document = storage.Document(kind=KIND, about=about, arrays=arrays)
         return storage.write(path, document)
 
     @classmethod
@@ -273,22 +319,31 @@ class MaskBank:
         document = storage.read(path, kinds=(KIND,), sha256=expect_sha256)
         try:
             layers = [(name, tuple(shape)) for name, shape in document.about["layers"]]
+            extras = [(name, tuple(shape)) for name, shape in document.about.get("extras", [])]
             bits = sum(prod(shape) for _, shape in layers)
             if document.arrays["masks"].shape[1:] != (-(-bits // 8),):
                 raise ConfigError(f"{bits} bits in all do not make up its rows")
-            bank = cls(dict(layers), device=device)
+            bank = cls(dict(layers), extras=dict(extras), device=device)
         except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise CorruptStoreError(f"{path}: its layers cannot be read ({error})") from error
         width = bank._layout.size
         rows = document.arrays.get("masks", np.zeros(0))
         fits = rows.ndim == 2 and rows.shape[1] == -(-width // 8) and rows.dtype == np.uint8
-        if set(document.arrays) != {"masks"} or not fits or len(bank.shapes) < len(layers):
+        names = {"masks", "extras"} if extras else {"masks"}
+        if set(document.arrays) != names or not fits or len(bank.shapes) < len(layers):
             raise CorruptStoreError(
                 f"{path}: {sorted(document.arrays)}, {rows.dtype}{rows.shape}, are not masks in "
                 f"rows of {width} bits"
             )
         if width % 8 and (rows[:, -1] >> width % 8).any():
             raise CorruptStoreError(f"{path}: masks have bits beyond their {width}")
+        wanted = (len(rows), bank._extras.rows.shape[1])
+        halves = document.arrays.get("extras", np.zeros((len(rows), 0), np.int16))
+        alike = halves.dtype == np.int16 and halves.shape == wanted
+        if not alike or not np.isfinite(halves.view(np.float16)).all():
+            raise CorruptStoreError(f"{path}: {halves.dtype}{halves.shape} are not its extras")
+        values = torch.tensor(halves.view(np.float16), dtype=torch.float16, device=device)
+        bank._extras.rows = values
         bank._reserve = torch.tensor(rows, dtype=torch.uint8, device=device)
         bank.count = len(rows)
         ones = torch.ones(1, len(rows), dtype=torch.float32, device=device)
@@ -320,3 +375,8 @@ class MaskBank:
     def _require_masks(self) -> None:
         if self.count == 0:
             raise EmptyMemoryError("the bank is empty: store masks before recalling them")
+
+
+def _listed(shapes: Mapping[str, tuple[int, ...]]) -> list[list[object]]:
+    """Names and shapes as a file has them."""
+    return [[name, list(shape)] for name, shape in shapes.items()]

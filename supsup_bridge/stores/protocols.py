@@ -11,16 +11,27 @@ from supsup_bridge.networks.fixed import Masks
 
 
 class Recalled(Protocol):
-    """One task's masks, name -> bool (*size); how many updates it took, and whether to trust it."""
+    """One task's masks, name -> bool (*size), and what else belongs to it, name -> (*shape).
+
+    Also how many updates the recall took, and whether to trust it.
+    """
 
     @property
     def masks(self) -> Masks: ...
+
+    @property
+    def extras(self) -> Masks: ...
 
     @property
     def steps(self) -> int: ...
 
     @property
     def verified(self) -> bool: ...
+
+
+def for_forward(stored: Recalled) -> Masks:
+    """Masks of a task and what else belongs to it, as a network's forward pass takes them."""
+    return {**stored.masks, **stored.extras}
 
 
 class MaskStore(Protocol):

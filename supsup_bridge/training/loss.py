@@ -49,16 +49,21 @@ class MaskLoss:
         if every and step % every == 0:
             masks = self._diluted(masks)
         if self.settings.contrast == 0:
-            return F.cross_entropy(self.network(images, masks), labels)
+            return F.cross_entropy(self._logits(images, masks), labels)
         where = self.noise.device
         noise = torch.randn(images.shape, generator=self.noise, dtype=torch.float32, device=where)
         noisy = images + noise.to(images.device) * self.settings.noise
         if self.network.pointwise:
-            clean, away = self.network(torch.cat([images, noisy]), masks).chunk(2)
+            clean, away = self._logits(torch.cat([images, noisy]), masks).chunk(2)
         else:  # the noisy images must not enter the statistics of the others
-            clean, away = self.network(images, masks), self.network(noisy, masks)
+            clean, away = self._logits(images, masks), self._logits(noisy, masks)
         undecided = -F.log_softmax(away, -1).mean()
         return F.cross_entropy(clean, labels) + self.settings.contrast * undecided
+
+    def _logits(self, images: Tensor, masks: Masks) -> Tensor:
+        """In full precision, whatever the layers compute in."""
+        logits: Tensor = self.network(images, masks)
+        return logits.float() if logits.dtype == torch.bfloat16 else logits
 
     def _diluted(self, masks: Masks) -> Masks:
         blank = {name: self.binarise.blank(name) for name in masks}

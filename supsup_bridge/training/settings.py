@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from hopmask import ConfigError
+from supsup_bridge.networks.precision import PRECISIONS
 
 AUGMENTATIONS = ("crop-flip",)
 
@@ -33,6 +34,9 @@ class TrainingSettings:
         diluted_every: every so many steps the loss is that of a diluted mask; None for never.
         sparsity: share of the mask's entries kept, from 0 to 1, at most half of each layer (top-k
             under the Erdős–Rényi budget); None for thresholded scores.
+        precision: "float32", or "bfloat16", in which layers compute while a mask is trained, and
+            images with channels lie channels-last: about twice as fast for networks with
+            convolutions. Statistics, predictions and inference are in float32 always.
 
     Raises:
         ConfigError: a value out of its range.
@@ -55,10 +59,15 @@ class TrainingSettings:
     max_batches: int | None = None
     diluted_every: int | None = None
     sparsity: float | None = None
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.optimiser not in ("adam", "sgd"):
             raise ConfigError(f"optimiser must be 'adam' or 'sgd', got {self.optimiser!r}")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
+            )
         for name in ("rate", "noise"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hopmask import NumericalError
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.networks.precision import in_precision
 from supsup_bridge.training.batches import check_labels
 from supsup_bridge.training.loss import MaskLoss, score_optimiser
 from supsup_bridge.training.scores import binariser, starting_scores
@@ -87,7 +88,11 @@ class MaskTrainer:
         """
         check_labels(images, labels, self.network.outputs)
         images, labels = images.to(self.device), labels.to(self.device, torch.int64)
-        loss = self._loss(self.scores, images, labels, step=self.done + 1)
+        precision = self.settings.precision
+        if precision != "float32" and images.ndim == 4:
+            images = images.to(memory_format=torch.channels_last)
+        with in_precision(precision, self.device):
+            loss = self._loss(self.scores, images, labels, step=self.done + 1)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         value = loss.item()

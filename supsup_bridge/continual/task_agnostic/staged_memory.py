@@ -1,7 +1,7 @@
 """StagedMemory: a Hopfield memory and, beside it, the one mask that is still being learned."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,13 @@ class Opened:
 
     Attributes:
         masks: name -> bool (*size).
+        extras: nothing else belongs to it.
         steps: 0.
         verified: True.
     """
 
     masks: Masks
+    extras: Masks = field(default_factory=dict)
     steps: int = 0
     verified: bool = True
 

@@ -129,6 +129,11 @@ def test_hub_couplings_take_no_rule(hub_memory, tmp_path):
         load(tmp_path / "memory.h5", rule=Hebbian())
 
 
+def test_an_extra_named_like_a_mask_is_refused(hub_memory):
+    document = hub_memory(3).document()
+    refused(changed(document, about={"extras": [["x", [3]], ["b", [1, 2]]]}))
+
+
 # Rounded
 
 

@@ -36,9 +36,7 @@ class Toward:
         self.targets, self.scale, self.calls = targets, scale, []
 
     def __call__(self, masks):
-        level = torch.cat(
-            [m.flatten(-len(s)) for m, s in zip(masks.values(), ((96,), (4, 8)), strict=True)], -1
-        )
+        level = torch.cat([masks["a"], masks["b"].flatten(-2)], -1)
         self.calls.append(len(level) if level.ndim == 2 else 1)
         return self.scale * (level - self.targets).square().sum(-1)
 
@@ -239,6 +237,85 @@ def test_a_pointing_penalty_points_by_one_function_and_compares_by_another(memor
     strong = Pointing(targets[1], scale=100)
     assert memory.recall(penalty=strong).task == 1
     assert len(strong.calls) == 6  # chance and five candidates: it was not asked for a slope
+
+
+class Seen(Toward):
+    """Keeps the mappings that it was given."""
+
+    def __init__(self, targets):
+        super().__init__(targets)
+        self.given = []
+
+    def __call__(self, masks):
+        self.given.append({name: value.detach().clone() for name, value in masks.items()})
+        return super().__call__(masks)
+
+
+def halves(hub_task, number):
+    return {name: value.half().float() for name, value in hub_task(number)["extras"].items()}
+
+
+def test_a_penalty_is_given_each_candidates_own_extras(memory, hub_task, targets):
+    penalty = Seen(targets[2])
+    memory.recall(penalty=penalty)
+    tried = penalty.given[2:]
+    assert len(tried) == 5
+    for masks in tried:
+        (number,) = (
+            n for n in NUMBERS if torch.equal(masks["a"].bool(), hub_task(n)["masks"]["a"])
+        )
+        for name, value in halves(hub_task, number).items():
+            assert torch.equal(masks[name], value)
+
+
+def test_at_the_mean_mask_extras_are_the_mean_of_the_live_tasks(memory, hub_task, targets):
+    memory.forget(3)
+    penalty = Seen(targets[2])
+    memory.recall(penalty=penalty)
+    for given in penalty.given[:2]:  # the slope at μ, and the random mask
+        for name in ("x", "y"):
+            mean = torch.stack([halves(hub_task, n)[name] for n in (0, 1, 2, 4)]).double().mean(0)
+            torch.testing.assert_close(given[name], mean.float())
+    torch.testing.assert_close(penalty.given[0]["a"], memory.mean["a"])
+
+
+def test_extras_come_with_the_batch_dimension_of_the_masks(memory, targets):
+    penalty = Seen(targets)
+    memory.recall(penalty=penalty, batch=5)
+    assert {tuple(given["y"].shape) for given in penalty.given} == {(5, 1, 2)}
+    assert {tuple(given["a"].shape) for given in penalty.given} == {(5, 96)}
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_extras_decide_between_tasks_of_like_masks(rows, hub_task):
+    """The penalty knows a task by its extras, which the memory compares for all candidates."""
+    memory = MaskMemory({"a": 96}, couplings="hub", hubs=8, extras={"x": 3})
+    for number in NUMBERS:
+        task = hub_task(number)
+        memory.store({"a": task["masks"]["a"]}, extras={"x": task["extras"]["x"]})
+    wanted = torch.stack([halves(hub_task, number)["x"] for number in (4, 1)])
+
+    class Wanted:
+        def __init__(self, values):
+            self.values = values
+
+        def __call__(self, masks):
+            away = (masks["x"] - self.values).square().sum(-1)
+            return 1e3 * away + 1e-3 * masks["a"].mean(-1)
+
+    class WantedRows(Wanted):
+        def of_rows(self, chosen):
+            return WantedRows(self.values[chosen])
+
+    kind = WantedRows if rows else Wanted
+    hit = memory.recall(penalty=kind(wanted), batch=2, search=Search(min_margin=50.0))
+    assert hit.task.tolist() == [4, 1]
+    assert torch.equal(hit.extras["x"], wanted)
+
+
+def test_a_penalty_of_extras_alone_points_at_no_mask(memory):
+    with pytest.raises(PenaltyError, match="does not depend on the masks"):
+        memory.recall(penalty=lambda masks: masks["x"].sum())
 
 
 def test_the_answer_does_not_depend_on_what_else_is_in_the_batch(memory, targets):

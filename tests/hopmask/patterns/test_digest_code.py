@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopmask import MaskError
+from hopmask import ConfigError, MaskError
 from hopmask.patterns.digest_code import DigestCode
 
 HALVES = st.floats(width=16, allow_nan=False, allow_infinity=False)
@@ -142,3 +142,8 @@ def test_extras_that_require_a_gradient_are_taken_without_it():
     )
     assert not pattern.requires_grad
     assert np.array_equal(pattern[8:24].numpy().astype(int), [int(c) for c in f"{0x3C00:016b}"])
+
+
+def test_an_extra_named_like_a_mask_is_refused():
+    with pytest.raises(ConfigError, match="'x' is named like a mask"):
+        DigestCode({"a": 8, "x": 2}, extras={"x": 1}, seed=0)

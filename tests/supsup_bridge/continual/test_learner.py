@@ -23,7 +23,7 @@ from hopmask import (
 )
 from hopmask.errors import StoreFileError
 from hopmask.memory.features import RandomFeatures
-from supsup_bridge import Experiment, MaskedNetwork, RunSettings, SupSup, split_digits
+from supsup_bridge import Experiment, RunSettings, SupSup, split_digits
 from supsup_bridge.continual import files, prediction
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.training.fit import Lesson
@@ -432,18 +432,6 @@ def test_damaged_files_are_refused(name: str, tmp_path: Path) -> None:
 
 
 # --- what is refused
-
-
-def batchnorm() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 4)
-    )
-
-
-def test_batch_norm_is_taken_in_evaluation_mode_alone() -> None:
-    with pytest.raises(ConfigError):
-        SupSup(batchnorm())
-    assert isinstance(SupSup(batchnorm().eval()).network, MaskedNetwork)
 
 
 @pytest.mark.parametrize(

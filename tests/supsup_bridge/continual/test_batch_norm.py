@@ -1,0 +1,241 @@
+"""A learner over batch norm in training mode: every task has statistics of its own."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from hopmask import ConfigError
+from supsup_bridge import Experiment, RunSettings, SupSup
+from supsup_bridge.continual import description
+from supsup_bridge.networks.fixed import Masks
+from supsup_bridge.stores.protocols import for_forward
+from supsup_bridge.training.settings import TrainingSettings
+
+TRAINING = TrainingSettings(epochs=8, batch=32, contrast=0.0)
+WAYS: list[dict[str, Any]] = [
+    {},
+    {"signature_groups": 2},
+    {"recall": "entropy"},
+    {"memory": "bank"},
+    {"memory": "bank", "masks": "hashed", "bits": 512},
+    {"memory": "bank", "inference": "one-shot"},
+    {"memory": "bank", "inference": "binary"},
+    {"memory": "bank", "inference": "descent"},
+    {"memory": "bank", "inference": "argmax"},
+]
+SCALES = (1.0, 6.0, 0.2)  # of the tasks' images
+
+
+def clouds(task: int, count: int = 96) -> tuple[Tensor, Tensor]:
+    """Images (n, 1, 4, 4) of one of three tasks of two classes, each in a scale of its own."""
+    g = torch.Generator().manual_seed(task)
+    centres = 2 * torch.randn(2, 1, 4, 4, generator=g)
+    labels = torch.arange(count) % 2
+    images = centres[labels] + 0.5 * torch.randn(count, 1, 4, 4, generator=g)
+    return images * SCALES[task] + SCALES[task], labels
+
+
+def normed() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            *(nn.Conv2d(1, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU()),
+            *(nn.Conv2d(24, 24, 3), nn.BatchNorm2d(24, affine=False), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(96, 6)),
+        )
+
+
+def taught(tasks: int = 3, **options: Any) -> SupSup:
+    learner = SupSup(normed(), training=TRAINING, **options)
+    for task in range(tasks):
+        assert learner.learn(clouds(task)) == task
+    return learner
+
+
+@pytest.fixture(scope="module")
+def learner() -> SupSup:
+    """Three tasks on hubs; not to be changed."""
+    return taught()
+
+
+def test_tasks_of_other_scales_are_learned_and_told_apart(learner: SupSup) -> None:
+    for task in range(3):
+        images, labels = clouds(task)
+        given = learner.predict(images, task=task)
+        assert float((given.label == labels).double().mean()) > 0.95
+        assert set(learner.predict(images, together=True).task.tolist()) == {task}
+        assert float((learner.predict(images).task == task).double().mean()) > 0.9
+    assert min(learner.evaluate([clouds(task) for task in range(3)]).given) > 0.9
+
+
+def test_statistics_of_one_task_never_reach_another() -> None:
+    """Where norms shared their statistics, all tasks but the last one learned were lost."""
+    learner = taught(1)
+    images = clouds(0)[0]
+    before = learner.predict(images, task=0).logits
+    kept = for_forward(learner.memory.recall(task=0))
+    for task in (1, 2):
+        learner.learn(clouds(task))
+    assert torch.equal(learner.predict(images, task=0).logits, before)
+    after = for_forward(learner.memory.recall(task=0))
+    assert all(torch.equal(after[name], kept[name]) for name in kept)
+    shared = {**kept, **learner.memory.recall(task=2).extras}
+    others = learner.network.predictor(shared, images[:0])(images)
+    assert float((others - before).abs().mean()) > 1  # had they been shared
+
+
+def test_statistics_are_those_of_the_tasks_own_training_images(learner: SupSup) -> None:
+    for task in range(3):
+        images, _ = clouds(task)
+        stored = learner.memory.recall(task=task)
+        found = learner.network.statistics(stored.masks, [images])
+        for name, value in found.items():
+            torch.testing.assert_close(
+                stored.extras[name], value, rtol=0.1, atol=0.1 * SCALES[task]
+            )
+
+
+@pytest.mark.parametrize("options", WAYS, ids=str)
+def test_a_prediction_is_independent_of_its_batch_mates(options: dict[str, Any]) -> None:
+    learner = taught(2, **options)
+    images = torch.cat([clouds(task, 4)[0] for task in range(2)])
+    for given in ({}, {"task": 1}):
+        together = learner.predict(torch.cat([images, 50 * images]), **given)
+        for row in range(len(images)):
+            alone = learner.predict(images[row : row + 1], **given)
+            assert int(alone.task) == int(together.task[row])
+            torch.testing.assert_close(together.logits[row], alone.logits[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"memory": "bank"}], ids=str)
+def test_an_exported_task_has_its_statistics_baked_in(options: dict[str, Any]) -> None:
+    learner = taught(2, **options)
+    for task in range(2):
+        images, _ = clouds(task)
+        module = learner.module(task)
+        assert not module.training
+        expected = learner.predict(images, task=task).logits
+        torch.testing.assert_close(module(images), expected, rtol=1e-4, atol=1e-4)
+        one = module(images[:1])[0]
+        torch.testing.assert_close(one, expected[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"hubs": 4}, {"memory": "bank"}], ids=str)
+def test_a_loaded_learner_predicts_the_same_bits_and_learns_on(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    learner = taught(2, **options)
+    learner.save(tmp_path)
+    loaded = SupSup.load(tmp_path, module=normed())
+    images = torch.cat([clouds(task, 8)[0] for task in range(2)])
+    assert torch.equal(loaded.predict(images).logits, learner.predict(images).logits)
+    for one in (learner, loaded):
+        one.learn(clouds(2))
+    mine, theirs = (for_forward(one.memory.recall(task=2)) for one in (learner, loaded))
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_network_by_name_is_loaded_by_its_name(tmp_path: Path) -> None:
+    training = TrainingSettings(epochs=1, contrast=0.0, max_batches=1)
+    learner = SupSup("gem-resnet18", inputs=(3, 8, 8), outputs=4, hubs=2, training=training)
+    images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    learner.learn((images, torch.arange(8) % 2))
+    learner.save(tmp_path)
+    loaded = SupSup.load(tmp_path)
+    assert torch.equal(
+        loaded.predict(images, task=0).logits, learner.predict(images, task=0).logits
+    )
+
+
+def test_merged_and_grown_learners_are_as_if_one_had_learned_all() -> None:
+    whole = taught(2, hubs=None)
+    one, other = (SupSup(normed(), training=TRAINING) for _ in range(2))
+    one.learn(clouds(0), task=0)
+    other.learn(clouds(1), task=1)
+    one.merge(other)
+    one.memory.grow()
+    images = torch.cat([clouds(task, 8)[0] for task in range(2)])
+    assert torch.equal(one.predict(images).logits, whole.predict(images).logits)
+    for name, value in whole.memory.mean_extras.items():
+        assert torch.equal(one.memory.mean_extras[name], value)
+
+
+def test_a_forgotten_task_takes_its_statistics_along() -> None:
+    learner = taught(2)
+    learner.forget(0)
+    (only,) = learner.tasks
+    extras = learner.memory.recall(task=only).extras
+    for name, value in learner.memory.mean_extras.items():
+        assert torch.equal(value, extras[name])
+
+
+@pytest.mark.parametrize("source", ["tensors", "data set", "loader"])
+def test_no_more_images_are_measured_than_there_are_to_be(source: str, monkeypatch) -> None:
+    monkeypatch.setattr(description, "MEASURED", 50)
+    images, labels = clouds(0)
+    data: Any = {
+        "tensors": (images, labels),
+        "data set": TensorDataset(images, labels),
+        "loader": DataLoader(TensorDataset(images, labels), batch_size=20),
+    }[source]
+    learner = SupSup(normed(), training=TRAINING)
+    measured: list[int] = []
+    inner = learner.network.statistics
+
+    def counting(masks: Masks, batches: Any) -> Masks:
+        parts = list(batches)
+        measured.extend(len(part) for part in parts)
+        return inner(masks, parts)
+
+    monkeypatch.setattr(learner.network, "statistics", counting)
+    learner.learn(data)
+    assert sum(measured) == 50
+
+
+def test_statistics_that_cannot_be_kept_leave_everything_as_it_was() -> None:
+    learner = taught(1)
+    images, labels = clouds(1)
+    with pytest.raises(ConfigError):
+        learner.learn((images[:, :, :2], labels))
+    assert learner.tasks == (0,)
+    assert torch.isfinite(learner.predict(clouds(0)[0]).logits).all()
+
+
+@pytest.mark.parametrize("options", [{"masks": "hashed"}, {"masks": "unit"}, {"task_free": True}])
+def test_where_statistics_have_no_place_the_learner_says_so(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"statistics of batch norms.*module\.eval\(\)"):
+        SupSup(normed(), **options)
+    assert SupSup(normed().eval(), **options).network.statistics_sizes == {}
+
+
+def test_norms_in_evaluation_mode_keep_the_modules_statistics() -> None:
+    learner = SupSup(normed().eval(), training=TRAINING)
+    learner.learn(clouds(0))
+    assert learner.memory.recall(task=0).extras == {}
+
+
+def test_a_run_measures_statistics_too(
+    small: Callable[..., RunSettings], quiet: Any, monkeypatch
+) -> None:
+    def net(inputs: int, outputs: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(inputs, 40), nn.BatchNorm1d(40), nn.ReLU(), nn.Linear(40, outputs)
+        )
+
+    module = ModuleType("net_of_a_test")
+    module.net = net  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "net_of_a_test", module)
+    run = Experiment(small(network="net_of_a_test:net"))
+    run.run(quiet)
+    assert run.network.statistics_sizes == {"1.mean": 40, "1.std": 40}
+    assert run.result()["exact_recall_rate"] > 0.5
+    for task in range(2):
+        extras = run.kept.recall(task=task).extras
+        assert bool((extras["1.std"] > 0).any())
