@@ -109,12 +109,13 @@ def score(
     )
 
 
-def groups(found: Inferred) -> dict[tuple[str, int], list[int]]:
-    """Digest of a mask and number of its task -> the sets that it was inferred for."""
-    rows: dict[tuple[str, int], list[int]] = {}
-    for row, task in enumerate(found.task.tolist()):
+def groups(found: Inferred) -> dict[tuple[str, bytes], list[int]]:
+    """Digest of each distinct mask, and the bytes of its extras -> the sets that they are for."""
+    rows: dict[tuple[str, bytes], list[int]] = {}
+    for row in range(len(found.task)):
         digest = mask_digest({name: mask[row] for name, mask in found.masks.items()})
-        rows.setdefault((digest, task), []).append(row)
+        extras = b"".join(value[row].cpu().numpy().tobytes() for value in found.extras.values())
+        rows.setdefault((digest, extras), []).append(row)
     return rows
 
 

@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from hopmask import ConfigError
 from supsup_bridge import Experiment, RunSettings, SupSup
 from supsup_bridge.continual import description
+from supsup_bridge.continual.scoring import groups
+from supsup_bridge.inference.base import Inferred
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.stores.protocols import for_forward
 from supsup_bridge.training.settings import TrainingSettings
@@ -239,3 +241,13 @@ def test_a_run_measures_statistics_too(
     for task in range(2):
         extras = run.kept.recall(task=task).extras
         assert bool((extras["1.std"] > 0).any())
+
+
+def test_sets_of_one_mask_and_other_statistics_pass_apart() -> None:
+    masks = {"h": torch.tensor([[True, False]]).expand(4, 2)}
+    extras = {"bn.mean": torch.tensor([[0.0], [1.0], [0.0], [1.0]])}
+    task, steps, sure = torch.tensor([0, 1, 0, 2]), torch.ones(4), torch.ones(4).bool()
+    found = Inferred(task=task, masks=masks, steps=steps, verified=sure, extras=extras)
+    assert [*groups(found).values()] == [[0, 2], [1, 3]]
+    plain = Inferred(task=task, masks=masks, steps=steps, verified=sure)
+    assert [*groups(plain).values()] == [[0, 1, 2, 3]]
