@@ -20,13 +20,13 @@ backbone have to be kept, at 4 bytes each; a fixed random network costs its seed
 
 `--per-class N` gives a task so few training images of each class (0: all), with the same number of
 steps. `--held-out` scores a fifth of the training images in place of the scored ones, and does not
-learn them: settings are chosen so. Rows are written as they come, in place of those that differ in
-figures alone.
+learn them: settings are chosen so. Rows are written as they come; what stands in FILE is not made
+again.
 """
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -139,31 +139,22 @@ def cut(task: Task, *, per_class: int, held_out: bool, seed: int) -> Task:
     )
 
 
-def learned(
-    module: nn.Module,
-    tasks: Sequence[Task],
-    *,
-    weights: str,
-    start: str,
-    rate: float,
-    steps: int,
-    seed: int,
-) -> dict[str, Any]:
+def learned(module: nn.Module, tasks: Sequence[Task], options: dict[str, Any]) -> dict[str, Any]:
     """Figures of the masks of some tasks over one network."""
-    start_time = time.monotonic()
+    began = time.monotonic()
     learner = SupSup(
-        module,
-        weights=weights,
-        mask_init=start,
-        seed=seed,
+        module.train(),  # a batch norm has statistics of its own for every task
+        weights=options["weights"],
+        mask_init=options["start"],
+        seed=options["seed"],
         hubs=power_of_two(len(tasks)),
         signature_features=0,
         training=TrainingSettings(
             batch=BATCH,
-            rate=rate,
+            rate=options["rate"],
             contrast=0,
-            epochs=steps,
-            max_batches=steps,
+            epochs=options["steps"],
+            max_batches=options["steps"],
         ),
     )
     right, csc = [], 0
@@ -174,48 +165,46 @@ def learned(
         right.append(float((found == task.scored_labels).float().mean()))
     kept = sum(4 * value.numel() for value in module.parameters())
     return {
-        "weights": weights,
-        "start": start,
         "accuracy": sum(right) / len(right),
         "accuracy_per_task": right,
         "bytes": {
             "memory": learner.memory.nbytes,
             "packed_masks": packed_bytes(learner.network.mask_sizes, len(tasks)),
             "csc_masks": csc,
-            "backbone": kept if weights == "given" else 0,
+            "backbone": kept if options["weights"] == "given" else 0,
         },
-        "seconds": time.monotonic() - start_time,
+        "seconds": time.monotonic() - began,
     }
 
 
-def rows_of(pair: str, seed: int, options: argparse.Namespace) -> Any:
-    """Rows of a pair of sets: every way over one backbone, for every number of images."""
-    before, some, after, others = PAIRS[pair]
-    dense = tasks_of(before, some, data=options.data, seed=seed)
-    module, own = backbone(dense, epochs=options.epochs, seed=seed)
-    module = with_new_outputs(module, seed=seed)
-    tasks = tasks_of(after, others, data=options.data, seed=seed)
+def wanted(
+    pair: str, seed: int, options: argparse.Namespace, done: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Options of the rows of a pair of sets that are not done."""
+    rows = []
     for per_class in options.per_class:
-        few = [cut(t, per_class=per_class, held_out=options.held_out, seed=seed) for t in tasks]
-        for (weights, start), chosen in WAYS.items():
-            rate = chosen if options.rate is None else options.rate
-            given = {"pair": pair, "per_class": per_class, "seed": seed, "rate": rate}
-            given |= {"held_out": options.held_out, "steps": options.steps}
-            found = learned(
-                module,
-                few,
-                weights=weights,
-                start=start,
-                rate=rate,
-                steps=options.steps,
-                seed=seed,
-            )
-            yield {"options": given, **found, "backbone_accuracy": own, "epochs": options.epochs}
+        for (weights, start), rate in WAYS.items():
+            row = {"pair": pair, "per_class": per_class, "seed": seed, "steps": options.steps}
+            row |= {"weights": weights, "start": start, "rate": options.rate or rate}
+            rows.append({**row, "epochs": options.epochs, "held_out": options.held_out})
+    there = [row["options"] for row in done]
+    return [row for row in rows if row not in there]
 
 
-def same(row: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two rows are of the same options and way."""
-    return all(row[key] == other[key] for key in ("options", "weights", "start"))
+def rows_of(wanted: list[dict[str, Any]], data: Path | None) -> Iterator[dict[str, Any]]:
+    """Rows of one pair of sets and one seed, over one backbone."""
+    pair, seed = wanted[0]["pair"], wanted[0]["seed"]
+    before, some, after, others = PAIRS[pair]
+    dense = tasks_of(before, some, data=data, seed=seed)
+    module, own = backbone(dense, epochs=wanted[0]["epochs"], seed=seed)
+    module = with_new_outputs(module, seed=seed)
+    tasks = tasks_of(after, others, data=data, seed=seed)
+    for options in wanted:
+        few = [
+            cut(task, per_class=options["per_class"], held_out=options["held_out"], seed=seed)
+            for task in tasks
+        ]
+        yield {"options": options, **learned(module, few, options), "backbone_accuracy": own}
 
 
 def table(done: list[dict[str, Any]]) -> str:
@@ -225,8 +214,8 @@ def table(done: list[dict[str, Any]]) -> str:
         options = row["options"]
         images = options["per_class"] or "all"
         part = "held-out training images" if options["held_out"] else "test images"
-        key = (options["pair"], str(images), row["weights"], row["start"], f"{options['rate']:g}")
-        groups.setdefault((*key, part), []).append(row)
+        key = (options["pair"], str(images), options["weights"], options["start"])
+        groups.setdefault((*key, f"{options['rate']:g}", part), []).append(row)
     lines = [
         "| pair | images per class | weights | start | rate | scored | accuracy | seeds "
         "| packed masks, kB | sparse columns, kB | backbone, kB |",
@@ -264,8 +253,9 @@ def main() -> None:
         return
     for pair in options.pairs:
         for seed in options.seeds:
-            for row in rows_of(pair, seed, options):
-                done = [*(other for other in done if not same(row, other)), row]
+            rows = wanted(pair, seed, options, done)
+            for row in rows_of(rows, options.data) if rows else ():
+                done.append(row)
                 write_json(options.out, done)
                 print(table([row]).splitlines()[-1], flush=True)
 

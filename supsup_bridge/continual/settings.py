@@ -122,15 +122,15 @@ class LearnerSettings:
                     f"{name} is for task_free=True, where the learner decides when a mask is new: "
                     "leave it out"
                 )
-        if self.task_free and self.training.augment is not None:
-            raise ConfigError(
-                "augment is for learn(data); observe(images, labels) takes a batch as it is: leave "
-                "it out, and augment before observe"
-            )
         if self.task_free and self.mask_init in OF_TASKS:
             raise ConfigError(
                 f"mask_init='{self.mask_init}' is for tasks that are given, and task_free=True is "
                 "given none: use mask_init='mean', 'random' or 'shared'"
+            )
+        if self.task_free and self.training.augment is not None:
+            raise ConfigError(
+                "augment is for learn(data); observe(images, labels) takes a batch as it is: leave "
+                "it out, and augment before observe"
             )
         hopfield = self.memory == "hopfield"
         for name in _OF_BANK if hopfield else _OF_HOPFIELD:

@@ -28,8 +28,9 @@ class Starts:
         inferences: makes the learner's task inference.
 
     Source:
-        "mean" (Transfer): Wortsman et al. 2020 (arXiv 2006.14769), section 4; "ones": Mallya et al.
-        2018 (Piggyback, arXiv 1801.06519); the starts from one mask are ours.
+        "mean" (Transfer): Wortsman et al. 2020 (arXiv 2006.14769), section 4, whose reference code
+        has the starts from one mask as well; "ones": Mallya et al. 2018 (Piggyback, arXiv
+        1801.06519).
     """
 
     def __init__(

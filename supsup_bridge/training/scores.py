@@ -32,8 +32,8 @@ class Threshold:
         return {name: _Step.apply(score) for name, score in scores.items()}  # type: ignore[no-untyped-call]
 
     def centred(self, mean: Tensor) -> Tensor:
-        """Scores in [-1, 1] that stand for the mean of masks."""
-        return 2 * mean - 1
+        """Scores in [-½, ½] that stand for the mean of masks."""
+        return mean - 0.5
 
     def blank(self, name: str) -> float:
         """Level of a mask that says nothing."""
@@ -156,7 +156,8 @@ def starting_scores(
 
     Random scores are uniform within ± the network's bound (Kaiming-uniform with a = √5 for weight
     masks). Around a mean, they are `binarise.centred(mean)` times the bound, and half as wide
-    random scores decide where the mean does not.
+    random scores decide where the mean does not. Around a single mask they give that mask, and lie
+    as near to where a bit changes as random scores do, so that it can be unlearned as fast.
 
     Args:
         network: whose masks.

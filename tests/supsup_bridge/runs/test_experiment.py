@@ -38,7 +38,7 @@ from supsup_bridge.inference.base import (
     BankInference,
 )
 from supsup_bridge.networks.digests import mask_digest
-from supsup_bridge.runs import evaluation, teaching
+from supsup_bridge.runs import evaluation, ledger, teaching
 from supsup_bridge.runs import experiment as module
 from supsup_bridge.runs.experiment import (
     StreamEndedError,
@@ -673,7 +673,7 @@ def test_digests_measure_and_do_nothing_else(
 ) -> None:
     seeing = without_seconds(finished(**kind).result())
     fresh = map(str, count())
-    for part in (teaching, scoring, evaluation):
+    for part in (ledger, scoring, evaluation):
         monkeypatch.setattr(part, "mask_digest", lambda masks: next(fresh))
     experiment = Experiment(small(**kind))
     experiment.run(quiet)

@@ -69,7 +69,12 @@ def test_a_threshold_does_not_change_the_scores() -> None:
 
 
 def test_a_mean_stands_for_scores_around_zero() -> None:
-    assert Threshold().centred(torch.tensor([0.0, 0.25, 0.5, 1.0])).tolist() == [-1, -0.5, 0, 1]
+    assert Threshold().centred(torch.tensor([0.0, 0.25, 0.5, 1.0])).tolist() == [
+        -0.5,
+        -0.25,
+        0,
+        0.5,
+    ]
 
 
 def test_a_threshold_of_a_unanimous_mean_is_that_mask() -> None:
@@ -353,7 +358,7 @@ def test_starting_scores_leave_the_global_generator_alone(networks, generator) -
 
 @pytest.mark.parametrize(
     ("keep", "levels"),
-    [(Threshold(), [-1.0, -0.5, 0.0, 1.0]), (TopK({"0": 0.3, "2": 0.2}), [0.0, 0.25, 0.5, 1.0])],
+    [(Threshold(), [-0.5, -0.25, 0.0, 0.5]), (TopK({"0": 0.3, "2": 0.2}), [0.0, 0.25, 0.5, 1.0])],
     ids=["threshold", "top-k"],
 )
 def test_scores_around_a_mean_are_centred_and_half_as_wide(keep, levels, networks, generator):
@@ -375,6 +380,18 @@ def test_a_unanimous_mean_starts_from_that_mask(networks, generator) -> None:
     masks = {name: (normal(*size) > 0).float() for name, size in network.mask_sizes.items()}
     scores = starting_scores(network, generator(0), binarise=Threshold(), mean=masks)
     assert all(torch.equal(m, masks[n]) for n, m in Threshold()(scores).items())
+
+
+def test_a_mask_to_start_from_leaves_scores_as_near_to_the_threshold_as_random_ones(
+    networks, generator
+) -> None:
+    network = networks["weight"]
+    sizes = network.mask_sizes.items()
+    masks = {name: (normal(*size, seed=5) > 0).float() for name, size in sizes}
+    scores = starting_scores(network, generator(0), binarise=Threshold(), mean=masks)
+    for name, score in scores.items():
+        shares = torch.histc(score.abs() / network.score_bounds[name], 4, 0, 1) / score.numel()
+        assert bool((shares - 0.25).abs().max() < 0.05)
 
 
 def test_a_sparse_mask_starts_from_the_mask_it_is_given(networks, generator) -> None:
