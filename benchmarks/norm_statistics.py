@@ -98,10 +98,14 @@ def measure(options: argparse.Namespace) -> None:
         task = tasks[number]
         order = torch.randperm(len(task.train_labels), generator=stream(SEED, "held", number))
         images, labels = task.train_images[order], task.train_labels[order]
-        learn, held = images[:LEARNED], (images[LEARNED:], labels[LEARNED:])
+        learn, held = images[: -options.held], (images[-options.held :], labels[-options.held :])
         settings = replace(TRAINING, augment="crop-flip", epochs=options.epochs)
         masks = train_mask(
-            network, learn, labels[:LEARNED], settings, generator=stream(SEED, "mask", number)
+            network,
+            learn,
+            labels[: -options.held],
+            settings,
+            generator=stream(SEED, "mask", number),
         )
         for count, batch in WAYS:
             statistics = network.statistics(masks, torch.split(learn[:count], batch))
@@ -129,6 +133,7 @@ def main() -> None:
     add("--data", type=Path)
     add("--tasks", type=int, default=2)
     add("--epochs", type=int, default=TRAINING.epochs)
+    add("--held", type=int, default=500, help="images of a task that are scored")
     add("--steps", type=int, default=8, help="training steps whose seconds are taken")
     add("--out", type=Path, default=Path("benchmarks/norm_statistics.json"))
     add("--table", action="store_true", help="print the JSON as a Markdown table; run nothing")

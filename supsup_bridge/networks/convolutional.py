@@ -1,7 +1,7 @@
 """Convolutional networks of a few layers, and the layers of all networks for images of shape.
 
 No layer has a bias, and normalisations have no affine parameters: all that a network can learn is
-its masks. Batch norms are in training mode, so that their statistics are of the images given.
+its masks. Batch norms are in training mode, so that their statistics belong to the task.
 """
 
 import torch

@@ -62,7 +62,9 @@ _DIGITS = TrainingSettings(epochs=20, batch=64, contrast=1.0, noise=1.5)
 _PAPER = TrainingSettings(epochs=1, optimiser="sgd", rate=0.1, contrast=0)
 _THOUSAND = TrainingSettings(epochs=3, max_batches=1000, contrast=0)  # batches of 128
 _WEIGHTS = replace(_THOUSAND, rate=3e-3, diluted_every=16)
-_PICTURES = TrainingSettings(epochs=20, rate=3e-3, contrast=0, augment="crop-flip")
+_PICTURES = TrainingSettings(
+    epochs=20, rate=3e-3, contrast=0, augment="crop-flip", precision="bfloat16"
+)
 _SMALL_PICTURES = Preset(
     network="gem-resnet18", outputs=10, class_means=True, inference="try-all", training=_PICTURES
 )

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -339,3 +340,16 @@ def test_split_cifar100_continues_where_it_was_killed(
     script("--out", out, "--table")
     script("--out", out, "--plot", tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_norm_statistics_scores_every_way_on_held_out_images(run: Run, monkeypatch) -> None:
+    g = torch.Generator().manual_seed(0)
+    images = torch.randn(24, 3, 32, 32, generator=g)
+    task = SimpleNamespace(train_images=images, train_labels=torch.arange(24) % 5)
+    monkeypatch.setattr("supsup_bridge.data.benchmarks.task_stream", lambda name, **options: [task])
+    small = ("--tasks", 1, "--epochs", 1, "--steps", 1, "--held", 8)
+    speed, *ways = run("norm_statistics", *small)
+    assert speed["ratio"] > 0
+    assert len({(row["images"], row["batch"]) for row in ways}) == len(ways) == 7
+    assert {row["accuracy"] * 8 % 1 for row in ways} == {0}
+    run("norm_statistics", "--table")
