@@ -100,8 +100,7 @@ class MaskMemory(MemoryState):
             groups: group of each sample of the signature in its order, integers (s,) from 0 to
                 signature_groups - 1, or an iterable of such parts; by default all are of group 0.
                 A task need not have all groups.
-            extras: name -> values of every extra that the memory was built with; kept as half
-                floats.
+            extras: name -> values of every extra of the memory; kept as half floats.
             check: of dense couplings: recall the newest task and a few others afterwards, to warn
                 in time. It takes most of the time of a store. Hub couplings are exact.
 
@@ -193,10 +192,9 @@ class MaskMemory(MemoryState):
                 data of each. Of the length given to `store`. Zeros alone point nowhere: that row is
                 recalled by the rest of the question, and never `recognized`.
             penalty: differentiable; takes name -> masks in [0, 1], with the batch dimension of cue
-                or signature if these have one, and returns a scalar, or (batch,). Where tasks have
-                extras, they are in the mapping too, under their names: at the mean mask their mean
-                over all tasks, else those of the task that is tried. It is differentiated by the
-                masks alone. One with a method
+                or signature if these have one, and returns a scalar, or (batch,). Extras of tasks
+                are in the mapping too: at the mean mask their mean over all tasks, else those of
+                the task that is tried. It is differentiated by the masks alone. One with a method
                 `of_rows` (`RowPenalty`) is not evaluated for rows that are done; one with a method
                 `pointing` (`PointingPenalty`) points by another function than it compares by.
             batch: rows to recall at once where the penalty alone is given: it then takes masks

@@ -175,17 +175,18 @@ class Learning:
                 generator=stream(self._settings.seed, "described", number),
                 device=self._network.device,
             )
-        extras = self._network.statistics(
-            masks,
-            some_images(
-                data,
-                generator=stream(self._settings.seed, "statistics", number),
-                device=self._network.device,
-            ),
-        )
+        order, device = stream(self._settings.seed, "statistics", number), self._network.device
+        images = some_images(data, generator=order, device=device)
+        extras = self._network.statistics(masks, images)
         if isinstance(self._memory, MaskMemory) and self._memory.capacity is not None:
             with self._memory.growing(number + 1):
-                self._memory.store(masks, task=number, extras=extras, **known._asdict())
+                self._memory.store(
+                    masks,
+                    task=number,
+                    signature=known.signature,
+                    groups=known.groups,
+                    extras=extras,
+                )
         else:
             more: dict[str, Any] = {"signature": known.signature}
             if extras:

@@ -1,17 +1,10 @@
-"""MaskBank: SupSup's own store, every mask kept explicitly at one bit per entry.
-
-A file of it is a document of `hopmask.storage`, of kind "bank": about `layers`, [[name, [side ...]]
-...], with one array `masks` (uint8, (k, ⌈w/8⌉), packed). Where tasks have extras, about `extras` of
-the same form goes with it, and an array `extras` (int16, (k, values), the bits of half floats).
-"""
+"""MaskBank: SupSup's own store, every mask kept explicitly at one bit per entry."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from operator import index
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,11 +17,9 @@ from hopmask import (
     UnknownTaskError,
     storage,
 )
-from hopmask.errors import CorruptStoreError
+from supsup_bridge.stores import bank_file
 from supsup_bridge.stores.extras import ExtraRows, Size
 from supsup_bridge.stores.packed import combine, pack, products, unpack
-
-KIND = "bank"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,13 +283,9 @@ class MaskBank:
             CommitFailedError, StoreLockedError: the file cannot be written now; it is as it was.
             StoreFileError: the path names no file.
         """
-        about = {"layers": _listed(self.shapes)}
-        arrays = {"masks": self._rows.cpu().numpy()}
-        if self._extras.shapes:
-            about["extras"] = _listed(self._extras.shapes)
-            arrays["extras"] = self._extras.rows.cpu().numpy().view(np.int16)
-        document = storage.Document(kind=KIND, about=about, arrays=arrays)
-        return storage.write(path, document)
+        rows, halves = self._rows.cpu().numpy(), self._extras.rows.cpu().numpy()
+        parts = bank_file.BankParts(self.shapes, self._extras.shapes, rows, halves)
+        return storage.write(path, bank_file.document_of(parts))
 
     @classmethod
     def load(
@@ -316,38 +303,13 @@ class MaskBank:
             SchemaTooNewError: a newer version wrote it.
             CorruptStoreError, UnsafeStoreError: it is truncated, altered, or none that was written.
         """
-        document = storage.read(path, kinds=(KIND,), sha256=expect_sha256)
-        try:
-            layers = [(name, tuple(shape)) for name, shape in document.about["layers"]]
-            extras = [(name, tuple(shape)) for name, shape in document.about.get("extras", [])]
-            bits = sum(prod(shape) for _, shape in layers)
-            if document.arrays["masks"].shape[1:] != (-(-bits // 8),):
-                raise ConfigError(f"{bits} bits in all do not make up its rows")
-            bank = cls(dict(layers), extras=dict(extras), device=device)
-        except (ConfigError, KeyError, TypeError, ValueError) as error:
-            raise CorruptStoreError(f"{path}: its layers cannot be read ({error})") from error
-        width = bank._layout.size
-        rows = document.arrays.get("masks", np.zeros(0))
-        fits = rows.ndim == 2 and rows.shape[1] == -(-width // 8) and rows.dtype == np.uint8
-        names = {"masks", "extras"} if extras else {"masks"}
-        if set(document.arrays) != names or not fits or len(bank.shapes) < len(layers):
-            raise CorruptStoreError(
-                f"{path}: {sorted(document.arrays)}, {rows.dtype}{rows.shape}, are not masks in "
-                f"rows of {width} bits"
-            )
-        if width % 8 and (rows[:, -1] >> width % 8).any():
-            raise CorruptStoreError(f"{path}: masks have bits beyond their {width}")
-        wanted = (len(rows), bank._extras.rows.shape[1])
-        halves = document.arrays.get("extras", np.zeros((len(rows), 0), np.int16))
-        alike = halves.dtype == np.int16 and halves.shape == wanted
-        if not alike or not np.isfinite(halves.view(np.float16)).all():
-            raise CorruptStoreError(f"{path}: {halves.dtype}{halves.shape} are not its extras")
-        values = torch.tensor(halves.view(np.float16), dtype=torch.float16, device=device)
-        bank._extras.rows = values
-        bank._reserve = torch.tensor(rows, dtype=torch.uint8, device=device)
-        bank.count = len(rows)
-        ones = torch.ones(1, len(rows), dtype=torch.float32, device=device)
-        bank._counts = combine(bank._reserve, ones, width)[0].int()
+        parts = bank_file.read(path, sha256=expect_sha256)
+        bank = cls(parts.layers, extras=parts.extras, device=device)
+        bank._extras.rows = torch.tensor(parts.halves, dtype=torch.float16, device=device)
+        bank._reserve = torch.tensor(parts.rows, dtype=torch.uint8, device=device)
+        bank.count = len(parts.rows)
+        ones = torch.ones(1, bank.count, dtype=torch.float32, device=device)
+        bank._counts = combine(bank._reserve, ones, bank._layout.size)[0].int()
         return bank
 
     @property
@@ -375,8 +337,3 @@ class MaskBank:
     def _require_masks(self) -> None:
         if self.count == 0:
             raise EmptyMemoryError("the bank is empty: store masks before recalling them")
-
-
-def _listed(shapes: Mapping[str, tuple[int, ...]]) -> list[list[object]]:
-    """Names and shapes as a file has them."""
-    return [[name, list(shape)] for name, shape in shapes.items()]
