@@ -189,10 +189,17 @@ def as_sets(signature: Tensor) -> Tensor:
 
 def check_range(means: Tensor, other: Tensor) -> None:
     """Raise CueError for features that overflowed, or vanished, in the unit of all tasks."""
-    if not bool(torch.isfinite(other).all()) or not bool((means != 0).any(-1).all()):
+    if not bool(torch.isfinite(other).all()):
         raise CueError(
-            "the signature is too large or too small beside those stored before: compute them "
-            "in the same way for every store and recall"
+            "the signature is too large beside those stored before: compute them in the same way "
+            "for every store and recall"
+        )
+    silent = (means == 0).all(-1).nonzero()[:, 0].tolist()
+    if silent:
+        raise CueError(
+            f"no random feature answers to the samples of group {silent[0]}: they are 0, such as "
+            "black images, or too small beside those stored before. Compute signatures in the "
+            "same way for every store, without samples of 0, or use more signature_features"
         )
 
 

@@ -41,7 +41,7 @@ def empty(seed, groups, hubs=BORN):
         couplings="hub",
         hubs=BORN,
         extras=EXTRAS,
-        signature_features=8,
+        signature_features=32,  # some answer to any sample
         signature_groups=groups,
         seed=seed,
     )
