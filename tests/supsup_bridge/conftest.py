@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from supsup_bridge import Experiment, MaskedNetwork, RunSettings, Task, fix_weights, mlp
-from supsup_bridge.networks.masked import PER_WEIGHT
 from supsup_bridge.data import image_files
 from supsup_bridge.data import pictures as picture_crops
+from supsup_bridge.networks.masked import PER_WEIGHT
 
 MNIST_NAMES = (
     "train-images-idx3-ubyte",
