@@ -221,7 +221,7 @@ def table(done: list[dict[str, Any]]) -> str:
         "| packed masks, kB | sparse columns, kB | backbone, kB |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for key, rows in groups.items():
+    for key, rows in sorted(groups.items()):
         accuracy = sum(row["accuracy"] for row in rows) / len(rows)
         kept = [
             f"{sum(row['bytes'][name] for row in rows) / len(rows) / 1e3:.0f}"

@@ -14,6 +14,7 @@ from PIL import Image
 from supsup_bridge import Experiment, MaskedNetwork, RunSettings, Task, fix_weights, mlp
 from supsup_bridge.data import image_files
 from supsup_bridge.data import pictures as picture_crops
+from supsup_bridge.networks.masked import PER_WEIGHT
 
 MNIST_NAMES = (
     "train-images-idx3-ubyte",
@@ -64,7 +65,7 @@ def small() -> Callable[..., RunSettings]:
     def settings(**changes: Any) -> RunSettings:
         changes = {"quick": "batches" not in changes, "tasks": 2, "device": "cpu", **changes}
         default = "unit" if changes.get("network") == "paper" else "weight"
-        if changes.get("masks", default) != "weight":
+        if changes.get("masks", default) not in PER_WEIGHT:
             changes.setdefault("bits", 256)
         return RunSettings(**changes)
 
