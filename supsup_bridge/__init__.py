@@ -20,6 +20,7 @@ from supsup_bridge.data.task import Task
 from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.inference.gradient import OneShot
 from supsup_bridge.inference.objectives import entropy, entropy_and_logit, superfluous
+from supsup_bridge.inference.posterior import PosteriorInference
 from supsup_bridge.inference.recall import RecallInference
 from supsup_bridge.networks.fixed import FixedNetwork, fix_weights, mlp
 from supsup_bridge.networks.masked import MaskedNetwork
@@ -40,6 +41,7 @@ __all__ = [  # noqa: RUF022 (what a newcomer needs comes first)
     "MaskBank",
     "MaskedNetwork",
     "OneShot",
+    "PosteriorInference",
     "RecallInference",
     "RunSettings",
     "StagedMemory",

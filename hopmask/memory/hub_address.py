@@ -254,20 +254,43 @@ class HubAddress:
             CueError: not finite samples of the length of all others, or no task is known.
             NumericalError: the sums make no sense.
         """
-        sets = checked(sets, self.length).to(self.addressed.device)
-        if self.count == 0:
-            raise CueError("no task was stored with a signature: give one to store(...)")
-        if self._ready is None:
-            self._ready = self._read()
-        means, found, strange = self._ready.evidence(sets, self._phi)
+        sets = self._known(sets)
+        means, found, strange = self._read().evidence(sets, self._phi)
         silent = (sets == 0).flatten(1).all(-1)
         check_range(means[~silent], strange)
         nothing = torch.where(self.addressed, 0.0, -torch.inf)
         found = torch.where(silent[:, None], nothing, found)
         return found, strange.masked_fill(silent, torch.inf)
 
+    def of_groups(self, samples: Tensor) -> Tensor:
+        """log p(x, g | task) − log p₀(x) of samples (b, n), each by itself; p₀ is around m̄.
+
+        It is e_tg(x) − log G_t: logsumexp over the groups is the `evidence` of a set of one.
+
+        Returns:
+            (b, K, G), by task number, −∞ of tasks and groups that the address does not know. Of a
+            sample of zeros, all groups of a task count alike, and so do all tasks.
+
+        Raises:
+            CueError, NumericalError: as `evidence`.
+        """
+        samples = self._known(samples)
+        return self._read().of_groups(samples, self._phi)
+
+    def _known(self, samples: Tensor) -> Tensor:
+        """Samples (..., n) that can be compared with what was learned, on its device."""
+        samples = checked(samples, self.length).to(self.addressed.device)
+        if self.count == 0:
+            raise CueError("no task was stored with a signature: give one to store(...)")
+        return samples
+
     def _read(self) -> Readout:
-        """What evidence needs of the sums as they are."""
+        """What evidence needs of the sums; kept until these change."""
+        if self._ready is None:
+            self._ready = self._made_ready()
+        return self._ready
+
+    def _made_ready(self) -> Readout:
         link = self.keys.by_task(transform(self.sums["link"])).double() * (_UNIT / self.hubs)
         spreads, inverse = (self.sums["scalars"].double() * _UNIT).tolist()
         within = link.new_zeros(self.features, self.features)

@@ -204,6 +204,15 @@ class HubMasks:
             return recall.by_cue(cue)
         return recall.by_data(cue=cue, signature=signature, penalty=penalty, batch=batch)
 
+    def evidence(self, signature: Tensor) -> Tensor:
+        """What the content address says of each sample; see `MaskMemory.evidence`."""
+        if isinstance(signature, Tensor) and signature.ndim != 2:
+            raise CueError(
+                f"evidence is of samples (b, n), each by itself, got {tuple(signature.shape)}: "
+                "give signature[None] for one sample, signature.flatten(0, -2) for sets"
+            )
+        return self._addressed().of_groups(signature)
+
     def grow(self) -> None:
         """Twice the hubs; see `MaskMemory.grow`."""
         self.couplings.require_exact()
@@ -272,11 +281,7 @@ class HubMasks:
         pattern = self.code.pattern(number, body, extras)
         added: Addition | None = None
         if signature is not None:
-            if self.address is None:
-                raise CueError(
-                    "this memory has no content address: build it with signature_features=1024"
-                )
-            added = self.address.describe(signature, groups)
+            added = self._addressed().describe(signature, groups)
         elif groups is not None:
             raise CueError("groups= are of the samples of a signature: give signature=, too")
         change, held = self._whole_extras(pattern), None
@@ -287,6 +292,13 @@ class HubMasks:
         self.extras_sum += change
         if added is not None and self.address is not None:
             self.address.put(number, added)
+
+    def _addressed(self) -> HubAddress:
+        if self.address is None:
+            raise CueError(
+                "this memory has no content address: build it with signature_features=1024"
+            )
+        return self.address
 
     @property
     def _mean_values(self) -> Tensor:

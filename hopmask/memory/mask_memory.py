@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from hopmask._precision import in_full_precision
-from hopmask.errors import ConfigError, CueError
+from hopmask.errors import CueError
 from hopmask.memory.features import Samples
 from hopmask.memory.groups import Groups
+from hopmask.memory.hub_operations import HubOperations
 from hopmask.memory.mask_penalty import MaskPenalty
-from hopmask.memory.state import MemoryState
 from hopmask.recall.options import Search
 from hopmask.recall.result import Hit
 
 
-class MaskMemory(MemoryState):
+class MaskMemory(HubOperations):
     """Supermasks of many tasks in constant space, recalled by number, by damage, or by data.
 
     Dense couplings: key bits and the masks of all layers form one ±1 vector in a matrix Ψ (d, d),
@@ -262,54 +262,3 @@ class MaskMemory(MemoryState):
         """
         self._require_tasks()
         self._masks.forget(task)
-
-    def grow(self) -> None:
-        """Twice the hubs, and so twice the tasks that fit: exact, and without any mask.
-
-        Raises:
-            ConfigError: dense couplings, or too little room; nothing was changed.
-            ReadOnlyMemoryError: as in `store`.
-
-        Example:
-            >>> memory = MaskMemory({"hidden": 256}, couplings="hub", hubs=8)
-            >>> memory.grow()
-            >>> memory.capacity
-            16
-        """
-        self._hub("grow").grow()
-
-    def merge(self, other: "MaskMemory") -> None:
-        """Add the tasks of another memory, under the numbers that they have there.
-
-        Exact and free of order: the sums of four memories are those of one that stored all.
-
-        Args:
-            other: hub couplings of the same layers, extras, seed, hubs (at birth and now),
-                precision, signature features and groups; its tasks are others. It is not changed.
-
-        Raises:
-            ConfigError: it has another form, or other things belong to its masks; the error says
-                what.
-            DuplicateError: both hold a task of the same number; the error says which.
-            SaturationError, ReadOnlyMemoryError: as in `store`. Nothing was changed in all cases.
-
-        Example:
-            >>> import torch
-            >>> one, other = (MaskMemory({"h": 256}, couplings="hub", hubs=8) for _ in range(2))
-            >>> one.store({"h": torch.arange(256) % 3 == 0}, task=0)
-            0
-            >>> other.store({"h": torch.arange(256) % 5 == 0}, task=1)
-            1
-            >>> one.merge(other)
-            >>> one.tasks
-            (0, 1)
-        """
-        if not isinstance(other, MaskMemory):
-            raise ConfigError(f"merge takes a MaskMemory, got {type(other).__name__}")
-        if self.fingerprint != other.fingerprint:
-            raise ConfigError(
-                f"the masks of the two memories belong to different things: "
-                f"{self.fingerprint!r:.40} "
-                f"and {other.fingerprint!r:.40}"
-            )
-        self._hub("merge").merge(other._hub("merge"))

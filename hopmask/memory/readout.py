@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hopmask.errors import NumericalError
-from hopmask.memory.features import RandomFeatures
+from hopmask.memory.features import RandomFeatures, check_range
 
 _RIDGE = 1e-2  # of the mean variance of a feature
 _SHARE = 0.25  # of what separates tasks, taken for the spread where no task gave two samples
@@ -112,6 +112,33 @@ class Readout(NamedTuple):
         means, found, strange = (torch.cat(some) for some in zip(*parts, strict=True))
         return means, found, strange
 
+    def of_groups(self, samples: Tensor, phi: RandomFeatures) -> Tensor:
+        """log p(x, g | t) of samples (b, n), each by itself: (b, K, G); see `HubAddress`.
+
+        Args:
+            samples: a few are taken at a time.
+            phi: the features of a sample.
+
+        Raises:
+            CueError: features out of range.
+        """
+        hubs = len(self.addressed)
+        there = (self.offset < _NOWHERE).view(hubs, -1)
+        nothing = -there.sum(-1, keepdim=True).float().log()  # of a sample of zeros
+        found = []
+        for part in torch.split(samples, max(1, _CHUNK // max(len(self.means), len(self.offset)))):
+            features, silent = phi.of(part, 1.0), (part == 0).all(-1)
+            each = self._each(features)
+            check_range(features[~silent], each)
+            each = torch.where(silent[:, None, None], nothing, each)
+            found.append(each.masked_fill(~there, -torch.inf))
+        return torch.cat(found)
+
+    def _each(self, features: Tensor) -> Tensor:
+        """e_tg − log G_t of features (..., F): (..., K, G); hugely negative of groups not there."""
+        each = (features - self.centre) @ self.readout - self.offset
+        return each.view(*each.shape[:-1], len(self.addressed), -1)
+
     def _compared(
         self, sets: Tensor, phi: RandomFeatures, at_once: int
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,8 +154,7 @@ class Readout(NamedTuple):
         found = mean.new_zeros(len(sets), hubs)
         share = mean.new_zeros(len(sets), hubs, groups)
         for features in parts:
-            each = (features - self.centre) @ self.readout - self.offset
-            each = each.view(*each.shape[:2], hubs, groups)
+            each = self._each(features)
             mean += features.sum(1) / count
             found += each.logsumexp(-1).sum(1) / count
             share += each.softmax(-1).sum(1) / count

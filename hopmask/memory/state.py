@@ -1,7 +1,6 @@
 """The state of a memory of masks: what it keeps, and how it is looked at, moved and saved."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -269,35 +268,6 @@ class MemoryState(Held):
         if bits is not None:
             raise ConfigError("bits= is of hub couplings: leave it out")
         return dense_document.of_masks(self._masks, about)
-
-    @contextmanager
-    def growing(self, hubs: int) -> Iterator[None]:
-        """Grow to at least so many hubs for a change that needs them, unless the change fails.
-
-        Args:
-            hubs: K, at least. The block is one `store` or `merge`, each of which changes nothing
-                where it fails.
-
-        Raises:
-            ConfigError, ReadOnlyMemoryError: as in `grow`. Whatever the block raises leaves the
-                memory with the hubs that it had.
-
-        Example:
-            >>> from hopmask import MaskMemory
-            >>> memory = MaskMemory({"hidden": 256}, couplings="hub", hubs=8)
-            >>> with memory.growing(16):
-            ...     memory.store({"hidden": torch.arange(256) % 3 == 0}, task=12)
-            12
-        """
-        with self._hub("grow").growing(hubs):
-            yield
-
-    def _hub(self, what: str) -> HubMasks:
-        if not isinstance(self._masks, HubMasks):
-            raise ConfigError(
-                f"dense couplings cannot {what}: build the memory with couplings='hub'"
-            )
-        return self._masks
 
     def _keep(self, masks: DenseMasks | HubMasks) -> None:
         self._masks = masks

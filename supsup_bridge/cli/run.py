@@ -171,12 +171,12 @@ def add_command(commands: Any) -> None:
     add("--masks", help="weight (default): a bit cuts a weight; signed: flips it; hashed; or unit")
     add("--bits", type=int, help="mask bits (hashed) or hidden units per layer (unit)")
     add("--hubs", type=int, help="hopfield, weight masks: a power of two (default: as tasks need)")
-    add("--recall", help=f"hopfield: {', '.join(RECALLS)} (default: both)")
+    add("--recall", help=f"hopfield: {', '.join(RECALLS)}, posterior (default: the benchmark's)")
     add(
         "--rule",
         help="hopfield, hashed or unit masks: storkey, storkey-matrix, hebbian, projection",
     )
-    add("--signature", help="hopfield: input (default), outputs, gradient, package.module:function")
+    add("--signature", help="hopfield: input, patches, outputs, gradient, package.module:function")
     add("--inference", help=f"bank: {', '.join(INFERENCES)} (default: the benchmark's)")
     add("--objective", help="weight masks: H, entropy, or G, superfluous outputs")
     add("--output-size", type=int, help="output units, superfluous ones included")
@@ -196,6 +196,7 @@ def add_command(commands: Any) -> None:
     )
     add("--seed", type=int, help="of everything (default: {default})")
     add("--infer-samples", type=int, help="images that one task inference sees")
+    add("--protocol", help="{default} (default): a task for 128 images; image: one for each")
     add(
         "--epsilon",
         type=float,

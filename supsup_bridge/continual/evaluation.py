@@ -53,8 +53,17 @@ class Evaluation:
         )
 
 
-def evaluate(learner: Learning, data: Sequence[object], *, infer_samples: int | None) -> Evaluation:
+def evaluate(
+    learner: Learning, data: Sequence[object], *, infer_samples: int | None, protocol: str
+) -> Evaluation:
     """Accuracy of a learner on test data of its tasks; see `SupSup.evaluate`."""
+    if protocol not in scoring.PROTOCOLS:
+        known = ", ".join(scoring.PROTOCOLS)
+        raise ConfigError(f"protocol must be one of {known}, got {protocol!r}")
+    if protocol == "image" and infer_samples is not None:
+        raise ConfigError(
+            "protocol 'image' infers a task from the scored image itself: leave out infer_samples"
+        )
     if learner.observer is not None:
         raise ConfigError("a task_free learner's masks are no tasks in order: use predict")
     if not 0 < len(data) <= len(learner):
@@ -62,7 +71,7 @@ def evaluate(learner: Learning, data: Sequence[object], *, infer_samples: int | 
     seed = learner.settings.seed
     samples = learner.settings.infer_samples if infer_samples is None else infer_samples
     scores = [
-        _scored(learner, number, _halves(one, number=number, seed=seed), samples)
+        _scored(learner, number, _halves(one, number=number, seed=seed), protocol, samples)
         for number, one in zip(learner.tasks, data, strict=False)
     ]
     return Evaluation(
@@ -73,24 +82,21 @@ def evaluate(learner: Learning, data: Sequence[object], *, infer_samples: int | 
     )
 
 
-def _scored(learner: Learning, number: int, task: Task, samples: int) -> scoring.TaskScore:
-    device, after = learner.network.device, learner.numbers.last
+def _scored(
+    learner: Learning, number: int, task: Task, protocol: str, samples: int
+) -> scoring.TaskScore:
+    after = learner.numbers.last
     known = learner.memory.recall(task=number)
-    found = scoring.infer(
-        task,
-        learner.inferences.inference(learner.memory, after, number),
-        samples=samples,
-        generator=stream(learner.settings.seed, "evaluation", after, number),
-        device=device,
-    )
+    generator = stream(learner.settings.seed, "evaluation", after, number)
     return scoring.score(
         learner.network,
         task,
         for_forward(known),
-        found,
+        learner.inferences.inference(learner.memory, after, number),
+        scoring.Protocol(protocol, samples, generator),
         accepted={number},
         digest=mask_digest(known.masks),
-        device=device,
+        device=learner.network.device,
     )
 
 

@@ -14,6 +14,7 @@ from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.inference.named import inference_named
 from supsup_bridge.inference.objectives import entropy, entropy_and_logit, objective_named
 from supsup_bridge.inference.paper import PaperInference
+from supsup_bridge.inference.posterior import PosteriorInference
 from supsup_bridge.inference.recall import RecallInference
 from supsup_bridge.inference.signatures import signature_named
 from supsup_bridge.networks.fixed import FixedNetwork
@@ -40,7 +41,7 @@ class Inferences:
     def __init__(self, settings: LearnerSettings, network: FixedNetwork) -> None:
         self._settings, self._network = settings, network
         self._labels = network.outputs if settings.classes is None else settings.classes
-        self.signature = signature_named(settings.signature or "input", network)
+        self.signature = signature_named(settings.signature or "input", network, seed=settings.seed)
         self._objective = objective_named(
             settings.objective or "H", labels=self._labels, outputs=network.outputs
         )
@@ -58,11 +59,16 @@ class Inferences:
             )
         if isinstance(memory, Stage):
             return StagedInference(self.recall(memory.memory, *purpose), memory)
+        if self._settings.recall == "posterior":
+            return PosteriorInference(
+                network=self._network, memory=memory, signature=self.signature
+            )
         return self.recall(memory, *purpose)
 
     def recall(self, memory: MaskMemory, *purpose: int) -> RecallInference:
-        """The same by a Hopfield memory alone."""
-        if self._settings.recall == "paper":
+        """The same by the search of a Hopfield memory alone; beside a posterior, by "both"."""
+        way = self._settings.recall
+        if way == "paper":
             return PaperInference(
                 network=self._network,
                 memory=memory,
@@ -73,7 +79,7 @@ class Inferences:
             network=self._network,
             memory=memory,
             signature=self.signature,
-            recall=str(self._settings.recall),
+            recall="both" if way == "posterior" else str(way),
             objective=self._objective,
             compares=entropy if memory.capacity is None else self._compares,
         )

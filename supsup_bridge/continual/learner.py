@@ -76,10 +76,12 @@ class SupSup(Learning):
             task, if the content address is to keep a mean of each class and not one of the task
             (default 1). Tasks of more classes are refused. It names the task of one image better
             where the classes of a task differ from one another as much as from other tasks'.
-        recall: of a Hopfield memory: "both" (default), "entropy" (default without features) or
-            "address".
-        signature: what the content address sees of an image: "input", "outputs", "gradient", or
-            "package.module:function".
+        recall: of a Hopfield memory: "both" (default), "entropy" (default without features),
+            "address", or "posterior" (default with signature_groups, unless an objective is given):
+            tasks and labels are compared in pairs, see `PosteriorInference`.
+        signature: what the content address sees of an image: "input" (default), "patches" (answers
+            to random filters, for images of two dimensions or flat squares), "outputs", "gradient",
+            or "package.module:function".
         inference: of a bank: "try-all" (default), "one-shot", "binary", "descent" or "argmax".
         objective: whose gradient points at a task: "H" (default) or "G", on hubs and of a bank's
             inference by gradient.
@@ -149,22 +151,30 @@ class SupSup(Learning):
             return int(inference.infer(one_set(self._network, images)).task[0])
         return infer_each(self._network, inference, images)
 
-    def evaluate(self, data: Sequence[Any], *, infer_samples: int | None = None) -> Evaluation:
+    def evaluate(
+        self,
+        data: Sequence[Any],
+        *,
+        infer_samples: int | None = None,
+        protocol: str = "batch",
+    ) -> Evaluation:
         """Accuracy on test data of the tasks, by the protocol of `supsup run`.
 
         Of each task's test images one half infers the task and the other is scored; the seed cuts
-        them. The task is inferred once for every 128 scored images.
+        them. The task is inferred once for every 128 scored images, or from each by itself.
 
         Args:
             data: per task, in the order of `tasks`, what `learn` takes, or a `Task`, which is cut
                 already. Test images of one task are held at a time.
             infer_samples: images that one inference sees; default that of the learner.
+            protocol: "batch" (the paper's), or "image": every scored image infers its own task, as
+                in `predict`. The other half of the images then takes no part.
 
         Raises:
-            ConfigError: no data or more than tasks, too few images, or a task_free learner, whose
-                masks are not numbered as tasks are.
+            ConfigError: no data or more than tasks, too few images, an unknown protocol, or a
+                task_free learner, whose masks are not numbered as tasks are.
         """
-        return evaluation.evaluate(self, data, infer_samples=infer_samples)
+        return evaluation.evaluate(self, data, infer_samples=infer_samples, protocol=protocol)
 
     def module(self, task: int) -> nn.Module:
         """One task as a plain module with its weights W ⊙ M, for export; a copy.

@@ -1,6 +1,6 @@
 """Predictions: from images to tasks, labels and logits, in pieces of bounded size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 import torch
@@ -23,13 +23,17 @@ class Prediction:
 
     Attributes:
         task: number of the task of each image, long (n,).
-        label: the largest logit of each image, long (n,): a class within the task. All of the
-            module's outputs take part, so that a label can lie beyond the task's classes.
+        label: long (n,): a class within the task. Where the memory keeps a mean of each class and
+            every image infers its own task, the most probable label of the task found; else the
+            largest logit. There all of the module's outputs take part, so that a label can lie
+            beyond the task's classes.
         logits: (n, outputs).
         recognized: bool (n,): the mask is a stored one, bit for bit; the content address, where
             there is one, recognizes the task by the image; and the mask is sure of the image: the
-            entropy of the softmax is below 3/4 of its maximum, log(outputs). With the task given,
-            the address does not take part. False is "none of my tasks", or "I cannot tell".
+            entropy of the softmax is below 3/4 of its maximum, log(outputs). By a posterior, the
+            image is also nearer to a class of the task than to the mean of all classes. With the
+            task given, the address does not take part. False is "none of my tasks", or "I cannot
+            tell".
     """
 
     task: Tensor
@@ -98,7 +102,10 @@ def _each(network: FixedNetwork, inference: TaskInference, images: Tensor) -> Pr
     for rows in groups(found).values():
         logits[rows] = predict_under(network, found.of_set(rows[0]), here[rows])
     there = images.device
-    return _prediction(logits.to(there), found.task.to(there), recognized.to(there))
+    predicted = _prediction(logits.to(there), found.task.to(there), recognized.to(there))
+    if found.label is None:
+        return predicted
+    return replace(predicted, label=found.label[:, 0].to(there))
 
 
 def _prediction(logits: Tensor, task: Tensor, recognized: Tensor) -> Prediction:

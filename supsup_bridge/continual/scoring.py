@@ -1,10 +1,14 @@
 """Scoring of one task: what an evaluation measures, the same for a learner and for a run.
 
-The task is inferred once for every 128 scored images, from inference images alone; no scored image
-is seen before its prediction, and none takes part in another's.
+By protocol "batch" the task is inferred once for every 128 scored images, from inference images
+alone; by "image" from each scored image by itself. No scored image takes part in the prediction of
+another, and none is seen before.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +19,7 @@ from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
 
 SCORED_BATCH = 128  # images that one task inference serves, the paper's test batch
+PROTOCOLS = ("batch", "image")
 _AT_ONCE = 16 * SCORED_BATCH  # images in one forward pass
 
 
@@ -28,6 +33,7 @@ class TaskScore:
         joint: the same, with a wrong task as a wrong answer (GNu).
         inferred: per inference, whether the task was right.
         exact: per inference, whether every bit of the mask was that of the learned one.
+        steps, verified: per inference; see `Inferred`.
     """
 
     given: float
@@ -35,28 +41,49 @@ class TaskScore:
     joint: float
     inferred: list[bool]
     exact: list[bool]
+    steps: list[int]
+    verified: list[bool]
 
 
-def infer(
-    task: Task,
-    inference: TaskInference,
-    *,
-    samples: int,
-    generator: torch.Generator,
-    device: torch.device,
-) -> Inferred:
-    """The masks for a task's scored images, per batch of 128.
+class Protocol(NamedTuple):
+    """By which images the task of a scored image is inferred.
 
-    Args:
-        task: the task.
-        inference: how the task is inferred.
-        samples: images that one inference sees.
-        generator: draws them from the inference images.
-        device: where images go.
+    Attributes:
+        name: "batch": once for every 128 scored images, from others of their task, as in the
+            paper; "image": for every scored image from itself alone, as in the class-incremental
+            field.
+        samples: "batch": images that one inference sees.
+        generator: "batch": draws them from the inference images.
     """
-    batches = -(-len(task.scored_labels) // SCORED_BATCH)
-    pool = task.inference_images.to(device)
-    return inference.infer(inference.sets(pool, sets=batches, samples=samples, generator=generator))
+
+    name: str
+    samples: int
+    generator: torch.Generator
+
+    def questions(
+        self, inference: TaskInference, scored: Tensor, pool: Tensor
+    ) -> Iterator["Question"]:
+        """Sets of unlabelled images for all scored images (n, ...), in their order.
+
+        Args:
+            inference: which draws sets.
+            scored: the scored images.
+            pool: the inference images of the same task.
+        """
+        if self.name == "image":
+            for part in torch.split(scored, SCORED_BATCH):
+                yield Question(part[:, None], 1)
+        else:
+            count = -(-len(scored) // SCORED_BATCH)
+            sets = inference.sets(pool, sets=count, samples=self.samples, generator=self.generator)
+            yield Question(sets, SCORED_BATCH)
+
+
+class Question(NamedTuple):
+    """Sets of images (b, n, ...), and how many scored images each of them answers for."""
+
+    sets: Tensor
+    serves: int
 
 
 def score_given(network: FixedNetwork, task: Task, masks: Masks, *, device: torch.device) -> float:
@@ -70,11 +97,13 @@ def score(
     network: FixedNetwork,
     task: Task,
     known: Masks,
-    found: Inferred,
+    inference: TaskInference,
+    protocol: Protocol,
     *,
     accepted: set[int],
     digest: str,
     device: torch.device,
+    watch: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
 ) -> TaskScore:
     """What is measured on a task's scored images under inferred masks.
 
@@ -82,30 +111,96 @@ def score(
         network: the fixed network.
         task: the task.
         known: its masks and extras, recalled by number.
-        found: what `infer` found.
+        inference: how the task is inferred.
+        protocol: from what.
         accepted: numbers of the masks that count as the task's.
         digest: of its learned masks.
         device: where images go.
+        watch: takes the times "recall" and "evaluate".
     """
     images, labels = task.scored_images.to(device), task.scored_labels.to(device)
     pool = task.inference_images.to(device)
-    given = float(_right(network, known, images, labels, pool).double().mean())
-    batch_of = torch.arange(len(labels), device=device) // SCORED_BATCH
-    right, exact = torch.zeros_like(labels, dtype=torch.bool), [False] * len(found.task)
-    for (key, _), batches in groups(found).items():
-        masks = found.of_set(batches[0])
-        where = torch.isin(batch_of, torch.tensor(batches, device=device))
-        right[where] = _right(network, masks, images[where], labels[where], pool)
-        for batch in batches:
-            exact[batch] = key == digest
-    inferred = [int(number) in accepted for number in found.task]
-    allowed = torch.tensor(inferred, device=device).repeat_interleave(SCORED_BATCH)
+    with watch("evaluate"):
+        given = _right(network, known, images, labels, pool)
+    parts, first = [], 0
+    questions = protocol.questions(inference, images, pool)
+    while True:
+        with watch("recall"):
+            question = next(questions, None)
+            if question is None:
+                break
+            found = inference.infer(question.sets)
+        end = first + question.serves * len(question.sets)
+        with watch("evaluate"):
+            parts.append(
+                _scored(
+                    network,
+                    found,
+                    images[first:end],
+                    labels[first:end],
+                    pool,
+                    serves=question.serves,
+                    accepted=accepted,
+                    digest=digest,
+                )
+            )
+        first = end
+    right = torch.cat([part.right for part in parts])
+    allowed = torch.cat([part.allowed for part in parts])
     return TaskScore(
-        given=given,
+        given=float(given.double().mean()),
         label=float(right.double().mean()),
-        joint=float((right & allowed[: len(right)]).double().mean()),
+        joint=float((right & allowed).double().mean()),
+        **{
+            name: [value for part in parts for value in getattr(part, name)]
+            for name in ("inferred", "exact", "steps", "verified")
+        },
+    )
+
+
+class _Part(NamedTuple):
+    """Of some scored images: which labels and which tasks are right; and of each inference."""
+
+    right: Tensor
+    allowed: Tensor
+    inferred: list[bool]
+    exact: list[bool]
+    steps: list[int]
+    verified: list[bool]
+
+
+def _scored(
+    network: FixedNetwork,
+    found: Inferred,
+    images: Tensor,
+    labels: Tensor,
+    pool: Tensor,
+    *,
+    serves: int,
+    accepted: set[int],
+    digest: str,
+) -> _Part:
+    """Some scored images, of which each inference serves so many; see `score`."""
+    set_of = torch.arange(len(labels), device=labels.device) // serves
+    right, exact = torch.zeros_like(labels, dtype=torch.bool), [False] * len(found.task)
+    named = found.label if serves == 1 else None  # of the scored images themselves
+    if named is not None:
+        right = named[:, 0].to(labels) == labels
+    for (key, _), rows in groups(found).items():
+        if named is None:
+            masks = found.of_set(rows[0])
+            where = torch.isin(set_of, torch.tensor(rows, device=labels.device))
+            right[where] = _right(network, masks, images[where], labels[where], pool)
+        for row in rows:
+            exact[row] = key == digest
+    inferred = [int(number) in accepted for number in found.task]
+    return _Part(
+        right=right,
+        allowed=torch.tensor(inferred, device=labels.device)[set_of],
         inferred=inferred,
         exact=exact,
+        steps=found.steps.tolist(),
+        verified=found.verified.tolist(),
     )
 
 

@@ -171,17 +171,22 @@ class LearnerSettings:
                 f"signature_features must be at least 0, got {self.signature_features!r}"
             )
         if self.recall is None:
-            object.__setattr__(self, "recall", "both" if self.has_address else "entropy")
-        reads = self.recall in ("both", "address")
+            object.__setattr__(self, "recall", self._usual_recall())
+        reads = self.recall in ("both", "address", "posterior")
         if reads and not self.has_address:
             raise ConfigError(
                 f"recall='{self.recall}' reads the content address, which signature_features=0 "
                 "leaves out: give features, or use recall='entropy'"
             )
-        if self.signature is not None and not reads:
+        if self.signature is not None and not self.has_address:
             raise ConfigError(
-                f"signature is for the content address, which recall='{self.recall}' does not "
-                "read: leave it out, or use recall='both'"
+                "signature is for the content address, which signature_features=0 leaves out: give "
+                "features, or leave out the signature"
+            )
+        if self.recall == "posterior" and (self.task_free or not self.by_class):
+            raise ConfigError(
+                "recall='posterior' weighs the classes of given tasks: use signature_groups=, the "
+                "number of classes of a task, and no task_free; or recall='both'"
             )
         if self.mask_kind == "signed" and self.signature in ("outputs", "gradient"):
             raise ConfigError(
@@ -205,11 +210,18 @@ class LearnerSettings:
             raise ConfigError(
                 "recall='paper' descends on dense couplings: use masks='unit' or 'hashed'"
             )
-        if self.recall == "address" and self.objective is not None:
+        if self.recall in ("address", "posterior") and self.objective is not None:
             raise ConfigError(
                 "objective is for a recall that follows a gradient: leave it out, or use "
                 "recall='both' or 'entropy'"
             )
+
+    def _usual_recall(self) -> str:
+        """The recall of a Hopfield memory that was left open."""
+        if not self.has_address:
+            return "entropy"
+        weighs = self.by_class and not self.task_free and self.objective is None
+        return "posterior" if weighs else "both"
 
     def _check_names(self) -> None:
         for name, known in (
@@ -217,7 +229,7 @@ class LearnerSettings:
             ("masks", (*MASKS, None)),
             ("weights", ("fixed", "given")),
             ("mask_init", INITS),
-            ("recall", (*RECALLS, "paper", None)),
+            ("recall", (*RECALLS, "posterior", "paper", None)),
             ("inference", (*INFERENCES, None)),
             ("objective", (*OBJECTIVES, None)),
         ):

@@ -29,6 +29,8 @@ class Inferred:
         verified: whether there is an answer at all (b,): a recall that verified as a memory, or
             an inference over a bank that preferred one mask to another. Where all logits are 0 at
             the superposition, for example, no mask has any support.
+        label: of each image (b, n), where the inference names it; else None, and the largest logit
+            under the masks does.
     """
 
     task: Tensor
@@ -36,10 +38,24 @@ class Inferred:
     steps: Tensor
     verified: Tensor
     extras: Masks = field(default_factory=dict)
+    label: Tensor | None = None
 
     def of_set(self, row: int) -> Masks:
         """Masks and extras for one set, name -> (*size), as a forward pass takes them."""
         return {name: value[row] for name, value in (*self.masks.items(), *self.extras.items())}
+
+    @classmethod
+    def joined(cls, parts: Sequence["Inferred"]) -> "Inferred":
+        """Parts of the sets, in order, as one."""
+        labels = [part.label for part in parts if part.label is not None]
+        return cls(
+            task=torch.cat([part.task for part in parts]),
+            masks=_joined([part.masks for part in parts]),
+            extras=_joined([part.extras for part in parts]),
+            steps=torch.cat([part.steps for part in parts]),
+            verified=torch.cat([part.verified for part in parts]),
+            label=torch.cat(labels) if labels else None,
+        )
 
 
 class TaskInference(ABC):
@@ -176,6 +192,10 @@ class BankInference(TaskInference):
                 else:
                     passes = [self.network(s.expand(len(tasks), *s.shape), masks) for s in images]
                     yield torch.stack(passes, 1)
+
+
+def _joined(parts: Sequence[Masks]) -> Masks:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _stacked(parts: Sequence[Masks]) -> Masks:

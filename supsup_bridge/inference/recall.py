@@ -151,13 +151,17 @@ class RecallInference(TaskInference):
         with without_autocast(images.device):
             parts = torch.split(images, chunk or self.chunk)
             hits = [self._recall(part, trace=False) for part in parts]
-        return Inferred(
-            masks={name: torch.cat([h.masks[name] for h in hits]) for name in hits[0].masks},
-            extras={name: torch.cat([h.extras[name] for h in hits]) for name in hits[0].extras},
-            task=torch.cat([h.task for h in hits]),
-            steps=torch.cat([h.steps for h in hits]),
-            verified=torch.cat([h.verified for h in hits]),
-        )
+        found = [
+            Inferred(
+                task=hit.task,
+                masks=hit.masks,
+                extras=hit.extras,
+                steps=hit.steps,
+                verified=hit.verified,
+            )
+            for hit in hits
+        ]
+        return Inferred.joined(found)
 
     def recognizes(self, images: Tensor, found: Inferred) -> Tensor:
         """Whether the content address recognizes the task found; by entropy alone, `verified`.
@@ -169,11 +173,7 @@ class RecallInference(TaskInference):
         if self.recall == "entropy":
             return found.verified
         with without_autocast(images.device):
-            # the best key, and the next
-            search = Search(max_basins=2, recognition_margin=MIN_MARGIN)
-            hit = self.memory.recall(signature=of_sets(self.signature, images), search=search)
-        recognized: Tensor = hit.recognized & (hit.task == found.task)
-        return recognized & found.verified
+            return recognized_by_address(self.memory, self.signature, images, found)
 
     def trace(self, images: Tensor) -> tuple[Hit, Trace]:
         """One recall with its step by step record; images (n, ...)."""
@@ -201,3 +201,13 @@ class RecallInference(TaskInference):
         if self.objective is self.compares:
             return MeanObjective(self.network, images, self.compares)
         return PointedObjective(self.network, images, self.compares, points=self.objective)
+
+
+def recognized_by_address(
+    memory: MaskMemory, signature: Signature, images: Tensor, found: Inferred
+) -> Tensor:
+    """Whether the content address alone recognizes sets (b, n, ...) as of the tasks found; (b,)."""
+    search = Search(max_basins=2, recognition_margin=MIN_MARGIN)  # the best key, and the next
+    hit = memory.recall(signature=of_sets(signature, images), search=search)
+    recognized: Tensor = hit.recognized & (hit.task == found.task)
+    return recognized & found.verified

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from hopmask import ConfigError
 from supsup_bridge.inference.objectives import entropy
+from supsup_bridge.inference.patches import patches
 from supsup_bridge.inference.slopes import slopes
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
 from supsup_bridge.networks.precision import without_autocast
 from supsup_bridge.networks.registry import imported
 
 Signature = Callable[[Tensor], Tensor]  # images (n, *shape) -> (n, k)
-SIGNATURES = ("input", "outputs", "gradient")
+SIGNATURES = ("input", "patches", "outputs", "gradient")
 DESCRIBED = 8192  # images of a task, at most, that the content address learns from
 _CHUNK = 64  # images whose gradients are taken at once
 
@@ -70,13 +71,15 @@ def of_sets(signature: Signature, images: Tensor) -> Tensor:
     return made.reshape(*images.shape[:2], -1)
 
 
-def signature_named(name: str, network: FixedNetwork) -> Signature:
+def signature_named(name: str, network: FixedNetwork, *, seed: int = 0) -> Signature:
     """A signature by its name in `SIGNATURES`, or "package.module:function".
 
     Args:
-        name: "input" (the images), "outputs" (of the fixed network at half mask), "gradient" (of
-            the entropy at half mask), or a function of images (n, *shape) that gives (n, k).
+        name: "input" (the images), "patches" (their answers to random filters), "outputs" (of the
+            fixed network at half mask), "gradient" (of the entropy at half mask), or a function of
+            images (n, *shape) that gives (n, k).
         network: the fixed network.
+        seed: of the filters.
 
     Raises:
         ConfigError: a name that is not known, or a signature of the network's outputs where an
@@ -90,10 +93,12 @@ def signature_named(name: str, network: FixedNetwork) -> Signature:
     """
     if name == "input":
         return pixels
+    if name == "patches":
+        return partial(patches, seed=seed)
     if name in SIGNATURES and not network.pointwise:
         raise ConfigError(
             f"signature '{name}' needs a network that sees every image for itself, without batch "
-            "norm: use signature 'input'"
+            "norm: use signature 'input' or 'patches'"
         )
     if name == "outputs":
         return partial(outputs, network=network)

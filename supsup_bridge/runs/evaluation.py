@@ -58,6 +58,7 @@ class Scorer:
         scenario: "GG" (no inference), "GNu" (a wrong task is a wrong answer), "GNs" or "NNs".
         device: where images go.
         watch: takes the times "recall" and "evaluate".
+        protocol: "batch" or "image"; see `scoring.Protocol`.
     """
 
     def __init__(
@@ -68,9 +69,10 @@ class Scorer:
         scenario: str,
         device: torch.device,
         watch: Stopwatch,
+        protocol: str = "batch",
     ) -> None:
         self.network, self.store, self.scenario = network, store, scenario
-        self.device, self.watch = device, watch
+        self.device, self.watch, self.protocol = device, watch, protocol
 
     def score(
         self,
@@ -98,40 +100,36 @@ class Scorer:
         network, device = self.network, self.device
         with self.watch("recall"):
             known = self.store.recall(task=mask)
-            found = None
-            if self.scenario != "GG":
-                found = scoring.infer(
-                    task, inference, samples=samples, generator=generator, device=device
-                )
-        with self.watch("evaluate"):
-            if found is None:
+        if self.scenario == "GG":
+            with self.watch("evaluate"):
                 given = scoring.score_given(network, task, for_forward(known), device=device)
                 exact = mask_digest(known.masks) == digest
-                only = Scores(
-                    row=[],
-                    given=[given],
-                    exact=[exact],
-                    steps=[known.steps],
-                    verified=[known.verified],
-                )
-                return given, only
-            score = scoring.score(
-                network,
-                task,
-                for_forward(known),
-                found,
-                accepted=accepted,
-                digest=digest,
-                device=device,
+            return given, Scores(
+                row=[],
+                given=[given],
+                exact=[exact],
+                steps=[known.steps],
+                verified=[known.verified],
             )
+        score = scoring.score(
+            network,
+            task,
+            for_forward(known),
+            inference,
+            scoring.Protocol(self.protocol, samples, generator),
+            accepted=accepted,
+            digest=digest,
+            device=device,
+            watch=self.watch,
+        )
         accuracy = score.joint if self.scenario == "GNu" else score.label
         return accuracy, Scores(
             row=[],
             given=[score.given],
             inferred=score.inferred,
             exact=score.exact,
-            steps=found.steps.tolist(),
-            verified=found.verified.tolist(),
+            steps=score.steps,
+            verified=score.verified,
         )
 
 

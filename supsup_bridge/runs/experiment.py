@@ -205,16 +205,15 @@ class Experiment:
     def change_inference(self, settings: RunSettings) -> None:
         """Infer tasks in another way from now on; what was learned stays as it is.
 
-        Earlier scores are of the other way: the accuracy matrix and the curve begin anew, and so do
-        the seconds.
+        Earlier scores are of the other way: accuracy matrix, curve and seconds begin anew.
 
         Args:
-            settings: the run's own, but for recall, inference, objective or infer_samples.
+            settings: the run's own, but for how tasks are inferred.
 
         Raises:
             ConfigError: settings that differ in anything else.
         """
-        free = ("recall", "inference", "objective", "infer_samples")
+        free = ("recall", "inference", "objective", "infer_samples", "protocol")
         here, there = asdict(self.settings), asdict(settings)
         fixed = [name for name in here if name not in free and here[name] != there[name]]
         if fixed:
@@ -242,6 +241,7 @@ class Experiment:
             scenario=self.settings.scenario,
             device=self.device,
             watch=self.watch,
+            protocol=self.settings.protocol,
         )
         accuracy, found = scorer.score(
             task,

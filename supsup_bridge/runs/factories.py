@@ -43,7 +43,7 @@ def learner_of(
     if settings.memory == "hopfield":
         of_memory = {
             "signature_features": preset.features,
-            "signature": settings.signature,
+            "signature": preset.signature if preset.features else None,
             **_couplings(settings, preset, classes),
         }
     if free:
@@ -81,9 +81,13 @@ def new_inference(settings: RunSettings, preset: Preset) -> dict[str, Any]:
             "inference": preset.inference,
             "objective": objective if follows else settings.objective,
         }
-    recall = "paper" if settings.network == "paper" else settings.recall or preset.recall
-    points = settings.masks in PER_WEIGHT and recall != "address" and objective != "H"
-    return {**samples, "recall": recall, "objective": objective if points else settings.objective}
+    searches = preset.recall in ("both", "entropy")
+    points = settings.masks in PER_WEIGHT and searches and objective != "H"
+    return {
+        **samples,
+        "recall": preset.recall,
+        "objective": objective if points else settings.objective,
+    }
 
 
 def _couplings(settings: RunSettings, preset: Preset, classes: int) -> dict[str, Any]:

@@ -141,13 +141,14 @@ class Ledger:
         }
 
     def _per_task(self, values: Sequence[float]) -> list[float] | None:
-        """Means per task of an evaluation's values: one value per task, or one per scored batch."""
+        """Means per task of an evaluation's values: one per task, per scored batch or image."""
         if not values or not self.curve:
             return None
         scored = [counts["scored"] for counts in self.images[: self.curve[-1]["tasks"]]]
         batches = [-(-images // SCORED_BATCH) for images in scored]
-        parts = [1] * len(scored) if len(values) == len(scored) else batches
-        if sum(parts) != len(values):
+        possible = ([1] * len(scored), batches, scored)
+        parts = next((some for some in possible if sum(some) == len(values)), None)
+        if parts is None:
             return None
         ends = list(accumulate(parts))
         return [sum(values[end - part : end]) / part for part, end in zip(parts, ends, strict=True)]

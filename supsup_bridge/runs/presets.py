@@ -28,6 +28,9 @@ class Preset:
         key_bits: of dense couplings: bits of a task's key.
         features: random features of the content address; 0 for none.
         class_means: whether the address of a memory on hubs keeps one mean per class, not per task.
+        signature: what the address sees of an image.
+        recall: how a Hopfield memory with an address infers the task, unless an objective asks
+            for a search.
         infer_samples: images that a task inference sees.
         inference: how a bank infers the task.
         objective: whose gradient points at a task, where one does.
@@ -43,17 +46,14 @@ class Preset:
     key_bits: int = 256
     features: int = 2048
     class_means: bool = False
+    signature: str = "input"
+    recall: str = "both"
     infer_samples: int = 1
     inference: str = "one-shot"
     objective: str = "H"
     mask_init: str = "random"
     ask_every: int = 100
     training: TrainingSettings
-
-    @property
-    def recall(self) -> str:
-        """How a Hopfield memory infers the task: by its content address too, if it has one."""
-        return "both" if self.features else "entropy"
 
 
 _QUICK = 20  # training steps per task of a quick run
@@ -77,6 +77,7 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
     ("split-digits", "weight", "standard"): Preset(
         features=1024,
         class_means=True,
+        recall="posterior",
         inference="try-all",
         ask_every=_ASK,
         training=_DIGITS,
@@ -102,6 +103,8 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
     ("split-mnist", "weight", "standard"): Preset(
         features=4096,
         class_means=True,
+        signature="patches",
+        recall="posterior",
         inference="try-all",
         training=TrainingSettings(epochs=6, rate=3e-3),
     ),
@@ -180,6 +183,31 @@ def preset(benchmark: str, masks: str, network: str = "standard") -> Preset:
         ) from None
 
 
+def recall_of(settings: RunSettings, chosen: Preset) -> str:
+    """How a Hopfield memory infers the task.
+
+    Raises:
+        ConfigError: a posterior where no class has a mean of its own.
+
+    Example:
+        >>> settings = RunSettings(objective="G")
+        >>> recall_of(settings, preset("split-digits", "weight"))
+        'both'
+    """
+    if settings.network == "paper":
+        return "paper"
+    if settings.recall == "posterior" and not chosen.class_means:
+        raise ConfigError(
+            f"recall posterior weighs classes: {settings.benchmark} with {settings.masks} masks "
+            "keeps no mean of each: use weight masks on a split benchmark, or --recall both"
+        )
+    if not chosen.features:
+        return settings.recall or "entropy"
+    searches = settings.objective is not None or settings.scenario == "NNs"
+    usual = "both" if searches and chosen.recall == "posterior" else chosen.recall
+    return settings.recall or usual
+
+
 def resolved(settings: RunSettings) -> Preset:
     """The benchmark's preset with what the settings change in it."""
     chosen = preset(settings.benchmark, str(settings.masks), settings.network)
@@ -188,7 +216,9 @@ def resolved(settings: RunSettings) -> Preset:
     given: dict[str, Any] = {
         "bits": settings.bits,
         "outputs": settings.output_size or max(chosen.outputs, settings.classes_per_task or 0),
-        "infer_samples": settings.infer_samples,
+        "infer_samples": 1 if settings.protocol == "image" else settings.infer_samples,
+        "signature": settings.signature,
+        "recall": recall_of(settings, chosen),
         "inference": settings.inference,
         "mask_init": settings.mask_init,
         "objective": settings.objective,

@@ -175,6 +175,8 @@ def _title(result: dict[str, Any]) -> list[str]:
     if how := config["recall"] or config["inference"]:
         how = "address and entropy" if how == "both" else how
         shown = f"{images} image{'' if images == 1 else 's'}"
+        if result["protocol"] == "image":
+            shown = "each image by itself"
         lines.append(f"task inferred by {how} from {shown}")
     return lines
 

@@ -68,6 +68,7 @@ def result_of(run: Reported) -> dict[str, Any]:
         "tasks": settings.tasks,
         "seed": settings.seed,
         "infer_samples": run.samples,
+        "protocol": settings.protocol,
         "network": run.preset.network,
         **run.ledger.figures(),
         "masks_allocated": run.memory.count,
@@ -110,7 +111,9 @@ def _config(run: Reported) -> dict[str, Any]:
     if run.free is not None and isinstance(run.free.test, NoveltyTest):
         chosen["epsilon"] = run.free.test.epsilon
     if settings.memory == "hopfield":
-        chosen["recall"] = None if given else settings.recall or run.preset.recall
+        usual = "entropy" if settings.network == "paper" else run.preset.recall
+        chosen["recall"] = None if given else usual
+        chosen["signature"] = run.preset.signature if run.preset.features else None
         chosen["rule"] = run.hopfield.rule_name
         if settings.masks in PER_WEIGHT:
             chosen["hubs"] = run.hopfield.capacity

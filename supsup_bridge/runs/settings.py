@@ -6,6 +6,7 @@ from math import isfinite
 
 from hopmask import ConfigError, rule_named
 from hopmask.errors import MemoryFullError
+from supsup_bridge.continual.scoring import PROTOCOLS
 from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_TASKS
 from supsup_bridge.data.benchmarks import (
     BENCHMARKS,
@@ -43,12 +44,14 @@ class RunSettings:
         hubs: of weight masks in a Hopfield memory: a power of two, and the number of tasks that
             fit; default the smallest that holds the run's tasks (NNs: 64, doubled whenever full).
         rule: of dense couplings: "storkey", "storkey-matrix", "hebbian", "projection".
-        recall: of a Hopfield memory: "both", "entropy" or "address"; default "both", with the
-            paper's network "entropy". Scenario GG infers nothing: recall, inference and objective
-            are then of the learner that the run leaves behind.
+        recall: of a Hopfield memory: "both", "entropy", "address", or "posterior" (weight masks on
+            the split benchmarks, where it is the default unless an objective is given); else the
+            default is "both", with the paper's network "entropy". Scenario GG infers nothing:
+            recall, inference and objective are then of the learner that the run leaves behind.
         signature: of a Hopfield memory: what the content address computes from images to recognize
-            a task: "input" (default), "outputs" or "gradient" (of the network at half mask), or
-            "package.module:function" of images (..., pixels).
+            a task: "input", "patches" (answers to random filters), "outputs" or "gradient" (of the
+            network at half mask), or "package.module:function" of images (..., pixels); default
+            the benchmark's.
         inference: of a bank: "one-shot", "binary", "descent", "try-all" or "argmax".
         objective: whose gradient points at a task, of weight masks in a Hopfield memory and of a
             bank's inference by gradient: "H" (entropy) or "G" (superfluous outputs).
@@ -66,6 +69,8 @@ class RunSettings:
         classes_per_task: of benchmarks that split a data set by the seed: classes of a task.
         seed: of everything.
         infer_samples: images that one inference sees (the paper's network: at each step).
+        protocol: "batch": one inference serves 128 scored images and sees others of their task, as
+            in the paper; "image": every scored image infers its own task from itself alone.
         network: a name: "standard" (the preset's), "lenet-300-100", "fc-1024-1024", "layer-norm"
             (unit masks), "package.module:function" (called with inputs and outputs, returns a
             module), or "paper": batch-norm, the paper's training and recall schedule.
@@ -109,6 +114,7 @@ class RunSettings:
     classes_per_task: int | None = None
     seed: int = 0
     infer_samples: int | None = None
+    protocol: str = "batch"
     network: str = "standard"
     epsilon: float | None = None
     ask_every: int | None = None
@@ -184,7 +190,8 @@ class RunSettings:
             ("scenario", SCENARIOS),
             ("memory", MEMORIES),
             ("masks", (*MASKS, None)),
-            ("recall", (*RECALLS, None)),
+            ("recall", (*RECALLS, "posterior", None)),
+            ("protocol", PROTOCOLS),
             ("inference", (*INFERENCES, None)),
             ("objective", (*OBJECTIVES, None)),
             ("mask_init", (*INITS, None)),
@@ -220,11 +227,24 @@ class RunSettings:
                     f"{name} is for scenario NNs, where the learner allocates masks by itself, got "
                     f"scenario {self.scenario}: leave out --{name.replace('_', '-')}"
                 )
-
         if self.scenario == "NNs" and self.mask_init in OF_TASKS:
             raise ConfigError(
                 f"mask_init '{self.mask_init}' is for tasks that are given, and scenario NNs is "
                 "given none: use --mask-init mean, random or shared"
+            )
+        if self.protocol == "image":
+            self._check_image_protocol()
+
+    def _check_image_protocol(self) -> None:
+        if self.scenario == "GG" or self.network == "paper":
+            raise ConfigError(
+                "protocol image infers the task of an image from itself; scenario GG gives it, and "
+                "the paper's network infers it from many batches: leave out --protocol"
+            )
+        if self.infer_samples not in (None, 1):
+            raise ConfigError(
+                "protocol image infers the task from the scored image itself, got infer_samples="
+                f"{self.infer_samples}: leave out --infer-samples, or use --protocol batch"
             )
 
     def _check_hopfield(self) -> None:
@@ -269,9 +289,9 @@ class RunSettings:
                 "rule is for dense couplings; weight masks are on hubs, exactly, with one rule: "
                 "leave out --rule, or use --masks hashed or unit"
             )
-        if self.objective is not None and self.recall == "address":
+        if self.objective is not None and self.recall in ("address", "posterior"):
             raise ConfigError(
-                "recall by address follows no gradient, so it takes no objective: leave out "
+                f"recall by {self.recall} follows no gradient, so it takes no objective: leave out "
                 "--objective, or use --recall both or entropy"
             )
         if self.hubs is None:

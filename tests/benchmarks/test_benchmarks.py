@@ -107,6 +107,31 @@ def test_split_mnist_recalls_each_row_as_it_says(run: Run, seen: list[set[str]])
         assert {name: config[name] for name in options} == options
 
 
+@pytest.mark.parametrize("held_out", [False, True])
+def test_image_protocol_has_a_row_for_each_way_and_protocol(run: Run, held_out: bool) -> None:
+    options = ("--held-out",) if held_out else ()
+    rows = run("image_protocol", *DIGITS, *SMALL, "--seeds", 3, *options)
+    kinds = [(row["signature"], row["protocol"], row["way"]) for row in rows]
+    assert len(set(kinds)) == len(kinds) == 2 * 2 * 3
+    train = RunSettings(tasks=2, seed=3)
+    scored = [len(task.scored_labels) for task in Experiment(train).stream]
+    for row in rows:
+        assert 0 < row["accuracy"] <= row["label_right"]
+        assert 0 < row["bytes"]["without_address"] < row["bytes"]["memory"]
+        batch = row["protocol"] == "batch"
+        assert row["inferences"] == (2 if batch else sum(scored)) or held_out
+
+
+def test_the_posterior_of_image_protocol_is_that_of_a_run(run: Run) -> None:
+    rows = run("image_protocol", *DIGITS, *SMALL, "--seeds", 3, "--signatures", "input")
+    for protocol in ("batch", "image"):
+        experiment = Experiment(RunSettings(tasks=2, batches=8, seed=3, protocol=protocol))
+        experiment.run(importlib.import_module("common").Quiet())
+        (own,) = [r for r in rows if (r["way"], r["protocol"]) == ("posterior", protocol)]
+        assert own["accuracy"] == pytest.approx(experiment.result()["accuracy"])
+        assert own["task_right"] == pytest.approx(experiment.result()["task_inference_accuracy"])
+
+
 def test_supsup_infers_each_row_as_it_says(run: Run) -> None:
     rows = run("supsup", *DIGITS, *SMALL, "--infer-samples", 8)
     assert {row["name"] for row in rows} == {"permuted", "rotated", "split", "stream", "transfer"}

@@ -59,12 +59,7 @@ class StagedInference(TaskInference):
         if self.memory.open is None:
             return self.recall.infer(images, chunk=chunk)
         parts = [self._inferred(part) for part in torch.split(images, chunk or self.recall.chunk)]
-        return Inferred(
-            task=torch.cat([part.task for part in parts]),
-            masks={n: torch.cat([p.masks[n] for p in parts]) for n in parts[0].masks},
-            steps=torch.cat([part.steps for part in parts]),
-            verified=torch.cat([part.verified for part in parts]),
-        )
+        return Inferred.joined(parts)
 
     def recognizes(self, images: Tensor, found: Inferred) -> Tensor:
         """See `RecallInference.recognizes`; the open mask has no place in the address yet."""

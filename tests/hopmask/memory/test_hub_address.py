@@ -360,3 +360,72 @@ def test_any_seed_and_birth_make_the_same_evidence(born, seed):
     address = filled([0, 1, 2], seed=seed, born=born)
     sets = torch.stack([data_of(task)[:20] for task in (2, 0, 1)])
     assert address.evidence(sets)[0].argmax(-1).tolist() == [2, 0, 1]
+
+
+# Groups by themselves
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_evidence_of_each_group_adds_up_to_that_of_the_task(groups):
+    address = filled([0, 1, 2, 5], groups=groups)
+    samples = torch.cat([data_of(task, 50)[40:] for task in (0, 2, 5)])
+    found = address.of_groups(samples)
+    assert found.shape == (30, 8, groups)
+    whole, _ = address.evidence(samples[:, None])
+    torch.testing.assert_close(found.logsumexp(-1), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_evidence_of_a_group_is_that_of_a_gaussian_around_its_mean():
+    address = filled([0, 2], groups=3)
+    sample = data_of(2, 50)[40:]
+    phi, of = RandomFeatures(seed=0, count=F), groups_of(2, 3)
+    features = phi.of(data_of(2), 1.0).double()
+    means = torch.stack([features[of == group].mean(0) for group in range(3)])
+    every = torch.cat([means, phi.of(data_of(0), 1.0).double().mean(0, keepdim=True)])
+    parts = []
+    for task in (0, 2):
+        features, of = phi.of(data_of(task), 1.0).double(), groups_of(task, 3)
+        rest = torch.cat([features[of == g] - features[of == g].mean(0) for g in of.unique()])
+        parts.append((rest.T @ rest / (len(rest) - len(of.unique())), of.bincount().double()))
+    inverse = sum(float((1 / count[count > 0]).mean()) for _, count in parts) / 2
+    noise = (parts[0][0] + parts[1][0]) / 2 * (1 + inverse)
+    noise += 0.01 * noise.diagonal().mean() * torch.eye(F, dtype=torch.float64)
+    apart = phi.of(sample, 1.0).double()[:, None] - torch.cat([means, every.mean(0)[None]])
+    density = -0.5 * ((apart @ torch.linalg.inv(noise)) * apart).sum(-1)
+    expected = density[:, :3] - density[:, 3:] - torch.tensor(3.0).log()  # of three groups
+    wrong = address.of_groups(sample)[:, 2].double() - expected
+    assert float(wrong.abs().max()) < 1e-2 * float(expected.std())
+
+
+def test_what_the_address_does_not_know_has_no_evidence():
+    address = filled([0, 1, 2], groups=3)  # task 0 has one group, task 1 two
+    found = address.of_groups(data_of(1))
+    assert found.isinf().all(0).sum(-1).tolist() == [2, 1, 0, 3, 3, 3, 3, 3]
+
+
+def test_zeros_say_nothing_of_tasks_and_of_groups():
+    found = filled([0, 1, 2], groups=3).of_groups(torch.zeros(1, LENGTH))[0]
+    torch.testing.assert_close(found[:3].logsumexp(-1), torch.zeros(3))
+    assert found[2].tolist() == [found[2, 0]] * 3
+
+
+def test_samples_taken_in_parts_say_the_same(monkeypatch):
+    address, samples = filled([0, 1, 2], groups=2), data_of(2)
+    whole = address.of_groups(samples)
+    monkeypatch.setattr("hopmask.memory.readout._CHUNK", 7 * F)
+    torch.testing.assert_close(address.of_groups(samples), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_evidence_of_groups_follows_every_change():
+    address = filled([0, 1], groups=2)
+    address.of_groups(data_of(4))
+    address.put(4, described(address, 4))
+    assert int(address.of_groups(data_of(4)[:1]).logsumexp(-1).argmax()) == 4
+
+
+@pytest.mark.parametrize("samples", [torch.ones(2, LENGTH + 1), torch.full((2, LENGTH), torch.nan)])
+def test_samples_that_cannot_be_compared_have_no_evidence(samples):
+    with pytest.raises(CueError):
+        filled([0], groups=2).of_groups(samples)
+    with pytest.raises(CueError):
+        address_of(groups=2).of_groups(data_of(0))

@@ -609,3 +609,30 @@ def test_growth_is_undone_where_the_change_that_needs_it_fails():
         memory.store({"h": torch.ones(96)}, task=12)
     assert (memory.capacity, memory.tasks) == (16, (0, 1, 2, 12))
     assert bool((memory.recall([0, 12]).masks["h"].sum(-1) == torch.tensor([48, 96])).all())
+
+
+# Evidence
+
+
+def test_evidence_of_samples_points_where_a_recall_by_signature_goes(hub_memory, hub_task) -> None:
+    memory = hub_memory(5, signature_groups=2)
+    samples = torch.cat([hub_task(number)["signature"][:6] for number in range(5)])
+    found = memory.evidence(samples)
+    assert found.shape == (30, 8, 2)
+    named = memory.recall(signature=samples).task
+    assert torch.equal(found.logsumexp(-1).argmax(-1), named)
+
+
+def test_evidence_is_of_samples_of_a_memory_with_an_address(hub_memory, hub_task) -> None:
+    sample = hub_task(0)["signature"]
+    with pytest.raises(EmptyMemoryError):
+        hub_memory(0).evidence(sample)
+    with pytest.raises(CueError, match="no content address"):
+        hub_memory(2, signature_features=0).evidence(sample)
+    for wrong in (sample[0], sample[None]):
+        with pytest.raises(CueError):
+            hub_memory(2).evidence(wrong)
+    dense = MaskMemory({"hidden": 64})
+    dense.store({"hidden": torch.arange(64) % 3 == 0})
+    with pytest.raises(ConfigError):
+        dense.evidence(sample)

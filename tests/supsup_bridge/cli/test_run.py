@@ -359,6 +359,7 @@ def test_help_names_every_option(capsys) -> None:
         "--infer-samples", "--data", "--out", "--device", "--quick", "--inference", "--objective",
         "--output-size", "--sparsity", "--mask-init", "--batches", "--network", "--epsilon",
         "--ask-every", "--budget", "--evaluate-every", "--resume", "--overwrite", "--hubs",
+        "--protocol",
     ):  # fmt: skip
         assert f"{option} " in text
     for benchmark in ("split-digits", "split-mnist", "permuted-mnist", "rotated-mnist"):

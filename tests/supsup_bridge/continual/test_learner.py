@@ -23,8 +23,9 @@ from hopmask import (
 )
 from hopmask.errors import StoreFileError
 from hopmask.memory.features import RandomFeatures
-from supsup_bridge import Experiment, RunSettings, SupSup, split_digits
+from supsup_bridge import Experiment, RunSettings, SupSup, Task, split_digits
 from supsup_bridge.continual import files, prediction
+from supsup_bridge.continual.scoring import PROTOCOLS
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.training.fit import Lesson
 from supsup_bridge.training.settings import TrainingSettings
@@ -268,8 +269,9 @@ def test_a_layer_norm_network_is_exported() -> None:
     torch.testing.assert_close(learner.module(0)(images.flatten(1)), given)
 
 
-def test_an_evaluation_measures_what_a_run_does() -> None:
-    settings = RunSettings(tasks=2, quick=True, device="cpu")
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_evaluation_measures_what_a_run_does(protocol: str) -> None:
+    settings = RunSettings(tasks=2, quick=True, device="cpu", protocol=protocol)
 
     class Quiet:
         def training(self, *_: Any) -> None: ...
@@ -283,14 +285,55 @@ def test_an_evaluation_measures_what_a_run_does() -> None:
         inputs=64,
         outputs=100,
         signature_features=1024,
+        signature_groups=2,
         training=run.preset.training,
     )
     tasks = split_digits(tasks=2)
     for task in tasks:
         learner.learn((task.train_images, task.train_labels))
-    evaluation = learner.evaluate(tasks)
-    assert list(evaluation.joint) == run.result()["accuracy_per_task"]
-    assert evaluation.mean["given"] == run.result()["accuracy_given_task"]
+    evaluation, result = learner.evaluate(tasks, protocol=protocol), run.result()
+    assert result["protocol"] == protocol
+    assert list(evaluation.joint) == result["accuracy_per_task"]
+    assert list(evaluation.tasks) == result["per_task"]["task_inference_accuracy"]
+    assert evaluation.mean["given"] == result["accuracy_given_task"]
+
+
+def test_protocol_image_scores_what_is_predicted_of_each_image() -> None:
+    learner = taught(masks="weight", signature_groups=2)
+    tasks = [
+        Task(
+            name=f"clouds {number}",
+            train_images=images[:0],
+            train_labels=labels[:0],
+            inference_images=images[:48],
+            scored_images=images[48:],
+            scored_labels=labels[48:],
+        )
+        for number, (images, labels) in enumerate(map(clouds, range(3)))
+    ]
+    evaluation = learner.evaluate(tasks, protocol="image")
+    for number, task in enumerate(tasks):
+        found = learner.predict(task.scored_images)
+        right = (found.task == number) & (found.label == task.scored_labels)
+        assert evaluation.joint[number] == pytest.approx(float(right.double().mean()))
+        one = learner.predict(task.scored_images[5:6])
+        assert (int(one.task), int(one.label)) == (int(found.task[5]), int(found.label[5]))
+
+
+def test_protocols_that_there_are_not_or_that_see_no_other_images_are_refused(learner) -> None:
+    for options in ({"protocol": "set"}, {"protocol": "image", "infer_samples": 4}):
+        with pytest.raises(ConfigError):
+            learner.evaluate([clouds(0)], **options)
+
+
+def test_means_of_classes_are_weighed_unless_a_gradient_is_to_point() -> None:
+    def recall(**options: Any) -> str | None:
+        return SupSup(conv(), **options).settings.recall
+
+    assert recall(signature_groups=2) == "posterior"
+    assert recall() == recall(signature_groups=2, objective="H") == "both"
+    assert recall(signature_groups=2, task_free=True) == "both"
+    assert recall(signature_groups=2, recall="entropy") == "entropy"
 
 
 def test_an_evaluation_cuts_test_data_by_the_seed(learner: SupSup) -> None:
@@ -454,10 +497,12 @@ def test_damaged_files_are_refused(name: str, tmp_path: Path) -> None:
         {"signature_groups": 5000},
         {"recall": "both", "signature_features": 0},
         {"recall": "address", "signature_features": 0},
-        {"signature": "outputs", "recall": "entropy"},
         {"signature": "outputs", "masks": "signed"},
         {"signature": "gradient", "masks": "signed"},
         {"signature": "outputs", "signature_features": 0},
+        {"recall": "posterior"},
+        {"recall": "posterior", "signature_groups": 2, "task_free": True},
+        {"recall": "posterior", "signature_groups": 2, "objective": "H"},
         {"ask_every": 3},
         {"memory": "bank", "epsilon": 0.1},
         {"memory": "bank", "recall": "both"},

@@ -36,13 +36,15 @@ def shares(learner: SupSup, **options: Any) -> tuple[float, float]:
     return float(torch.cat(own).double().mean()), float(torch.cat(others).double().mean())
 
 
-@pytest.mark.parametrize("recall", ["both", "address"])
+GROUPS = {"masks": "weight", "signature_groups": 2}
+
+
 @pytest.mark.parametrize(
-    ("kind", "most"),
+    ("kind", "most", "recall"),
     [
-        ({"masks": "weight"}, 0.45),
-        ({"masks": "weight", "signature_groups": 2}, 0.05),
-        ({"masks": "hashed"}, 0.3),
+        *(({"masks": "weight"}, 0.45, recall) for recall in ("both", "address")),
+        *((GROUPS, 0.05, recall) for recall in ("both", "address", "posterior")),
+        *(({"masks": "hashed"}, 0.3, recall) for recall in ("both", "address")),
     ],
     ids=str,
 )
@@ -59,6 +61,16 @@ def test_images_of_one_unknown_task_together_are_not_recognized() -> None:
     own, others = shares(taught(4), together=True)
     assert own > 0.9
     assert others < 0.3
+
+
+def test_labels_of_a_posterior_are_classes_of_the_task() -> None:
+    learner = taught(4, **GROUPS)
+    images = torch.cat([clouds(task)[0] for task in range(8)])  # some of them foreign
+    found = learner.predict(images)
+    assert set(found.label.tolist()) == {0, 1}
+    assert torch.equal(found.task, learner.infer_task(images))
+    own = torch.cat([clouds(task)[1] for task in range(3)])
+    assert float((found.label[: len(own)] == own).double().mean()) > 0.9
 
 
 def test_the_address_takes_no_part_where_the_task_is_given() -> None:

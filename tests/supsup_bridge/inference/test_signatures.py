@@ -60,6 +60,7 @@ def test_a_signature_that_gives_no_vector_per_image_is_refused(signature) -> Non
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_a_signature_does_not_depend_on_autocast(name, network, images) -> None:
     signature = signature_named(name, network)
+    images = images[:, None] if name == "patches" else images  # of one row
     plain = signature(images)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(signature(images), plain)

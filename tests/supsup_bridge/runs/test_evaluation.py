@@ -1,6 +1,7 @@
 """Scoring of one task: what counts as right in each scenario, and what sees which images."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -375,6 +376,115 @@ def test_scoring_does_not_change_the_store(bank) -> None:
     run(make_task(300), bank, Told(bank, [0, 1, 2]))
     assert bank.count == 3
     assert all(torch.equal(bank.recall(task=i).masks["gates"], before[i]) for i in range(3))
+
+
+# --- every image by itself
+
+
+class Asked(TaskInference):
+    """Names the task of an image by its first pixel alone, and remembers the sets."""
+
+    def __init__(self, bank: MaskBank, *, names: bool = False) -> None:
+        self.bank, self.names = bank, names
+        self.given: list[Tensor] = []
+
+    def infer(self, images: Tensor) -> Inferred:
+        self.given.append(images)
+        task = (images[:, 0, 0] * 3).long()
+        gates = torch.stack([self.bank.recall(task=int(t)).masks["gates"] for t in task])
+        return Inferred(
+            task=task,
+            masks={"gates": gates},
+            steps=torch.full_like(task, 2),
+            verified=torch.ones_like(task, dtype=torch.bool),
+            label=(images * 2).long().sum(-1) % CLASSES if self.names else None,
+        )
+
+
+def image_by_image(task: Task, network: Gates | None = None, **options: Any) -> Any:
+    bank, accepted = options.pop("bank"), options.pop("accepted", {1})
+    scorer = Scorer(
+        network=network or Gates(),
+        store=bank,
+        scenario=options.pop("scenario", "GNu"),
+        device=torch.device("cpu"),
+        watch=Stopwatch("recall", "evaluate"),
+        protocol="image",
+    )
+    inference = Asked(bank, **options)
+    digest = mask_digest(bank.recall(task=1).masks)
+    generator = torch.Generator().manual_seed(0)
+    found = scorer.score(
+        task,
+        mask=1,
+        accepted=accepted,
+        digest=digest,
+        inference=inference,
+        samples=1,
+        generator=generator,
+    )
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state())
+    return *found, inference
+
+
+@pytest.mark.parametrize("scored", [1, 128, 300])
+def test_every_scored_image_infers_its_own_task_from_itself_alone(scored: int, bank) -> None:
+    task = make_task(scored)
+    accuracy, scores, inference = image_by_image(task, bank=bank)
+    asked = torch.cat(inference.given)
+    assert asked.shape == (scored, 1, CLASSES)
+    assert torch.equal(asked[:, 0], task.scored_images)
+    named = (task.scored_images[:, 0] * 3).long()
+    right = [
+        max(range(CLASSES), key=lambda c: float(image[c]) * MASKS[int(t)][c]) == int(label)
+        for image, t, label in zip(task.scored_images, named, task.scored_labels, strict=True)
+    ]
+    both = [hit and int(t) == 1 for hit, t in zip(right, named, strict=True)]
+    assert accuracy == pytest.approx(sum(both) / scored)
+    assert scores.inferred == scores.exact == (named == 1).tolist()
+    assert (scores.steps, scores.verified) == ([2] * scored, [True] * scored)
+    only_labels, *_ = image_by_image(task, bank=bank, scenario="GNs")
+    assert only_labels == pytest.approx(sum(right) / scored)
+
+
+def test_an_inference_that_names_labels_is_judged_by_these(bank) -> None:
+    task = make_task(200)
+    accuracy, *_ = image_by_image(task, bank=bank, names=True, scenario="GNs")
+    named = (task.scored_images * 2).long().sum(-1) % CLASSES
+    assert accuracy == pytest.approx(float((named == task.scored_labels).double().mean()))
+
+
+def test_labels_named_for_other_images_judge_no_scored_image(bank) -> None:
+    """By protocol batch an inference sees images that are not scored."""
+    task, answers = make_task(300), [1, 1, 1]
+
+    class Labelling(Told):
+        def infer(self, images: Tensor) -> Inferred:
+            found = super().infer(images)
+            return replace(found, label=torch.zeros(images.shape[:2], dtype=torch.long))
+
+    told, plain = (run(task, bank, kind(bank, answers), told=1) for kind in (Labelling, Told))
+    assert told == plain
+
+
+def test_an_image_is_judged_alike_whatever_its_mates(bank) -> None:
+    task = make_task(300)
+    whole, scores, _ = image_by_image(task, bank=bank)
+    parts = []
+    for where in (slice(0, 150), slice(150, 300)):
+        part = Task(
+            name="part",
+            train_images=task.train_images,
+            train_labels=task.train_labels,
+            inference_images=task.inference_images,
+            scored_images=task.scored_images[where].flip(0),
+            scored_labels=task.scored_labels[where].flip(0),
+            classes=CLASSES,
+        )
+        accuracy, found, _ = image_by_image(part, bank=bank)
+        parts.append((accuracy, found.inferred[::-1]))
+    assert sum(accuracy for accuracy, _ in parts) / 2 == pytest.approx(whole)
+    assert [hit for _, found in parts for hit in found] == scores.inferred
 
 
 # --- figures

@@ -25,6 +25,7 @@ from supsup_bridge import (
     Experiment,
     MaskBank,
     MaskedNetwork,
+    PosteriorInference,
     RecallInference,
     RunSettings,
     Task,
@@ -55,6 +56,7 @@ CONTRACT = {
     "network", "accuracy", "accuracy_per_task", "accuracy_matrix", "accuracy_given_task",
     "task_inference_accuracy", "exact_recall_rate", "masks_allocated", "bytes", "recall",
     "seconds", "config", "versions", "forgetting", "backward_transfer", "curve", "novelty",
+    "protocol",
 }  # fmt: skip
 KINDS: list[dict[str, Any]] = [
     {"hubs": 4},
@@ -102,8 +104,8 @@ def inferred(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Any]]:
 
         monkeypatch.setattr(kind, "infer", watched)
 
-    watch(RecallInference)
-    watch(BankInference)
+    for kind in (RecallInference, PosteriorInference, BankInference):
+        watch(kind)
     return calls
 
 
@@ -152,7 +154,8 @@ def test_result_says_what_was_run(finished) -> None:
         "masks": "weight",
     }
     assert (result["tasks"], result["seed"], result["network"]) == (2, 0, "lenet-300-100")
-    config = {"rule": "storkey", "hubs": 2, "precision": "int8", "objective": "H"}
+    config = {"rule": "storkey", "hubs": 2, "precision": "int8", "objective": None}
+    config |= {"recall": "posterior", "signature": "input", "protocol": "batch"}
     assert {name: result["config"][name] for name in config} == config
     assert result["masks_allocated"] == 2
 
@@ -223,6 +226,17 @@ def test_an_exactly_recalled_mask_is_of_the_right_task(finished) -> None:
     assert result["exact_recall_rate"] <= result["task_inference_accuracy"]
 
 
+def test_by_protocol_image_every_scored_image_is_an_inference(finished) -> None:
+    experiment = finished(tasks=3, protocol="image")
+    result, scored = experiment.result(), [len(t.scored_images) for t in experiment.stream]
+    assert result["protocol"] == result["config"]["protocol"] == "image"
+    assert (result["recall"]["samples"], result["infer_samples"]) == (sum(scored), 1)
+    rates = result["per_task"]["task_inference_accuracy"]
+    for rate, images in zip(rates, scored, strict=True):
+        assert (rate * images) == pytest.approx(round(rate * images))
+    assert result["accuracy_given_task"] == finished(tasks=3).result()["accuracy_given_task"]
+
+
 def test_one_recall_is_counted_for_every_128_scored_images(finished) -> None:
     experiment = finished(tasks=3)
     expected = sum(-(-len(task.scored_images) // 128) for task in experiment.stream)
@@ -273,7 +287,8 @@ def test_all_scenarios_train_the_same_masks(finished) -> None:
 def test_hubs_hold_the_very_masks_of_a_bank(objective: dict[str, Any], finished) -> None:
     hubs, bank = finished(tasks=3, **objective), finished(tasks=3, memory="bank")
     assert hubs.ledger.digests == bank.ledger.digests
-    assert hubs.result()["config"]["objective"] == objective.get("objective", "H")
+    assert hubs.result()["config"]["objective"] == objective.get("objective")
+    assert hubs.result()["config"]["recall"] == ("both" if objective else "posterior")
     for task in range(3):
         recalled = hubs.memory.recall(task=task)
         assert recalled.verified
@@ -303,15 +318,15 @@ def test_a_wrong_task_is_a_wrong_answer_in_gnu_alone(finished) -> None:
 
 def test_gnu_accuracy_is_at_most_the_rate_of_right_tasks(small, quiet, monkeypatch) -> None:
     """With every recall sent to task 0, only task 0 can be right in GNu."""
-    infer = RecallInference.infer
+    infer = PosteriorInference.infer
 
-    def misled(self: RecallInference, images: Tensor, **options: Any) -> Any:
-        answer = infer(self, images, **options)
+    def misled(self: PosteriorInference, images: Tensor) -> Any:
+        answer = infer(self, images)
         wrong = self.memory.recall(task=0).masks
         masks = {name: wrong[name].expand_as(mask) for name, mask in answer.masks.items()}
         return replace(answer, masks=masks, task=torch.zeros_like(answer.task))
 
-    monkeypatch.setattr(RecallInference, "infer", misled)
+    monkeypatch.setattr(PosteriorInference, "infer", misled)
     rows = {}
     for scenario in ("GNs", "GNu"):
         experiment = Experiment(small(scenario=scenario))
@@ -569,6 +584,7 @@ def rows(images: Tensor) -> set[bytes]:
 
 INFERRING: list[dict[str, Any]] = [
     {},
+    {"recall": "both"},
     BANK,
     {"memory": "bank", "inference": "try-all"},
     {"memory": "bank", "scenario": "NNs", "ask_every": 20},

@@ -2,18 +2,18 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 
 from hopmask import ConfigError
-from supsup_bridge import TrainingSettings
+from supsup_bridge import RunSettings, TrainingSettings
 from supsup_bridge.data.benchmarks import BENCHMARKS, default_classes
 from supsup_bridge.inference.named import INFERENCES
 from supsup_bridge.inference.objectives import OBJECTIVES
 from supsup_bridge.networks.masked import MASKS, PER_WEIGHT
 from supsup_bridge.networks.registry import NETWORKS, build
 from supsup_bridge.runs.presets import preset, resolved
-from supsup_bridge.runs.settings import RunSettings
 
 DIGITS = ("split-digits", "split-mnist", "permuted-mnist", "rotated-mnist")
 KINDS = [*product(DIGITS, MASKS), *((name, "weight") for name in BENCHMARKS if name not in DIGITS)]
@@ -47,6 +47,37 @@ def test_every_preset_can_be_built(name: str, masks: str, generator) -> None:
     assert network.outputs == chosen.outputs
     if masks not in PER_WEIGHT:
         assert set(network.mask_sizes.values()) == {chosen.bits}
+
+
+@pytest.mark.parametrize(
+    ("settings", "recall"),
+    [
+        ({}, "posterior"),
+        ({"recall": "entropy"}, "entropy"),
+        ({"objective": "H"}, "both"),
+        ({"scenario": "NNs"}, "both"),
+        ({"masks": "hashed"}, "both"),
+        ({"masks": "hashed", "recall": "address"}, "address"),
+        ({"benchmark": "split-mnist", "masks": "unit", "network": "paper"}, "paper"),
+        ({"benchmark": "permuted-mnist"}, "both"),
+    ],
+    ids=str,
+)
+def test_classes_are_weighed_where_the_address_knows_them(
+    settings: dict[str, Any], recall: str
+) -> None:
+    assert resolved(RunSettings(**settings)).recall == recall
+
+
+@pytest.mark.parametrize("settings", [{"masks": "hashed"}, {"benchmark": "permuted-mnist"}])
+def test_no_classes_are_weighed_where_the_address_knows_none(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="posterior"):
+        resolved(RunSettings(recall="posterior", **settings))
+
+
+@pytest.mark.parametrize("masks", ["unit", "weight"])
+def test_by_protocol_image_one_image_infers(masks: str) -> None:
+    assert resolved(RunSettings(masks=masks, protocol="image")).infer_samples == 1
 
 
 def test_every_preset_with_objective_g_has_superfluous_outputs() -> None:
@@ -130,5 +161,5 @@ def test_augmentation_is_of_pictures_and_of_given_tasks_alone() -> None:
 
 
 def test_a_preset_without_content_address_recalls_by_entropy() -> None:
-    assert preset("split-imagenet", "weight").recall == "entropy"
-    assert preset("split-mnist", "weight").recall == "both"
+    assert resolved(RunSettings(benchmark="split-imagenet")).recall == "entropy"
+    assert resolved(RunSettings(benchmark="split-cifar100")).recall == "both"

@@ -9,6 +9,7 @@ import torch
 from hopmask import ConfigError, HopmaskError
 from hopmask.errors import MemoryFullError
 from supsup_bridge import RunSettings
+from supsup_bridge.continual.scoring import PROTOCOLS
 from supsup_bridge.continual.settings import INITS
 from supsup_bridge.data.benchmarks import BENCHMARKS
 from supsup_bridge.inference.named import INFERENCES
@@ -32,6 +33,7 @@ def test_a_plain_run_is_hopsupsup_on_the_digits_with_weight_masks() -> None:
         "masks": "weight",
         "tasks": 5,
         "seed": 0,
+        "protocol": "batch",
         "network": "standard",
         "quick": False,
         "device": "auto",
@@ -118,7 +120,7 @@ def test_every_scenario_is_known(scenario: str) -> None:
     assert RunSettings(scenario=scenario, memory="bank").scenario == scenario
 
 
-@pytest.mark.parametrize("recall", RECALLS)
+@pytest.mark.parametrize("recall", [*RECALLS, "posterior"])
 def test_every_recall_is_known(recall: str) -> None:
     assert RunSettings(recall=recall).recall == recall
 
@@ -168,6 +170,7 @@ def test_a_seed_may_be_zero_and_huge() -> None:
         ("memory", "hopfeild", "hopfield"),
         ("masks", "weights", "weight"),
         ("recall", "entropi", "entropy"),
+        ("protocol", "images", "image"),
         ("inference", "oneshot", "one-shot"),
         ("mask_init", "rand", "random"),
         ("device", "cudda", "cuda"),
@@ -186,7 +189,8 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, value, meant) -> Non
         ("scenario", SCENARIOS),
         ("memory", MEMORIES),
         ("masks", MASKS),
-        ("recall", RECALLS),
+        ("recall", (*RECALLS, "posterior")),
+        ("protocol", PROTOCOLS),
         ("inference", INFERENCES),
         ("objective", ("H", "G")),
         ("mask_init", INITS),
@@ -211,6 +215,21 @@ def test_what_a_hopfield_memory_takes_is_not_for_a_bank(name: str) -> None:
     value = {"rule": "hebbian", "recall": "both", "signature": "input"}[name]
     with pytest.raises(ConfigError, match=f"{name} is for --memory hopfield"):
         RunSettings(memory="bank", **{name: value})
+
+
+@pytest.mark.parametrize(
+    "other", [{"scenario": "GG"}, {"network": "paper", "masks": "unit"}, {"infer_samples": 8}]
+)
+def test_protocol_image_asks_every_scored_image_and_no_other(other: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="protocol image"):
+        RunSettings(protocol="image", **other)
+    assert RunSettings(protocol="image", infer_samples=1).protocol == "image"
+
+
+@pytest.mark.parametrize("recall", ["address", "posterior"])
+def test_a_recall_that_follows_no_gradient_takes_no_objective(recall: str) -> None:
+    with pytest.raises(ConfigError, match="takes no objective"):
+        RunSettings(recall=recall, objective="G")
 
 
 def test_an_unknown_rule_is_refused() -> None:
