@@ -136,6 +136,7 @@ class Learning:
         """The training of the next task's mask, not begun; what it returns goes to `store`."""
         if self._observer is not None:
             raise ConfigError("a task_free learner learns by observe(images, labels), not by learn")
+        self._check_statistics()
         settings, number = self._settings, self.numbers.next if task is None else task
         training = settings.training
         if epochs is not None:
@@ -195,6 +196,18 @@ class Learning:
             self._counted.add(number)
         self._image_shape = image_shape
         return number
+
+    def _check_statistics(self) -> None:
+        """Raise ConfigError unless the network wants the statistics that the memory holds."""
+        held = self.kept.mean_extras.keys() if self.kept.count else None
+        wanted = self._network.statistics_sizes.keys()
+        if held is not None and held != wanted:
+            changed = ", ".join(sorted({name.rpartition(".")[0] for name in held ^ wanted}))
+            raise ConfigError(
+                f"the mode of batch norm {changed} is not the one that the tasks were learned in: "
+                f"call learner.network.{'train' if held else 'eval'}(), or set the mode of each "
+                "norm as it was"
+            )
 
     def observe(self, images: Tensor, labels: Tensor) -> tuple[int, float]:
         """Learn from one batch of a stream without task boundaries.

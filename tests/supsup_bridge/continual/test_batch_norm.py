@@ -223,6 +223,35 @@ def test_norms_in_evaluation_mode_keep_the_modules_statistics() -> None:
     assert learner.memory.recall(task=0).extras == {}
 
 
+@pytest.mark.parametrize("options", [{}, {"memory": "bank"}], ids=str)
+@pytest.mark.parametrize("trained", [True, False])
+def test_norms_in_another_mode_are_refused_and_never_predict(
+    options: dict[str, Any], trained: bool, tmp_path: Path
+) -> None:
+    learner = SupSup(normed().train(trained), training=TRAINING, **options)
+    learner.learn(clouds(0))
+    learner.save(tmp_path)
+    with pytest.raises(ConfigError, match="mode of its batch norms"):
+        SupSup.load(tmp_path, module=normed().train(not trained))
+    images, labels = clouds(0)
+    before = learner.predict(images, task=0).logits
+    learner.network.train(not trained)
+    remedy = rf"learner\.network\.{'train' if trained else 'eval'}\(\)"
+    asks: list[Callable[[], Any]] = [
+        lambda: learner.predict(images),
+        lambda: learner.predict(images, task=0),
+        lambda: learner.infer_task(images),
+        lambda: learner.evaluate([(images, labels)]),
+        lambda: learner.module(0),
+        lambda: learner.learn(clouds(1)),
+    ]
+    for ask in asks:
+        with pytest.raises(ConfigError, match=remedy):
+            ask()
+    learner.network.train(trained)
+    assert torch.equal(learner.predict(images, task=0).logits, before)
+
+
 def test_a_run_measures_statistics_too(
     small: Callable[..., RunSettings], quiet: Any, monkeypatch
 ) -> None:
