@@ -76,6 +76,11 @@ class FixedNetwork(nn.Module, ABC):
         return {}
 
     @property
+    def identity(self) -> dict[str, Tensor]:
+        """Name of each tensor -> its value, as far as logits depend on it."""
+        return self.state_dict()
+
+    @property
     def score_bounds(self) -> dict[str, float]:
         """Name of each mask -> the scores it is trained from start within ± this."""
         return dict.fromkeys(self.mask_sizes, 0.1)

@@ -32,7 +32,8 @@ from supsup_bridge.networks.statistics import BatchNorm, NormStatistics, rounded
 _log = logging.getLogger(__name__)
 PER_WEIGHT = ("weight", "signed")  # one bit per weight
 MASKS = (*PER_WEIGHT, "unit", "hashed")
-_Norm = BatchNorm | nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
+_InstanceNorm = nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
+_Norm = BatchNorm | _InstanceNorm
 _SHARE = 32  # weights of one hashed bit, unless `bits` is given
 
 
@@ -48,7 +49,8 @@ class MaskedNetwork(FixedNetwork):
     and a call that is given them beside the masks uses them, so that no image's logits depend on
     another. A call without them, as in training, uses those of its images, and a predictor without
     them those of its reference images, never of scored ones. Dropout is off: a mask is trained and
-    used on one and the same function.
+    used on one and the same function. Instance normalisation in training mode takes its statistics
+    from each image, so that its running statistics, which nothing reads, are left out of the copy.
 
     Args:
         module: takes images (n, ...) and returns logits (n, outputs).
@@ -100,6 +102,7 @@ class MaskedNetwork(FixedNetwork):
         self.training = module.training
         self._layers = _maskable(self.module)
         self._norms = NormStatistics(self.module)
+        _forget_unread(self.module)
         self._still()
         if masks == "unit" and any(isinstance(m, _Norm) for m in self.module.modules()):
             _log.warning(
@@ -133,6 +136,16 @@ class MaskedNetwork(FixedNetwork):
     @property
     def statistics_sizes(self) -> dict[str, Size]:
         return self._norms.sizes
+
+    @property
+    def identity(self) -> dict[str, Tensor]:
+        unread = {f"module.{name}": value for name, value in self._norms.unread.items()}
+        return {**super().identity, **unread}
+
+    @property
+    def momenta(self) -> dict[str, float | None]:
+        """Name of each batch norm -> its momentum in the module that was given."""
+        return self._norms.momenta
 
     def train(self, mode: bool = True) -> "MaskedNetwork":
         """Training or evaluation mode of the normalisations; dropout stays off."""
@@ -270,6 +283,14 @@ class MaskedNetwork(FixedNetwork):
         if len(batches) > 1:
             raise MaskError(f"the masks must have one batch size, got {sorted(batches)}")
         return batches != {()}
+
+
+def _forget_unread(module: nn.Module) -> None:
+    """Take the running statistics from instance norms in training mode."""
+    for norm in module.modules():
+        if isinstance(norm, _InstanceNorm) and norm.training and norm.track_running_stats:
+            norm.track_running_stats = False
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
 
 
 def _maskable(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:

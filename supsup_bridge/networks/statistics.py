@@ -23,6 +23,9 @@ class NormStatistics:
     Args:
         module: what holds the norms; they leave the statistics of the last batch in their buffers.
 
+    Attributes:
+        momenta: name of each norm -> the momentum that it was given with.
+
     Example:
         >>> statistics = NormStatistics(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
         >>> statistics.sizes
@@ -33,6 +36,7 @@ class NormStatistics:
 
     def __init__(self, module: nn.Module) -> None:
         self._norms = {n: m for n, m in module.named_modules() if isinstance(m, BatchNorm)}
+        self.momenta = {name: norm.momentum for name, norm in self._norms.items()}
         for norm in self._norms.values():
             _track(norm, like=next(module.parameters()))
 
@@ -55,6 +59,19 @@ class NormStatistics:
             assert isinstance(like, Tensor)
             found[f"{name}.running_mean"] = values[name + _MEAN].to(like.dtype)
             found[f"{name}.running_var"] = values[name + _SPREAD].to(like.dtype).square()
+        return found
+
+    @property
+    def unread(self) -> dict[str, Tensor]:
+        """Buffers of norms in training mode, by qualified name, as a new norm has them.
+
+        What they hold in truth, of images that the module saw once, no call reads.
+        """
+        found = {}
+        for name, norm in self.training.items():
+            for kind, buffer in norm.named_buffers(recurse=False):
+                fresh = torch.ones_like if kind == "running_var" else torch.zeros_like
+                found[f"{name}.{kind}"] = fresh(buffer)
         return found
 
     @contextmanager

@@ -129,6 +129,30 @@ def test_an_exported_task_has_its_statistics_baked_in(options: dict[str, Any]) -
         torch.testing.assert_close(one, expected[0], rtol=1e-4, atol=1e-4)
 
 
+def test_an_exported_batch_norm_has_the_momentum_of_its_module() -> None:
+    for momentum in (0.3, None):
+        module = normed()
+        module[1].momentum = momentum
+        learner = SupSup(module, training=TRAINING)
+        learner.learn(clouds(0), epochs=1)
+        exported = learner.module(0)
+        assert (exported[1].momentum, exported[4].momentum) == (momentum, 0.1)
+        assert module[1].momentum == momentum
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_an_exported_instance_norm_predicts_as_the_network_does(tracked: bool) -> None:
+    for trained in (True, False):
+        norm = nn.InstanceNorm2d(6, track_running_stats=tracked)
+        module = nn.Sequential(nn.Conv2d(1, 6, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(24, 4))
+        module(clouds(1)[0])
+        learner = SupSup(module.train(trained), training=TRAINING)
+        images, _ = clouds(0)
+        learner.learn(clouds(0), epochs=1)
+        expected = learner.predict(images, task=0).logits
+        torch.testing.assert_close(learner.module(0)(images), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("options", [{}, {"hubs": 4}, {"memory": "bank"}], ids=str)
 def test_a_loaded_learner_predicts_the_same_bits_and_learns_on(
     options: dict[str, Any], tmp_path: Path
@@ -142,6 +166,26 @@ def test_a_loaded_learner_predicts_the_same_bits_and_learns_on(
         one.learn(clouds(2))
     mine, theirs = (for_forward(one.memory.recall(task=2)) for one in (learner, loaded))
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_what_a_module_in_training_mode_saw_by_itself_is_no_part_of_its_learner(
+    tmp_path: Path,
+) -> None:
+    def fresh() -> nn.Module:
+        norm = nn.InstanceNorm2d(24, track_running_stats=True)
+        return nn.Sequential(nn.Conv2d(1, 24, 3, padding=1), norm, *list(normed())[1:])
+
+    learner = SupSup(fresh(), training=TRAINING)
+    learner.learn(clouds(0))
+    learner.save(tmp_path)
+    used = fresh()
+    used(clouds(1)[0])
+    seen = used[2].running_mean.clone()
+    loaded = SupSup.load(tmp_path, module=used)
+    images, _ = clouds(0)
+    assert torch.equal(loaded.predict(images).logits, learner.predict(images).logits)
+    assert torch.equal(used[2].running_mean, seen)
+    assert bool(seen.any())
 
 
 def test_a_network_by_name_is_loaded_by_its_name(tmp_path: Path) -> None:
