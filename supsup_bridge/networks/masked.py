@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from copy import deepcopy
 from difflib import get_close_matches
 
@@ -66,7 +65,8 @@ class MaskedNetwork(FixedNetwork):
         outputs: units of the last masked layer, in the order in which the module registers them.
 
     Raises:
-        ConfigError: a module without maskable layers, or options that do not fit.
+        ConfigError: a module without maskable layers, or options that do not fit; in a call, a
+            batch norm in training mode that the module uses twice.
 
     Example:
         >>> module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -244,7 +244,7 @@ class MaskedNetwork(FixedNetwork):
             logits: Tensor = functional_call(self.module, values, (images,), tie_weights=False)
             return logits
 
-        with self._norms.given() if given else nullcontext():
+        with self._norms.given() if given else self._norms.used_once():
             if not batched:
                 return run(images, values)
             answer: Tensor = vmap(run, randomness="different")(images, values)

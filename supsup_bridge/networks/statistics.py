@@ -86,6 +86,34 @@ class NormStatistics:
             for norm in training.values():
                 norm.training = True
 
+    @contextmanager
+    def used_once(self) -> Iterator[None]:
+        """Refuses a norm that takes the statistics of two places, for a block of one pass.
+
+        Raises:
+            ConfigError: in the block, where a norm in training mode is called again.
+        """
+        called, hooks = set[str](), []
+
+        def hook(name: str) -> Callable[..., None]:
+            def note(*call: object) -> None:
+                if name in called:
+                    raise ConfigError(
+                        f"batch norm '{name}' is used in two places of the module, whose "
+                        "statistics differ: give each place a norm of its own"
+                    )
+                called.add(name)
+
+            return note
+
+        try:
+            for name, norm in self.training.items():
+                hooks.append(norm.register_forward_pre_hook(hook(name)))
+            yield
+        finally:
+            for handle in hooks:
+                handle.remove()
+
     def measured(
         self, batches: Iterable[Tensor], run: Callable[[Tensor], Mapping[str, Tensor]]
     ) -> dict[str, Tensor]:
