@@ -16,6 +16,7 @@ from supsup_bridge.networks.fixed import (
     Predictor,
     Size,
     evenly,
+    misfits_named,
     refuse_lazy,
 )
 from supsup_bridge.networks.mask_codes import (
@@ -229,7 +230,8 @@ class MaskedNetwork(FixedNetwork):
 
         def run(images: Tensor) -> dict[str, Tensor]:
             buffers = self._buffers_under({}, rows=None)
-            self._call(images, {**values, **buffers}, given=False, batched=False)
+            with misfits_named(self, images):
+                self._call(images, {**values, **buffers}, given=False, batched=False)
             return buffers  # of these images
 
         with torch.no_grad(), without_autocast(self.device):

@@ -18,6 +18,7 @@ from supsup_bridge.continual.scoring import groups
 from supsup_bridge.inference.base import Inferred
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.stores.protocols import for_forward
+from supsup_bridge.training.data import LoaderData
 from supsup_bridge.training.settings import TrainingSettings
 
 TRAINING = TrainingSettings(epochs=8, batch=32, contrast=0.0)
@@ -243,6 +244,59 @@ def test_no_more_images_are_measured_than_there_are_to_be(source: str, monkeypat
     monkeypatch.setattr(learner.network, "statistics", counting)
     learner.learn(data)
     assert sum(measured) == 50
+
+
+def flat_norm() -> nn.Module:
+    """A norm that has one value per image and channel, so that it cannot take one image alone."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 4)
+    )
+
+
+@pytest.mark.parametrize("source", ["tensors", "data set", "loader"])
+def test_statistics_are_never_of_one_image_that_is_left_over(source: str) -> None:
+    images, labels = clouds(0, 129)
+    data: Any = {
+        "tensors": (images, labels),
+        "data set": TensorDataset(images, labels),
+        "loader": DataLoader(TensorDataset(images, labels), batch_size=43),
+    }[source]
+    training = TrainingSettings(epochs=1, batch=43, contrast=0.0)
+    learner = SupSup(flat_norm(), training=training, signature_features=0)
+    learner.learn(data)
+    assert torch.isfinite(learner.predict(images, task=0).logits).all()
+
+
+@pytest.mark.parametrize("sizes", [[8, 1], [8, 8, 1], [1], [1, 1, 1], [8, 3], [8]])
+def test_a_single_image_goes_with_the_batch_before_it(sizes: list[int]) -> None:
+    whole = torch.arange(sum(sizes) * 2.0).view(-1, 2)
+    batches = [(part, torch.zeros(len(part))) for part in whole.split(sizes)]
+    order, here = torch.Generator(), torch.device("cpu")
+    found = [*description.some_images(LoaderData(batches), generator=order, device=here)]
+    expected = [*sizes[:-2], sum(sizes[-2:])] if sizes[0] > 1 == sizes[-1] else sizes
+    assert [len(part) for part in found] == expected
+    assert torch.equal(torch.cat(found), whole)
+
+
+def test_where_one_image_alone_cannot_be_taken_the_error_says_what_to_do() -> None:
+    learner = SupSup(flat_norm(), training=TRAINING, signature_features=0)
+    images, labels = clouds(0, 33)
+    loader = DataLoader(TensorDataset(images, labels), batch_size=32)
+    with pytest.raises(ConfigError, match="drop_last=True"):
+        learner.learn(loader)
+    with pytest.raises(ConfigError, match="one image"):
+        learner.network.statistics(
+            {name: torch.ones(size) for name, size in learner.network.mask_sizes.items()},
+            [images[:1]],
+        )
+    assert learner.tasks == ()
+
+
+def test_statistics_of_images_that_do_not_fit_are_refused_by_their_shape() -> None:
+    network = SupSup(flat_norm()).network
+    masks = {name: torch.ones(size) for name, size in network.mask_sizes.items()}
+    with pytest.raises(ConfigError, match=r"\(5, 3\)"):
+        network.statistics(masks, [torch.zeros(5, 3)])
 
 
 def test_statistics_that_cannot_be_kept_leave_everything_as_it_was() -> None:
