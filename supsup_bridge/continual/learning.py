@@ -95,7 +95,9 @@ class Learning:
 
         Args:
             data: (images (n, *shape), labels (n,)), a Dataset of (image, label), or a DataLoader,
-                which decides the batches itself. Data that is no tensor is read batch by batch.
+                which decides the batches itself. Data that is no tensor is read batch by batch,
+                and once more for the content address and the statistics of batch norms: random
+                transforms of its own reach both, those of `TrainingSettings(augment=)` neither.
             epochs: passes over the data; default those of `training`.
             progress: called after each step with the steps done, all steps (None where a loader has
                 no length) and the loss.
@@ -107,7 +109,8 @@ class Learning:
             The task's number.
 
         Raises:
-            ConfigError: data that cannot be learned, or does not fit the network; labels that have
+            ConfigError: data that cannot be learned, or does not fit the network, such as a batch
+                of one image for a batch norm of one value per channel; labels that have
                 no group in the content address; task= of a memory that numbers tasks itself.
             NumericalError: images that are not finite, or a loss that is not.
             DuplicateError: the number is taken; of dense couplings, the mask is the same as another
