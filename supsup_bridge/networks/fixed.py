@@ -247,8 +247,8 @@ def _misfit(network: FixedNetwork, images: object, error: Exception) -> ConfigEr
     if len(images) == 1 and not network.pointwise:
         return ConfigError(
             f"{type(network).__name__} cannot take one image {tuple(images.shape)} alone: {error}. "
-            "Its batch norm takes statistics of several images: choose a batch size that leaves no "
-            "single image at the end (TrainingSettings(batch=)), or DataLoader(drop_last=True)"
+            "Its batch norm takes statistics of several images: give more images, in batches of a "
+            "size that leaves no single image at the end, or DataLoader(drop_last=True)"
         )
     return ConfigError(
         f"{type(network).__name__} on {network.device} cannot take images "

@@ -267,6 +267,17 @@ def test_statistics_are_never_of_one_image_that_is_left_over(source: str) -> Non
     assert torch.isfinite(learner.predict(images, task=0).logits).all()
 
 
+@pytest.mark.parametrize("batch", [32, 128])
+def test_one_image_left_over_ends_no_lesson(batch: int) -> None:
+    images, labels = clouds(0, 129)
+    training = TrainingSettings(epochs=2, batch=batch, contrast=0.0)
+    steps: list[tuple[int, int | None]] = []
+    for data in ((images, labels), TensorDataset(images, labels)):
+        learner = SupSup(flat_norm(), training=training, signature_features=0)
+        learner.learn(data, progress=lambda step, of, loss: steps.append((step, of)))
+        assert steps[-1] == (2 * (129 // batch),) * 2
+
+
 @pytest.mark.parametrize("sizes", [[8, 1], [8, 8, 1], [1], [1, 1, 1], [8, 3], [8]])
 def test_a_single_image_goes_with_the_batch_before_it(sizes: list[int]) -> None:
     whole = torch.arange(sum(sizes) * 2.0).view(-1, 2)
