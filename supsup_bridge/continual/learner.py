@@ -18,7 +18,7 @@ from hopmask import (
 )
 from hopmask.errors import CorruptStoreError
 from supsup_bridge.continual import evaluation, files, merging
-from supsup_bridge.continual.checks import check_images
+from supsup_bridge.continual.checks import check_images, check_statistics
 from supsup_bridge.continual.evaluation import Evaluation
 from supsup_bridge.continual.export import plain_module
 from supsup_bridge.continual.inferences import Inferences
@@ -175,7 +175,7 @@ class SupSup(Learning):
             ConfigError: no data or more than tasks, too few images, an unknown protocol, or a
                 task_free learner, whose masks are not numbered as tasks are.
         """
-        self._check_statistics()
+        check_statistics(self._network, self.kept)
         return evaluation.evaluate(self, data, infer_samples=infer_samples, protocol=protocol)
 
     def module(self, task: int) -> nn.Module:
@@ -188,7 +188,7 @@ class SupSup(Learning):
             ConfigError: a network that has no such module.
         """
         stored = self._recalled(task)
-        self._check_statistics()
+        check_statistics(self._network, self.kept)
         if not stored.verified:
             raise UnknownTaskError(
                 f"task {task} cannot be recalled exactly: the memory is too full. Use more bits"
@@ -318,7 +318,7 @@ class SupSup(Learning):
         if self._memory.count == 0:
             raise EmptyMemoryError("no task was learned: call learn(data) first")
         check_images(images, self._image_shape)
-        self._check_statistics()
+        check_statistics(self._network, self.kept)
         if not self._network.pointwise_given(self._network.statistics_sizes):
             raise ConfigError(
                 "the network's batch norm needs reference images for a prediction: use evaluate, "

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory
 from supsup_bridge.continual.building import memory_of, network_of
-from supsup_bridge.continual.checks import check_groups, check_images
+from supsup_bridge.continual.checks import check_groups, check_images, check_statistics
 from supsup_bridge.continual.description import Described, described, some_images
 from supsup_bridge.continual.inferences import Inferences, Memory
 from supsup_bridge.continual.numbers import Counted, Held, Numbers
@@ -139,7 +139,7 @@ class Learning:
         """The training of the next task's mask, not begun; what it returns goes to `store`."""
         if self._observer is not None:
             raise ConfigError("a task_free learner learns by observe(images, labels), not by learn")
-        self._check_statistics()
+        check_statistics(self._network, self.kept)
         settings, number = self._settings, self.numbers.next if task is None else task
         training = settings.training
         if epochs is not None:
@@ -170,9 +170,9 @@ class Learning:
     ) -> int:
         """Keep the masks of a task that was learned from the data; returns its number."""
         number = self.numbers.free(task)
-        known = Described()
+        signs, groups = Described()
         if self._settings.has_address:
-            known = described(
+            signs, groups = described(
                 self._inferences.signature,
                 data,
                 grouped=self._settings.by_class,
@@ -185,32 +185,16 @@ class Learning:
         if isinstance(self._memory, MaskMemory) and self._memory.capacity is not None:
             with self._memory.growing(number + 1):
                 self._memory.store(
-                    masks,
-                    task=number,
-                    signature=known.signature,
-                    groups=known.groups,
-                    extras=extras,
+                    masks, task=number, signature=signs, groups=groups, extras=extras
                 )
         else:
-            more: dict[str, Any] = {"signature": known.signature}
+            more: dict[str, Any] = {"signature": signs}
             if extras:
                 more["extras"] = extras
             number = self._memory.store(masks, **more)
             self._counted.add(number)
         self._image_shape = image_shape
         return number
-
-    def _check_statistics(self) -> None:
-        """Raise ConfigError unless the network wants the statistics that the memory holds."""
-        held = self.kept.mean_extras.keys() if self.kept.count else None
-        wanted = self._network.statistics_sizes.keys()
-        if held is not None and held != wanted:
-            changed = ", ".join(sorted({name.rpartition(".")[0] for name in held ^ wanted}))
-            raise ConfigError(
-                f"the mode of batch norm {changed} is not the one that the tasks were learned in: "
-                f"call learner.network.{'train' if held else 'eval'}(), or set the mode of each "
-                "norm as it was"
-            )
 
     def observe(self, images: Tensor, labels: Tensor) -> tuple[int, float]:
         """Learn from one batch of a stream without task boundaries.
