@@ -1,9 +1,11 @@
-"""Checks of the images and labels that a learner is given."""
+"""Checks of the images and labels that a learner is given, and of its network's mode."""
 
 import torch
 from torch import Tensor
 
-from hopmask import ConfigError, NumericalError
+from hopmask import ConfigError, MaskMemory, NumericalError
+from supsup_bridge.networks.fixed import FixedNetwork
+from supsup_bridge.stores.bank import MaskBank
 
 
 def check_images(images: object, shape: tuple[int, ...] | None) -> None:
@@ -48,4 +50,23 @@ def check_groups(labels: Tensor, groups: int | None) -> None:
             f"the content address keeps a mean of each of {groups} classes, and the task has a "
             f"label {largest}: make the learner with signature_groups={largest + 1} or more, or "
             "without, for one mean per task"
+        )
+
+
+def check_statistics(network: FixedNetwork, memory: MaskMemory | MaskBank) -> None:
+    """Raise ConfigError unless a network takes the statistics that its tasks were stored with.
+
+    Args:
+        network: the fixed network, whose batch norms have statistics of a task in training mode.
+        memory: of its tasks.
+    """
+    if memory.count == 0:
+        return
+    held, wanted = memory.mean_extras.keys(), network.statistics_sizes.keys()
+    if held != wanted:
+        changed = ", ".join(sorted({name.rpartition(".")[0] for name in held ^ wanted}))
+        raise ConfigError(
+            f"the mode of batch norm {changed} is not the one that the tasks were learned in: call "
+            f"learner.network.{'train' if held else 'eval'}(), or set the mode of each norm as it "
+            "was"
         )

@@ -65,14 +65,23 @@ def some_images(
 ) -> Iterator[Tensor]:
     """Batches of `MEASURED` images of a task, or of all where there are fewer; not augmented.
 
+    An image that would come alone after a batch goes with it: alone it has no statistics.
+
     Args:
         data: of the task.
         generator: of the order in which the data is read.
         device: where images go.
     """
-    left = MEASURED
+    left, held = MEASURED, None
     for images, _ in data.batches(TrainingSettings(epochs=1), generator):
-        yield images[:left].to(device)
-        left -= len(images)
+        images, left = images[:left].to(device), left - len(images)
+        if held is not None and len(images) == 1 < len(held):
+            held = torch.cat([held, images])
+        else:
+            if held is not None:
+                yield held
+            held = images
         if left <= 0:
-            return
+            break
+    if held is not None:
+        yield held

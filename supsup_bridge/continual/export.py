@@ -39,6 +39,8 @@ def _of_masked(network: MaskedNetwork, levels: Masks) -> nn.Module:
             module.get_parameter(name).copy_(value)
         for name, value in network.task_buffers(levels).items():
             module.get_buffer(name).copy_(value)
+    for name, momentum in network.momenta.items():
+        module.get_submodule(name).momentum = momentum  # type: ignore[assignment]
     return module
 
 

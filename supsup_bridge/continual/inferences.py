@@ -14,7 +14,7 @@ from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.inference.named import inference_named
 from supsup_bridge.inference.objectives import entropy, entropy_and_logit, objective_named
 from supsup_bridge.inference.paper import PaperInference
-from supsup_bridge.inference.posterior import PosteriorInference
+from supsup_bridge.inference.posterior import PosteriorInference, check_each_alone
 from supsup_bridge.inference.recall import RecallInference
 from supsup_bridge.inference.signatures import signature_named
 from supsup_bridge.networks.fixed import FixedNetwork
@@ -35,10 +35,12 @@ class Inferences:
         signature: of images, for the content address.
 
     Raises:
-        ConfigError: a signature or an objective that the network cannot serve.
+        ConfigError: a signature, an objective or a recall that the network cannot serve.
     """
 
     def __init__(self, settings: LearnerSettings, network: FixedNetwork) -> None:
+        if settings.recall == "posterior":
+            check_each_alone(network)
         self._settings, self._network = settings, network
         self._labels = network.outputs if settings.classes is None else settings.classes
         self.signature = signature_named(settings.signature or "input", network, seed=settings.seed)

@@ -18,7 +18,7 @@ from hopmask import (
 )
 from hopmask.errors import CorruptStoreError
 from supsup_bridge.continual import evaluation, files, merging
-from supsup_bridge.continual.checks import check_images
+from supsup_bridge.continual.checks import check_images, check_statistics
 from supsup_bridge.continual.evaluation import Evaluation
 from supsup_bridge.continual.export import plain_module
 from supsup_bridge.continual.inferences import Inferences
@@ -124,7 +124,8 @@ class SupSup(Learning):
         Raises:
             EmptyMemoryError: no task was learned.
             UnknownTaskError: no task of that number.
-            ConfigError: images of another shape or type, or a network that needs reference images.
+            ConfigError: images of another shape or type, a network that needs reference images, or
+                one whose batch norms changed their mode since the tasks were learned.
             NumericalError: images that are not finite.
         """
         self._check_question(images)
@@ -174,6 +175,7 @@ class SupSup(Learning):
             ConfigError: no data or more than tasks, too few images, an unknown protocol, or a
                 task_free learner, whose masks are not numbered as tasks are.
         """
+        check_statistics(self._network, self.kept)
         return evaluation.evaluate(self, data, infer_samples=infer_samples, protocol=protocol)
 
     def module(self, task: int) -> nn.Module:
@@ -186,6 +188,7 @@ class SupSup(Learning):
             ConfigError: a network that has no such module.
         """
         stored = self._recalled(task)
+        check_statistics(self._network, self.kept)
         if not stored.verified:
             raise UnknownTaskError(
                 f"task {task} cannot be recalled exactly: the memory is too full. Use more bits"
@@ -283,15 +286,17 @@ class SupSup(Learning):
 
         Raises:
             StoreFileError: it is not there, or damaged.
-            ConfigError: no module where one is needed, or another than the learner's.
+            ConfigError: no module where one is needed, or another than the learner's, also one
+                whose batch norms are in another mode.
         """
         about = files.read(Path(folder))
         made = files.arguments(about, module=module, signature=signature)
         learner = cls(device=device, **made)
         if learner._fingerprint != about.get("fingerprint"):
             raise ConfigError(
-                f"the network is not the one that {folder} was learned with: its weights, shapes "
-                "or mask sizes differ. Give load(module=) the module that SupSup was given"
+                f"the network is not the one that {folder} was learned with: its weights, shapes, "
+                "mask sizes or the mode of its batch norms differ. Give load(module=) the module "
+                "that SupSup was given, in training or evaluation mode as it was"
             )
         try:
             kept = files.read_memory(
@@ -313,6 +318,7 @@ class SupSup(Learning):
         if self._memory.count == 0:
             raise EmptyMemoryError("no task was learned: call learn(data) first")
         check_images(images, self._image_shape)
+        check_statistics(self._network, self.kept)
         if not self._network.pointwise_given(self._network.statistics_sizes):
             raise ConfigError(
                 "the network's batch norm needs reference images for a prediction: use evaluate, "

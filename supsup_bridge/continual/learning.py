@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory
 from supsup_bridge.continual.building import memory_of, network_of
-from supsup_bridge.continual.checks import check_groups, check_images
+from supsup_bridge.continual.checks import check_groups, check_images, check_statistics
 from supsup_bridge.continual.description import Described, described, some_images
 from supsup_bridge.continual.inferences import Inferences, Memory
 from supsup_bridge.continual.numbers import Counted, Held, Numbers
@@ -95,7 +95,9 @@ class Learning:
 
         Args:
             data: (images (n, *shape), labels (n,)), a Dataset of (image, label), or a DataLoader,
-                which decides the batches itself. Data that is no tensor is read batch by batch.
+                which decides the batches itself. Data that is no tensor is read batch by batch,
+                and once more for the content address and the statistics of batch norms: random
+                transforms of its own reach both, those of `TrainingSettings(augment=)` neither.
             epochs: passes over the data; default those of `training`.
             progress: called after each step with the steps done, all steps (None where a loader has
                 no length) and the loss.
@@ -107,7 +109,8 @@ class Learning:
             The task's number.
 
         Raises:
-            ConfigError: data that cannot be learned, or does not fit the network; labels that have
+            ConfigError: data that cannot be learned, or does not fit the network, such as a batch
+                of one image for a batch norm of one value per channel; labels that have
                 no group in the content address; task= of a memory that numbers tasks itself.
             NumericalError: images that are not finite, or a loss that is not.
             DuplicateError: the number is taken; of dense couplings, the mask is the same as another
@@ -136,6 +139,7 @@ class Learning:
         """The training of the next task's mask, not begun; what it returns goes to `store`."""
         if self._observer is not None:
             raise ConfigError("a task_free learner learns by observe(images, labels), not by learn")
+        check_statistics(self._network, self.kept)
         settings, number = self._settings, self.numbers.next if task is None else task
         training = settings.training
         if epochs is not None:
@@ -166,9 +170,9 @@ class Learning:
     ) -> int:
         """Keep the masks of a task that was learned from the data; returns its number."""
         number = self.numbers.free(task)
-        known = Described()
+        signs, groups = Described()
         if self._settings.has_address:
-            known = described(
+            signs, groups = described(
                 self._inferences.signature,
                 data,
                 grouped=self._settings.by_class,
@@ -181,14 +185,10 @@ class Learning:
         if isinstance(self._memory, MaskMemory) and self._memory.capacity is not None:
             with self._memory.growing(number + 1):
                 self._memory.store(
-                    masks,
-                    task=number,
-                    signature=known.signature,
-                    groups=known.groups,
-                    extras=extras,
+                    masks, task=number, signature=signs, groups=groups, extras=extras
                 )
         else:
-            more: dict[str, Any] = {"signature": known.signature}
+            more: dict[str, Any] = {"signature": signs}
             if extras:
                 more["extras"] = extras
             number = self._memory.store(masks, **more)

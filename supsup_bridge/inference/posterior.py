@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from hopmask import MaskMemory
+from hopmask import ConfigError, MaskMemory
 from supsup_bridge.inference.base import Inferred, TaskInference, check_sets
 from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.inference.recall import MIN_MARGIN, recognized_by_address
@@ -63,6 +63,10 @@ class PosteriorInference(TaskInference):
             held-out training images of split-mnist, where τ from 1 to 4 and λ from ½ to 2 do
             alike.
 
+    Raises:
+        ConfigError: a network that normalises images by others given with them; see
+            `check_each_alone`.
+
     Example:
         >>> from hopmask import MaskMemory
         >>> from supsup_bridge import UnitNetwork
@@ -90,6 +94,7 @@ class PosteriorInference(TaskInference):
         signature: Signature = pixels,
         weights: Weights | None = None,
     ) -> None:
+        check_each_alone(network)
         self.network, self.memory, self.signature = network, memory, signature
         self.weights = weights or Weights()
 
@@ -165,6 +170,15 @@ class PosteriorInference(TaskInference):
             stored = {**hit.masks, **hit.extras}
             for row, task in enumerate(some.tolist()):
                 yield task, {n: mask[row].to(self.network.device) for n, mask in stored.items()}
+
+
+def check_each_alone(network: FixedNetwork) -> None:
+    """Raise ConfigError unless an image's logits under one task never depend on other images."""
+    if not network.pointwise_given(network.statistics_sizes):
+        raise ConfigError(
+            "a posterior judges every image by itself, and the network's batch norm takes its "
+            "statistics from all images given: use recall='both', or a network with layer norm"
+        )
 
 
 def _best(evidence: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ def fingerprint(network: FixedNetwork) -> str:
     """SHA-256 over the names, shapes and values of a network's tensors, and over its mask sizes.
 
     Two networks with one fingerprint give the same logits under the same masks. The tensors are
-    the weights, all other parameters and buffers, and the map of hashed masks.
+    the weights, all other parameters and buffers that a call reads, and the map of hashed masks.
+    Sizes of statistics count where there are any: by them, a batch norm in training mode differs
+    from one that keeps the module's statistics.
 
     Args:
         network: the fixed network.
@@ -32,7 +34,9 @@ def fingerprint(network: FixedNetwork) -> str:
     digest = hashlib.sha256()
     for name, size in sorted(network.mask_sizes.items()):
         digest.update(f"{name}\0{size}\0".encode())
-    for name, value in sorted(network.state_dict().items()):
+    for name, size in sorted(network.statistics_sizes.items()):
+        digest.update(f"statistic\0{name}\0{size}\0".encode())
+    for name, value in sorted(network.identity.items()):
         digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -5,7 +5,8 @@ network costs one seed. Masks enter as levels m in [0, 1]; binary masks are m in
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, pairwise
 from math import prod, sqrt
 from typing import Any
@@ -48,12 +49,8 @@ class FixedNetwork(nn.Module, ABC):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`; where torch fails on the images given, a ConfigError names their shape."""
-        try:
+        with misfits_named(self, args[0] if args else None):
             return super().__call__(*args, **kwargs)
-        except (HopmaskError, torch.cuda.OutOfMemoryError):
-            raise
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise _misfit(self, args, error) from error
 
     @property
     def device(self) -> torch.device:
@@ -74,6 +71,11 @@ class FixedNetwork(nn.Module, ABC):
     @property
     def statistics_sizes(self) -> dict[str, Size]:
         return {}
+
+    @property
+    def identity(self) -> dict[str, Tensor]:
+        """Name of each tensor -> its value, as far as logits depend on it."""
+        return self.state_dict()
 
     @property
     def score_bounds(self) -> dict[str, float]:
@@ -225,12 +227,28 @@ def check_sizes(sizes: Sequence[int]) -> None:
         )
 
 
-def _misfit(network: FixedNetwork, args: tuple[Any, ...], error: Exception) -> ConfigError:
-    images = args[0] if args else None
+@contextmanager
+def misfits_named(network: FixedNetwork, images: object) -> Iterator[None]:
+    """Where torch fails on these images in a block, a ConfigError names their shape."""
+    try:
+        yield
+    except (HopmaskError, torch.cuda.OutOfMemoryError):
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise _misfit(network, images, error) from error
+
+
+def _misfit(network: FixedNetwork, images: object, error: Exception) -> ConfigError:
     if not isinstance(images, Tensor):
         return ConfigError(
             f"{type(network).__name__} takes images as a tensor (n, ...), got "
             f"{type(images).__name__}: {error}"
+        )
+    if len(images) == 1 and not network.pointwise:
+        return ConfigError(
+            f"{type(network).__name__} cannot take one image {tuple(images.shape)} alone: {error}. "
+            "Its batch norm takes statistics of several images: give more images, in batches of a "
+            "size that leaves no single image at the end, or DataLoader(drop_last=True)"
         )
     return ConfigError(
         f"{type(network).__name__} on {network.device} cannot take images "

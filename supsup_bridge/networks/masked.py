@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from copy import deepcopy
 from difflib import get_close_matches
 
@@ -17,6 +16,7 @@ from supsup_bridge.networks.fixed import (
     Predictor,
     Size,
     evenly,
+    misfits_named,
     refuse_lazy,
 )
 from supsup_bridge.networks.mask_codes import (
@@ -32,7 +32,8 @@ from supsup_bridge.networks.statistics import BatchNorm, NormStatistics, rounded
 _log = logging.getLogger(__name__)
 PER_WEIGHT = ("weight", "signed")  # one bit per weight
 MASKS = (*PER_WEIGHT, "unit", "hashed")
-_Norm = BatchNorm | nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
+_InstanceNorm = nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
+_Norm = BatchNorm | _InstanceNorm
 _SHARE = 32  # weights of one hashed bit, unless `bits` is given
 
 
@@ -48,7 +49,8 @@ class MaskedNetwork(FixedNetwork):
     and a call that is given them beside the masks uses them, so that no image's logits depend on
     another. A call without them, as in training, uses those of its images, and a predictor without
     them those of its reference images, never of scored ones. Dropout is off: a mask is trained and
-    used on one and the same function.
+    used on one and the same function. Instance normalisation in training mode takes its statistics
+    from each image, so that its running statistics, which nothing reads, are left out of the copy.
 
     Args:
         module: takes images (n, ...) and returns logits (n, outputs).
@@ -64,7 +66,8 @@ class MaskedNetwork(FixedNetwork):
         outputs: units of the last masked layer, in the order in which the module registers them.
 
     Raises:
-        ConfigError: a module without maskable layers, or options that do not fit.
+        ConfigError: a module without maskable layers, or options that do not fit; in a call, a
+            batch norm in training mode that the module uses twice.
 
     Example:
         >>> module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
@@ -100,6 +103,7 @@ class MaskedNetwork(FixedNetwork):
         self.training = module.training
         self._layers = _maskable(self.module)
         self._norms = NormStatistics(self.module)
+        _forget_unread(self.module)
         self._still()
         if masks == "unit" and any(isinstance(m, _Norm) for m in self.module.modules()):
             _log.warning(
@@ -133,6 +137,16 @@ class MaskedNetwork(FixedNetwork):
     @property
     def statistics_sizes(self) -> dict[str, Size]:
         return self._norms.sizes
+
+    @property
+    def identity(self) -> dict[str, Tensor]:
+        unread = {f"module.{name}": value for name, value in self._norms.unread.items()}
+        return {**super().identity, **unread}
+
+    @property
+    def momenta(self) -> dict[str, float | None]:
+        """Name of each batch norm -> its momentum in the module that was given."""
+        return self._norms.momenta
 
     def train(self, mode: bool = True) -> "MaskedNetwork":
         """Training or evaluation mode of the normalisations; dropout stays off."""
@@ -216,7 +230,8 @@ class MaskedNetwork(FixedNetwork):
 
         def run(images: Tensor) -> dict[str, Tensor]:
             buffers = self._buffers_under({}, rows=None)
-            self._call(images, {**values, **buffers}, given=False, batched=False)
+            with misfits_named(self, images):
+                self._call(images, {**values, **buffers}, given=False, batched=False)
             return buffers  # of these images
 
         with torch.no_grad(), without_autocast(self.device):
@@ -231,7 +246,7 @@ class MaskedNetwork(FixedNetwork):
             logits: Tensor = functional_call(self.module, values, (images,), tie_weights=False)
             return logits
 
-        with self._norms.given() if given else nullcontext():
+        with self._norms.given() if given else self._norms.used_once():
             if not batched:
                 return run(images, values)
             answer: Tensor = vmap(run, randomness="different")(images, values)
@@ -270,6 +285,14 @@ class MaskedNetwork(FixedNetwork):
         if len(batches) > 1:
             raise MaskError(f"the masks must have one batch size, got {sorted(batches)}")
         return batches != {()}
+
+
+def _forget_unread(module: nn.Module) -> None:
+    """Take the running statistics from instance norms in training mode."""
+    for norm in module.modules():
+        if isinstance(norm, _InstanceNorm) and norm.training and norm.track_running_stats:
+            norm.track_running_stats = False
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
 
 
 def _maskable(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:

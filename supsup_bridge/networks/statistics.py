@@ -23,6 +23,9 @@ class NormStatistics:
     Args:
         module: what holds the norms; they leave the statistics of the last batch in their buffers.
 
+    Attributes:
+        momenta: name of each norm -> the momentum that it was given with.
+
     Example:
         >>> statistics = NormStatistics(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
         >>> statistics.sizes
@@ -33,6 +36,7 @@ class NormStatistics:
 
     def __init__(self, module: nn.Module) -> None:
         self._norms = {n: m for n, m in module.named_modules() if isinstance(m, BatchNorm)}
+        self.momenta = {name: norm.momentum for name, norm in self._norms.items()}
         for norm in self._norms.values():
             _track(norm, like=next(module.parameters()))
 
@@ -57,6 +61,19 @@ class NormStatistics:
             found[f"{name}.running_var"] = values[name + _SPREAD].to(like.dtype).square()
         return found
 
+    @property
+    def unread(self) -> dict[str, Tensor]:
+        """Buffers of norms in training mode, by qualified name, as a new norm has them.
+
+        What they hold in truth, of images that the module saw once, no call reads.
+        """
+        found = {}
+        for name, norm in self.training.items():
+            for kind, buffer in norm.named_buffers(recurse=False):
+                fresh = torch.ones_like if kind == "running_var" else torch.zeros_like
+                found[f"{name}.{kind}"] = fresh(buffer)
+        return found
+
     @contextmanager
     def given(self) -> Iterator[None]:
         """Evaluation mode of all norms, in which they use their buffers, for a block."""
@@ -68,6 +85,34 @@ class NormStatistics:
         finally:
             for norm in training.values():
                 norm.training = True
+
+    @contextmanager
+    def used_once(self) -> Iterator[None]:
+        """Refuses a norm that takes the statistics of two places, for a block of one pass.
+
+        Raises:
+            ConfigError: in the block, where a norm in training mode is called again.
+        """
+        called, hooks = set[str](), []
+
+        def hook(name: str) -> Callable[..., None]:
+            def note(*call: object) -> None:
+                if name in called:
+                    raise ConfigError(
+                        f"batch norm '{name}' is used in two places of the module, whose "
+                        "statistics differ: give each place a norm of its own"
+                    )
+                called.add(name)
+
+            return note
+
+        try:
+            for name, norm in self.training.items():
+                hooks.append(norm.register_forward_pre_hook(hook(name)))
+            yield
+        finally:
+            for handle in hooks:
+                handle.remove()
 
     def measured(
         self, batches: Iterable[Tensor], run: Callable[[Tensor], Mapping[str, Tensor]]

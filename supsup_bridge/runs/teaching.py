@@ -66,12 +66,14 @@ class Teacher:
             shape = tuple(data.images.shape[1:])
         data.check(self.learner.network.outputs)
         self.ledger.begun(task)
-        steps = self.learner.settings.training.steps(len(task.train_labels))
+        observed, streamed = self.learner.observer is not None, task.streamed is not None
+        alone = observed or streamed or self.learner.network.pointwise  # as `Lesson` has it
+        steps = self.learner.settings.training.steps(len(task.train_labels), alone=alone)
 
         def progress(step: int, loss: float) -> None:
             observer.training(task, number, step, steps, loss)
 
-        if self.learner.observer is None:
+        if not observed:
             self._learn(number, data, shape, progress, pause, watch)
             self.ledger.learned({number: steps})
         else:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from math import ceil
 from typing import Any, Protocol
 
 import torch
@@ -46,6 +45,7 @@ class Batches:
         images: how many there are.
         settings: batch size, epochs and how many steps at most.
         generator: of the order; other draws from it between two steps do no harm.
+        alone: whether a last batch may hold one image; else it goes with the batch before.
 
     Example:
         >>> settings = TrainingSettings(epochs=2, batch=2)
@@ -53,22 +53,32 @@ class Batches:
         [2, 1, 2, 1]
     """
 
-    def __init__(self, images: int, settings: TrainingSettings, generator: torch.Generator) -> None:
-        self.images, self.batch, self.steps = images, settings.batch, settings.steps(images)
+    def __init__(
+        self,
+        images: int,
+        settings: TrainingSettings,
+        generator: torch.Generator,
+        *,
+        alone: bool = True,
+    ) -> None:
+        self.images, self.batch = images, settings.batch
+        self.steps = settings.steps(images, alone=alone)
         self.done = 0
+        self._per_epoch = settings.per_epoch(images, alone=alone)
         self._generator = generator
         self._epoch = generator.get_state()  # when the present epoch's order was drawn
         self._order = torch.empty(0, dtype=torch.int64, device=generator.device)
 
     def __iter__(self) -> Iterator[Tensor]:
-        per_epoch = ceil(self.images / self.batch)
         while self.done < self.steps:
-            if self.done % per_epoch == 0:
+            number = self.done % self._per_epoch
+            if number == 0:
                 self._epoch = self._generator.get_state()
                 self._order = shuffled(self.images, self._generator)
-            first = self.done % per_epoch * self.batch
+            first = number * self.batch
+            end = self.images if number + 1 == self._per_epoch else first + self.batch
             self.done += 1
-            yield self._order[first : first + self.batch]
+            yield self._order[first:end]
 
     def state(self) -> dict[str, Any]:
         """How many batches were given, and the generator as it was and is."""

@@ -29,8 +29,13 @@ class LessonData(Protocol):
         """Raise ConfigError where the data cannot be learned, as far as it is known beforehand."""
         ...
 
-    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LessonBatches:
+    def batches(
+        self, settings: TrainingSettings, generator: torch.Generator, *, alone: bool = True
+    ) -> LessonBatches:
         """The batches of one lesson; the generator decides the order, and any augmentation.
+
+        Where no image may come `alone`, one that is left over after the last whole batch goes with
+        it; a loader and a stream, which decide their batches themselves, do as they do.
 
         They are augmented if the settings say so: whoever wants the images themselves passes other
         settings.
@@ -57,8 +62,12 @@ class TensorData:
     def check(self, outputs: int) -> None:
         check_labels(self.images, self.labels, outputs)
 
-    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LessonBatches:
-        batches = IndexedBatches(Batches(len(self.images), settings, generator), self._read)
+    def batches(
+        self, settings: TrainingSettings, generator: torch.Generator, *, alone: bool = True
+    ) -> LessonBatches:
+        batches = IndexedBatches(
+            Batches(len(self.images), settings, generator, alone=alone), self._read
+        )
         return augmented(batches, settings, generator)
 
     def _read(self, chosen: Tensor) -> Batch:
@@ -90,9 +99,11 @@ class DatasetData:
         if len(self.dataset) == 0:  # type: ignore[arg-type]
             raise ConfigError("training needs images, but the data set is empty")
 
-    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LessonBatches:
+    def batches(
+        self, settings: TrainingSettings, generator: torch.Generator, *, alone: bool = True
+    ) -> LessonBatches:
         count = len(self.dataset)  # type: ignore[arg-type]
-        batches = IndexedBatches(Batches(count, settings, generator), self._read)
+        batches = IndexedBatches(Batches(count, settings, generator, alone=alone), self._read)
         return augmented(batches, settings, generator)
 
     def _read(self, chosen: Tensor) -> Batch:
@@ -120,7 +131,9 @@ class LoaderData:
     def check(self, outputs: int) -> None:
         """Nothing is known before the loader is iterated."""
 
-    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LessonBatches:
+    def batches(
+        self, settings: TrainingSettings, generator: torch.Generator, *, alone: bool = True
+    ) -> LessonBatches:
         return augmented(LoadedBatches(self.loader, settings, generator), settings, generator)
 
 
@@ -137,7 +150,9 @@ class StreamedData:
     def check(self, outputs: int) -> None:
         """Nothing is known before the images are read."""
 
-    def batches(self, settings: TrainingSettings, generator: torch.Generator) -> LessonBatches:
+    def batches(
+        self, settings: TrainingSettings, generator: torch.Generator, *, alone: bool = True
+    ) -> LessonBatches:
         passes = self.stream.batches(settings.batch, augment=settings.augment is not None)
         return LoadedBatches(passes, settings, generator)
 

@@ -48,7 +48,7 @@ class Lesson:
         mean: Mapping[str, Tensor] | None = None,
     ) -> None:
         data.check(network.outputs)
-        self.batches = data.batches(settings, batches)
+        self.batches = data.batches(settings, batches, alone=network.pointwise)
         self.trainer = MaskTrainer(network, settings, scores=scores, noise=batches, mean=mean)
 
     def run(

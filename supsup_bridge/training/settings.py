@@ -82,7 +82,23 @@ class TrainingSettings:
             known = ", ".join(AUGMENTATIONS)
             raise ConfigError(f"augment must be {known} or None, got {self.augment!r}")
 
-    def steps(self, images: int) -> int:
-        """Number of steps for a task of so many images."""
-        steps = self.epochs * ceil(images / self.batch)
+    def per_epoch(self, images: int, *, alone: bool = True) -> int:
+        """Number of batches in a pass over so many images.
+
+        Args:
+            images: how many there are.
+            alone: whether the last batch may hold one image; else this image is of the batch
+                before it.
+
+        Example:
+            >>> settings = TrainingSettings(batch=10)
+            >>> settings.per_epoch(21), settings.per_epoch(21, alone=False)
+            (3, 2)
+        """
+        left_over = images > self.batch > 1 and images % self.batch == 1
+        return ceil(images / self.batch) - (left_over and not alone)
+
+    def steps(self, images: int, *, alone: bool = True) -> int:
+        """Number of steps for a task of so many images; see `per_epoch`."""
+        steps = self.epochs * self.per_epoch(images, alone=alone)
         return steps if self.max_batches is None else min(steps, self.max_batches)

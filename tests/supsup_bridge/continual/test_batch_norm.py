@@ -18,6 +18,7 @@ from supsup_bridge.continual.scoring import groups
 from supsup_bridge.inference.base import Inferred
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.stores.protocols import for_forward
+from supsup_bridge.training.data import LoaderData
 from supsup_bridge.training.settings import TrainingSettings
 
 TRAINING = TrainingSettings(epochs=8, batch=32, contrast=0.0)
@@ -129,6 +130,30 @@ def test_an_exported_task_has_its_statistics_baked_in(options: dict[str, Any]) -
         torch.testing.assert_close(one, expected[0], rtol=1e-4, atol=1e-4)
 
 
+def test_an_exported_batch_norm_has_the_momentum_of_its_module() -> None:
+    for momentum in (0.3, None):
+        module = normed()
+        module[1].momentum = momentum
+        learner = SupSup(module, training=TRAINING)
+        learner.learn(clouds(0), epochs=1)
+        exported = learner.module(0)
+        assert (exported[1].momentum, exported[4].momentum) == (momentum, 0.1)
+        assert module[1].momentum == momentum
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_an_exported_instance_norm_predicts_as_the_network_does(tracked: bool) -> None:
+    for trained in (True, False):
+        norm = nn.InstanceNorm2d(6, track_running_stats=tracked)
+        module = nn.Sequential(nn.Conv2d(1, 6, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(24, 4))
+        module(clouds(1)[0])
+        learner = SupSup(module.train(trained), training=TRAINING)
+        images, _ = clouds(0)
+        learner.learn(clouds(0), epochs=1)
+        expected = learner.predict(images, task=0).logits
+        torch.testing.assert_close(learner.module(0)(images), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("options", [{}, {"hubs": 4}, {"memory": "bank"}], ids=str)
 def test_a_loaded_learner_predicts_the_same_bits_and_learns_on(
     options: dict[str, Any], tmp_path: Path
@@ -142,6 +167,26 @@ def test_a_loaded_learner_predicts_the_same_bits_and_learns_on(
         one.learn(clouds(2))
     mine, theirs = (for_forward(one.memory.recall(task=2)) for one in (learner, loaded))
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_what_a_module_in_training_mode_saw_by_itself_is_no_part_of_its_learner(
+    tmp_path: Path,
+) -> None:
+    def fresh() -> nn.Module:
+        norm = nn.InstanceNorm2d(24, track_running_stats=True)
+        return nn.Sequential(nn.Conv2d(1, 24, 3, padding=1), norm, *list(normed())[1:])
+
+    learner = SupSup(fresh(), training=TRAINING)
+    learner.learn(clouds(0))
+    learner.save(tmp_path)
+    used = fresh()
+    used(clouds(1)[0])
+    seen = used[2].running_mean.clone()
+    loaded = SupSup.load(tmp_path, module=used)
+    images, _ = clouds(0)
+    assert torch.equal(loaded.predict(images).logits, learner.predict(images).logits)
+    assert torch.equal(used[2].running_mean, seen)
+    assert bool(seen.any())
 
 
 def test_a_network_by_name_is_loaded_by_its_name(tmp_path: Path) -> None:
@@ -201,6 +246,70 @@ def test_no_more_images_are_measured_than_there_are_to_be(source: str, monkeypat
     assert sum(measured) == 50
 
 
+def flat_norm() -> nn.Module:
+    """A norm that has one value per image and channel, so that it cannot take one image alone."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 4)
+    )
+
+
+@pytest.mark.parametrize("source", ["tensors", "data set", "loader"])
+def test_statistics_are_never_of_one_image_that_is_left_over(source: str) -> None:
+    images, labels = clouds(0, 129)
+    data: Any = {
+        "tensors": (images, labels),
+        "data set": TensorDataset(images, labels),
+        "loader": DataLoader(TensorDataset(images, labels), batch_size=43),
+    }[source]
+    training = TrainingSettings(epochs=1, batch=43, contrast=0.0)
+    learner = SupSup(flat_norm(), training=training, signature_features=0)
+    learner.learn(data)
+    assert torch.isfinite(learner.predict(images, task=0).logits).all()
+
+
+@pytest.mark.parametrize("batch", [32, 128])
+def test_one_image_left_over_ends_no_lesson(batch: int) -> None:
+    images, labels = clouds(0, 129)
+    training = TrainingSettings(epochs=2, batch=batch, contrast=0.0)
+    steps: list[tuple[int, int | None]] = []
+    for data in ((images, labels), TensorDataset(images, labels)):
+        learner = SupSup(flat_norm(), training=training, signature_features=0)
+        learner.learn(data, progress=lambda step, of, loss: steps.append((step, of)))
+        assert steps[-1] == (2 * (129 // batch),) * 2
+
+
+@pytest.mark.parametrize("sizes", [[8, 1], [8, 8, 1], [1], [1, 1, 1], [8, 3], [8]])
+def test_a_single_image_goes_with_the_batch_before_it(sizes: list[int]) -> None:
+    whole = torch.arange(sum(sizes) * 2.0).view(-1, 2)
+    batches = [(part, torch.zeros(len(part))) for part in whole.split(sizes)]
+    order, here = torch.Generator(), torch.device("cpu")
+    found = [*description.some_images(LoaderData(batches), generator=order, device=here)]
+    expected = [*sizes[:-2], sum(sizes[-2:])] if sizes[0] > 1 == sizes[-1] else sizes
+    assert [len(part) for part in found] == expected
+    assert torch.equal(torch.cat(found), whole)
+
+
+def test_where_one_image_alone_cannot_be_taken_the_error_says_what_to_do() -> None:
+    learner = SupSup(flat_norm(), training=TRAINING, signature_features=0)
+    images, labels = clouds(0, 33)
+    loader = DataLoader(TensorDataset(images, labels), batch_size=32)
+    with pytest.raises(ConfigError, match="drop_last=True"):
+        learner.learn(loader)
+    with pytest.raises(ConfigError, match="one image"):
+        learner.network.statistics(
+            {name: torch.ones(size) for name, size in learner.network.mask_sizes.items()},
+            [images[:1]],
+        )
+    assert learner.tasks == ()
+
+
+def test_statistics_of_images_that_do_not_fit_are_refused_by_their_shape() -> None:
+    network = SupSup(flat_norm()).network
+    masks = {name: torch.ones(size) for name, size in network.mask_sizes.items()}
+    with pytest.raises(ConfigError, match=r"\(5, 3\)"):
+        network.statistics(masks, [torch.zeros(5, 3)])
+
+
 def test_statistics_that_cannot_be_kept_leave_everything_as_it_was() -> None:
     learner = taught(1)
     images, labels = clouds(1)
@@ -221,6 +330,35 @@ def test_norms_in_evaluation_mode_keep_the_modules_statistics() -> None:
     learner = SupSup(normed().eval(), training=TRAINING)
     learner.learn(clouds(0))
     assert learner.memory.recall(task=0).extras == {}
+
+
+@pytest.mark.parametrize("options", [{}, {"memory": "bank"}], ids=str)
+@pytest.mark.parametrize("trained", [True, False])
+def test_norms_in_another_mode_are_refused_and_never_predict(
+    options: dict[str, Any], trained: bool, tmp_path: Path
+) -> None:
+    learner = SupSup(normed().train(trained), training=TRAINING, **options)
+    learner.learn(clouds(0))
+    learner.save(tmp_path)
+    with pytest.raises(ConfigError, match="mode of its batch norms"):
+        SupSup.load(tmp_path, module=normed().train(not trained))
+    images, labels = clouds(0)
+    before = learner.predict(images, task=0).logits
+    learner.network.train(not trained)
+    remedy = rf"learner\.network\.{'train' if trained else 'eval'}\(\)"
+    asks: list[Callable[[], Any]] = [
+        lambda: learner.predict(images),
+        lambda: learner.predict(images, task=0),
+        lambda: learner.infer_task(images),
+        lambda: learner.evaluate([(images, labels)]),
+        lambda: learner.module(0),
+        lambda: learner.learn(clouds(1)),
+    ]
+    for ask in asks:
+        with pytest.raises(ConfigError, match=remedy):
+            ask()
+    learner.network.train(trained)
+    assert torch.equal(learner.predict(images, task=0).logits, before)
 
 
 def test_a_run_measures_statistics_too(

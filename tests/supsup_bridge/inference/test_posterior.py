@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hopmask import ConfigError, CueError, EmptyMemoryError, MaskMemory
-from supsup_bridge import FixedNetwork, PosteriorInference, UnitNetwork
+from supsup_bridge import FixedNetwork, PosteriorInference, SupSup, UnitNetwork
 from supsup_bridge.inference import posterior
 from supsup_bridge.inference.posterior import Weights
 from supsup_bridge.inference.recall import recognized_by_address
@@ -206,3 +206,16 @@ def test_what_cannot_be_asked_is_refused(network) -> None:
         inference.infer(images[:, None] * float("nan"))
     with pytest.raises(EmptyMemoryError):
         PosteriorInference(network=network, memory=memory_of(network, ())).infer(images[:, None])
+
+
+def test_a_network_that_normalises_an_image_by_others_is_refused() -> None:
+    g = torch.Generator().manual_seed(0)
+    network = UnitNetwork([PIXELS, 32, OUTPUTS], network=g, normalisation="batch")
+    with pytest.raises(ConfigError, match="batch norm"):
+        PosteriorInference(network=network, memory=memory_of(network))
+    with pytest.raises(ConfigError, match="batch norm"):
+        SupSup(network, signature_groups=2)
+    learner = SupSup(network, signature_groups=2, recall="both")
+    with pytest.raises(ConfigError, match="batch norm"):
+        learner.change_inference(recall="posterior")
+    assert learner.settings.recall == "both"

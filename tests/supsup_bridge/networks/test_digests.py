@@ -52,3 +52,9 @@ def test_a_fingerprint_tells_weights_that_are_cut_from_weights_that_are_flipped(
     cut, flipped = (MaskedNetwork(nn.Linear(6, 5), masks) for masks in ("weight", "signed"))
     flipped.module.load_state_dict(cut.module.state_dict())
     assert fingerprint(cut) != fingerprint(flipped)
+
+
+def test_a_fingerprint_sees_the_mode_of_batch_norms() -> None:
+    module = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5))
+    trained, kept = MaskedNetwork(module.train()), MaskedNetwork(module.eval())
+    assert fingerprint(trained) != fingerprint(kept)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hopmask import ConfigError, MaskError, NumericalError
-from supsup_bridge import MaskedNetwork
+from supsup_bridge import MaskedNetwork, SupSup, TrainingSettings
 from supsup_bridge.networks.registry import build
 from supsup_bridge.networks.statistics import rounded
 
@@ -271,3 +271,35 @@ def test_gradients_of_masks_under_given_statistics_equal_finite_differences() ->
         return network(images, {**dict(zip(levels, given, strict=True)), **statistics})
 
     assert torch.autograd.gradcheck(forward, tuple(levels.values()))
+
+
+class Twice(nn.Module):
+    """One batch norm in two places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.norm = nn.Linear(4, 5), nn.Linear(5, 5), nn.BatchNorm1d(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.b(self.norm(self.a(x))))
+
+
+def test_a_norm_in_two_places_is_refused_before_anything_is_trained() -> None:
+    images, labels, steps = torch.randn(8, 4), torch.arange(8) % 2, list[int]()
+    learner = SupSup(Twice(), hubs=2, training=TrainingSettings(batch=4))
+    with pytest.raises(ConfigError, match="'norm' is used in two places"):
+        learner.learn((images, labels), progress=lambda step, *rest: steps.append(step))
+    assert steps == []
+    network = MaskedNetwork(Twice())
+    with pytest.raises(ConfigError, match="'norm' is used in two places"):
+        network.statistics(masks_of(network, 0), [images])
+    learner = SupSup(Twice().eval(), hubs=2, training=TrainingSettings(batch=4))
+    assert learner.learn((images, labels)) == 0  # one norm has one set of statistics of its own
+
+
+def test_a_pass_that_is_over_leaves_no_hook() -> None:
+    network = MaskedNetwork(small())
+    masks, images = masks_of(network, 0), pictures(4, (2, 4, 4))
+    for _ in range(2):
+        network(images, masks)
+    assert not any(part._forward_pre_hooks for part in network.module.modules())

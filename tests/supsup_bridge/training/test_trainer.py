@@ -408,6 +408,47 @@ def test_batches_stop_at_max_batches() -> None:
     assert len(list(Batches(10, settings, torch.Generator()))) == 5
 
 
+@pytest.mark.parametrize(
+    ("images", "batch", "expected"),
+    [
+        (9, 4, [4, 5]),
+        (13, 4, [4, 4, 5]),
+        (10, 4, [4, 4, 2]),
+        (8, 4, [4, 4]),
+        (1, 4, [1]),
+        (3, 4, [3]),
+        (3, 1, [1, 1, 1]),
+    ],
+)
+def test_a_last_image_goes_with_the_batch_before_where_none_may_be_alone(
+    images: int, batch: int, expected: list[int]
+) -> None:
+    settings = TrainingSettings(epochs=2, batch=batch)
+    made = Batches(images, settings, torch.Generator().manual_seed(0), alone=False)
+    batches = list(made)
+    assert [len(chosen) for chosen in batches] == expected * 2
+    assert made.done == made.steps == settings.steps(images, alone=False) == len(batches)
+    usual = list(Batches(images, settings, torch.Generator().manual_seed(0)))
+    assert torch.equal(torch.cat(batches), torch.cat(usual))  # one order of images
+
+
+@pytest.mark.parametrize("stop", range(1, 4))
+def test_batches_without_a_single_image_continue_where_they_were_stopped(stop: int) -> None:
+    settings = TrainingSettings(epochs=2, batch=4)
+
+    def made(seed: int) -> Batches:
+        return Batches(9, settings, torch.Generator().manual_seed(seed), alone=False)
+
+    whole, begun, continued = list(made(0)), made(0), made(1)
+    for _ in zip(range(stop), begun, strict=False):
+        pass
+    state = begun.state()
+    continued.restore(state)
+    rest = list(continued)
+    assert len(rest) == 4 - state["done"]
+    assert all(map(torch.equal, rest, whole[state["done"] :]))
+
+
 # --- steps and progress
 
 
