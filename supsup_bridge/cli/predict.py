@@ -15,6 +15,8 @@ from torch import Tensor
 from hopmask import ConfigError
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.prediction import Prediction
+from supsup_bridge.data.files import DataError
+from supsup_bridge.data.pictures import check_depth
 
 
 def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
@@ -59,6 +61,7 @@ def read_images(path: Path, shape: tuple[int, ...]) -> tuple[list[str], Tensor]:
 
     Raises:
         ConfigError: no images, or images of another size.
+        DataError: a picture of more than 8 bits per channel.
     """
     if not path.exists():
         raise ConfigError(f"there is no {path}: give an .npy file, an image, or a folder of these")
@@ -94,7 +97,10 @@ def _from_picture(path: Path, shape: tuple[int, ...]) -> Tensor:
     colour = len(shape) == 3 and shape[0] == 3
     try:
         with Image.open(path) as picture:
+            check_depth(picture, path)
             values = np.asarray(picture.convert("RGB" if colour else "L"), dtype=np.float32) / 255
+    except DataError:
+        raise
     except (UnidentifiedImageError, OSError) as error:
         raise ConfigError(f"{path} is no image that Pillow can read ({error})") from error
     image = torch.from_numpy(values)
