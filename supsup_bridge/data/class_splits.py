@@ -99,6 +99,8 @@ def class_task(
 def cut_off(data: _Part, generator: torch.Generator) -> tuple[_Part, _Part]:
     """Training and test part of a set that has none: 40 % of each class, at random, are for tests.
 
+    A scale that the set measures is then that of the training part alone.
+
     Args:
         data: the set.
         generator: of the cut.
@@ -108,7 +110,8 @@ def cut_off(data: _Part, generator: torch.Generator) -> tuple[_Part, _Part]:
         where = torch.nonzero(data.labels == label)[:, 0]
         order = where[shuffled(len(where), generator)]
         test[order[: round(_TEST_SHARE * len(order))]] = True
-    return data.chosen(torch.nonzero(~test)[:, 0]), data.chosen(torch.nonzero(test)[:, 0])
+    train = data.chosen(torch.nonzero(~test)[:, 0])
+    return train.on_scale_of(train), data.chosen(torch.nonzero(test)[:, 0]).on_scale_of(train)
 
 
 def _classes(part: Labelled) -> Tensor:

@@ -35,6 +35,9 @@ class LabelledFiles:
         files = tuple(self.files[number] for number in where.tolist())
         return LabelledFiles(files=files, labels=self.labels[where])
 
+    def on_scale_of(self, train: "LabelledFiles") -> "LabelledFiles":
+        return self
+
     def made(self, where: Tensor) -> Callable[[], Tensor]:
         """A function that decodes them: the centre of each picture, (k, 3, 224, 224)."""
         return partial(_centres, self.chosen(where).files)
