@@ -74,8 +74,7 @@ class Experiment:
         learned: MaskStore | None = None,
     ) -> None:
         self.stream = _stream(settings, data) if tasks is None else tasks
-        if settings.tasks is None:
-            settings = replace(settings, tasks=max(1, len(self.stream)))
+        settings = self._completed(settings)
         self.ledger = Ledger(tasks=_tasks(settings))
         self._settings, self._preset = settings, resolved(settings)
         self._check_samples(self.samples)
@@ -213,6 +212,7 @@ class Experiment:
         Raises:
             ConfigError: settings that differ in anything else.
         """
+        settings = self._completed(settings)
         free = ("recall", "inference", "objective", "infer_samples", "protocol")
         here, there = asdict(self.settings), asdict(settings)
         fixed = [name for name in here if name not in free and here[name] != there[name]]
@@ -225,6 +225,12 @@ class Experiment:
         self.ledger.start_anew()
         self._scoring = None
         self.watch = _watch()
+
+    def _completed(self, settings: RunSettings) -> RunSettings:
+        """The settings with the number of tasks, where it comes from the data."""
+        if settings.tasks is not None:
+            return settings
+        return replace(settings, tasks=max(1, len(self.stream)))
 
     def _score_newest(self, observer: Observer) -> None:
         scores = Scores(row=[None] * self.ledger.tasks)

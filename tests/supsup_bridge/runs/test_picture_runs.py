@@ -42,6 +42,12 @@ def test_as_many_tasks_are_learned_as_the_data_makes(small: Path, quiet) -> None
     assert result["config"]["hubs"] == 2
 
 
+def test_inference_changes_where_the_data_decides_the_number_of_tasks(small: Path) -> None:
+    run = Experiment(settings(), data=small)
+    run.change_inference(settings(recall="address"))
+    assert (run.settings.tasks, run.settings.recall) == (2, "address")
+
+
 def test_classes_per_task_decide_the_number_of_tasks(small: Path) -> None:
     assert Experiment(settings(classes_per_task=1), data=small).settings.tasks == 4
     with pytest.raises(ConfigError, match=r"4 classes .* make 1 tasks of 4, and 2 are"):
