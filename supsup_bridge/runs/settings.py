@@ -7,7 +7,7 @@ from math import isfinite
 from hopmask import ConfigError, rule_named
 from hopmask.errors import MemoryFullError
 from supsup_bridge.continual.scoring import PROTOCOLS
-from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_TASKS
+from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_TASKS, check_start
 from supsup_bridge.data.benchmarks import (
     BENCHMARKS,
     check_benchmark,
@@ -44,9 +44,11 @@ class RunSettings:
         hubs: of weight masks in a Hopfield memory: a power of two, and the number of tasks that
             fit; default the smallest that holds the run's tasks (NNs: 64, doubled whenever full).
         rule: of dense couplings: "storkey", "storkey-matrix", "hebbian", "projection".
-        recall: of a Hopfield memory: "both", "entropy", "address", or "posterior" (weight masks on
-            the split benchmarks, where it is the default unless an objective is given); else the
-            default is "both", with the paper's network "entropy". Scenario GG infers nothing:
+        recall: of a Hopfield memory: "both", "entropy", "address", or "posterior" (weight masks
+            where the address keeps a mean of each class: split-digits and split-mnist, where it is
+            the default unless an objective or scenario NNs is given, split-cifar10, split-cifar100,
+            split-tiny-imagenet, "folder" and "idx"); else the default is "both", where there is no
+            address "entropy". Scenario GG infers nothing:
             recall, inference and objective are then of the learner that the run leaves behind.
         signature: of a Hopfield memory: what the content address computes from images to recognize
             a task: "input", "patches" (answers to random filters), "outputs" or "gradient" (of the
@@ -164,6 +166,7 @@ class RunSettings:
             raise ConfigError(
                 f"sparsity is for weight and unit masks: with {self.masks} masks {on} always on"
             )
+        check_start(self.mask_init, self.masks)
         if self.quick and self.batches is not None:
             raise ConfigError(
                 f"quick means few training steps per task, and batches={self.batches} gives their "
