@@ -1,15 +1,18 @@
 """Runs on pictures: shaped images, held or streamed, in as many tasks as the data makes."""
 
+import io
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from hopmask import ConfigError
 from supsup_bridge import DataError, Experiment, RunSettings, SupSup, split_folder, split_imagenet
 from supsup_bridge.continual.description import described
+from supsup_bridge.runs.report import summary
 from supsup_bridge.training.data import StreamedData
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of xdist's threads
@@ -73,6 +76,24 @@ def test_shaped_images_are_learned_and_scored(scenario, memory, small: Path, qui
     run.run(quiet)
     assert 0 <= run.result()["accuracy"] <= 1
     assert run.learner.image_shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize("memory", ["hopfield", "bank"])
+def test_statistics_of_tasks_are_counted_beside_the_masks(memory, small: Path, quiet) -> None:
+    run = Experiment(settings(network="gem-resnet18", batches=1, memory=memory), data=small)
+    run.run(quiet)
+    result = run.result()
+    stored = [run.memory.recall(task=task).extras for task in range(2)]
+    values = sum(value.numel() for extras in stored for value in extras.values())
+    sizes = result["bytes"]
+    assert sizes["extras"] == 2 * values > 0
+    text = io.StringIO()
+    Console(file=text, width=200).print(summary(result))
+    assert f"beside them: {sizes['extras'] / 1e6:.4f} MB" in text.getvalue()
+    if memory == "bank":
+        bits = sum(mask.numel() for mask in run.memory.recall(task=0).masks.values())
+        assert sizes["memory"] == sizes["packed_masks"] + 4 * bits + sizes["extras"]
+        assert "with their running mean and statistics" in text.getvalue()
 
 
 def test_a_run_of_shaped_images_is_read_back_and_predicts_the_same(
