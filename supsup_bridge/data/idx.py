@@ -157,6 +157,8 @@ def _part(paths: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray]:
             f"{paths[0]} holds {len(images)} images, {paths[1]} {len(labels)} labels: they do not "
             "go together; fetch both again"
         )
+    if images.size == 0:
+        raise DataError(f"{paths[0]} holds images of {images.shape[1:]} pixels: fetch it again")
     return images, labels
 
 

@@ -196,6 +196,12 @@ def test_parts_of_different_sets_are_noticed(folder: Path, monkeypatch) -> None:
         load_idx(folder)
 
 
+def test_images_without_pixels_are_named(folder: Path) -> None:
+    (folder / NAMES[0]).write_bytes(idx(np.zeros((30, 0, 5), np.uint8)))
+    with pytest.raises(DataError, match=rf"{NAMES[0]} holds images of \(0, 5\) pixels"):
+        load_idx(folder)
+
+
 def test_sizes_beyond_the_file_are_refused_before_anything_is_made() -> None:
     content = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 2**32 - 1)
     with pytest.raises(DataError, match="truncated"):

@@ -64,6 +64,15 @@ def test_classes_per_task_are_refused_where_tasks_are_what_they_are() -> None:
         settings(classes_per_task=0)
 
 
+def test_networks_that_a_run_cannot_have_are_answered_with_one_that_it_can(small: Path) -> None:
+    free = {"scenario": "NNs", "quick": True, "batches": None}
+    with pytest.raises(ConfigError, match="use --network lenet-5 or another"):
+        Experiment(settings(**free, network="standard"), data=small)
+    assert Experiment(settings(**free, network="lenet-5"), data=small)
+    with pytest.raises(ConfigError, match="use --network lenet-300-100 or fc-1024-1024"):
+        Experiment(settings(benchmark="split-digits"))
+
+
 def test_tasks_of_the_users_decide_their_number_too(small: Path) -> None:
     tasks = split_folder(data=small)[:1]
     assert Experiment(settings(), tasks=tasks).settings.tasks == 1
