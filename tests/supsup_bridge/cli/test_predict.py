@@ -68,6 +68,15 @@ def test_a_finished_run_is_a_learner(tmp_path: Path, images: Path, capsys) -> No
     assert main([*run, "--out", str(out)]) == 0
     capsys.readouterr()
     assert len(printed(capsys, str(out), str(images))) == 6
+    picture = tmp_path / "digit.png"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(picture)
+    assert main(["predict", str(out), str(picture)]) == 2
+    assert "supsup run teaches standardised images" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_learner_that_was_not_run_takes_pictures(folder: Path, tmp_path: Path, capsys) -> None:
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "digit.png")
+    assert len(printed(capsys, str(folder), str(tmp_path))) == 1
 
 
 def test_pictures_are_read_in_order_of_their_names(tmp_path: Path, capsys) -> None:
