@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supsup_bridge.data.task import Streamed
+from supsup_bridge.data.task import Made, Streamed
 
 
 class Labelled(Protocol):
@@ -105,8 +105,8 @@ class LabelledPixels:
         mean, std = scale_of(train.pixels)
         return replace(self, mean=mean, std=std)
 
-    def made(self, where: Tensor) -> Callable[[], Tensor]:
-        return partial(self._made, where)
+    def made(self, where: Tensor) -> Made:
+        return Made(partial(self._made, where), len(where))
 
     def streamed(self, where: Tensor, labels: Tensor) -> None:
         return None

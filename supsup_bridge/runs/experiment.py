@@ -268,7 +268,7 @@ class Experiment:
     def _check_samples(self, samples: int) -> None:
         if len(self.stream) == 0:
             raise ConfigError("there are no tasks to learn: give at least one")
-        smallest = min(len(task.inference_images) for task in self.stream[:_CHECKED])
+        smallest = min(task.inference_count for task in self.stream[:_CHECKED])
         if samples > smallest:
             raise ConfigError(
                 f"a recall of {self.settings.benchmark} can see at most {smallest} images (its "

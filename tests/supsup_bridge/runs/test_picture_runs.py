@@ -12,6 +12,8 @@ from rich.console import Console
 from hopmask import ConfigError
 from supsup_bridge import DataError, Experiment, RunSettings, SupSup, split_folder, split_imagenet
 from supsup_bridge.continual.description import described
+from supsup_bridge.data import image_files
+from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.report import summary
 from supsup_bridge.training.data import StreamedData
 
@@ -152,6 +154,19 @@ def test_the_address_is_given_the_centres_of_streamed_pictures(large: Path, smal
     )
     seen = torch.cat([*known.signature])
     assert sorted(seen.tolist()) == sorted(task.train_images.flatten(1).tolist())
+
+
+def test_pictures_are_not_decoded_to_be_counted(large: Path, small_crops, monkeypatch) -> None:
+    tasks = split_imagenet(data=large, classes_per_task=2)
+
+    def refuse(*_: Any) -> None:
+        pytest.fail("pictures were decoded")
+
+    monkeypatch.setattr(image_files, "all_of", refuse)
+    assert [task.inference_count for task in tasks] == [4, 4]
+    ledger = Ledger(tasks=2)
+    ledger.begun(tasks[0])
+    assert ledger.images[0]["inference"] == 4
 
 
 def test_a_damaged_picture_ends_a_streamed_run_with_its_name(pictures, quiet, small_crops) -> None:
