@@ -76,7 +76,7 @@ class Experiment:
         self.stream = _stream(settings, data) if tasks is None else tasks
         settings = self._completed(settings)
         self.ledger = Ledger(tasks=_tasks(settings))
-        self._settings, self._preset = settings, resolved(settings)
+        self._settings, self._preset = settings, self._resolved(settings)
         self._check_samples(self.samples)
         first = self.stream[0].inference_images
         self.labels = max(task.classes for task in self.stream)
@@ -218,7 +218,7 @@ class Experiment:
         fixed = [name for name in here if name not in free and here[name] != there[name]]
         if fixed:
             raise ConfigError(f"a run cannot change its {', '.join(fixed)}: start another one")
-        preset = resolved(settings)
+        preset = self._resolved(settings)
         self._check_samples(preset.infer_samples)
         self.learner.change_inference(**new_inference(settings, preset))
         self._settings, self._preset = settings, preset
@@ -231,6 +231,10 @@ class Experiment:
         if settings.tasks is not None:
             return settings
         return replace(settings, tasks=max(1, len(self.stream)))
+
+    def _resolved(self, settings: RunSettings) -> Preset:
+        """The preset of the run's data, with what the settings change in it."""
+        return resolved(settings, streamed=any(task.streamed for task in self.stream[:1]))
 
     def _score_newest(self, observer: Observer) -> None:
         scores = Scores(row=[None] * self.ledger.tasks)

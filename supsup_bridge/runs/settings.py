@@ -47,8 +47,8 @@ class RunSettings:
         recall: of a Hopfield memory: "both", "entropy", "address", or "posterior" (weight masks
             where the address keeps a mean of each class: split-digits and split-mnist, where it is
             the default unless an objective or scenario NNs is given, split-cifar10, split-cifar100,
-            split-tiny-imagenet, "folder" and "idx"); else the default is "both", where there is no
-            address "entropy". Scenario GG infers nothing:
+            split-tiny-imagenet, "folder" of small pictures and "idx"); else the default is "both",
+            where there is no address "entropy". Scenario GG infers nothing:
             recall, inference and objective are then of the learner that the run leaves behind.
         signature: of a Hopfield memory: what the content address computes from images to recognize
             a task: "input", "patches" (answers to random filters), "outputs" or "gradient" (of the

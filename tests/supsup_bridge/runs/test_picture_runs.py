@@ -156,6 +156,25 @@ def test_the_address_is_given_the_centres_of_streamed_pictures(large: Path, smal
     assert sorted(seen.tolist()) == sorted(task.train_images.flatten(1).tolist())
 
 
+@pytest.mark.parametrize(("side", "features", "batch"), [(16, 2048, 128), (70, 0, 64)])
+def test_large_pictures_have_no_address_and_small_batches(
+    side: int, features: int, batch: int, pictures, small_crops
+) -> None:
+    run = Experiment(settings(), data=pictures(side))
+    assert (run.preset.features, run.preset.training.batch) == (features, batch)
+    assert run.learner.settings.signature_features == features
+    assert (run.preset.recall == "entropy") is (features == 0)
+    run.change_inference(settings(protocol="image"))
+    assert run.preset.features == features
+
+
+def test_what_reads_an_address_is_refused_for_large_pictures(large: Path, small_crops) -> None:
+    for changes in ({"recall": "both"}, {"signature": "patches"}, {"recall": "posterior"}):
+        with pytest.raises(ConfigError, match="folder keeps no content address of images this"):
+            Experiment(settings(**changes), data=large)
+    assert Experiment(settings(scenario="NNs", recall="entropy"), data=large)
+
+
 def test_pictures_are_not_decoded_to_be_counted(large: Path, small_crops, monkeypatch) -> None:
     tasks = split_imagenet(data=large, classes_per_task=2)
 
