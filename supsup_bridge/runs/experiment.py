@@ -74,9 +74,9 @@ class Experiment:
         learned: MaskStore | None = None,
     ) -> None:
         self.stream = _stream(settings, data) if tasks is None else tasks
-        settings = self._completed(settings)
+        settings, self._preset = _of_data(settings, self.stream)
+        self._settings = settings
         self.ledger = Ledger(tasks=_tasks(settings))
-        self._settings, self._preset = settings, self._resolved(settings)
         self._check_samples(self.samples)
         first = self.stream[0].inference_images
         self.labels = max(task.classes for task in self.stream)
@@ -212,29 +212,18 @@ class Experiment:
         Raises:
             ConfigError: settings that differ in anything else.
         """
-        settings = self._completed(settings)
+        settings, preset = _of_data(settings, self.stream)
         free = ("recall", "inference", "objective", "infer_samples", "protocol")
         here, there = asdict(self.settings), asdict(settings)
         fixed = [name for name in here if name not in free and here[name] != there[name]]
         if fixed:
             raise ConfigError(f"a run cannot change its {', '.join(fixed)}: start another one")
-        preset = self._resolved(settings)
         self._check_samples(preset.infer_samples)
         self.learner.change_inference(**new_inference(settings, preset))
         self._settings, self._preset = settings, preset
         self.ledger.start_anew()
         self._scoring = None
         self.watch = _watch()
-
-    def _completed(self, settings: RunSettings) -> RunSettings:
-        """The settings with the number of tasks, where it comes from the data."""
-        if settings.tasks is not None:
-            return settings
-        return replace(settings, tasks=max(1, len(self.stream)))
-
-    def _resolved(self, settings: RunSettings) -> Preset:
-        """The preset of the run's data, with what the settings change in it."""
-        return resolved(settings, streamed=any(task.streamed for task in self.stream[:1]))
 
     def _score_newest(self, observer: Observer) -> None:
         scores = Scores(row=[None] * self.ledger.tasks)
@@ -352,6 +341,13 @@ def _watch() -> Stopwatch:
 def _tasks(settings: RunSettings) -> int:
     assert settings.tasks is not None  # filled in by RunSettings, or once the data is read
     return settings.tasks
+
+
+def _of_data(settings: RunSettings, tasks: Sequence[Task]) -> tuple[RunSettings, Preset]:
+    """Settings and preset with what depends on the data: number of tasks, and size of images."""
+    if settings.tasks is None:
+        settings = replace(settings, tasks=max(1, len(tasks)))
+    return settings, resolved(settings, streamed=any(task.streamed for task in tasks[:1]))
 
 
 def _stream(settings: RunSettings, data: Path | None) -> Sequence[Task]:

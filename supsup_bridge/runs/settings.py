@@ -44,12 +44,10 @@ class RunSettings:
         hubs: of weight masks in a Hopfield memory: a power of two, and the number of tasks that
             fit; default the smallest that holds the run's tasks (NNs: 64, doubled whenever full).
         rule: of dense couplings: "storkey", "storkey-matrix", "hebbian", "projection".
-        recall: of a Hopfield memory: "both", "entropy", "address", or "posterior" (weight masks
-            where the address keeps a mean of each class: split-digits and split-mnist, where it is
-            the default unless an objective or scenario NNs is given, split-cifar10, split-cifar100,
-            split-tiny-imagenet, "folder" of small pictures and "idx"); else the default is "both",
-            where there is no address "entropy". Scenario GG infers nothing:
-            recall, inference and objective are then of the learner that the run leaves behind.
+        recall: of a Hopfield memory: "entropy" (default without an address), "address", "both"
+            (default) or "posterior" (weight masks with a mean of each class; default of
+            split-digits and split-mnist, unless an objective or NNs is given). Scenario GG infers
+            nothing: recall, inference and objective are of the learner that the run leaves behind.
         signature: of a Hopfield memory: what the content address computes from images to recognize
             a task: "input", "patches" (answers to random filters), "outputs" or "gradient" (of the
             network at half mask), or "package.module:function" of images (..., pixels); default
