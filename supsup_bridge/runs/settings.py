@@ -59,10 +59,9 @@ class RunSettings:
         sparsity: share of the mask's entries that is kept, from 0 to 1, at most half of each layer
             (top-k under the Erdős–Rényi budget, the paper's use of the word); None for thresholded
             scores.
-        mask_init: scores start "random" for each task, from one "shared" random draw, from the
-            "mean" of the masks so far (Transfer), from "ones" (every weight kept), or from one
-            earlier mask: of the "nearest" task by the run's task inference, the "previous" task, or
-            a random "earlier" one.
+        mask_init: scores start "random" for each task, from one "shared" draw, the "mean" of the
+            masks so far (Transfer), "ones" (every weight kept), or one earlier mask: of the
+            "nearest" task by the run's task inference, the "previous", or a random "earlier" one.
         batches: training steps per task; not together with `quick`.
         tasks: how many tasks; default the benchmark's own number, or as many as the classes of its
             data make, which stays None until the data is read.
