@@ -13,14 +13,18 @@ from rich.table import Table
 from torch import Tensor
 
 from hopmask import ConfigError
+from supsup_bridge.cli.results import RESULT
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.prediction import Prediction
+from supsup_bridge.data.files import DataError
+from supsup_bridge.data.pictures import check_depth
 
 
 def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Predict, and print a table or JSON; returns the exit status."""
     learner = SupSup.load(options.folder, module=options.network, signature=options.signature)
-    names, images = read_images(options.images, learner.image_shape)
+    of_run = (options.folder / RESULT).exists()
+    names, images = read_images(options.images, learner.image_shape, standardised=of_run)
     found = learner.predict(images, task=options.task)
     if options.json:
         console.print(json.dumps(_rows(names, found)), markup=False, soft_wrap=True)
@@ -40,25 +44,35 @@ def add_command(commands: Any) -> None:
     command.set_defaults(run=run)
     add = command.add_argument
     add("folder", type=Path, metavar="FOLDER", help="of SupSup.save, or of a finished run")
-    add("images", type=Path, metavar="IMAGES", help="an .npy file, an image, or a folder of these")
+    add(
+        "images",
+        type=Path,
+        metavar="IMAGES",
+        help="an .npy file, or a folder of these; of a learner that was not run, also image files",
+    )
     add("--task", type=int, help="number of the images' task (default: infer it per image)")
     add("--json", action="store_true", help="a list of objects in place of a table")
     add("--network", help="package.module:function, where the learner was run with one")
     add("--signature", help="package.module:function, where the learner was run with one")
 
 
-def read_images(path: Path, shape: tuple[int, ...]) -> tuple[list[str], Tensor]:
+def read_images(
+    path: Path, shape: tuple[int, ...], *, standardised: bool = False
+) -> tuple[list[str], Tensor]:
     """Images (n, *shape) from an .npy file, an image file, or a folder of them, with their names.
 
     An .npy file holds one image or many, as the learner was taught them. Image files become gray or
-    RGB, as the shape asks for, in [0, 1]; a learner that was taught standardised images wants .npy.
+    RGB, as the shape asks for, in [0, 1].
 
     Args:
         path: the file or folder.
         shape: of one image.
+        standardised: whether the learner was taught standardised images, which no image file holds.
 
     Raises:
-        ConfigError: no images, or images of another size.
+        ConfigError: no images, images of another size, or image files in the place of standardised
+            images.
+        DataError: a picture of more than 8 bits per channel.
     """
     if not path.exists():
         raise ConfigError(f"there is no {path}: give an .npy file, an image, or a folder of these")
@@ -68,6 +82,11 @@ def read_images(path: Path, shape: tuple[int, ...]) -> tuple[list[str], Tensor]:
     names: list[str] = []
     parts: list[Tensor] = []
     for one in paths:
+        if standardised and one.suffix != ".npy":
+            raise ConfigError(
+                f"{one} is no .npy file: supsup run teaches standardised images, and the pixels of "
+                "an image file are none; give an .npy file of images standardised as the run's"
+            )
         part = _from_npy(one, shape) if one.suffix == ".npy" else _from_picture(one, shape)
         parts.append(part)
         names += [one.name] if len(part) == 1 else [f"{one.name}[{i}]" for i in range(len(part))]
@@ -94,7 +113,10 @@ def _from_picture(path: Path, shape: tuple[int, ...]) -> Tensor:
     colour = len(shape) == 3 and shape[0] == 3
     try:
         with Image.open(path) as picture:
+            check_depth(picture, path)
             values = np.asarray(picture.convert("RGB" if colour else "L"), dtype=np.float32) / 255
+    except DataError:
+        raise
     except (UnidentifiedImageError, OSError) as error:
         raise ConfigError(f"{path} is no image that Pillow can read ({error})") from error
     image = torch.from_numpy(values)

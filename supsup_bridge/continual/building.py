@@ -64,7 +64,8 @@ def memory_of(
     if statistics and settings.task_free:
         raise ConfigError(
             "the statistics of batch norms are measured once a mask is final, which nobody says of "
-            "a stream: use group or layer norm, or call module.eval()"
+            "a stream: use --network lenet-5 or another network without batch norm, group or layer "
+            "norm in its place, or call module.eval()"
         )
     if settings.memory == "bank":
         return MaskBank(network.mask_sizes, extras=statistics, device=network.device)

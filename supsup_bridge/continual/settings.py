@@ -132,6 +132,7 @@ class LearnerSettings:
                 "augment is for learn(data); observe(images, labels) takes a batch as it is: leave "
                 "it out, and augment before observe"
             )
+        check_start(self.mask_init, self.mask_kind)
         hopfield = self.memory == "hopfield"
         for name in _OF_BANK if hopfield else _OF_HOPFIELD:
             if getattr(self, name) is not None:
@@ -243,3 +244,12 @@ class LearnerSettings:
                 f"signature must be one of {', '.join(SIGNATURES)} or package.module:function, "
                 f"got {self.signature!r}"
             )
+
+
+def check_start(mask_init: str | None, masks: str | None) -> None:
+    """Raise ConfigError for a start that means nothing with masks of that kind."""
+    if mask_init == "ones" and masks == "hashed":
+        raise ConfigError(
+            "mask_init 'ones' keeps every weight, and half of the weights under a hashed mask are "
+            "off whatever its bits: use another start, or weight masks"
+        )

@@ -44,7 +44,12 @@ def class_tasks(
     if classes < 1:
         raise ConfigError(f"classes_per_task must be at least 1, got {classes}")
     most = len(known) // classes
-    tasks = tasks if tasks is not None else max(most, 1)
+    if most < 1:
+        raise ConfigError(
+            f"the {len(known)} classes of {what} are too few for a task of {classes}: give fewer "
+            "--classes-per-task, or data of more classes"
+        )
+    tasks = tasks if tasks is not None else most
     if not 1 <= tasks <= most:
         raise ConfigError(
             f"the {len(known)} classes of {what} make {most} tasks of {classes}, and {tasks} are "
@@ -53,14 +58,14 @@ def class_tasks(
         )
     if test is None:
         train, test = cut_off(train, stream(seed, "split"))
-    _check_classes(train, test, known, what)
+    _check_classes(train, test, known, names=data.names, what=what)
     order = known[shuffled(len(known), stream(seed, "classes"))][: tasks * classes]
     return [
         class_task(
             train,
             test,
             ours,
-            name=", ".join(data.names[label] if data.names else str(label) for label in ours),
+            name=", ".join(_name(data.names, label) for label in ours),
             generator=stream(seed, "cut", number),
         )
         for number, ours in enumerate(order.reshape(tasks, classes).tolist())
@@ -99,6 +104,8 @@ def class_task(
 def cut_off(data: _Part, generator: torch.Generator) -> tuple[_Part, _Part]:
     """Training and test part of a set that has none: 40 % of each class, at random, are for tests.
 
+    A scale that the set measures is then that of the training part alone.
+
     Args:
         data: the set.
         generator: of the cut.
@@ -108,7 +115,8 @@ def cut_off(data: _Part, generator: torch.Generator) -> tuple[_Part, _Part]:
         where = torch.nonzero(data.labels == label)[:, 0]
         order = where[shuffled(len(where), generator)]
         test[order[: round(_TEST_SHARE * len(order))]] = True
-    return data.chosen(torch.nonzero(~test)[:, 0]), data.chosen(torch.nonzero(test)[:, 0])
+    train = data.chosen(torch.nonzero(~test)[:, 0])
+    return train.on_scale_of(train), data.chosen(torch.nonzero(test)[:, 0]).on_scale_of(train)
 
 
 def _classes(part: Labelled) -> Tensor:
@@ -126,17 +134,23 @@ def _within(labels: Tensor, ours: Sequence[int]) -> Tensor:
     return (labels[:, None] == torch.tensor(ours, device="cpu")).int().argmax(1)
 
 
-def _check_classes(train: Labelled, test: Labelled, known: Tensor, what: str) -> None:
+def _name(names: Sequence[str], label: int) -> str:
+    return names[label] if label < len(names) else str(label)
+
+
+def _check_classes(
+    train: Labelled, test: Labelled, known: Tensor, *, names: Sequence[str], what: str
+) -> None:
     if alone := set(test.labels.tolist()) - set(known.tolist()):
         raise DataError(
-            f"{what} has class {min(alone)} in its test part alone: its parts are of different "
-            "sets; fetch both again"
+            f"{what} has class {_name(names, min(alone))} in its test part alone: its parts are of "
+            "different sets; fetch both again"
         )
     of_train, of_test = (part.labels.bincount() for part in (train, test))
     for label in known.tolist():
         tests = int(of_test[label]) if label < len(of_test) else 0
         if of_train[label] < 1 or tests < 2:
             raise DataError(
-                f"class {label} of {what} has {of_train[label]} training and {tests} test images: "
-                "each class needs 1 and 2 at least; add some, or take the class out"
+                f"class {_name(names, label)} of {what} has {of_train[label]} training and {tests} "
+                "test images: each class needs 1 and 2 at least; add some, or take the class out"
             )

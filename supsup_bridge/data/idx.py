@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from supsup_bridge.data.files import DataError, given_folder, read_file
-from supsup_bridge.data.labelled import LabelledPixels, LabelledSet
+from supsup_bridge.data.labelled import LabelledPixels, LabelledSet, scale_of
 
 _BYTES = 8  # the code of unsigned bytes
 _TYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
@@ -24,7 +25,8 @@ def load_idx(folder: str | Path | None = None) -> LabelledSet:
     The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, and `t10k-` in the place of
     `train-`; EMNIST's have `emnist-letters-` and so on before that, and `test-`. A set may have one
     of the two parts alone. Mean and standard deviation are those of all pixels of the training
-    part. EMNIST's images stay as they are stored, with rows and columns swapped.
+    part; where one part is cut in two, they are measured anew in what is left for training.
+    EMNIST's images stay as they are stored, with rows and columns swapped.
 
     Args:
         folder: where the files of one set lie. Default: the variable HOPMASK_DATA.
@@ -41,13 +43,15 @@ def load_idx(folder: str | Path | None = None) -> LabelledSet:
     train, test = parts.get("train"), parts.get("test")
     if train is None or test is None:
         images, labels = train or test  # type: ignore[misc]  # there is one of them
-        return LabelledSet(train=_standardised(images, labels, images), test=None)
+        whole = _labelled(images, labels, scale_of(torch.tensor(images)))
+        return LabelledSet(train=whole, test=None)
     if train[0].shape[1:] != test[0].shape[1:]:
         raise DataError(
             f"{where} has training images of {train[0].shape[1:]} pixels and test images of "
             f"{test[0].shape[1:]}: its files are of different sets; fetch them again"
         )
-    return LabelledSet(train=_standardised(*train, train[0]), test=_standardised(*test, train[0]))
+    scale = scale_of(torch.tensor(train[0]))
+    return LabelledSet(train=_labelled(*train, scale), test=_labelled(*test, scale))
 
 
 def read_idx(content: bytes, name: str, *, dimensions: int) -> np.ndarray:
@@ -153,17 +157,18 @@ def _part(paths: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray]:
             f"{paths[0]} holds {len(images)} images, {paths[1]} {len(labels)} labels: they do not "
             "go together; fetch both again"
         )
+    if images.size == 0:
+        raise DataError(f"{paths[0]} holds images of {images.shape[1:]} pixels: fetch it again")
     return images, labels
 
 
-def _standardised(images: np.ndarray, labels: np.ndarray, train: np.ndarray) -> LabelledPixels:
-    counts = np.bincount(train.reshape(-1), minlength=256)  # exact, in no order
-    values = np.arange(256) / 255
-    mean = float(counts @ values / counts.sum())
-    std = float(np.sqrt(counts @ (values - mean) ** 2 / counts.sum()))
+def _labelled(
+    images: np.ndarray, labels: np.ndarray, scale: tuple[Tensor, Tensor]
+) -> LabelledPixels:
     return LabelledPixels(
         pixels=torch.from_numpy(images.reshape(len(images), -1).copy()),
         labels=torch.from_numpy(labels.astype(np.int64)),
-        mean=torch.tensor(mean, device="cpu"),
-        std=torch.tensor(std or 1.0, device="cpu"),
+        mean=scale[0],
+        std=scale[1],
+        measured=True,
     )

@@ -1,7 +1,7 @@
 """Labelled pictures that stay in their files, and are decoded at each access."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from supsup_bridge.data.files import DataError
 from supsup_bridge.data.labelled import per_channel, standardised
 from supsup_bridge.data.pictures import SIDE, all_of, centre, random_part
+from supsup_bridge.data.task import Made
 
 MEAN, STD = per_channel((0.485, 0.456, 0.406)), per_channel((0.229, 0.224, 0.225))  # ImageNet's
 _MOST_WORKERS = 8
@@ -35,9 +36,12 @@ class LabelledFiles:
         files = tuple(self.files[number] for number in where.tolist())
         return LabelledFiles(files=files, labels=self.labels[where])
 
-    def made(self, where: Tensor) -> Callable[[], Tensor]:
-        """A function that decodes them: the centre of each picture, (k, 3, 224, 224)."""
-        return partial(_centres, self.chosen(where).files)
+    def on_scale_of(self, train: "LabelledFiles") -> "LabelledFiles":
+        return self
+
+    def made(self, where: Tensor) -> Made:
+        """What decodes them: the centre of each picture, (k, 3, 224, 224)."""
+        return Made(partial(_centres, self.chosen(where).files), len(where))
 
     def streamed(self, where: Tensor, labels: Tensor) -> "FileStream":
         return FileStream(LabelledFiles(files=self.chosen(where).files, labels=labels))

@@ -75,8 +75,8 @@ def load_image_folder(folder: str | Path | None = None) -> LabelledSet:
     size, and streamed as ImageNet's. All are read in three channels.
 
     Args:
-        folder: with `train/CLASS/` and `test/CLASS/` or `val/CLASS/`, or with `CLASS/` alone.
-            Default: the variable HOPMASK_DATA.
+        folder: with `train/CLASS/` and `test/CLASS/` or `val/CLASS/` (of both, `test` if it has
+            class folders), or with `CLASS/` alone. Default: the variable HOPMASK_DATA.
 
     Raises:
         DataError: a folder is missing or empty, holds anything but pictures, or a small picture is
@@ -89,6 +89,7 @@ def load_image_folder(folder: str | Path | None = None) -> LabelledSet:
             f"{root} has a training part without test part (test or val), or the reverse: give "
             "both, or class folders alone, which are cut by the seed"
         )
+    tests.sort(key=lambda part: not _subfolders(part))  # a test part without labels is passed over
     train = _by_class(root / "train" if tests else root)
     first = next(iter(train.values()))[0]
     size = picture(first).size
@@ -109,10 +110,14 @@ def _folders(folder: Path) -> list[str]:
     """Names of the class folders in one."""
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}: unpack or sort the pictures into it")
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
+    names = _subfolders(folder)
     if not names:
         raise DataError(f"{folder} holds no class folders: sort the pictures into one per class")
     return names
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".")
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -23,15 +23,31 @@ def picture(path: Path) -> Image.Image:
     """A decoded picture in three channels.
 
     Raises:
-        DataError: the file is no whole picture.
+        DataError: the file is no whole picture, or has more than 8 bits per channel.
     """
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as file:
+            check_depth(file, path)
             return file.convert("RGB")
+    except DataError:
+        raise
     except Exception as error:  # a damaged file may raise anything
         raise DataError(
             f"{path} is no whole JPEG or PNG picture ({error}): fetch it again, or take it out"
         ) from error
+
+
+def check_depth(found: Image.Image, path: Path) -> None:
+    """Refuse a picture whose values would be cut off at 255 in 8 bits.
+
+    Raises:
+        DataError: the picture of that file is grey of 16 bits or more, or of floats.
+    """
+    if found.mode.startswith(("I", "F")):
+        raise DataError(
+            f"{path} has more than 8 bits per channel (mode {found.mode}): save it with 8 bits per "
+            "channel"
+        )
 
 
 def whole(path: Path, *, size: tuple[int, int]) -> Tensor:

@@ -1,6 +1,6 @@
 """One task, and streams of tasks that are made at each access: thousands take no more memory."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Protocol, overload
 
@@ -23,6 +23,27 @@ class Streamed(Protocol):
         Order, crops and flips are drawn from torch's global generator each time it is iterated.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Made:
+    """A function that makes images, with their number, which is known before they are made.
+
+    Example:
+        >>> import torch
+        >>> images = Made(lambda: torch.zeros(3, 4), count=3)
+        >>> len(images), images().shape
+        (3, torch.Size([3, 4]))
+    """
+
+    make: Callable[[], Tensor]
+    count: int
+
+    def __call__(self) -> Tensor:
+        return self.make()
+
+    def __len__(self) -> int:
+        return self.count
 
 
 class _Images:
@@ -95,6 +116,12 @@ class Task:
                 f"task '{self.name}' has labels up to {needed - 1}, got classes={self.classes}: "
                 f"give at least {needed}, or leave it out"
             )
+
+    @property
+    def inference_count(self) -> int:
+        """Number of inference images; `Made` ones are not made for it."""
+        images = self.__dict__["inference_images"]
+        return len(images if isinstance(images, Sized) else images())
 
     def __repr__(self) -> str:
         return f"Task(name={self.name!r}, classes={self.classes})"

@@ -161,7 +161,8 @@ def _image_shape(name: str, size: int | tuple[int, ...], least: int) -> ImageSha
         shape = f"of shape {size}" if isinstance(size, tuple) else f"of {size} pixels in a row"
         raise ConfigError(
             f"network '{name}' has convolutions and takes images (channels, height, width), got "
-            f"images {shape}: give inputs=(3, 32, 32), for example, or choose {', '.join(_HIDDEN)}"
+            f"images {shape}: give inputs=(3, 32, 32), for example, or use --network "
+            f"{' or '.join(_HIDDEN)}"
         )
     channels, height, width = size
     if min(height, width) < least:

@@ -74,10 +74,9 @@ class Experiment:
         learned: MaskStore | None = None,
     ) -> None:
         self.stream = _stream(settings, data) if tasks is None else tasks
-        if settings.tasks is None:
-            settings = replace(settings, tasks=max(1, len(self.stream)))
+        settings, self._preset = _of_data(settings, self.stream)
+        self._settings = settings
         self.ledger = Ledger(tasks=_tasks(settings))
-        self._settings, self._preset = settings, resolved(settings)
         self._check_samples(self.samples)
         first = self.stream[0].inference_images
         self.labels = max(task.classes for task in self.stream)
@@ -213,12 +212,12 @@ class Experiment:
         Raises:
             ConfigError: settings that differ in anything else.
         """
+        settings, preset = _of_data(settings, self.stream)
         free = ("recall", "inference", "objective", "infer_samples", "protocol")
         here, there = asdict(self.settings), asdict(settings)
         fixed = [name for name in here if name not in free and here[name] != there[name]]
         if fixed:
             raise ConfigError(f"a run cannot change its {', '.join(fixed)}: start another one")
-        preset = resolved(settings)
         self._check_samples(preset.infer_samples)
         self.learner.change_inference(**new_inference(settings, preset))
         self._settings, self._preset = settings, preset
@@ -262,7 +261,7 @@ class Experiment:
     def _check_samples(self, samples: int) -> None:
         if len(self.stream) == 0:
             raise ConfigError("there are no tasks to learn: give at least one")
-        smallest = min(len(task.inference_images) for task in self.stream[:_CHECKED])
+        smallest = min(task.inference_count for task in self.stream[:_CHECKED])
         if samples > smallest:
             raise ConfigError(
                 f"a recall of {self.settings.benchmark} can see at most {smallest} images (its "
@@ -342,6 +341,13 @@ def _watch() -> Stopwatch:
 def _tasks(settings: RunSettings) -> int:
     assert settings.tasks is not None  # filled in by RunSettings, or once the data is read
     return settings.tasks
+
+
+def _of_data(settings: RunSettings, tasks: Sequence[Task]) -> tuple[RunSettings, Preset]:
+    """Settings and preset with what depends on the data: number of tasks, and size of images."""
+    if settings.tasks is None:
+        settings = replace(settings, tasks=max(1, len(tasks)))
+    return settings, resolved(settings, streamed=any(task.streamed for task in tasks[:1]))
 
 
 def _stream(settings: RunSettings, data: Path | None) -> Sequence[Task]:

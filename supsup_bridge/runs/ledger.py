@@ -58,7 +58,7 @@ class Ledger:
         """The task after those learned is being learned; it may begin again after a break."""
         counts = {
             "train": len(task.train_labels),
-            "inference": len(task.inference_images),
+            "inference": task.inference_count,
             "scored": len(task.scored_labels),
         }
         self.names[self.count :] = [task.name]

@@ -172,8 +172,17 @@ def packed_bytes(mask_sizes: Mapping[str, Size], tasks: int) -> int:
         >>> packed_bytes({"bits": 12}, tasks=3)
         6
     """
-    bits = sum(prod(s) if isinstance(s, tuple) else s for s in mask_sizes.values())
-    return tasks * -(-bits // 8)
+    return tasks * -(-_entries(mask_sizes) // 8)
+
+
+def extras_bytes(sizes: Mapping[str, Size], tasks: int) -> int:
+    """Bytes of a plain list of the tasks' extras, 2 for each value.
+
+    Example:
+        >>> extras_bytes({"bn.mean": 4, "bn.var": 4}, tasks=3)
+        48
+    """
+    return tasks * 2 * _entries(sizes)
 
 
 def csc_bytes(masks: Mapping[str, Tensor]) -> int:
@@ -200,3 +209,7 @@ def csc_bytes(masks: Mapping[str, Tensor]) -> int:
         index = 2 if rows <= 2**16 else 4
         total += index * int((mask > 0.5).sum()) + 4 * (columns + 1)
     return total
+
+
+def _entries(sizes: Mapping[str, Size]) -> int:
+    return sum(prod(size) if isinstance(size, tuple) else size for size in sizes.values())

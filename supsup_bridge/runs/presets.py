@@ -65,6 +65,7 @@ _WEIGHTS = replace(_THOUSAND, rate=3e-3, diluted_every=16)
 _PICTURES = TrainingSettings(
     epochs=20, rate=3e-3, contrast=0, augment="crop-flip", precision="bfloat16"
 )
+_STREAMED = 64  # images of 224 x 224 pixels in a batch
 _SMALL_PICTURES = Preset(
     network="gem-resnet18", outputs=10, class_means=True, inference="try-all", training=_PICTURES
 )
@@ -141,7 +142,7 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
         outputs=10,
         features=0,
         inference="try-all",
-        training=replace(_PICTURES, epochs=100, batch=64),  # about 8 GB at 224 x 224
+        training=replace(_PICTURES, epochs=100, batch=_STREAMED),  # about 8 GB
     ),
     ("idx", "weight", "standard"): Preset(
         features=4096,
@@ -187,7 +188,8 @@ def recall_of(settings: RunSettings, chosen: Preset) -> str:
     """How a Hopfield memory infers the task.
 
     Raises:
-        ConfigError: a posterior where no class has a mean of its own.
+        ConfigError: a posterior where no class has a mean of its own, or an address where images
+            are too large for one.
 
     Example:
         >>> settings = RunSettings(objective="G")
@@ -196,6 +198,12 @@ def recall_of(settings: RunSettings, chosen: Preset) -> str:
     """
     if settings.network == "paper":
         return "paper"
+    reads = settings.recall in ("both", "address", "posterior") or settings.signature is not None
+    if reads and not chosen.features:
+        raise ConfigError(
+            f"{settings.benchmark} keeps no content address of images this large: leave out "
+            "--recall and --signature"
+        )
     if settings.recall == "posterior" and not chosen.class_means:
         raise ConfigError(
             f"recall posterior weighs classes: {settings.benchmark} with {settings.masks} masks "
@@ -208,9 +216,25 @@ def recall_of(settings: RunSettings, chosen: Preset) -> str:
     return settings.recall or usual
 
 
-def resolved(settings: RunSettings) -> Preset:
-    """The benchmark's preset with what the settings change in it."""
+def resolved(settings: RunSettings, *, streamed: bool = False) -> Preset:
+    """The benchmark's preset with what the settings change in it.
+
+    Args:
+        settings: of the run.
+        streamed: whether the pictures of a folder are large, and read batch by batch.
+
+    Raises:
+        ConfigError: settings that the benchmark cannot have.
+
+    Example:
+        >>> folder = RunSettings(benchmark="folder")
+        >>> resolved(folder).features, resolved(folder, streamed=True).features
+        (2048, 0)
+    """
     chosen = preset(settings.benchmark, str(settings.masks), settings.network)
+    if streamed and settings.benchmark == "folder":
+        training = replace(chosen.training, batch=_STREAMED)
+        chosen = replace(chosen, features=0, class_means=False, training=training)
     if settings.network != "standard":
         chosen = replace(chosen, network=settings.network)
     given: dict[str, Any] = {

@@ -185,16 +185,21 @@ def _sizes(result: dict[str, Any]) -> list[str]:
     """What the memory takes, and what a plain list of the same masks would take."""
     sizes, count = result["bytes"], result["masks_allocated"]
     memory, packed = sizes["memory"] / 1e6, sizes["packed_masks"] / 1e6
-    sparse = f"as sparse columns with 16-bit indices: {sizes['csc_masks'] / 1e6:.4f} MB"
+    rows = [f"as sparse columns with 16-bit indices: {sizes['csc_masks'] / 1e6:.4f} MB"]
+    if extras := sizes["extras"]:
+        rows.append(f"statistics of normalisation beside them: {extras / 1e6:.4f} MB")
     if result["memory"] == "bank":
-        together = f"with their running mean {memory:.4f} MB"
-        return [f"{count} masks packed: {packed:.4f} MB, {together}", sparse]
+        beside = "running mean and statistics" if extras else "running mean"
+        return [
+            f"{count} masks packed: {packed:.4f} MB, with their {beside} {memory:.4f} MB",
+            *rows,
+        ]
     hubs = result["config"]["hubs"]
     room = "any number of" if hubs is None else f"up to {hubs}"
     return [
         f"memory: {memory:.1f} MB for {room} tasks; a packed list of these {count} masks: "
         f"{packed:.4f} MB",
-        sparse,
+        *rows,
         "gained: one size from the first task on, and recall without a list of masks",
     ]
 

@@ -98,6 +98,7 @@ def _bytes(run: Reported) -> dict[str, int]:
         "memory": run.memory.nbytes,
         "packed_masks": metrics.packed_bytes(run.network.mask_sizes, run.memory.count),
         "csc_masks": sum(run.ledger.csc),
+        "extras": metrics.extras_bytes(run.network.statistics_sizes, run.memory.count),
     }
 
 

@@ -7,7 +7,7 @@ from math import isfinite
 from hopmask import ConfigError, rule_named
 from hopmask.errors import MemoryFullError
 from supsup_bridge.continual.scoring import PROTOCOLS
-from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_TASKS
+from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_TASKS, check_start
 from supsup_bridge.data.benchmarks import (
     BENCHMARKS,
     check_benchmark,
@@ -44,10 +44,10 @@ class RunSettings:
         hubs: of weight masks in a Hopfield memory: a power of two, and the number of tasks that
             fit; default the smallest that holds the run's tasks (NNs: 64, doubled whenever full).
         rule: of dense couplings: "storkey", "storkey-matrix", "hebbian", "projection".
-        recall: of a Hopfield memory: "both", "entropy", "address", or "posterior" (weight masks on
-            the split benchmarks, where it is the default unless an objective is given); else the
-            default is "both", with the paper's network "entropy". Scenario GG infers nothing:
-            recall, inference and objective are then of the learner that the run leaves behind.
+        recall: of a Hopfield memory: "entropy" (default without an address), "address", "both"
+            (default) or "posterior" (weight masks with a mean of each class; default of
+            split-digits and split-mnist, unless an objective or NNs is given). Scenario GG infers
+            nothing: recall, inference and objective are of the learner that the run leaves behind.
         signature: of a Hopfield memory: what the content address computes from images to recognize
             a task: "input", "patches" (answers to random filters), "outputs" or "gradient" (of the
             network at half mask), or "package.module:function" of images (..., pixels); default
@@ -59,10 +59,9 @@ class RunSettings:
         sparsity: share of the mask's entries that is kept, from 0 to 1, at most half of each layer
             (top-k under the Erdős–Rényi budget, the paper's use of the word); None for thresholded
             scores.
-        mask_init: scores start "random" for each task, from one "shared" random draw, from the
-            "mean" of the masks so far (Transfer), from "ones" (every weight kept), or from one
-            earlier mask: of the "nearest" task by the run's task inference, the "previous" task, or
-            a random "earlier" one.
+        mask_init: scores start "random" for each task, from one "shared" draw, the "mean" of the
+            masks so far (Transfer), "ones" (every weight kept), or one earlier mask: of the
+            "nearest" task by the run's task inference, the "previous", or a random "earlier" one.
         batches: training steps per task; not together with `quick`.
         tasks: how many tasks; default the benchmark's own number, or as many as the classes of its
             data make, which stays None until the data is read.
@@ -164,6 +163,7 @@ class RunSettings:
             raise ConfigError(
                 f"sparsity is for weight and unit masks: with {self.masks} masks {on} always on"
             )
+        check_start(self.mask_init, self.masks)
         if self.quick and self.batches is not None:
             raise ConfigError(
                 f"quick means few training steps per task, and batches={self.batches} gives their "

@@ -17,8 +17,9 @@ from hopmask import (
     UnknownTaskError,
     storage,
 )
+from supsup_bridge.networks.fixed import Size
 from supsup_bridge.stores import bank_file
-from supsup_bridge.stores.extras import ExtraRows, Size
+from supsup_bridge.stores.extras import ExtraRows
 from supsup_bridge.stores.packed import combine, pack, products, unpack
 
 

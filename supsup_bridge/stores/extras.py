@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from hopmask import Layout, MaskError
-
-Size = int | tuple[int, ...]
+from supsup_bridge.networks.fixed import Size
 
 
 class ExtraRows:

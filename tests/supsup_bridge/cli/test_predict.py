@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from supsup_bridge import SupSup, split_digits
+from supsup_bridge import DataError, SupSup, split_digits
 from supsup_bridge.cli import main
+from supsup_bridge.cli.predict import read_images
 from supsup_bridge.training.settings import TrainingSettings
 
 TRAINING = TrainingSettings(epochs=10, batch=32, contrast=1.0, noise=1.5)
@@ -67,6 +68,15 @@ def test_a_finished_run_is_a_learner(tmp_path: Path, images: Path, capsys) -> No
     assert main([*run, "--out", str(out)]) == 0
     capsys.readouterr()
     assert len(printed(capsys, str(out), str(images))) == 6
+    picture = tmp_path / "digit.png"
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(picture)
+    assert main(["predict", str(out), str(picture)]) == 2
+    assert "supsup run teaches standardised images" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_learner_that_was_not_run_takes_pictures(folder: Path, tmp_path: Path, capsys) -> None:
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "digit.png")
+    assert len(printed(capsys, str(folder), str(tmp_path))) == 1
 
 
 def test_pictures_are_read_in_order_of_their_names(tmp_path: Path, capsys) -> None:
@@ -77,13 +87,19 @@ def test_pictures_are_read_in_order_of_their_names(tmp_path: Path, capsys) -> No
     )
     pictures = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     learner.learn((pictures, torch.tensor([0, 1])))
-    from supsup_bridge.cli.predict import read_images
-
     for name, picture in zip("ba", pictures, strict=True):
         Image.fromarray((picture[0] * 255).round().byte().numpy()).save(tmp_path / f"{name}.png")
     names, read = read_images(tmp_path, learner.image_shape)
     assert names == ["a.png", "b.png"]
     torch.testing.assert_close(read, pictures.flip(0), rtol=0, atol=1 / 255)
+
+
+@pytest.mark.parametrize(("kind", "ending"), [(np.uint16, "png"), (np.float32, "tiff")])
+def test_pictures_of_more_than_8_bits_are_refused(kind: Any, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"deep.{ending}"
+    Image.fromarray(np.full((8, 8), 40_000, kind)).save(path)
+    with pytest.raises(DataError, match=rf"{path} .*save it with 8 bits"):
+        read_images(path, (1, 8, 8))
 
 
 @pytest.mark.parametrize("shape", [(63,), (2, 63), (0, 64)])

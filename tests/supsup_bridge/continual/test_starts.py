@@ -160,6 +160,11 @@ def test_every_task_can_start_from_the_whole_network() -> None:
         assert mask_of(learner, task) != whole
 
 
+def test_no_hashed_mask_is_the_whole_network() -> None:
+    with pytest.raises(ConfigError, match="'ones' keeps every weight"):
+        made("ones", masks="hashed")
+
+
 def test_a_start_from_the_whole_network_does_not_depend_on_other_tasks() -> None:
     one, other, both = made("ones"), made("ones"), taught("ones", tasks=(0, 1))
     one.learn(clouds(0), task=0)

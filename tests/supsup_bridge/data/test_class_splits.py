@@ -118,9 +118,15 @@ def test_the_global_generator_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("tasks", "of"), [(4, 2), (0, 2), (-1, 2), (1, 8), (None, 8)])
+@pytest.mark.parametrize("tasks", [None, 1])
+def test_too_few_classes_for_one_task_are_refused(tasks: int | None) -> None:
+    with pytest.raises(ConfigError, match="7 classes of the set are too few for a task of 8"):
+        split(tasks=tasks, classes=8)
+
+
+@pytest.mark.parametrize(("tasks", "of"), [(4, 2), (0, 2), (-1, 2)])
 def test_more_tasks_than_the_classes_make_are_refused_with_the_numbers(tasks, of: int) -> None:
-    match = rf"7 classes of the set make {CLASSES // of} tasks of {of}, and {tasks or ''}"
+    match = rf"7 classes of the set make {CLASSES // of} tasks of {of}, and {tasks}"
     with pytest.raises(ConfigError, match=match):
         split(tasks=tasks, classes=of)
 
@@ -168,8 +174,9 @@ def test_a_set_without_test_part_is_cut_by_the_seed() -> None:
 
 def test_a_class_with_too_few_test_images_is_named() -> None:
     test = part(0, 1000, torch.tensor([*range(7), *range(6)]))
-    with pytest.raises(DataError, match=r"class 6 of the set has 6 training and 1 test"):
-        split(LabelledSet(train=WHOLE.train, test=test))
+    for names, named in ((), "6"), (NAMES, "gnu"):
+        with pytest.raises(DataError, match=rf"class {named} of the set has 6 training and 1 test"):
+            split(LabelledSet(train=WHOLE.train, test=test, names=names))
 
 
 def test_a_class_without_test_images_is_named() -> None:

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from supsup_bridge import DataError
+from supsup_bridge.data.class_splits import cut_off
 from supsup_bridge.data.idx import load_idx, read_idx
+from supsup_bridge.rng import stream
 
 DRAW = np.random.default_rng(0)
 IMAGES = {"train": DRAW.integers(0, 256, (30, 4, 5), dtype=np.uint8)}
@@ -60,6 +62,24 @@ def test_both_parts_are_on_the_training_parts_scale(folder: Path) -> None:
         expected = (IMAGES[name].reshape(-1, 20) / 255 - pixels.mean()) / pixels.std()
         made = part.made(torch.arange(len(expected)))()
         torch.testing.assert_close(made, torch.from_numpy(expected).float())
+
+
+def test_images_that_are_scored_change_nothing_of_training(tmp_path: Path, monkeypatch) -> None:
+    where = write(tmp_path, "train", "train")
+    train, test = cut_off(load_idx(where).train, stream(0, "split"))
+    kept = set(map(tuple, train.pixels.tolist()))
+    changed = IMAGES["train"].copy()
+    for number, image in enumerate(changed):
+        if tuple(image.reshape(-1).tolist()) not in kept:
+            changed[number] = 255
+    monkeypatch.setitem(IMAGES, "train", changed)
+    again, white = cut_off(load_idx(write(tmp_path, "train", "train")).train, stream(0, "split"))
+    every = torch.arange(len(train.labels))
+    assert bool((white.pixels == 255).all())
+    assert not torch.equal(white.pixels, test.pixels)
+    assert torch.equal(again.made(every)(), train.made(every)())
+    assert float(again.made(every)().mean()) == pytest.approx(0, abs=1e-5)
+    assert (white.mean, white.std) == (again.mean, again.std)
 
 
 def test_images_of_one_grey_are_zeros(tmp_path: Path, monkeypatch) -> None:
@@ -173,6 +193,12 @@ def test_parts_of_different_sets_are_noticed(folder: Path, monkeypatch) -> None:
     monkeypatch.setitem(IMAGES, "t10k", np.zeros((12, 5, 5), np.uint8))
     write(folder, "t10k", "t10k")
     with pytest.raises(DataError, match="different sets"):
+        load_idx(folder)
+
+
+def test_images_without_pixels_are_named(folder: Path) -> None:
+    (folder / NAMES[0]).write_bytes(idx(np.zeros((30, 0, 5), np.uint8)))
+    with pytest.raises(DataError, match=rf"{NAMES[0]} holds images of \(0, 5\) pixels"):
         load_idx(folder)
 
 

@@ -110,6 +110,11 @@ def test_any_folder_is_held_in_memory_if_its_pictures_are_small(side, test, tmp_
     assert isinstance(data.train, LabelledPixels if side <= 64 else LabelledFiles)
 
 
+def test_a_test_part_without_class_folders_is_passed_over(tmp_path: Path) -> None:
+    save(classes(tmp_path, side=8) / "test" / "1.png", 1, 8)
+    check(load_image_folder(tmp_path), shades)
+
+
 def test_a_folder_of_class_folders_alone_has_no_test_part(tmp_path: Path) -> None:
     data = load_image_folder(classes(tmp_path, side=8) / "train")
     assert data.test is None

@@ -43,6 +43,14 @@ def test_every_kind_of_jpeg_has_three_channels(mode: str, tmp_path: Path) -> Non
     assert mode != "L" or torch.equal(made[0], made[2])
 
 
+@pytest.mark.parametrize("read", [picture, centre, lambda path: whole(path, size=(8, 8))])
+def test_a_picture_of_16_bits_is_refused_by_its_mode(read, tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000).save(path)
+    with pytest.raises(DataError, match=rf"{path} .*\(mode I.*save it with 8 bits per channel"):
+        read(path)
+
+
 def test_another_size_is_named(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", 5, 3)
     with pytest.raises(DataError, match=rf"{path} has 5 x 3 pixels where 3 x 5"):

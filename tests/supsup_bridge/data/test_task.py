@@ -10,7 +10,7 @@ import torch
 
 from hopmask import ConfigError
 from supsup_bridge import Task
-from supsup_bridge.data.task import TaskStream
+from supsup_bridge.data.task import Made, TaskStream
 
 PARTS = ("train_images", "inference_images", "scored_images")
 
@@ -107,6 +107,19 @@ def test_more_classes_than_labels_are_kept() -> None:
 def test_fewer_classes_than_labels_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"'some' has labels up to 2, got classes=2.*at least 3"):
         task(classes=2)
+
+
+def test_inference_images_are_counted_without_being_made() -> None:
+    made: list[int] = []
+
+    def images() -> torch.Tensor:
+        made.append(1)
+        return torch.zeros(5, 4)
+
+    assert task().inference_count == 2
+    assert task(inference_images=Made(images, 5)).inference_count == 5
+    assert not made
+    assert task(inference_images=images).inference_count == 5
 
 
 # --- a stream

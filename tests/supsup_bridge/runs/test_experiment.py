@@ -132,7 +132,7 @@ def without_seconds(result: dict[str, Any]) -> dict[str, Any]:
 def test_result_has_the_keys_of_the_contract_in_strict_json(kind: dict[str, Any], finished) -> None:
     result = finished(**kind).result()
     assert set(result) >= CONTRACT
-    assert set(result["bytes"]) == {"memory", "packed_masks", "csc_masks"}
+    assert set(result["bytes"]) == {"memory", "packed_masks", "csc_masks", "extras"}
     assert set(result["recall"]) >= {"steps_mean", "samples"}
     assert set(result["seconds"]) >= {"train", "store", "recall", "evaluate", "total"}
     assert {"hopmask", "torch"} <= set(result["versions"])
@@ -941,6 +941,7 @@ def test_bytes_of_sparse_columns_are_counted_from_the_masks_learned(kind, finish
     masks = [experiment.memory.recall(task=t).masks for t in range(experiment.memory.count)]
     assert sizes["csc_masks"] == sum(map(csc_bytes, masks))
     assert (sizes["csc_masks"] < sizes["packed_masks"]) is ("sparsity" in kind)
+    assert sizes["extras"] == 0
 
 
 def test_only_later_tasks_start_from_the_mean(finished) -> None:

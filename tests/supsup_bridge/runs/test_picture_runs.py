@@ -1,15 +1,20 @@
 """Runs on pictures: shaped images, held or streamed, in as many tasks as the data makes."""
 
+import io
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from hopmask import ConfigError
 from supsup_bridge import DataError, Experiment, RunSettings, SupSup, split_folder, split_imagenet
 from supsup_bridge.continual.description import described
+from supsup_bridge.data import image_files
+from supsup_bridge.runs.ledger import Ledger
+from supsup_bridge.runs.report import summary
 from supsup_bridge.training.data import StreamedData
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of xdist's threads
@@ -42,6 +47,12 @@ def test_as_many_tasks_are_learned_as_the_data_makes(small: Path, quiet) -> None
     assert result["config"]["hubs"] == 2
 
 
+def test_inference_changes_where_the_data_decides_the_number_of_tasks(small: Path) -> None:
+    run = Experiment(settings(), data=small)
+    run.change_inference(settings(recall="address"))
+    assert (run.settings.tasks, run.settings.recall) == (2, "address")
+
+
 def test_classes_per_task_decide_the_number_of_tasks(small: Path) -> None:
     assert Experiment(settings(classes_per_task=1), data=small).settings.tasks == 4
     with pytest.raises(ConfigError, match=r"4 classes .* make 1 tasks of 4, and 2 are"):
@@ -53,6 +64,15 @@ def test_classes_per_task_are_refused_where_tasks_are_what_they_are() -> None:
         RunSettings(benchmark="split-mnist", classes_per_task=2)
     with pytest.raises(ConfigError, match="classes_per_task must be at least 1"):
         settings(classes_per_task=0)
+
+
+def test_networks_that_a_run_cannot_have_are_answered_with_one_that_it_can(small: Path) -> None:
+    free = {"scenario": "NNs", "quick": True, "batches": None}
+    with pytest.raises(ConfigError, match="use --network lenet-5 or another"):
+        Experiment(settings(**free, network="standard"), data=small)
+    assert Experiment(settings(**free, network="lenet-5"), data=small)
+    with pytest.raises(ConfigError, match="use --network lenet-300-100 or fc-1024-1024"):
+        Experiment(settings(benchmark="split-digits"))
 
 
 def test_tasks_of_the_users_decide_their_number_too(small: Path) -> None:
@@ -67,6 +87,24 @@ def test_shaped_images_are_learned_and_scored(scenario, memory, small: Path, qui
     run.run(quiet)
     assert 0 <= run.result()["accuracy"] <= 1
     assert run.learner.image_shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize("memory", ["hopfield", "bank"])
+def test_statistics_of_tasks_are_counted_beside_the_masks(memory, small: Path, quiet) -> None:
+    run = Experiment(settings(network="gem-resnet18", batches=1, memory=memory), data=small)
+    run.run(quiet)
+    result = run.result()
+    stored = [run.memory.recall(task=task).extras for task in range(2)]
+    values = sum(value.numel() for extras in stored for value in extras.values())
+    sizes = result["bytes"]
+    assert sizes["extras"] == 2 * values > 0
+    text = io.StringIO()
+    Console(file=text, width=200).print(summary(result))
+    assert f"beside them: {sizes['extras'] / 1e6:.4f} MB" in text.getvalue()
+    if memory == "bank":
+        bits = sum(mask.numel() for mask in run.memory.recall(task=0).masks.values())
+        assert sizes["memory"] == sizes["packed_masks"] + 4 * bits + sizes["extras"]
+        assert "with their running mean and statistics" in text.getvalue()
 
 
 def test_a_run_of_shaped_images_is_read_back_and_predicts_the_same(
@@ -116,6 +154,38 @@ def test_the_address_is_given_the_centres_of_streamed_pictures(large: Path, smal
     )
     seen = torch.cat([*known.signature])
     assert sorted(seen.tolist()) == sorted(task.train_images.flatten(1).tolist())
+
+
+@pytest.mark.parametrize(("side", "features", "batch"), [(16, 2048, 128), (70, 0, 64)])
+def test_large_pictures_have_no_address_and_small_batches(
+    side: int, features: int, batch: int, pictures, small_crops
+) -> None:
+    run = Experiment(settings(), data=pictures(side))
+    assert (run.preset.features, run.preset.training.batch) == (features, batch)
+    assert run.learner.settings.signature_features == features
+    assert (run.preset.recall == "entropy") is (features == 0)
+    run.change_inference(settings(protocol="image"))
+    assert run.preset.features == features
+
+
+def test_what_reads_an_address_is_refused_for_large_pictures(large: Path, small_crops) -> None:
+    for changes in ({"recall": "both"}, {"signature": "patches"}, {"recall": "posterior"}):
+        with pytest.raises(ConfigError, match="folder keeps no content address of images this"):
+            Experiment(settings(**changes), data=large)
+    assert Experiment(settings(scenario="NNs", recall="entropy"), data=large)
+
+
+def test_pictures_are_not_decoded_to_be_counted(large: Path, small_crops, monkeypatch) -> None:
+    tasks = split_imagenet(data=large, classes_per_task=2)
+
+    def refuse(*_: Any) -> None:
+        pytest.fail("pictures were decoded")
+
+    monkeypatch.setattr(image_files, "all_of", refuse)
+    assert [task.inference_count for task in tasks] == [4, 4]
+    ledger = Ledger(tasks=2)
+    ledger.begun(tasks[0])
+    assert ledger.images[0]["inference"] == 4
 
 
 def test_a_damaged_picture_ends_a_streamed_run_with_its_name(pictures, quiet, small_crops) -> None:

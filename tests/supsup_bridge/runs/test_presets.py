@@ -1,7 +1,9 @@
 """Defaults of each benchmark: complete, buildable, and chosen by name."""
 
+import re
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,3 +165,11 @@ def test_augmentation_is_of_pictures_and_of_given_tasks_alone() -> None:
 def test_a_preset_without_content_address_recalls_by_entropy() -> None:
     assert resolved(RunSettings(benchmark="split-imagenet")).recall == "entropy"
     assert resolved(RunSettings(benchmark="split-cifar100")).recall == "both"
+
+
+def test_the_documents_name_the_benchmarks_that_recall_by_posterior() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "command_line.md").read_text(encoding="utf-8")
+    named = re.search(r"`posterior`: .*; the default of (\S+) and (\S+)\)", text)
+    usual = {b for b in BENCHMARKS if resolved(RunSettings(benchmark=b)).recall == "posterior"}
+    assert named is not None
+    assert {*named.groups()} == usual

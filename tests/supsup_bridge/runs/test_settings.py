@@ -332,6 +332,7 @@ def test_a_sparsity_is_a_share(value: Any) -> None:
         ({**BANK, "budget": 3}, "budget is for scenario NNs"),
         ({"ask_every": 3}, "ask_every is for scenario NNs"),
         *(({**FREE, "mask_init": start}, "use --mask-init mean") for start in INITS[3:]),
+        ({"masks": "hashed", "mask_init": "ones"}, "half of the weights under a hashed mask"),
         ({"quick": True, "batches": 30}, "leave out --quick or --batches"),
     ],
     ids=str,
