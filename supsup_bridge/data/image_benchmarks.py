@@ -51,7 +51,22 @@ def split_cifar10(
     classes_per_task: int = 2,
     data: Path | None = None,
 ) -> list[Task]:
-    """CIFAR-10 as 5 tasks of 2 classes, drawn by the seed; see `split_cifar100`."""
+    """CIFAR-10 as 5 tasks of 2 classes, drawn by the seed; see `split_cifar100`.
+
+    Args:
+        seed: of the classes of each task, and of the cut.
+        tasks: how many; default all.
+        classes_per_task: classes of a task.
+        data: where the set lies; see `cifar.load_cifar10`.
+
+    Raises:
+        ConfigError: more tasks than the classes make.
+        DataError: data missing, truncated or of another kind.
+
+    Example:
+        >>> len(split_cifar10(data=folder))  # doctest: +SKIP
+        5
+    """
     train, test = cifar.load_cifar10(data)
     held = LabelledSet(train=train, test=test, names=cifar_names.CIFAR10)
     return class_tasks(held, what="CIFAR-10", classes=classes_per_task, tasks=tasks, seed=seed)
@@ -78,6 +93,10 @@ def split_tiny_imagenet(
     Raises:
         ConfigError: more tasks than the classes make.
         DataError: data missing, truncated or mixed up.
+
+    Example:
+        >>> len(split_tiny_imagenet(data=folder))  # doctest: +SKIP
+        20
     """
     held = load_tiny_imagenet(data)
     what = "Tiny ImageNet"
@@ -106,6 +125,10 @@ def split_imagenet(
         ConfigError: more tasks than the classes make.
         DataError: folders missing or mixed up; while images are read, a damaged file.
 
+    Example:
+        >>> len(split_imagenet(data=folder))  # doctest: +SKIP
+        100
+
     Source:
         100 × 10 by a random split: Wortsman et al. 2020 (arXiv 2006.14769).
     """
@@ -131,6 +154,10 @@ def split_folder(
     Raises:
         ConfigError: more tasks than the classes make.
         DataError: files that are missing, damaged or no pictures.
+
+    Example:
+        >>> split_folder(data=folder, classes_per_task=3)[0].classes  # doctest: +SKIP
+        3
     """
     held = load_image_folder(data)
     what = f"{data or 'HOPMASK_DATA'}"
@@ -155,6 +182,10 @@ def split_idx(
     Raises:
         ConfigError: more tasks than the classes make.
         DataError: files that are missing, truncated or mixed up.
+
+    Example:
+        >>> split_idx(data=folder, classes_per_task=3)[0].classes  # doctest: +SKIP
+        3
     """
     held = load_idx(data)
     what = f"{data or 'HOPMASK_DATA'}"

@@ -43,7 +43,7 @@ def plain(content: bytes, name: str) -> Any:
 
 
 class _Array:
-    """Stands in for numpy's array while a pickle is read: it keeps what it is told."""
+    """An array of a pickle that is being read; it holds the state that numpy's would be given."""
 
     def __init__(self, *_: object) -> None:
         self.state: Any = None
@@ -61,7 +61,7 @@ class _Array:
 
 
 class _Type:
-    """Stands in for numpy's type of an array's entries."""
+    """The type of such an array's entries."""
 
     def __init__(self, name: object = None, *_: object) -> None:
         self.name = name

@@ -47,7 +47,7 @@ def clouds(task: int, count: int = 96) -> tuple[Tensor, Tensor]:
 
 def normed() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         return nn.Sequential(
             *(nn.Conv2d(1, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU()),
             *(nn.Conv2d(24, 24, 3), nn.BatchNorm2d(24, affine=False), nn.ReLU()),

@@ -50,7 +50,7 @@ def clouds(task: int, count: int = 96) -> tuple[Tensor, Tensor]:
 
 def conv() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         return nn.Sequential(
             nn.Conv2d(1, 48, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(768, 10)
         )

@@ -34,7 +34,7 @@ def stream(held: LabelledFiles) -> FileStream:
 
 def read(batches, seed: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return list(batches)
 
 
@@ -69,7 +69,7 @@ def test_each_picture_comes_once_with_its_label(held: LabelledFiles, size: int) 
 def test_augmented_pictures_are_random_parts(held: LabelledFiles) -> None:
     (images, labels), *_ = read(stream(held).batches(COUNT, augment=True))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         order = torch.randperm(COUNT)
         seeds = torch.randint(2**62, (COUNT,))
     assert labels.tolist() == order.tolist()

@@ -77,8 +77,8 @@ def averaged(module: nn.Module, batches: list[Tensor]) -> nn.Module:
 
 def small(**options: Any) -> nn.Module:
     layers = nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6, **options), nn.ReLU(), nn.Flatten()
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
         return nn.Sequential(*layers, nn.Linear(24, 5), nn.BatchNorm1d(5), nn.Linear(5, 3))
 
 

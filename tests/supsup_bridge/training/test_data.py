@@ -151,7 +151,7 @@ def test_a_lesson_seeds_its_loader_and_leaves_the_global_generator_alone(network
     masks = []
     for seed in (3, 4):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             before = torch.get_rng_state()
             masks.append(lesson(network, DataLoader(Watched(), batch_size=5, shuffle=True)).run())
             assert torch.equal(torch.get_rng_state(), before)
