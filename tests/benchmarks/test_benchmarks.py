@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hopmask import MaskMemory
-from supsup_bridge import Experiment, MaskBank, RunSettings
+from supsup_bridge import Experiment, MaskBank, RunSettings, SupSup
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 DIGITS = ("--benchmark", "split-digits")
@@ -315,7 +315,7 @@ class Killed(Exception):
     """The process was killed."""
 
 
-def test_split_cifar100_continues_where_it_was_killed(
+def test_pictures_continue_where_it_was_killed(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On digits: CIFAR-100 is not at hand."""
@@ -339,10 +339,10 @@ def test_split_cifar100_continues_where_it_was_killed(
 
     def script(*options: object) -> Any:
         monkeypatch.setattr("supsup_bridge.runs.checkpoint.Experiment", Stopping)
-        loaded = module_of("split_cifar100")
+        loaded = module_of("pictures")
         loaded.Experiment = Stopping
         loaded.settings_of = lambda options, sparsity: RunSettings(sparsity=sparsity, **given)
-        monkeypatch.setattr(sys, "argv", ["split_cifar100", *map(str, options)])
+        monkeypatch.setattr(sys, "argv", ["pictures", *map(str, options)])
         loaded.main()
 
     monkeypatch.syspath_prepend(FOLDER)
@@ -364,7 +364,33 @@ def test_split_cifar100_continues_where_it_was_killed(
     assert rows[1]["bytes"]["csc_masks"] < rows[0]["bytes"]["csc_masks"]
     script("--out", out, "--table")
     script("--out", out, "--plot", tmp_path / "plot.png")
+    assert len(SupSup.load(next((tmp_path / "runs").glob("*-None")))) == 3
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_task_inference_scores_a_saved_learner_by_every_signature(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    learned = Experiment(RunSettings(scenario="GG", tasks=3, quick=True, evaluate_every=3))
+    learned.run(importlib.import_module("common").Quiet())
+    learned.save(tmp_path / "learner")
+    given = learned.result()["accuracy"]
+    options = ("--benchmark", "split-digits", "--samples", 16, "--features", 128)
+    rows = run("task_inference", "--learner", tmp_path / "learner", *options)
+    ways = {"posterior", "address alone", "entropy alone", "both"}
+    signatures = {"input", "patches", "features"}
+    assert {(row["way"], row["signature"]) for row in rows} == {
+        (way, signature) for way in ways for signature in signatures
+    }
+    for row in rows:
+        assert row["GG"] == pytest.approx(given)  # the same masks
+        assert row["GNu"] <= row["GNs"]
+        assert row["exact"] <= row["task_right"]
+        assert (row["protocol"] == "image") == (row["inferences"] > 3)
+    by_entropy = [row["GNu"] for row in rows if row["way"] == "entropy alone"]
+    assert by_entropy[:2] == by_entropy[2:4] == by_entropy[4:]  # it asks no signature
+    run("task_inference", "--table")
 
 
 def test_norm_statistics_scores_every_way_on_held_out_images(run: Run, monkeypatch) -> None:

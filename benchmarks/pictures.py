@@ -1,14 +1,16 @@
-"""SplitCIFAR100 with the task given (GG) and gem-resnet18: accuracy over bytes, as JSON.
+"""CIFAR-100 and Tiny ImageNet with the task given (GG), gem-resnet18: accuracy over bytes, as JSON.
 
-    python benchmarks/split_cifar100.py --data DIR [--tasks N] [--epochs N] [--sparsity S ...]
-        [--masks KIND] [--mask-init START] [--seed S] [--memory hopfield|bank]
-    python benchmarks/split_cifar100.py --table     # of the rows in FILE
-    python benchmarks/split_cifar100.py --plot PNG  # accuracy over bytes per task
+    python benchmarks/pictures.py --data DIR [--benchmark B] [--classes-per-task N] [--tasks N]
+        [--epochs N] [--sparsity S ...] [--masks KIND] [--mask-init START] [--seed S]
+        [--memory hopfield|bank]
+    python benchmarks/pictures.py --table     # of the rows in FILE
+    python benchmarks/pictures.py --plot PNG  # split-cifar100: accuracy over bytes per task
 
-Each row has the figures of one `supsup run split-cifar100 --scenario GG`. A sparsity is a share of
+Each row has the figures of one `supsup run BENCHMARK --scenario GG`. A sparsity is a share of
 the weights, such as 1/8, or `none` for thresholded scores; several are run one after the other. A
 run keeps its state in a folder of its own under `--runs`, and is on the disk after each task: the
-same command continues it where it was killed. Runs that stand in FILE are not made again.
+same command continues it where it was killed. Runs that stand in FILE are not made again. The
+learner is saved there, too, for `task_inference.py`.
 
 The paper's sparsities 1, 2, 4, 8, 16 and 32 are factors of (n_in + n_out) / number of weights; of
 this network they keep 0.26, 0.53, 1.0, 2.0, 3.9 and 7.5 % of the weights.
@@ -28,7 +30,8 @@ from supsup_bridge import Experiment, RunSettings, Task
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.presets import preset
 
-PER_CLASS = 500  # training images
+IMAGES = {"split-cifar100": 500, "split-tiny-imagenet": 300}  # of a class, to train on
+CLASSES = {"split-cifar100": 5, "split-tiny-imagenet": 10}  # of a task, by default
 PAPER = {"the paper": 0.8957, "the paper, Transfer": 0.9166}  # the best, after 250 epochs
 
 
@@ -50,10 +53,10 @@ class Kept:
 
 def settings_of(options: argparse.Namespace, sparsity: float | None) -> RunSettings:
     """The settings of a run; so many epochs are so many batches."""
-    training = preset("split-cifar100", options.masks).training
-    per_epoch = ceil(PER_CLASS * options.classes_per_task / training.batch)
+    training = preset(options.benchmark, options.masks).training
+    per_epoch = ceil(IMAGES[options.benchmark] * options.classes_per_task / training.batch)
     return RunSettings(
-        benchmark="split-cifar100",
+        benchmark=options.benchmark,
         scenario="GG",
         network="gem-resnet18",
         memory=options.memory,
@@ -88,21 +91,22 @@ def finished(settings: RunSettings, folder: Path, *, data: Path | None) -> Exper
             checkpoints = checkpoint.Checkpoints(folder, experiment, data=data)
             checkpoints.begin()
         experiment.run(Kept(checkpoints), pause=checkpoints)
+    experiment.save(folder)  # for task_inference.py
     return experiment
 
 
 def key_of(options: argparse.Namespace, sparsity: float | None) -> dict[str, Any]:
     """What tells runs apart."""
-    names = ("tasks", "classes_per_task", "epochs", "masks", "mask_init", "memory", "seed")
-    return {**{name: getattr(options, name) for name in names}, "sparsity": sparsity}
+    names = ("benchmark", "tasks", "classes_per_task", "epochs", "masks", "mask_init", "memory")
+    return {**{name: getattr(options, name) for name in (*names, "seed")}, "sparsity": sparsity}
 
 
 def table(done: list[dict[str, Any]]) -> str:
     """A line for each row."""
     lines = [
-        "| masks | start | sparsity | tasks | epochs | seed | accuracy | least task "
-        "| memory, MB | packed, MB | sparse columns, MB | minutes |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| benchmark | masks | start | sparsity | tasks × classes | epochs | seed | accuracy "
+        "| least task | memory, MB | packed, MB | sparse columns, MB | minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in done:
         run, sizes = row["run"], row["bytes"]
@@ -111,8 +115,9 @@ def table(done: list[dict[str, Any]]) -> str:
         )
         learned = [accuracy for accuracy in row["accuracy_per_task"] if accuracy is not None]
         cells = [
-            *(run["masks"], run["mask_init"], share),
-            *(str(run[name]) for name in ("tasks", "epochs", "seed")),
+            *(run["benchmark"], run["masks"], run["mask_init"], share),
+            f"{run['tasks']} × {run['classes_per_task']}",
+            *(str(run[name]) for name in ("epochs", "seed")),
             *(f"{row['accuracy']:.4f}", f"{min(learned):.3f}"),
             *(f"{sizes[name] / 1e6:.2f}" for name in ("memory", "packed_masks", "csc_masks")),
             f"{row['seconds']['total'] / 60:.0f}",
@@ -129,6 +134,8 @@ def plot(done: list[dict[str, Any]]) -> Figure:
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in done:
         run = row["run"]
+        if run["benchmark"] != "split-cifar100" or run["classes_per_task"] != 5:
+            continue
         label = f"{run['masks']}, {run['mask_init']}, {run['tasks']} tasks, {run['epochs']} epochs"
         groups.setdefault(label, []).append(row)
     for number, (label, rows) in enumerate(groups.items()):
@@ -162,16 +169,17 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--data", type=Path)
-    add("--tasks", type=int, default=20)
-    add("--classes-per-task", type=int, default=5)
+    add("--benchmark", default="split-cifar100", choices=IMAGES)
+    add("--classes-per-task", type=int, help="default: 5 of CIFAR-100, 10 of Tiny ImageNet")
+    add("--tasks", type=int, help="default: those of 100 classes")
     add("--epochs", type=int, default=40)
     add("--sparsity", nargs="+", default=["none"], help="shares such as 1/8, or none")
     add("--masks", default="weight", help="weight or signed")
     add("--mask-init", default="random")
     add("--memory", default="hopfield")
     add("--seed", type=int, default=0)
-    add("--runs", type=Path, default=Path("runs/split-cifar100"))
-    add("--out", type=Path, default=Path("benchmarks/split_cifar100.json"))
+    add("--runs", type=Path, default=Path("runs/pictures"))
+    add("--out", type=Path, default=Path("benchmarks/pictures.json"))
     add("--table", action="store_true")
     add("--plot", type=Path)
     options = parser.parse_args()
@@ -181,6 +189,8 @@ def main() -> None:
     if options.plot:
         plot(read_json(options.out)).savefig(options.plot, dpi=120)
         return
+    options.classes_per_task = options.classes_per_task or CLASSES[options.benchmark]
+    options.tasks = options.tasks or 100 // options.classes_per_task
     for text in options.sparsity:
         sparsity = None if text == "none" else float(Fraction(text))
         run = key_of(options, sparsity)
