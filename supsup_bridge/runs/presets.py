@@ -63,7 +63,13 @@ _PAPER = TrainingSettings(epochs=1, optimiser="sgd", rate=0.1, contrast=0)
 _THOUSAND = TrainingSettings(epochs=3, max_batches=1000, contrast=0)  # batches of 128
 _WEIGHTS = replace(_THOUSAND, rate=3e-3, diluted_every=16)
 _PICTURES = TrainingSettings(
-    epochs=20, rate=3e-3, contrast=0, augment="crop-flip", precision="bfloat16"
+    epochs=20,
+    rate=3e-3,
+    averaging=0.99,
+    smoothing=0.1,
+    contrast=0,
+    augment="crop-flip",
+    precision="bfloat16",
 )
 _STREAMED = 64  # images of 224 x 224 pixels in a batch
 _SMALL_PICTURES = Preset(

@@ -19,10 +19,10 @@ _DILUTION = 0.2  # λ: share of the mask in a diluted one
 class MaskLoss:
     """CE(f(x, m), y) + contrast · CE(f(x + noise, m), uniform) of the mask m of some scores.
 
-    The second term keeps the outputs undecided away from the task's data, so that the entropy of a
-    wrong task's mask is high. Some steps (`diluted_every`) see m̃ = b + λ(m − b) in place of m, with
-    b the level of a blank mask and λ = 0.2: the mask learns to be recognised where it is one of
-    many, in a superposition.
+    Targets y are smoothed where the settings say so. The second term keeps the outputs undecided
+    away from the task's data, so that the entropy of a wrong task's mask is high. Some steps
+    (`diluted_every`) see m̃ = b + λ(m − b) in place of m, with b the level of a blank mask and
+    λ = 0.2: the mask learns to be recognised where it is one of many, in a superposition.
 
     Args:
         network: the fixed network.
@@ -49,7 +49,7 @@ class MaskLoss:
         if every and step % every == 0:
             masks = self._diluted(masks)
         if self.settings.contrast == 0:
-            return F.cross_entropy(self._logits(images, masks), labels)
+            return self._right(self._logits(images, masks), labels)
         where = self.noise.device
         noise = torch.randn(images.shape, generator=self.noise, dtype=torch.float32, device=where)
         noisy = images + noise.to(images.device) * self.settings.noise
@@ -58,7 +58,10 @@ class MaskLoss:
         else:  # the noisy images must not enter the statistics of the others
             clean, away = self._logits(images, masks), self._logits(noisy, masks)
         undecided = -F.log_softmax(away, -1).mean()
-        return F.cross_entropy(clean, labels) + self.settings.contrast * undecided
+        return self._right(clean, labels) + self.settings.contrast * undecided
+
+    def _right(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.settings.smoothing)
 
     def _logits(self, images: Tensor, masks: Masks) -> Tensor:
         """In full precision, whatever the layers compute in."""

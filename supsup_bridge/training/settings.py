@@ -25,6 +25,10 @@ class TrainingSettings:
             decay 1e-4).
         rate: learning rate; Adam's is for scores that start within ±0.1, and in proportion to the
             bound elsewhere, so that every layer moves equally far from its start.
+        averaging: Adam: the mask is that of a moving average of the scores, of which a step leaves
+            this share at most, from 0 (the last scores) to 1, excluded; see `MaskTrainer`.
+        smoothing: label smoothing: the share of each target that is spread over all outputs, from 0
+            to 1, excluded.
         augment: "crop-flip" crops and mirrors each training image at random, see `crop_flip`; of a
             task that is streamed from picture files the crop is a random part of the picture. None
             for images as they are.
@@ -46,13 +50,16 @@ class TrainingSettings:
         6
 
     Source:
-        Adam with a decaying rate: measured to beat the paper's RMSProp at equal steps.
+        Adam with a decaying rate: measured to beat the paper's RMSProp at equal steps. Label
+        smoothing: Szegedy et al. 2016 (arXiv 1512.00567), section 7.
     """
 
     epochs: int = 6
     batch: int = 128
     optimiser: str = "adam"
     rate: float = 1e-2
+    averaging: float = 0.97
+    smoothing: float = 0.0
     augment: str | None = None
     contrast: float = 0.5
     noise: float = 0.5
@@ -76,6 +83,9 @@ class TrainingSettings:
             optional = name in ("max_batches", "diluted_every")
             if not (value is None and optional) and not is_count(value):
                 raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
+        for name in ("averaging", "smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         if not self.contrast >= 0:
             raise ConfigError(f"contrast must not be negative, got {self.contrast}")
         if self.augment not in (*AUGMENTATIONS, None):

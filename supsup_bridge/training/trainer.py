@@ -15,7 +15,6 @@ from supsup_bridge.training.scores import binariser, starting_scores
 from supsup_bridge.training.settings import TrainingSettings
 
 _TAU = 400  # steps after which Adam's rate is half of what it was
-_FADING = 0.97  # what a step leaves of the average of earlier scores, at most
 
 
 class MaskTrainer:
@@ -23,8 +22,9 @@ class MaskTrainer:
 
     What is minimised: see `MaskLoss`. With Adam, the rate at step t is that of the settings over
     1 + t/τ, τ = 400, and the mask is that of a moving average of the scores, of which step t leaves
-    (1 + t) / (10 + t), 0.97 at most; neither needs to know how many steps there will be. With SGD,
-    the rate stays as it is and the mask is that of the last scores, as in the paper.
+    (1 + t) / (10 + t), `averaging` of the settings at most; neither needs to know how many steps
+    there will be. With SGD, the rate stays as it is and the mask is that of the last scores, as in
+    the paper.
 
     Measured against cosine decay to a known end and the last scores, on held-out training images,
     three permutations (`python benchmarks/schedules.py --table`): accuracy at 50, 100, 200, 500 and
@@ -104,7 +104,7 @@ class MaskTrainer:
         self._optimiser.step()
         self._schedule.step()
         self.done += 1
-        fading = min(_FADING, (1 + self.done) / (10 + self.done))
+        fading = min(self.settings.averaging, (1 + self.done) / (10 + self.done))
         for name, average in self._averages.items():
             average.lerp_(self.scores[name].detach(), 1 - fading)
         return value

@@ -357,8 +357,12 @@ def test_adams_rate_is_half_after_400_steps() -> None:
     assert rates(401) == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
-def test_adams_mask_is_of_scores_averaged_over_the_last_steps(optimiser: str) -> None:
+@pytest.mark.parametrize(
+    ("optimiser", "averaging"), [("adam", 0.97), ("adam", 0.6), ("adam", 0.0), ("sgd", 0.97)]
+)
+def test_adams_mask_is_of_scores_averaged_over_the_last_steps(
+    optimiser: str, averaging: float
+) -> None:
     """One push moves all scores at once; their average follows some steps later."""
 
     class Pushed(FixedNetwork):
@@ -371,19 +375,37 @@ def test_adams_mask_is_of_scores_averaged_over_the_last_steps(optimiser: str) ->
             return torch.cat([first, torch.zeros_like(first)], -1)
 
     images, labels = torch.zeros(4, 2), torch.zeros(4, dtype=torch.long)
-    settings = TrainingSettings(contrast=0, rate=1e-2, optimiser=optimiser)
+    settings = TrainingSettings(contrast=0, rate=1e-2, optimiser=optimiser, averaging=averaging)
     learner = trainer(Pushed(), settings=settings)
     average = learner.scores["bits"].detach().clone()
     apart = False
     for step in range(1, 61):
         learner.step(images, labels)
         last = learner.scores["bits"].detach()
-        kept = min(0.97, (1 + step) / (10 + step))
+        kept = min(averaging, (1 + step) / (10 + step))
         average = kept * average + (1 - kept) * last
         expected = average if optimiser == "adam" else last
         assert torch.equal(learner.masks()["bits"], expected >= 0)
         apart |= not torch.equal(average >= 0, last >= 0)
-    assert apart or optimiser == "sgd"
+    assert apart == (averaging > 0)  # SGD's average is not taken
+
+
+def test_smoothed_targets_share_out_over_all_outputs(networks) -> None:
+    """(1 − ε) CE of the label + ε CE of even targets, the contrast term untouched."""
+    images, labels = clouds(8, 0)
+    for contrast in (0.0, 0.5):
+        losses = [
+            trainer(
+                networks["weight"], settings=TrainingSettings(smoothing=share, contrast=contrast)
+            ).step(images, labels)
+            for share in (0.0, 0.25)
+        ]
+        network = networks["weight"]
+        masks = {n: (s >= 0).float() for n, s in trainer(network).scores.items()}
+        with torch.no_grad():
+            even = -network(images, masks).log_softmax(-1).mean()
+            plain = torch.nn.functional.cross_entropy(network(images, masks), labels)
+        assert losses[1] - losses[0] == pytest.approx(0.25 * float(even - plain), rel=1e-4)
 
 
 # --- which images a step sees
@@ -553,6 +575,10 @@ def test_no_images_or_labels_that_do_not_match_are_refused(
         {"rate": float("nan")},
         {"noise": 0.0},
         {"contrast": -0.1},
+        {"averaging": 1.0},
+        {"averaging": float("nan")},
+        {"smoothing": -0.1},
+        {"smoothing": 1.0},
         {"max_batches": 0},
         {"diluted_every": 0},
         {"diluted_every": True},
