@@ -9,8 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hopmask import MaskMemory
 from supsup_bridge import Experiment, MaskBank, RunSettings, SupSup
@@ -366,6 +368,42 @@ def test_pictures_continue_where_it_was_killed(
     script("--out", out, "--plot", tmp_path / "plot.png")
     assert len(SupSup.load(next((tmp_path / "runs").glob("*-None")))) == 3
     assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def tiny_imagenet(root: Path) -> Path:
+    """Tiny ImageNet's layout, with four classes of noise of a shade of their own."""
+    draw = np.random.default_rng(0)
+    lines = []
+    for label in range(4):
+        files = [
+            root / "train" / f"n0{label}" / "images" / f"n0{label}_{i}.JPEG" for i in range(12)
+        ]
+        held = [root / "val" / "images" / f"val_{4 * i + label}.JPEG" for i in range(4)]
+        lines += [f"{path.name}\tn0{label}\t0\t0\t63\t63" for path in held]
+        for path in (*files, *held):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = draw.integers(0, 80, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(noise + 55 * label).save(path, format="PNG")
+    (root / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of xdist's threads
+def test_split_imagenet_learns_from_files_and_predicts_the_same_once_loaded(
+    run: Run, tmp_path: Path
+) -> None:
+    (row,) = run(
+        "split_imagenet",
+        *("--data", tiny_imagenet(tmp_path / "tiny"), "--folder", tmp_path / "run"),
+        *("--network", "lenet-5", "--classes-per-task", 2, "--batches", 8),
+    )
+    links = [*(tmp_path / "run" / "imagenet").rglob("*.JPEG")]
+    assert len(links) == 4 * (12 + 4)
+    assert all(path.is_symlink() and path.exists() for path in links)
+    assert [len(losses) for losses in row["losses"]] == [8, 8]
+    assert row["reloaded_predictions_equal"] is True
+    assert row["memory_file"] > row["bytes"]["memory"] > 2 * row["weights"]
+    run("split_imagenet", "--table")
 
 
 def test_task_inference_scores_a_saved_learner_by_every_signature(
