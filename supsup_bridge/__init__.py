@@ -16,6 +16,7 @@ from supsup_bridge.data.image_benchmarks import (
     split_tiny_imagenet,
 )
 from supsup_bridge.data.mnist_variants import permuted_mnist, rotated_mnist
+from supsup_bridge.data.pixel_scale import PixelScale
 from supsup_bridge.data.task import Task
 from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.inference.gradient import OneShot
@@ -41,6 +42,7 @@ __all__ = [  # noqa: RUF022 (what a newcomer needs comes first)
     "MaskBank",
     "MaskedNetwork",
     "OneShot",
+    "PixelScale",
     "PosteriorInference",
     "RecallInference",
     "RunSettings",

@@ -17,14 +17,20 @@ from supsup_bridge.cli.results import RESULT
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.prediction import Prediction
 from supsup_bridge.data.files import DataError
-from supsup_bridge.data.pictures import check_depth
+from supsup_bridge.data.pictures import centre, check_depth
+from supsup_bridge.data.pixel_scale import PixelScale
+
+_PLAIN = PixelScale(mean=(0.0,), std=(1.0,))
 
 
 def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Predict, and print a table or JSON; returns the exit status."""
     learner = SupSup.load(options.folder, module=options.network, signature=options.signature)
-    of_run = (options.folder / RESULT).exists()
-    names, images = read_images(options.images, learner.image_shape, standardised=of_run)
+    pixels = learner.settings.pixels
+    unknown = pixels is None and (options.folder / RESULT).exists()
+    names, images = read_images(
+        options.images, learner.image_shape, pixels=pixels, standardised=unknown
+    )
     found = learner.predict(images, task=options.task)
     if options.json:
         console.print(json.dumps(_rows(names, found)), markup=False, soft_wrap=True)
@@ -48,7 +54,7 @@ def add_command(commands: Any) -> None:
         "images",
         type=Path,
         metavar="IMAGES",
-        help="an .npy file, or a folder of these; of a learner that was not run, also image files",
+        help="an .npy file, a picture, or a folder of these",
     )
     add("--task", type=int, help="number of the images' task (default: infer it per image)")
     add("--json", action="store_true", help="a list of objects in place of a table")
@@ -57,17 +63,22 @@ def add_command(commands: Any) -> None:
 
 
 def read_images(
-    path: Path, shape: tuple[int, ...], *, standardised: bool = False
+    path: Path,
+    shape: tuple[int, ...],
+    *,
+    pixels: PixelScale | None = None,
+    standardised: bool = False,
 ) -> tuple[list[str], Tensor]:
     """Images (n, *shape) from an .npy file, an image file, or a folder of them, with their names.
 
     An .npy file holds one image or many, as the learner was taught them. Image files become gray or
-    RGB, as the shape asks for, in [0, 1].
+    RGB, as the shape asks for.
 
     Args:
         path: the file or folder.
         shape: of one image.
-        standardised: whether the learner was taught standardised images, which no image file holds.
+        pixels: how an image is made of a picture's pixels; None for x = pixel / 255.
+        standardised: whether the learner was taught images that are made in no known way.
 
     Raises:
         ConfigError: no images, images of another size, or image files in the place of standardised
@@ -84,10 +95,10 @@ def read_images(
     for one in paths:
         if standardised and one.suffix != ".npy":
             raise ConfigError(
-                f"{one} is no .npy file: supsup run teaches standardised images, and the pixels of "
-                "an image file are none; give an .npy file of images standardised as the run's"
+                f"{one} is no .npy file: the run taught images that are not those of pictures, "
+                "standardised and permuted or turned; give an .npy file of images made as the run's"
             )
-        part = _from_npy(one, shape) if one.suffix == ".npy" else _from_picture(one, shape)
+        part = _from_npy(one, shape) if one.suffix == ".npy" else _from_picture(one, shape, pixels)
         parts.append(part)
         names += [one.name] if len(part) == 1 else [f"{one.name}[{i}]" for i in range(len(part))]
     return names, torch.cat(parts)
@@ -109,16 +120,24 @@ def _from_npy(path: Path, shape: tuple[int, ...]) -> Tensor:
     return images
 
 
-def _from_picture(path: Path, shape: tuple[int, ...]) -> Tensor:
+def _from_picture(path: Path, shape: tuple[int, ...], pixels: PixelScale | None) -> Tensor:
+    scale = pixels or _PLAIN
+    if scale.centre:
+        return scale.images(centre(path))[None]
     colour = len(shape) == 3 and shape[0] == 3
     try:
         with Image.open(path) as picture:
             check_depth(picture, path)
-            values = np.asarray(picture.convert("RGB" if colour else "L"), dtype=np.float32) / 255
+            values = np.array(picture.convert("RGB" if colour else "L"))
     except DataError:
         raise
     except (UnidentifiedImageError, OSError) as error:
         raise ConfigError(f"{path} is no image that Pillow can read ({error})") from error
+    if len(scale.mean) not in (1, 3 if colour else 1):
+        raise ConfigError(
+            f"pixels= of the learner has {len(scale.mean)} channels, which its images {shape} have "
+            "not: give an .npy file"
+        )
     image = torch.from_numpy(values)
     image = image.permute(2, 0, 1) if colour else image
     wanted = int(np.prod(shape))
@@ -127,7 +146,7 @@ def _from_picture(path: Path, shape: tuple[int, ...]) -> Tensor:
             f"{path} has {values.shape[1]} x {values.shape[0]} pixels, the learner takes images "
             f"{shape}: resize it"
         )
-    return image.reshape(1, *shape)
+    return scale.images(image).reshape(1, *shape)
 
 
 def _rows(names: list[str], found: Prediction) -> list[dict[str, Any]]:

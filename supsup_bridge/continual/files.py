@@ -17,6 +17,7 @@ import hopmask
 from hopmask import ConfigError, MaskMemory, storage
 from hopmask.errors import CorruptStoreError, StoreFileError
 from supsup_bridge.continual.settings import LearnerSettings
+from supsup_bridge.data.pixel_scale import PixelScale
 from supsup_bridge.networks.registry import NETWORKS
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.training.settings import TrainingSettings
@@ -73,6 +74,8 @@ def arguments(
     try:
         settings, origin = dict(about["settings"]), dict(about["origin"])
         settings["training"] = TrainingSettings(**settings["training"])
+        if settings.get("pixels") is not None:
+            settings["pixels"] = PixelScale(**settings["pixels"])
         LearnerSettings(**settings)
         name, own = origin.pop("name"), settings["signature"]
     except (LookupError, TypeError, ValueError) as error:

@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from hopmask import ConfigError, rule_named
 from supsup_bridge.continual.task_agnostic.novelty import EPSILON
+from supsup_bridge.data.pixel_scale import PixelScale
 from supsup_bridge.inference.named import INFERENCES, check_objective, follows_gradient
 from supsup_bridge.inference.objectives import OBJECTIVES
 from supsup_bridge.inference.recall import RECALLS
@@ -45,6 +46,7 @@ class MoreOptions(TypedDict, total=False):
     epsilon: float | None
     classes: int | None
     infer_samples: int
+    pixels: PixelScale | None
     ask_every: int | None
     budget: int | None
 
@@ -72,6 +74,7 @@ class LearnerSettings:
     epsilon: float | None = None
     classes: int | None = None
     infer_samples: int = 1
+    pixels: PixelScale | None = None
     task_free: bool = False
     ask_every: int | None = None
     budget: int | None = None
@@ -86,6 +89,8 @@ class LearnerSettings:
             raise ConfigError(f"seed must be a whole number of at least 0, got {self.seed!r}")
         if not isinstance(self.training, TrainingSettings):
             raise ConfigError(f"training must be TrainingSettings, got {self.training!r}")
+        if not isinstance(self.pixels, PixelScale | None):
+            raise ConfigError(f"pixels must be a PixelScale, got {self.pixels!r}")
         self._refuse_what_is_ignored()
         if self.memory == "bank":
             self._complete_bank()

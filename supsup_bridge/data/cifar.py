@@ -11,7 +11,8 @@ import torch
 from supsup_bridge.data.archives import Content, Layout, contents
 from supsup_bridge.data.cifar_names import CIFAR10, CIFAR100
 from supsup_bridge.data.files import DataError, cache, download, given_place
-from supsup_bridge.data.labelled import LabelledPixels, per_channel
+from supsup_bridge.data.labelled import LabelledPixels
+from supsup_bridge.data.pixel_scale import PixelScale
 from supsup_bridge.data.plain_pickle import plain
 
 _SHAPE = (3, 32, 32)
@@ -30,7 +31,7 @@ class _Cifar:
         binary, python: its two layouts; files of the training part, then one of the test part.
         label_bytes: at the start of a binary record; the last of them is the label.
         key: of the labels in a python file.
-        mean, std: of the training images' channels.
+        scale: by the training images' channels.
         fingerprints: of each part, where known.
         archive: bytes and MD5 of the binary archive, as published.
     """
@@ -41,8 +42,7 @@ class _Cifar:
     python: Layout
     label_bytes: int
     key: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    scale: PixelScale
     fingerprints: dict[str, str]
     archive: tuple[int, str]
 
@@ -62,8 +62,7 @@ _CIFAR10 = _Cifar(
     ),
     label_bytes=1,
     key="labels",
-    mean=(0.4914, 0.4822, 0.4465),
-    std=(0.2470, 0.2435, 0.2616),
+    scale=PixelScale(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
     fingerprints={},
     archive=(170_052_171, "c32a1d4ab5d03f1284b67883e8d87530"),
 )
@@ -80,8 +79,7 @@ _CIFAR100 = _Cifar(
     ),
     label_bytes=2,
     key="fine_labels",
-    mean=(0.5071, 0.4865, 0.4409),
-    std=(0.2673, 0.2564, 0.2762),
+    scale=PixelScale(mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762)),
     fingerprints={
         "train": "6f97a7cebe378765c1f498386fa556b4e2b231efc135c5a49c46ceb4c92b1b33",
         "test": "fcc850d7d1db11ca3367b03e77876b010b39f658a11decaf8ff5d13fba8201bd",
@@ -198,8 +196,7 @@ def _part(
     return LabelledPixels(
         pixels=torch.from_numpy(pixels).reshape(-1, *_SHAPE),
         labels=torch.from_numpy(labels.astype(np.int64)),
-        mean=per_channel(which.mean),
-        std=per_channel(which.std),
+        scale=which.scale,
     )
 
 

@@ -97,6 +97,7 @@ def class_task(
         scored_images=test.made(scored),
         scored_labels=_within(test.labels[scored], ours),
         streamed=train.streamed(chosen, train_labels),
+        scale=train.scale,
         classes=len(ours),
     )
 

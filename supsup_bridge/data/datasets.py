@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits as _sklearn_digits
 from supsup_bridge.data.files import DataError, cache, download, given_place, read_file
 from supsup_bridge.data.idx import found_file, read_idx, unpacked
 from supsup_bridge.data.labelled import LabelledImages
+from supsup_bridge.data.pixel_scale import PixelScale
 
 # name -> (MD5 of the decompressed file, bytes of the decompressed file)
 _MNIST_FILES = {
@@ -23,8 +24,8 @@ _MNIST_MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-_MNIST_MEAN, _MNIST_STD = 0.1307, 0.3081  # of the training images, as is the custom
-_DIGITS_MEAN, _DIGITS_STD = 0.3, 0.375  # a fixed scale, close to the data's own
+_MNIST = PixelScale(mean=(0.1307,), std=(0.3081,))  # of the training images, as is the custom
+_DIGITS = PixelScale(mean=(0.3,), std=(0.375,))  # close to the data's own
 _BY_HAND = "fetch MNIST's IDX files by hand and pass their folder as --data"
 
 
@@ -39,10 +40,9 @@ def load_digits() -> LabelledImages:
         E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI repository.
     """
     data = _sklearn_digits()
-    pixels = torch.from_numpy(data.data.astype(np.float32)) / 16
-    return LabelledImages(
-        images=(pixels - _DIGITS_MEAN) / _DIGITS_STD, labels=torch.from_numpy(data.target)
-    )
+    values = torch.from_numpy(data.data.astype(np.float32)) / 16  # of 17 shades
+    images = (values - _DIGITS.mean[0]) / _DIGITS.std[0]
+    return LabelledImages(images=images, labels=torch.from_numpy(data.target), scale=_DIGITS)
 
 
 def load_mnist(folder: str | Path | None = None) -> tuple[LabelledImages, LabelledImages]:
@@ -81,9 +81,10 @@ def _part(content: dict[str, bytes], prefix: str) -> LabelledImages:
         read_idx(content[name], name, dimensions=dimensions)
         for name, dimensions in zip(names, (3, 1), strict=True)
     )
-    images = torch.from_numpy(pixels.reshape(-1, 784).astype(np.float32)) / 255
     return LabelledImages(
-        images=(images - _MNIST_MEAN) / _MNIST_STD, labels=torch.from_numpy(labels.astype(np.int64))
+        images=_MNIST.images(torch.from_numpy(pixels.reshape(-1, 784).copy())),
+        labels=torch.from_numpy(labels.astype(np.int64)),
+        scale=_MNIST,
     )
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from supsup_bridge.data.files import DataError, given_folder, read_file
 from supsup_bridge.data.labelled import LabelledPixels, LabelledSet, scale_of
+from supsup_bridge.data.pixel_scale import PixelScale
 
 _BYTES = 8  # the code of unsigned bytes
 _TYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
@@ -162,13 +162,10 @@ def _part(paths: tuple[Path, Path]) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-def _labelled(
-    images: np.ndarray, labels: np.ndarray, scale: tuple[Tensor, Tensor]
-) -> LabelledPixels:
+def _labelled(images: np.ndarray, labels: np.ndarray, scale: PixelScale) -> LabelledPixels:
     return LabelledPixels(
         pixels=torch.from_numpy(images.reshape(len(images), -1).copy()),
         labels=torch.from_numpy(labels.astype(np.int64)),
-        mean=scale[0],
-        std=scale[1],
+        scale=scale,
         measured=True,
     )

@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from supsup_bridge.data.files import DataError
-from supsup_bridge.data.labelled import per_channel, standardised
 from supsup_bridge.data.pictures import SIDE, all_of, centre, random_part
+from supsup_bridge.data.pixel_scale import PixelScale
 from supsup_bridge.data.task import Made
 
-MEAN, STD = per_channel((0.485, 0.456, 0.406)), per_channel((0.229, 0.224, 0.225))  # ImageNet's
+IMAGENET = PixelScale(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), centre=True)
 _MOST_WORKERS = 8
 _Chosen = list[tuple[int, int]]  # numbers of a batch's images, with a seed for each
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFiles:
-    """Pictures in files, standardised with ImageNet's mean and deviation.
+    """Pictures in files, standardised by ImageNet's scale.
 
     Args:
         files: JPEG or PNG, of any sizes.
@@ -31,6 +31,10 @@ class LabelledFiles:
 
     files: tuple[Path, ...]
     labels: Tensor
+
+    @property
+    def scale(self) -> PixelScale:
+        return IMAGENET
 
     def chosen(self, where: Tensor) -> "LabelledFiles":
         files = tuple(self.files[number] for number in where.tolist())
@@ -90,7 +94,7 @@ class FileBatches:
             if isinstance(pixels, DataError):
                 raise pixels
             labels = self._data.labels[[number for number, _ in part]]
-            yield standardised(pixels, MEAN, STD), labels
+            yield IMAGENET.images(pixels), labels
 
 
 class _Decoder(Dataset[Tensor | DataError]):
@@ -110,7 +114,7 @@ class _Decoder(Dataset[Tensor | DataError]):
 
 
 def _centres(files: tuple[Path, ...]) -> Tensor:
-    return standardised(all_of(centre, files), MEAN, STD)
+    return IMAGENET.images(all_of(centre, files))
 
 
 def _cores() -> int:

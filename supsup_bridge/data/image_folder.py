@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from supsup_bridge.data.files import DataError, given_folder, read_file
-from supsup_bridge.data.image_files import MEAN, STD, LabelledFiles
+from supsup_bridge.data.image_files import IMAGENET, LabelledFiles
 from supsup_bridge.data.labelled import Labelled, LabelledPixels, LabelledSet
 from supsup_bridge.data.pictures import all_of, picture, whole
 
@@ -212,4 +212,4 @@ def _labelled(part: _ByClass, names: list[str], in_memory: tuple[int, int] | Non
     if in_memory is None:
         return LabelledFiles(files=files, labels=labels)
     pixels = all_of(partial(whole, size=in_memory), files)
-    return LabelledPixels(pixels=pixels, labels=labels, mean=MEAN, std=STD)
+    return LabelledPixels(pixels=pixels, labels=labels, scale=replace(IMAGENET, centre=False))

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Protocol, Self
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from supsup_bridge.data.pixel_scale import PixelScale
 from supsup_bridge.data.task import Made, Streamed
 
 
@@ -18,6 +18,11 @@ class Labelled(Protocol):
     @property
     def labels(self) -> Tensor:
         """Integer (n,)."""
+        ...
+
+    @property
+    def scale(self) -> PixelScale | None:
+        """How images are made of pixels, where that is known."""
         ...
 
     def chosen(self, where: Tensor) -> Self:
@@ -58,9 +63,10 @@ class LabelledImages:
 
     images: Tensor
     labels: Tensor
+    scale: PixelScale | None = None
 
     def chosen(self, where: Tensor) -> "LabelledImages":
-        return LabelledImages(images=self.images[where], labels=self.labels[where])
+        return replace(self, images=self.images[where], labels=self.labels[where])
 
     def on_scale_of(self, train: "LabelledImages") -> "LabelledImages":
         return self
@@ -74,36 +80,33 @@ class LabelledImages:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledPixels:
-    """Images as bytes, standardised at each access: x = (pixel / 255 − mean) / std.
+    """Images as bytes, standardised at each access.
 
     Args:
         pixels: uint8 (n, *shape).
         labels: integer (n,).
-        mean, std: of pixels / 255, of a shape that goes with an image's: (c, 1, 1) or ().
-        measured: whether they are those of the set's own training part, by `scale_of`.
+        scale: by which they are.
+        measured: whether it is that of the set's own training part, by `scale_of`.
 
     Example:
-        >>> half = torch.tensor(0.5)
-        >>> pixels = torch.tensor([[0, 255]], dtype=torch.uint8)
-        >>> data = LabelledPixels(pixels=pixels, labels=torch.tensor([0]), mean=half, std=half)
+        >>> import torch
+        >>> pixels, half = torch.tensor([[0, 255]], dtype=torch.uint8), (0.5,)
+        >>> scale = PixelScale(mean=half, std=half)
+        >>> data = LabelledPixels(pixels=pixels, labels=torch.tensor([0]), scale=scale)
         >>> data.made(torch.tensor([0]))()
         tensor([[-1.,  1.]])
     """
 
     pixels: Tensor
     labels: Tensor
-    mean: Tensor
-    std: Tensor
+    scale: PixelScale
     measured: bool = False
 
     def chosen(self, where: Tensor) -> "LabelledPixels":
         return replace(self, pixels=self.pixels[where], labels=self.labels[where])
 
     def on_scale_of(self, train: "LabelledPixels") -> "LabelledPixels":
-        if not self.measured:
-            return self
-        mean, std = scale_of(train.pixels)
-        return replace(self, mean=mean, std=std)
+        return replace(self, scale=scale_of(train.pixels)) if self.measured else self
 
     def made(self, where: Tensor) -> Made:
         return Made(partial(self._made, where), len(where))
@@ -112,33 +115,19 @@ class LabelledPixels:
         return None
 
     def _made(self, where: Tensor) -> Tensor:
-        return standardised(self.pixels[where], self.mean, self.std)
+        return self.scale.images(self.pixels[where])
 
 
-def standardised(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """float32 images (pixel / 255 − mean) / std of uint8 ones."""
-    return pixels.float().div_(255).sub_(mean).div_(std)
-
-
-def scale_of(pixels: Tensor) -> tuple[Tensor, Tensor]:
+def scale_of(pixels: Tensor) -> PixelScale:
     """Mean and standard deviation (1 where it is 0) of all of uint8 pixels / 255.
 
     Example:
+        >>> import torch
         >>> scale_of(torch.tensor([[0, 255]], dtype=torch.uint8))
-        (tensor(0.5000), tensor(0.5000))
+        PixelScale(mean=(0.5,), std=(0.5,), centre=False)
     """
     counts = np.bincount(pixels.numpy().reshape(-1), minlength=256)  # exact, in no order
     values = np.arange(256) / 255
     mean = float(counts @ values / counts.sum())
     std = float(np.sqrt(counts @ (values - mean) ** 2 / counts.sum()))
-    return torch.tensor(mean, device="cpu"), torch.tensor(std or 1.0, device="cpu")
-
-
-def per_channel(values: tuple[float, ...]) -> Tensor:
-    """Figures of the channels, for images (channels, height, width).
-
-    Example:
-        >>> per_channel((0.5, 0.4, 0.3)).shape
-        torch.Size([3, 1, 1])
-    """
-    return torch.tensor(values, dtype=torch.float32, device="cpu").reshape(-1, 1, 1)
+    return PixelScale(mean=(mean,), std=(std or 1.0,))

@@ -7,6 +7,7 @@ from typing import Protocol, overload
 from torch import Tensor
 
 from hopmask import ConfigError
+from supsup_bridge.data.pixel_scale import PixelScale
 
 
 class Streamed(Protocol):
@@ -79,6 +80,7 @@ class Task:
         inference_images: unlabelled, for task inference, (r, *shape).
         scored_images: (s, *shape); scored_labels: class within the task (s,).
         streamed: the training images batch by batch, where they are too many to hold at once.
+        scale: how its images were made of a picture's pixels, where that is known.
         classes: how many classes the task has: outputs from that one on are superfluous. Default:
             the largest label, and one.
 
@@ -104,6 +106,7 @@ class Task:
     scored_images: _Images = _Images()
     scored_labels: Tensor
     streamed: Streamed | None = None
+    scale: PixelScale | None = None
     classes: int = 0
 
     def __post_init__(self) -> None:

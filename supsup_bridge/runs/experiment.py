@@ -87,6 +87,7 @@ class Experiment:
             inputs=first.shape[1] if first.ndim == 2 else tuple(first.shape[1:]),
             classes=self.labels,
             images=[len(task.train_labels) for task in self.stream[:_CHECKED]],
+            pixels=self.stream[0].scale,
             device=device_named(settings.device),
             closed=self.ledger.note,
         )

@@ -7,6 +7,7 @@ import torch
 
 from hopmask import ConfigError
 from supsup_bridge.continual.learner import SupSup
+from supsup_bridge.data.pixel_scale import PixelScale
 from supsup_bridge.inference.named import follows_gradient
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.networks.masked import PER_WEIGHT
@@ -21,6 +22,7 @@ def learner_of(
     inputs: int | tuple[int, ...],
     classes: int,
     images: Sequence[int],
+    pixels: PixelScale | None,
     device: torch.device,
     closed: Callable[[int, Masks], None],
 ) -> SupSup:
@@ -32,6 +34,7 @@ def learner_of(
         inputs: pixels of an image, or its shape.
         classes: the largest number of classes of any task.
         images: numbers of training images, per task.
+        pixels: how images are made of those of pictures, where that is known.
         device: where to work.
         closed: NNs: called with number and masks of each mask that a Hopfield memory is given.
 
@@ -60,6 +63,7 @@ def learner_of(
         training=preset.training,
         mask_init=preset.mask_init,
         classes=classes,
+        pixels=pixels,
         task_free=free,
         budget=settings.budget,
         closed=closed,

@@ -1,6 +1,7 @@
 """`supsup predict`: images from files in, tasks and labels out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 from torch import nn
 
-from supsup_bridge import DataError, SupSup, split_digits
+from hopmask import ConfigError
+from supsup_bridge import (
+    DataError,
+    Experiment,
+    PixelScale,
+    RunSettings,
+    SupSup,
+    split_digits,
+)
 from supsup_bridge.cli import main
 from supsup_bridge.cli.predict import read_images
 from supsup_bridge.training.settings import TrainingSettings
@@ -68,10 +78,59 @@ def test_a_finished_run_is_a_learner(tmp_path: Path, images: Path, capsys) -> No
     assert main([*run, "--out", str(out)]) == 0
     capsys.readouterr()
     assert len(printed(capsys, str(out), str(images))) == 6
-    picture = tmp_path / "digit.png"
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(picture)
-    assert main(["predict", str(out), str(picture)]) == 2
-    assert "supsup run teaches standardised images" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_reads_pictures_as_it_read_its_own(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "run"
+    run = ["run", "split-digits", "--tasks", "2", "--quick", "--device", "cpu"]
+    assert main([*run, "--out", str(out)]) == 0
+    capsys.readouterr()
+    shades = load_digits().data[:12].round() / 16
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number, shade in enumerate(np.uint8(255 * shades).reshape(-1, 8, 8)):
+        Image.fromarray(shade).save(pictures / f"{number:02}.png")
+    np.save(tmp_path / "same.npy", np.float32((np.uint8(255 * shades) / 255 - 0.3) / 0.375))
+    found, expected = (
+        printed(capsys, str(out), str(tmp_path / n)) for n in ("pictures", "same.npy")
+    )
+    for one in (*found, *expected):
+        one.pop("image")
+    assert found == expected
+    assert len({one["task"] for one in found}) == 2
+
+
+def test_a_run_on_moved_pixels_takes_no_pictures(tmp_path: Path, quiet, capsys) -> None:
+    tasks = [replace(task, scale=None) for task in split_digits(tasks=2)]
+    run = Experiment(RunSettings(tasks=2, quick=True), tasks=tasks)
+    run.run(quiet)
+    run.save(tmp_path / "run")
+    (tmp_path / "run" / "result.json").write_text("{}")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "digit.png")
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "digit.png")]) == 2
+    assert "the run taught images that are not those of" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of xdist's threads
+@pytest.mark.parametrize("side", [16, 70])
+def test_a_run_on_a_folder_reads_its_pictures_again(
+    side: int, pictures, quiet, small_crops, tmp_path: Path
+) -> None:
+    settings = RunSettings(benchmark="folder", network="lenet-5", batches=2, device="cpu")
+    data = pictures(side)
+    run = Experiment(settings, data=data)
+    run.run(quiet)
+    run.save(tmp_path / "run")
+    held = tmp_path / "held"
+    held.mkdir()
+    for path in data.glob("val/*/*.png"):
+        (held / f"{path.parent.name}-{path.name}").write_bytes(path.read_bytes())
+    learner = SupSup.load(tmp_path / "run")
+    _, images = read_images(held, learner.image_shape, pixels=learner.settings.pixels)
+    tested = [part for task in run.stream for part in (task.inference_images, task.scored_images)]
+    assert sorted(images.tolist()) == sorted(torch.cat(tested).tolist())
 
 
 def test_a_learner_that_was_not_run_takes_pictures(folder: Path, tmp_path: Path, capsys) -> None:
@@ -100,6 +159,13 @@ def test_pictures_of_more_than_8_bits_are_refused(kind: Any, ending: str, tmp_pa
     Image.fromarray(np.full((8, 8), 40_000, kind)).save(path)
     with pytest.raises(DataError, match=rf"{path} .*save it with 8 bits"):
         read_images(path, (1, 8, 8))
+
+
+def test_a_scale_of_other_channels_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "digit.png")
+    scale = PixelScale(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
+    with pytest.raises(ConfigError, match="has 3 channels"):
+        read_images(tmp_path, (1, 8, 8), pixels=scale)
 
 
 @pytest.mark.parametrize("shape", [(63,), (2, 63), (0, 64)])

@@ -8,7 +8,8 @@ import torch
 from hopmask import ConfigError
 from supsup_bridge import DataError, Task
 from supsup_bridge.data.class_splits import class_tasks, cut_off
-from supsup_bridge.data.labelled import LabelledImages, LabelledPixels, LabelledSet, per_channel
+from supsup_bridge.data.labelled import LabelledImages, LabelledPixels, LabelledSet
+from supsup_bridge.data.pixel_scale import PixelScale
 from supsup_bridge.rng import stream
 
 CLASSES, TRAIN, TEST = 7, 6, 5  # of each class
@@ -139,9 +140,11 @@ def test_tasks_of_no_class_are_refused() -> None:
 def test_pixels_are_held_once_and_standardised_at_each_access() -> None:
     labels = torch.arange(8) % 2
     pixels = torch.arange(8 * 12, dtype=torch.uint8).reshape(8, 3, 2, 2)
-    mean, std = per_channel((0.1, 0.2, 0.3)), per_channel((0.4, 0.5, 0.6))
-    parts = LabelledPixels(pixels=pixels, labels=labels, mean=mean, std=std)
+    scale = PixelScale(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    parts = LabelledPixels(pixels=pixels, labels=labels, scale=scale)
     task = split(LabelledSet(train=parts, test=parts))[0]
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))
+    assert task.scale == scale
     torch.testing.assert_close(task.train_images, (pixels / 255 - mean) / std)
     assert task.train_images is not task.train_images
     assert task.train_images.dtype == torch.float32

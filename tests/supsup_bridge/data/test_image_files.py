@@ -10,10 +10,13 @@ from PIL import Image
 
 from supsup_bridge import DataError
 from supsup_bridge.data import image_files
-from supsup_bridge.data.image_files import MEAN, STD, FileStream, LabelledFiles
+from supsup_bridge.data.image_files import FileStream, LabelledFiles
 from supsup_bridge.data.pictures import centre, random_part
 
 COUNT = 7
+MEAN, STD = (
+    torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+)  # ImageNet's
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of xdist's threads
 
 

@@ -10,12 +10,15 @@ import torch
 from PIL import Image
 
 from supsup_bridge import DataError
-from supsup_bridge.data.image_files import MEAN, STD, LabelledFiles
+from supsup_bridge.data.image_files import LabelledFiles
 from supsup_bridge.data.image_folder import load_image_folder, load_imagenet, load_tiny_imagenet
 from supsup_bridge.data.labelled import LabelledPixels, LabelledSet
 
 CLASSES = ("n01", "n02", "n03")
 EACH = {"train": 3, "val": 2}
+MEAN, STD = (
+    torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+)  # ImageNet's
 
 
 def save(path: Path, shade: int, side: int) -> None:
