@@ -1,6 +1,6 @@
-"""Augmentation: each training image cropped and mirrored at random, never one that is scored."""
+"""Augmentation: each training image changed at random, never one that is scored."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,8 @@ from supsup_bridge.training.batches import Batch, LessonBatches
 from supsup_bridge.training.settings import TrainingSettings
 
 _PADDING = 4  # pixels on each side
+_SATURATION, _CONTRAST, _BRIGHTNESS, _TINT = 0.6, 0.3, 0.3, 0.09  # at most, either way
+_CUT = 3 / 8  # side of the square that is cut out, of an image's shorter side
 
 
 def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -34,11 +36,7 @@ def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     Source:
         He et al. 2016 (arXiv 1512.03385), section 4.2.
     """
-    if images.ndim != 4:
-        raise ConfigError(
-            "augment='crop-flip' is for images (n, channels, height, width), got "
-            f"{tuple(images.shape)}: reshape them, or leave it out"
-        )
+    _check_shape(images)
     count, channels, height, width = images.shape
     where = generator.device
     size = 2 * _PADDING + 1
@@ -53,8 +51,82 @@ def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return padded.flatten(2).gather(2, index).reshape(images.shape)
 
 
+def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Saturation, contrast, brightness and tint of each image changed at random.
+
+    Distances from an image's grey are multiplied by 1 + u, u uniform within ±0.6, and distances
+    from its mean colour by 1 + v within ±0.3; up to ±0.3 is added to all pixels, and ±0.09 to each
+    channel, in units of the standardised pixels.
+
+    Args:
+        images: (n, channels, height, width), standardised.
+        generator: of the changes.
+
+    Raises:
+        ConfigError: flat images.
+
+    Example:
+        >>> images = torch.ones(2, 3, 32, 32)
+        >>> jitter(images, torch.Generator().manual_seed(0)).flatten(2).std(-1).max()
+        tensor(0.)
+
+    Source:
+        Changes of colour: Howard 2013 (arXiv 1312.5402), section 2.
+    """
+    _check_shape(images)
+    count, channels = images.shape[:2]
+
+    def drawn(most: float, *shape: int) -> Tensor:
+        size = (count, *shape, 1, 1)
+        made = torch.rand(size, generator=generator, dtype=torch.float32, device=generator.device)
+        return ((2 * made - 1) * most).to(images)
+
+    grey = images.mean(1, keepdim=True)
+    images = grey + (images - grey) * (1 + drawn(_SATURATION, 1))
+    mean = images.mean((2, 3), keepdim=True)
+    images = mean + (images - mean) * (1 + drawn(_CONTRAST, 1))
+    return images + drawn(_BRIGHTNESS, 1) + drawn(_TINT, channels)
+
+
+def cut(images: Tensor, generator: torch.Generator) -> Tensor:
+    """A square of each image is 0, the mean of standardised pixels.
+
+    Its side is 3/8 of the shorter side of the image, and its centre lies anywhere, so that it may
+    stick out.
+
+    Args:
+        images: (n, channels, height, width), standardised.
+        generator: of the places.
+
+    Raises:
+        ConfigError: flat images.
+
+    Example:
+        >>> int((cut(torch.ones(9, 1, 16, 16), torch.Generator()) == 0).sum((1, 2, 3)).max())
+        36
+
+    Source:
+        DeVries, Taylor 2017 (Cutout, arXiv 1708.04552).
+    """
+    _check_shape(images)
+    side = round(_CUT * min(images.shape[2:]))
+
+    def hidden(length: int) -> Tensor:
+        where = generator.device
+        centre = torch.randint(length, (len(images), 1), generator=generator, device=where)
+        place = torch.arange(length, device=where) - centre + side // 2
+        return ((place >= 0) & (place < side)).to(images.device)
+
+    rows, columns = (hidden(length) for length in images.shape[2:])
+    return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
+
+
 def augmented(
-    batches: LessonBatches, settings: TrainingSettings, generator: torch.Generator
+    batches: LessonBatches,
+    settings: TrainingSettings,
+    generator: torch.Generator,
+    *,
+    cropped: bool = False,
 ) -> LessonBatches:
     """Batches as they are, or augmented where the settings say so.
 
@@ -62,15 +134,33 @@ def augmented(
         batches: of a lesson; their state holds that of the generator.
         settings: of the lesson.
         generator: the batches' own.
+        cropped: whether images come cropped and mirrored already.
     """
-    return batches if settings.augment is None else _Augmented(batches, generator)
+    if settings.augment is None or (cropped and settings.augment == "crop-flip"):
+        return batches
+
+    def change(images: Tensor) -> Tensor:
+        images = images if cropped else crop_flip(images, generator)
+        if settings.augment == "strong":
+            images = cut(jitter(images, generator), generator)
+        return images
+
+    return _Augmented(batches, change)
+
+
+def _check_shape(images: Tensor) -> None:
+    if images.ndim != 4:
+        raise ConfigError(
+            "augment= is for images (n, channels, height, width), got "
+            f"{tuple(images.shape)}: reshape them, or leave it out"
+        )
 
 
 class _Augmented:
-    """Batches whose images are cropped and mirrored by `crop_flip`."""
+    """Batches whose images are changed."""
 
-    def __init__(self, batches: LessonBatches, generator: torch.Generator) -> None:
-        self._batches, self._generator = batches, generator
+    def __init__(self, batches: LessonBatches, change: Callable[[Tensor], Tensor]) -> None:
+        self._batches, self._change = batches, change
 
     @property
     def done(self) -> int:
@@ -82,7 +172,7 @@ class _Augmented:
 
     def __iter__(self) -> Iterator[Batch]:
         for images, labels in self._batches:
-            yield crop_flip(images, self._generator), labels
+            yield self._change(images), labels
 
     def state(self) -> dict[str, Any]:
         return self._batches.state()

@@ -141,7 +141,7 @@ class StreamedData:
     """Images of a task that are read batch by batch, in an order drawn anew every epoch.
 
     Args:
-        stream: of the task; it augments by itself.
+        stream: of the task; it crops and mirrors by itself.
     """
 
     def __init__(self, stream: Streamed) -> None:
@@ -154,7 +154,9 @@ class StreamedData:
         self, settings: TrainingSettings, generator: torch.Generator, *, alone: bool = True
     ) -> LessonBatches:
         passes = self.stream.batches(settings.batch, augment=settings.augment is not None)
-        return LoadedBatches(passes, settings, generator)
+        return augmented(
+            LoadedBatches(passes, settings, generator), settings, generator, cropped=True
+        )
 
 
 def lesson_data(data: Any) -> LessonData:

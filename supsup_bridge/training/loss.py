@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,16 +20,16 @@ _DILUTION = 0.2  # λ: share of the mask in a diluted one
 class MaskLoss:
     """CE(f(x, m), y) + contrast · CE(f(x + noise, m), uniform) of the mask m of some scores.
 
-    Targets y are smoothed where the settings say so. The second term keeps the outputs undecided
-    away from the task's data, so that the entropy of a wrong task's mask is high. Some steps
-    (`diluted_every`) see m̃ = b + λ(m − b) in place of m, with b the level of a blank mask and
-    λ = 0.2: the mask learns to be recognised where it is one of many, in a superposition.
+    Targets y are smoothed, and images mixed, where the settings say so. The second term keeps the
+    outputs undecided away from the task's data, so that the entropy of a wrong task's mask is high.
+    Some steps (`diluted_every`) see m̃ = b + λ(m − b) in place of m, with b the level of a blank
+    mask and λ = 0.2: the mask learns to be recognised where it is one of many, in a superposition.
 
     Args:
         network: the fixed network.
         binarise: how scores become masks.
         settings: weight and noise of the contrast term, and when a mask is diluted.
-        noise: generator of the noise.
+        noise: generator of the noise, and of the shares in mixed images.
 
     Source:
         Contrast term: Hendrycks et al. 2019 (outlier exposure, arXiv 1812.04606), with the task's
@@ -48,8 +49,10 @@ class MaskLoss:
         every = self.settings.diluted_every
         if every and step % every == 0:
             masks = self._diluted(masks)
+        images, targets = self._mixed(images, labels)
+        right = partial(F.cross_entropy, target=targets, label_smoothing=self.settings.smoothing)
         if self.settings.contrast == 0:
-            return self._right(self._logits(images, masks), labels)
+            return right(self._logits(images, masks))
         where = self.noise.device
         noise = torch.randn(images.shape, generator=self.noise, dtype=torch.float32, device=where)
         noisy = images + noise.to(images.device) * self.settings.noise
@@ -58,10 +61,18 @@ class MaskLoss:
         else:  # the noisy images must not enter the statistics of the others
             clean, away = self._logits(images, masks), self._logits(noisy, masks)
         undecided = -F.log_softmax(away, -1).mean()
-        return self._right(clean, labels) + self.settings.contrast * undecided
+        return right(clean) + self.settings.contrast * undecided
 
-    def _right(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels, label_smoothing=self.settings.smoothing)
+    def _mixed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Images to look at, and targets: labels (n,), or shares of all outputs (n, outputs)."""
+        if self.settings.mixup == 0:
+            return images, labels
+        where = self.noise.device
+        drawn = torch.rand((), generator=self.noise, dtype=torch.float32, device=where)
+        share = float(drawn) * self.settings.mixup / 2
+        targets = F.one_hot(labels, self.network.outputs).float()
+        mixed, mixed_targets = (torch.lerp(v, v.roll(1, 0), share) for v in (images, targets))
+        return mixed, mixed_targets
 
     def _logits(self, images: Tensor, masks: Masks) -> Tensor:
         """In full precision, whatever the layers compute in."""

@@ -6,7 +6,7 @@ from math import ceil
 from hopmask import ConfigError
 from supsup_bridge.networks.precision import PRECISIONS
 
-AUGMENTATIONS = ("crop-flip",)
+AUGMENTATIONS = ("crop-flip", "strong")
 
 
 def is_count(value: object, *, least: int = 1) -> bool:
@@ -29,8 +29,11 @@ class TrainingSettings:
             this share at most, from 0 (the last scores) to 1, excluded; see `MaskTrainer`.
         smoothing: label smoothing: the share of each target that is spread over all outputs, from 0
             to 1, excluded.
+        mixup: each image is blended with another of its batch, whose share is drawn uniformly, for
+            the batch, from 0 to half of this, and its label counts as much; from 0 (never) to 1.
         augment: "crop-flip" crops and mirrors each training image at random, see `crop_flip`; of a
-            task that is streamed from picture files the crop is a random part of the picture. None
+            task that is streamed from picture files the crop is a random part of the picture.
+            "strong" changes their colours, too, and cuts a square out, see `jitter` and `cut`. None
             for images as they are.
         contrast: weight of the contrast term; 0 for none.
         noise: standard deviation of the noise in it, in units of the standardised pixels.
@@ -51,7 +54,8 @@ class TrainingSettings:
 
     Source:
         Adam with a decaying rate: measured to beat the paper's RMSProp at equal steps. Label
-        smoothing: Szegedy et al. 2016 (arXiv 1512.00567), section 7.
+        smoothing: Szegedy et al. 2016 (arXiv 1512.00567), section 7. Mixup: Zhang et al. 2018
+        (arXiv 1710.09412), whose α = 1 is 1 here.
     """
 
     epochs: int = 6
@@ -60,6 +64,7 @@ class TrainingSettings:
     rate: float = 1e-2
     averaging: float = 0.97
     smoothing: float = 0.0
+    mixup: float = 0.0
     augment: str | None = None
     contrast: float = 0.5
     noise: float = 0.5
@@ -86,6 +91,8 @@ class TrainingSettings:
         for name in ("averaging", "smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if not 0 <= self.mixup <= 1:
+            raise ConfigError(f"mixup must lie in [0, 1], got {self.mixup}")
         if not self.contrast >= 0:
             raise ConfigError(f"contrast must not be negative, got {self.contrast}")
         if self.augment not in (*AUGMENTATIONS, None):

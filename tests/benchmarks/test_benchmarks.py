@@ -442,3 +442,19 @@ def test_norm_statistics_scores_every_way_on_held_out_images(run: Run, monkeypat
     assert len({(row["images"], row["batch"]) for row in ways}) == len(ways) == 7
     assert {row["accuracy"] * 8 % 1 for row in ways} == {0}
     run("norm_statistics", "--table")
+
+
+def test_picture_settings_scores_ways_of_training_on_held_out_images(run: Run, monkeypatch) -> None:
+    images = torch.randn(24, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    task = SimpleNamespace(train_images=images, train_labels=torch.arange(24) % 5)
+    monkeypatch.setattr("supsup_bridge.data.benchmarks.task_stream", lambda name, **options: [task])
+    small = ("--tasks", 1, "--epochs", 1, "--held", 8)
+    rows = run("picture_settings", *small, "--ways", "preset", "as it is")
+    assert [(row["way"], row["accuracy"] * 8 % 1) for row in rows] == [
+        ("preset", 0),
+        ("as it is", 0),
+    ]
+    more = run("picture_settings", *small, "--ways", "preset", "rate 6e-3")
+    assert more[:2] == rows  # not made again
+    assert [row["way"] for row in more] == ["preset", "as it is", "rate 6e-3"]
+    run("picture_settings", "--table")

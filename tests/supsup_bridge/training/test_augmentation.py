@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from hopmask import ConfigError
 from supsup_bridge import SupSup, TrainingSettings
 from supsup_bridge.training import augmentation
-from supsup_bridge.training.augmentation import crop_flip
+from supsup_bridge.training.augmentation import crop_flip, cut, jitter
 from supsup_bridge.training.data import TensorData, lesson_data
 from supsup_bridge.training.fit import Lesson
 
@@ -76,10 +76,66 @@ def test_the_global_generator_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_colours_change_by_no_more_than_is_said() -> None:
+    """Each image is an affine function of its colours, one for all of its pixels."""
+    images = torch.randn(400, 3, 6, 5, generator=seeded())
+    made = jitter(images, seeded(1))
+    for image, changed in zip(images[:50], made, strict=False):
+        colours = torch.cat([image.flatten(1).T, torch.ones(30, 1)], 1)
+        found = torch.linalg.lstsq(colours, changed.flatten(1).T)
+        torch.testing.assert_close(colours @ found.solution, changed.flatten(1).T)
+    shift = made.mean((2, 3)) - images.mean((2, 3))
+    grey, tint = shift.mean(1), shift - shift.mean(1, keepdim=True)
+    assert 0.25 < float(grey.abs().max()) < 0.39
+    flat = torch.ones(400, 3, 2, 2) * torch.tensor([1.0, 0.0, -1.0])[:, None, None]
+    spread = jitter(flat, seeded(2))[:, 0, 0, 0] - jitter(flat, seeded(2))[:, 2, 0, 0]
+    assert 2 * (1 - 0.6) - 0.18 <= float(spread.min()) < 1.2
+    assert 2.8 < float(spread.max()) <= 2 * (1 + 0.6) + 0.18
+    stretch = made.sub(made.mean((2, 3), keepdim=True)).mean(1).flatten(1).norm(dim=1)
+    stretch = stretch / images.sub(images.mean((2, 3), keepdim=True)).mean(1).flatten(1).norm(dim=1)
+    assert 0.7 - 1e-3 <= float(stretch.min()) < 0.75
+    assert 1.25 < float(stretch.max()) <= 1.3 + 1e-3
+    assert float(tint.abs().max()) > 0.05
+
+
+def test_a_square_is_cut_out_of_each_image_anywhere() -> None:
+    images = torch.ones(3000, 2, 8, 16)
+    gone = cut(images, seeded()) == 0
+    assert torch.equal(gone[:, 0], gone[:, 1])
+    rows, columns = gone[:, 0].any(2), gone[:, 0].any(1)
+    assert torch.equal(gone[:, 0], rows[:, :, None] & columns[:, None, :])  # a rectangle
+    assert int(rows.sum(1).max()) == int(columns.sum(1).max()) == 3  # of 8 pixels, 3/8
+    inner = columns[:, 2:-2].float().mean(0)
+    torch.testing.assert_close(inner, torch.full((12,), 3 / 16), rtol=0.2, atol=0)
+    assert bool((gone[:, 0].flatten(1).sum(1) > 0).all())
+
+
+@pytest.mark.parametrize("change", [jitter, cut])
+def test_a_change_is_of_its_seed_and_changes_no_image_in_place(change) -> None:
+    before = IMAGES.clone()
+    a, b, c = (change(IMAGES, seeded(seed)) for seed in (0, 0, 1))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    assert torch.equal(IMAGES, before)
+
+
+def test_strong_batches_are_cropped_recoloured_and_cut() -> None:
+    settings = TrainingSettings(epochs=1, batch=10, augment="strong", contrast=0)
+    ((images, labels),) = TensorData(IMAGES, LABELS).batches(settings, seeded(2))
+    generator = seeded(2)
+    order = torch.randperm(10, generator=generator)
+    assert torch.equal(labels, LABELS[order])
+    expected = IMAGES[order]
+    for change in (crop_flip, jitter, cut):
+        expected = change(expected, generator)
+    assert torch.equal(images, expected)
+
+
+@pytest.mark.parametrize("change", [crop_flip, jitter, cut])
 @pytest.mark.parametrize("shape", [(4, 10), (4, 10, 10), (4, 1, 1, 10, 10)])
-def test_images_without_channels_height_and_width_are_refused(shape) -> None:
+def test_images_without_channels_height_and_width_are_refused(shape, change) -> None:
     with pytest.raises(ConfigError, match="channels, height, width"):
-        crop_flip(torch.zeros(shape), seeded())
+        change(torch.zeros(shape), seeded())
 
 
 def test_an_unknown_augmentation_is_refused() -> None:
@@ -148,7 +204,7 @@ def test_a_stopped_lesson_continues_to_the_same_bits(kind: str, stop: int) -> No
 
 def test_flat_images_are_refused_before_anything_is_learned() -> None:
     flat = SupSup("lenet-300-100", inputs=6, outputs=4, training=SETTINGS)
-    with pytest.raises(ConfigError, match="augment='crop-flip'"):
+    with pytest.raises(ConfigError, match="augment= is for images"):
         flat.learn((torch.randn(8, 6), torch.arange(8) % 2))
     assert len(flat) == 0
 

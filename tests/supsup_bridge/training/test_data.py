@@ -122,6 +122,21 @@ def test_a_stream_is_asked_for_the_settings_batches_and_augments_by_itself(
     assert taught.batches.done == taught.batches.steps == settings.steps(len(IMAGES))
 
 
+def test_a_strong_stream_is_recoloured_and_cut_as_well() -> None:
+    class Whole(Stream):
+        def batches(self, size: int, *, augment: bool) -> Any:
+            self.asked.append((size, augment))
+            return [(torch.ones(4, 3, 8, 8), LABELS[:4])]
+
+    settings = replace(SETTINGS, epochs=1, augment="strong")
+    stream = Whole()
+    ((images, _),) = StreamedData(stream).batches(settings, torch.Generator().manual_seed(0))
+    assert stream.asked == [(settings.batch, True)]
+    gone = images == 0
+    assert bool(gone.flatten(1).any(1).all())  # cut out
+    assert len(set(images[~gone].tolist())) == 12  # one shade for each image and channel
+
+
 def test_a_loader_is_read_once_per_epoch(network) -> None:
     dataset = Watched()
     learning = lesson(network, DataLoader(dataset, batch_size=5, shuffle=True))

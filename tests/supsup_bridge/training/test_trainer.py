@@ -390,6 +390,33 @@ def test_adams_mask_is_of_scores_averaged_over_the_last_steps(
     assert apart == (averaging > 0)  # SGD's average is not taken
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_mixed_images_are_blended_with_their_neighbours_as_their_labels_are(
+    smoothing: float,
+) -> None:
+    """Against a loop over images: (1 − λ) x_i + λ x_{i−1}, λ at most half of the setting."""
+    images, labels = clouds(12, 0)
+    shares = []
+    for seed in range(30):
+        network, noise = Watching(), torch.Generator().manual_seed(seed)
+        settings = TrainingSettings(mixup=0.8, smoothing=smoothing, contrast=0)
+        loss = trainer(network, settings=settings, noise=noise).step(images, labels)
+        share = 0.4 * float(torch.rand((), generator=torch.Generator().manual_seed(seed)))
+        shares.append(share)
+        (seen,), (mask,) = network.images, network.masks
+        total = 0.0
+        for i, image in enumerate(images):
+            torch.testing.assert_close(seen[i], (1 - share) * image + share * images[i - 1])
+        with torch.no_grad():
+            logits = UnitNetwork.forward(network, seen, {"hidden1": mask}).log_softmax(-1)
+        for i, row in enumerate(logits):
+            for label, weight in ((labels[i], 1 - share), (labels[i - 1], share)):
+                total -= weight * float((1 - smoothing) * row[label] + smoothing * row.mean())
+        assert loss == pytest.approx(total / len(images), rel=1e-4)
+    assert min(shares) < 0.05
+    assert max(shares) > 0.35
+
+
 def test_smoothed_targets_share_out_over_all_outputs(networks) -> None:
     """(1 − ε) CE of the label + ε CE of even targets, the contrast term untouched."""
     images, labels = clouds(8, 0)
@@ -579,6 +606,8 @@ def test_no_images_or_labels_that_do_not_match_are_refused(
         {"averaging": float("nan")},
         {"smoothing": -0.1},
         {"smoothing": 1.0},
+        {"mixup": -0.1},
+        {"mixup": 1.1},
         {"max_batches": 0},
         {"diluted_every": 0},
         {"diluted_every": True},
