@@ -26,13 +26,16 @@ from supsup_bridge.runs.presets import preset
 
 WAYS: dict[str, dict[str, Any]] = {
     "preset": {},
-    "no smoothing": {"smoothing": 0.0},
+    "crop and flip": {"augment": "crop-flip"},
+    "not mixed": {"mixup": 0.0},
+    "crop and flip, not mixed": {"augment": "crop-flip", "mixup": 0.0},
+    "crop and flip alone": {"augment": "crop-flip", "mixup": 0.0, "smoothing": 0.0},
+    "not smoothed": {"smoothing": 0.0},
     "averaging 0.97": {"averaging": 0.97},
-    "neither": {"smoothing": 0.0, "averaging": 0.97},
     "rate 1.5e-3": {"rate": 1.5e-3},
     "rate 6e-3": {"rate": 6e-3},
     "batch 64": {"batch": 64},
-    "as it is": {"augment": None},
+    "as they are": {"augment": None, "mixup": 0.0, "smoothing": 0.0},
 }
 
 

@@ -449,12 +449,12 @@ def test_picture_settings_scores_ways_of_training_on_held_out_images(run: Run, m
     task = SimpleNamespace(train_images=images, train_labels=torch.arange(24) % 5)
     monkeypatch.setattr("supsup_bridge.data.benchmarks.task_stream", lambda name, **options: [task])
     small = ("--tasks", 1, "--epochs", 1, "--held", 8)
-    rows = run("picture_settings", *small, "--ways", "preset", "as it is")
+    rows = run("picture_settings", *small, "--ways", "preset", "as they are")
     assert [(row["way"], row["accuracy"] * 8 % 1) for row in rows] == [
         ("preset", 0),
-        ("as it is", 0),
+        ("as they are", 0),
     ]
     more = run("picture_settings", *small, "--ways", "preset", "rate 6e-3")
     assert more[:2] == rows  # not made again
-    assert [row["way"] for row in more] == ["preset", "as it is", "rate 6e-3"]
+    assert [row["way"] for row in more] == ["preset", "as they are", "rate 6e-3"]
     run("picture_settings", "--table")

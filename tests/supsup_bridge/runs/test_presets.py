@@ -158,7 +158,7 @@ def test_outputs_are_enough_for_the_classes_of_a_task() -> None:
 def test_augmentation_is_of_pictures_and_of_given_tasks_alone() -> None:
     for name in BENCHMARKS:
         augment = resolved(RunSettings(benchmark=name)).training.augment
-        assert augment == (None if name in (*DIGITS, "idx") else "crop-flip")
+        assert augment == (None if name in (*DIGITS, "idx") else "strong")
     assert resolved(RunSettings(benchmark="folder", scenario="NNs")).training.augment is None
 
 
