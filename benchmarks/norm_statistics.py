@@ -41,12 +41,12 @@ WAYS = (  # images, batch
 )
 
 
-def built() -> FixedNetwork:
+def built(outputs: int = 5) -> FixedNetwork:
     return registry.build(
         "gem-resnet18",
         masks="weight",
         inputs=(3, 32, 32),
-        outputs=5,
+        outputs=outputs,
         bits=0,
         weights=stream(SEED, "network"),
         spread=stream(SEED, "map"),

@@ -9,7 +9,7 @@ the preset of split-cifar100 with something changed; rows that stand in FILE are
 """
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
@@ -19,7 +19,7 @@ import torch
 from common import read_json, write_json
 from norm_statistics import SEED, built, scores
 
-from supsup_bridge import train_mask
+from supsup_bridge import TrainingSettings, train_mask
 from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.rng import stream
 from supsup_bridge.runs.presets import preset
@@ -39,16 +39,19 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+def settings_of(way: str, epochs: int) -> TrainingSettings:
+    """How a way trains."""
+    return replace(preset("split-cifar100", "weight").training, epochs=epochs, **WAYS[way])
+
+
 def measured(options: argparse.Namespace, way: str, number: int) -> dict[str, float]:
     """Held-out accuracy and cross-entropy of one task's mask, and the seconds that it took."""
     tasks = task_stream("split-cifar100", seed=SEED, tasks=number + 1, data=options.data)
-    task, network = tasks[number], built()
+    task, network = tasks[number], built(preset("split-cifar100", "weight").outputs)
     order = torch.randperm(len(task.train_labels), generator=stream(SEED, "held", number))
     images, labels = task.train_images[order], task.train_labels[order]
     learn, held = images[: -options.held], (images[-options.held :], labels[-options.held :])
-    settings = replace(
-        preset("split-cifar100", "weight").training, epochs=options.epochs, **WAYS[way]
-    )
+    settings = settings_of(way, options.epochs)
     generator, began = stream(SEED, "mask", number), perf_counter()
     masks = train_mask(network, learn, labels[: -options.held], settings, generator=generator)
     seconds = perf_counter() - began
@@ -59,8 +62,8 @@ def measured(options: argparse.Namespace, way: str, number: int) -> dict[str, fl
 def table(rows: list[dict[str, Any]]) -> str:
     """Means over the tasks that every way of a number of epochs has, a line for each way."""
     lines = ["| epochs | training | tasks | accuracy | cross-entropy |", "|---|---|---|---|---|"]
-    for epochs in sorted({row["epochs"] for row in rows}):
-        ours = [row for row in rows if row["epochs"] == epochs]
+    for epochs in sorted({row["training"]["epochs"] for row in rows}):
+        ours = [row for row in rows if row["training"]["epochs"] == epochs]
         of_way = {way: [row for row in ours if row["way"] == way] for way in WAYS}
         done = {way: {row["task"] for row in some} for way, some in of_way.items() if some}
         both = set.intersection(*done.values())
@@ -90,8 +93,9 @@ def main() -> None:
         return
     for number in range(options.tasks):
         for way in options.ways:
-            key = {"way": way, "task": number, "epochs": options.epochs, "held": options.held}
-            if any(key.items() <= row.items() for row in read_json(options.out)):
+            training = asdict(settings_of(way, options.epochs))
+            key = {"way": way, "task": number, "held": options.held, "training": training}
+            if any(all(row[n] == key[n] for n in key) for row in read_json(options.out)):
                 continue
             row = {**key, **measured(options, way, number)}
             write_json(options.out, [*read_json(options.out), row])

@@ -10,13 +10,15 @@ Each row has the figures of one `supsup run BENCHMARK --scenario GG`. A sparsity
 the weights, such as 1/8, or `none` for thresholded scores; several are run one after the other. A
 run keeps its state in a folder of its own under `--runs`, and is on the disk after each task: the
 same command continues it where it was killed. Runs that stand in FILE are not made again. The
-learner is saved there, too, for `task_inference.py`.
+learner is saved there, too, for `task_inference.py`. Of a part of a data set, `--images` is the
+number of its training images of a class.
 
 The paper's sparsities 1, 2, 4, 8, 16 and 32 are factors of (n_in + n_out) / number of weights; of
 this network they keep 0.26, 0.53, 1.0, 2.0, 3.9 and 7.5 % of the weights.
 """
 
 import argparse
+from dataclasses import asdict
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -30,8 +32,9 @@ from supsup_bridge import Experiment, RunSettings, Task
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.presets import preset
 
-IMAGES = {"split-cifar100": 500, "split-tiny-imagenet": 300}  # of a class, to train on
+IMAGES = 500  # of a class, to train on, in either set
 CLASSES = {"split-cifar100": 5, "split-tiny-imagenet": 10}  # of a task, by default
+TAUGHT = ("batch", "rate", "averaging", "smoothing", "mixup", "augment", "precision")
 PAPER = {"the paper": 0.8957, "the paper, Transfer": 0.9166}  # the best, after 250 epochs
 
 
@@ -54,7 +57,7 @@ class Kept:
 def settings_of(options: argparse.Namespace, sparsity: float | None) -> RunSettings:
     """The settings of a run; so many epochs are so many batches."""
     training = preset(options.benchmark, options.masks).training
-    per_epoch = ceil(IMAGES[options.benchmark] * options.classes_per_task / training.batch)
+    per_epoch = ceil(options.images * options.classes_per_task / training.batch)
     return RunSettings(
         benchmark=options.benchmark,
         scenario="GG",
@@ -71,11 +74,17 @@ def settings_of(options: argparse.Namespace, sparsity: float | None) -> RunSetti
     )
 
 
-def finished(settings: RunSettings, folder: Path, *, data: Path | None) -> Experiment:
+def finished(settings: RunSettings, folder: Path, *, data: Path | None, images: int) -> Experiment:
     """The run of these settings, from where it stopped in a folder, to its end.
 
+    Args:
+        settings: of the run.
+        folder: its own.
+        data: of the data set.
+        images: that each class is to have, to train on.
+
     Raises:
-        RuntimeError: the folder holds a run of other settings.
+        RuntimeError: the folder holds a run of other settings, or the data has other images.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with checkpoint.locked(folder):
@@ -88,6 +97,7 @@ def finished(settings: RunSettings, folder: Path, *, data: Path | None) -> Exper
             print(f"  continued after {len(experiment.names())} tasks", flush=True)
         else:
             experiment = Experiment(settings, data=data)
+            check_images(experiment, images)
             checkpoints = checkpoint.Checkpoints(folder, experiment, data=data)
             checkpoints.begin()
         experiment.run(Kept(checkpoints), pause=checkpoints)
@@ -95,10 +105,23 @@ def finished(settings: RunSettings, folder: Path, *, data: Path | None) -> Exper
     return experiment
 
 
+def check_images(experiment: Experiment, images: int) -> None:
+    """Raise RuntimeError unless a class of the run has so many training images."""
+    task = experiment.stream[0]
+    if len(task.train_labels) != images * task.classes:
+        found = len(task.train_labels) / task.classes
+        raise RuntimeError(f"a class has {found:g} training images: give --images {found:g}")
+
+
 def key_of(options: argparse.Namespace, sparsity: float | None) -> dict[str, Any]:
     """What tells runs apart."""
     names = ("benchmark", "tasks", "classes_per_task", "epochs", "masks", "mask_init", "memory")
-    return {**{name: getattr(options, name) for name in (*names, "seed")}, "sparsity": sparsity}
+    training = asdict(preset(options.benchmark, options.masks).training)
+    return {
+        **{name: getattr(options, name) for name in (*names, "seed")},
+        "sparsity": sparsity,
+        "training": {name: training[name] for name in TAUGHT},
+    }
 
 
 def table(done: list[dict[str, Any]]) -> str:
@@ -169,9 +192,10 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--data", type=Path)
-    add("--benchmark", default="split-cifar100", choices=IMAGES)
+    add("--benchmark", default="split-cifar100", choices=CLASSES)
     add("--classes-per-task", type=int, help="default: 5 of CIFAR-100, 10 of Tiny ImageNet")
     add("--tasks", type=int, help="default: those of 100 classes")
+    add("--images", type=int, default=IMAGES, help="training images of a class")
     add("--epochs", type=int, default=40)
     add("--sparsity", nargs="+", default=["none"], help="shares such as 1/8, or none")
     add("--masks", default="weight", help="weight or signed")
@@ -199,8 +223,9 @@ def main() -> None:
             continue
         print(run, flush=True)
         settings = settings_of(options, sparsity)
-        name = "-".join(str(value).replace("/", ":") for value in run.values())
-        experiment = finished(settings, options.runs / name, data=options.data)
+        named = [str(value) for name, value in run.items() if name != "training"]
+        folder = options.runs / "-".join(named)
+        experiment = finished(settings, folder, data=options.data, images=options.images)
         given = {name: run[name] for name in ("tasks", "masks", "memory", "seed", "sparsity")}
         row = {"run": run, **figures(experiment, given, FIGURES)}
         done = [*read_json(options.out), row]  # other runs may have added theirs

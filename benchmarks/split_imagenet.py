@@ -51,7 +51,7 @@ def linked(tiny: Path, folder: Path) -> Path:
     """Tiny ImageNet's files in ImageNet's layout, as links.
 
     Raises:
-        DataError: there is no such set.
+        DataError: there is no such set, or the folder holds links to another one.
     """
     root = tiny / "tiny-imagenet-200" if (tiny / "tiny-imagenet-200").is_dir() else tiny
     listed = root / "val" / "val_annotations.txt"
@@ -64,6 +64,8 @@ def linked(tiny: Path, folder: Path) -> Path:
     for line in listed.read_text().splitlines():
         name, wnid = line.split("\t")[:2]
         links[folder / "val" / wnid / name] = root / "val" / "images" / name
+    if stale := {*folder.rglob("*.JPEG")} - links.keys():
+        raise DataError(f"{min(stale)} is a link to another set: give another --folder")
     for link, path in links.items():
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
@@ -160,6 +162,8 @@ def main() -> None:
     if options.table:
         print(table(read_json(options.out)))
         return
+    if options.batches < 4:
+        parser.error("give --batches of at least 4, for the loss of the first and the last quarter")
     if options.data is None or options.folder is None:
         parser.error("give --data, Tiny ImageNet, and --folder, a place for links and learner")
     row = measured(options)

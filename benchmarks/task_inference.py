@@ -36,6 +36,7 @@ from supsup_bridge.inference.signatures import Signature, signature_named
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.rng import stream
+from supsup_bridge.runs.settings import power_of_two
 from supsup_bridge.runs.timing import Stopwatch
 
 SIGNATURES = ("input", "patches", "features")
@@ -103,7 +104,7 @@ def stored(
     memory = MaskMemory(
         learner.network.mask_sizes,
         couplings="hub",
-        hubs=held.capacity,
+        hubs=power_of_two(len(tasks)),
         extras=learner.network.statistics_sizes,
         seed=learner.settings.seed,
         signature_features=features,
@@ -203,6 +204,8 @@ def main() -> None:
         data=options.data,
         classes_per_task=options.classes_per_task,
     )
+    if learner.image_shape != tuple(tasks[0].scored_images.shape[1:]):
+        parser.error(f"the learner takes images {learner.image_shape}: give its --benchmark")
     protocols = [("image", 1), *(("batch", samples) for samples in options.samples)]
     for name in options.signatures:
         signature = signature_of(name, learner, tasks)

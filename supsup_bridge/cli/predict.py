@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from math import isqrt, prod
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.prediction import Prediction
 from supsup_bridge.data.files import DataError
 from supsup_bridge.data.pictures import centre, check_depth
-from supsup_bridge.data.pixel_scale import PixelScale
+from supsup_bridge.data.pixel_scale import UNKNOWN, PixelScale
 
 _PLAIN = PixelScale(mean=(0.0,), std=(1.0,))
 
@@ -27,10 +28,9 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Predict, and print a table or JSON; returns the exit status."""
     learner = SupSup.load(options.folder, module=options.network, signature=options.signature)
     pixels = learner.settings.pixels
-    unknown = pixels is None and (options.folder / RESULT).exists()
-    names, images = read_images(
-        options.images, learner.image_shape, pixels=pixels, standardised=unknown
-    )
+    if pixels is None and (options.folder / RESULT).exists():
+        pixels = UNKNOWN  # of a run before runs kept it
+    names, images = read_images(options.images, learner.image_shape, pixels=pixels)
     found = learner.predict(images, task=options.task)
     if options.json:
         console.print(json.dumps(_rows(names, found)), markup=False, soft_wrap=True)
@@ -66,24 +66,24 @@ def read_images(
     path: Path,
     shape: tuple[int, ...],
     *,
-    pixels: PixelScale | None = None,
-    standardised: bool = False,
+    pixels: PixelScale | str | None = None,
 ) -> tuple[list[str], Tensor]:
-    """Images (n, *shape) from an .npy file, an image file, or a folder of them, with their names.
+    """Images (n, *shape) from an .npy file, a picture, or a folder of them, with their names.
 
-    An .npy file holds one image or many, as the learner was taught them. Image files become gray or
-    RGB, as the shape asks for.
+    An .npy file holds one image or many, as the learner was taught them. Pictures become gray or
+    RGB, as the shape asks for; flat images are those of square ones.
 
     Args:
         path: the file or folder.
         shape: of one image.
-        pixels: how an image is made of a picture's pixels; None for x = pixel / 255.
-        standardised: whether the learner was taught images that are made in no known way.
+        pixels: how an image is made of a picture's pixels: a scale, None for x = pixel / 255, or
+            "unknown".
 
     Raises:
-        ConfigError: no images, images of another size, or image files in the place of standardised
-            images.
-        DataError: a picture of more than 8 bits per channel.
+        ConfigError: no images, images of another size, or pictures where it is unknown how images
+            are made of them.
+        DataError: a picture of more than 8 bits per channel; of a learner that cuts pictures to
+            their centre, also one that is no whole JPEG or PNG.
     """
     if not path.exists():
         raise ConfigError(f"there is no {path}: give an .npy file, an image, or a folder of these")
@@ -93,12 +93,15 @@ def read_images(
     names: list[str] = []
     parts: list[Tensor] = []
     for one in paths:
-        if standardised and one.suffix != ".npy":
+        if one.suffix == ".npy":
+            part = _from_npy(one, shape)
+        elif isinstance(pixels, str):
             raise ConfigError(
-                f"{one} is no .npy file: the run taught images that are not those of pictures, "
-                "standardised and permuted or turned; give an .npy file of images made as the run's"
+                f"{one} is no .npy file, and the learner does not keep how its images were made of "
+                "pixels, if of any: give an .npy file of images made alike"
             )
-        part = _from_npy(one, shape) if one.suffix == ".npy" else _from_picture(one, shape, pixels)
+        else:
+            part = _from_picture(one, shape, pixels or _PLAIN)
         parts.append(part)
         names += [one.name] if len(part) == 1 else [f"{one.name}[{i}]" for i in range(len(part))]
     return names, torch.cat(parts)
@@ -120,33 +123,35 @@ def _from_npy(path: Path, shape: tuple[int, ...]) -> Tensor:
     return images
 
 
-def _from_picture(path: Path, shape: tuple[int, ...], pixels: PixelScale | None) -> Tensor:
-    scale = pixels or _PLAIN
-    if scale.centre:
-        return scale.images(centre(path))[None]
-    colour = len(shape) == 3 and shape[0] == 3
+def _from_picture(path: Path, shape: tuple[int, ...], scale: PixelScale) -> Tensor:
+    sides = shape[-2:] if len(shape) > 1 else (isqrt(shape[0]),) * 2
+    channels = 3 if len(shape) == 3 and shape[0] == 3 else 1
+    if prod(shape) != channels * prod(sides) or len(scale.mean) not in (1, channels):
+        raise ConfigError(
+            f"{path} is a picture, and the learner's images {shape}, scaled by {len(scale.mean)} "
+            "figures, are not those of gray or RGB pictures (flat ones: of squares): give an .npy "
+            "file"
+        )
+    found = centre(path) if scale.centre else _pixels(path, colour=channels == 3)
+    if found.shape != (channels, *sides):
+        raise ConfigError(
+            f"{path} has {found.shape[2]} x {found.shape[1]} pixels, the learner takes images "
+            f"{shape}, of {sides[1]} x {sides[0]}: resize it"
+        )
+    return scale.images(found).reshape(1, *shape)
+
+
+def _pixels(path: Path, *, colour: bool) -> Tensor:
+    """A whole picture, uint8 (channels, height, width)."""
     try:
         with Image.open(path) as picture:
             check_depth(picture, path)
-            values = np.array(picture.convert("RGB" if colour else "L"))
+            values = torch.from_numpy(np.array(picture.convert("RGB" if colour else "L")))
     except DataError:
         raise
     except (UnidentifiedImageError, OSError) as error:
         raise ConfigError(f"{path} is no image that Pillow can read ({error})") from error
-    if len(scale.mean) not in (1, 3 if colour else 1):
-        raise ConfigError(
-            f"pixels= of the learner has {len(scale.mean)} channels, which its images {shape} have "
-            "not: give an .npy file"
-        )
-    image = torch.from_numpy(values)
-    image = image.permute(2, 0, 1) if colour else image
-    wanted = int(np.prod(shape))
-    if image.numel() != wanted or (len(shape) > 1 and image.shape[-2:] != shape[-2:]):
-        raise ConfigError(
-            f"{path} has {values.shape[1]} x {values.shape[0]} pixels, the learner takes images "
-            f"{shape}: resize it"
-        )
-    return scale.images(image).reshape(1, *shape)
+    return values.permute(2, 0, 1) if colour else values[None]
 
 
 def _rows(names: list[str], found: Prediction) -> list[dict[str, Any]]:

@@ -74,7 +74,7 @@ def arguments(
     try:
         settings, origin = dict(about["settings"]), dict(about["origin"])
         settings["training"] = TrainingSettings(**settings["training"])
-        if settings.get("pixels") is not None:
+        if isinstance(settings.get("pixels"), dict):
             settings["pixels"] = PixelScale(**settings["pixels"])
         LearnerSettings(**settings)
         name, own = origin.pop("name"), settings["signature"]

@@ -8,7 +8,7 @@ from hopmask.errors import DuplicateError
 from supsup_bridge.continual.learning import Learning
 from supsup_bridge.continual.numbers import Held
 
-_FREE = ("recall", "inference", "objective", "infer_samples")  # that no mask depends on
+_FREE = ("recall", "inference", "objective", "infer_samples", "pixels")  # that no mask depends on
 
 
 def merge(one: Learning, other: Learning) -> None:

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from hopmask import ConfigError, rule_named
 from supsup_bridge.continual.task_agnostic.novelty import EPSILON
-from supsup_bridge.data.pixel_scale import PixelScale
+from supsup_bridge.data.pixel_scale import UNKNOWN, PixelScale
 from supsup_bridge.inference.named import INFERENCES, check_objective, follows_gradient
 from supsup_bridge.inference.objectives import OBJECTIVES
 from supsup_bridge.inference.recall import RECALLS
@@ -46,7 +46,7 @@ class MoreOptions(TypedDict, total=False):
     epsilon: float | None
     classes: int | None
     infer_samples: int
-    pixels: PixelScale | None
+    pixels: PixelScale | str | None
     ask_every: int | None
     budget: int | None
 
@@ -74,7 +74,7 @@ class LearnerSettings:
     epsilon: float | None = None
     classes: int | None = None
     infer_samples: int = 1
-    pixels: PixelScale | None = None
+    pixels: PixelScale | str | None = None
     task_free: bool = False
     ask_every: int | None = None
     budget: int | None = None
@@ -89,8 +89,10 @@ class LearnerSettings:
             raise ConfigError(f"seed must be a whole number of at least 0, got {self.seed!r}")
         if not isinstance(self.training, TrainingSettings):
             raise ConfigError(f"training must be TrainingSettings, got {self.training!r}")
-        if not isinstance(self.pixels, PixelScale | None):
-            raise ConfigError(f"pixels must be a PixelScale, got {self.pixels!r}")
+        if not (isinstance(self.pixels, PixelScale | None) or self.pixels == UNKNOWN):
+            raise ConfigError(
+                f"pixels must be a PixelScale, {UNKNOWN!r} or None, got {self.pixels!r}"
+            )
         self._refuse_what_is_ignored()
         if self.memory == "bank":
             self._complete_bank()
@@ -132,10 +134,11 @@ class LearnerSettings:
                 f"mask_init='{self.mask_init}' is for tasks that are given, and task_free=True is "
                 "given none: use mask_init='mean', 'random' or 'shared'"
             )
-        if self.task_free and self.training.augment is not None:
+        changes = [name for name in ("augment", "mixup") if getattr(self.training, name)]
+        if self.task_free and changes:
             raise ConfigError(
-                "augment is for learn(data); observe(images, labels) takes a batch as it is: leave "
-                "it out, and augment before observe"
+                f"{changes[0]} is for learn(data); observe(images, labels) takes a batch as it is: "
+                "leave it out, and change images before observe"
             )
         check_start(self.mask_init, self.mask_kind)
         hopfield = self.memory == "hopfield"

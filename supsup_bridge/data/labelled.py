@@ -59,7 +59,7 @@ class LabelledSet:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImages:
-    """Standardised float32 images (n, *shape) and integer labels (n,)."""
+    """Standardised float32 images (n, *shape) and integer labels (n,), with their scale."""
 
     images: Tensor
     labels: Tensor

@@ -80,7 +80,8 @@ class Task:
         inference_images: unlabelled, for task inference, (r, *shape).
         scored_images: (s, *shape); scored_labels: class within the task (s,).
         streamed: the training images batch by batch, where they are too many to hold at once.
-        scale: how its images were made of a picture's pixels, where that is known.
+        scale: how its images were made of a picture's pixels, for `supsup predict` of pictures;
+            None where that is unknown, or where pixels were moved.
         classes: how many classes the task has: outputs from that one on are superfluous. Default:
             the largest label, and one.
 

@@ -52,6 +52,7 @@ class Saved:
         state: what `Experiment.restore` takes; None of a run that has only just begun.
         slot: where the masks of that state lie; None as well.
         data: folder of the data set's files that the run was given.
+        preset: the settings that the benchmark's defaults filled in.
         surroundings: what of programs and machine the figures may depend on, by name.
     """
 
@@ -59,6 +60,7 @@ class Saved:
     state: dict[str, Any] | None
     slot: Slot | None
     data: Path | None
+    preset: dict[str, Any]
     surroundings: dict[str, str]
 
 
@@ -158,6 +160,7 @@ class Checkpoints:
         about = {
             "memory": None if slot is None else asdict(slot),
             "settings": asdict(self.experiment.settings),
+            "preset": asdict(self.experiment.preset),
             "data": None if self._data is None else str(self._data.absolute()),
             "surroundings": surroundings(self.experiment.device),
         }
@@ -213,6 +216,7 @@ def read(out: Path) -> Saved:
             state=unpacked(document.arrays),
             slot=None if about["memory"] is None else Slot(**about["memory"]),
             data=None if about["data"] is None else Path(about["data"]),
+            preset=dict(about["preset"]),
             surroundings=dict(about["surroundings"]),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -230,8 +234,8 @@ def resumed(out: Path, saved: Saved, *, data: Path | None = None) -> Experiment:
         data: folder of the data set's files; None for the one that the checkpoint names.
 
     Raises:
-        ConfigError: the data folder that the checkpoint names no longer exists; and as for
-            `Experiment`.
+        ConfigError: the data folder that the checkpoint names no longer exists, or the
+            benchmark's defaults are others than when the run began; and as for `Experiment`.
         DataError: as for `Experiment`.
         StoreFileError: the memory is damaged, or this version does not know such a state.
     """
@@ -241,6 +245,13 @@ def resumed(out: Path, saved: Saved, *, data: Path | None = None) -> Experiment:
             "data's new folder as --data"
         )
     run = Experiment(saved.settings, data=saved.data if data is None else data)
+    begun, now = saved.preset, asdict(run.preset)
+    if changed := [name for name in now if begun.get(name) != now[name]]:
+        raise ConfigError(
+            f"the run in {out} was begun with other defaults of {saved.settings.benchmark}: "
+            f"{changed[0]} was {begun.get(changed[0])!r:.300}, and is {now[changed[0]]!r:.300}. "
+            "Continue it with the version that began it, or start it anew"
+        )
     if saved.state is None or saved.slot is None:
         return run
     path = slot_file(out / FOLDER, saved.slot.number)

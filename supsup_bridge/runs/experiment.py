@@ -14,6 +14,7 @@ from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.task_agnostic.in_place_memory import InPlaceMemory
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.data.benchmarks import task_stream
+from supsup_bridge.data.pixel_scale import UNKNOWN, PixelScale
 from supsup_bridge.data.task import Task
 from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.networks.registry import check_fits
@@ -87,7 +88,7 @@ class Experiment:
             inputs=first.shape[1] if first.ndim == 2 else tuple(first.shape[1:]),
             classes=self.labels,
             images=[len(task.train_labels) for task in self.stream[:_CHECKED]],
-            pixels=self.stream[0].scale,
+            pixels=_pixels(self.stream[:_CHECKED]),
             device=device_named(settings.device),
             closed=self.ledger.note,
         )
@@ -359,6 +360,12 @@ def _stream(settings: RunSettings, data: Path | None) -> Sequence[Task]:
         data=data,
         classes_per_task=settings.classes_per_task,
     )
+
+
+def _pixels(tasks: Sequence[Task]) -> PixelScale | str:
+    """How the tasks' images are made of pixels, if it is one way for all."""
+    scales = {task.scale for task in tasks}
+    return scales.pop() or UNKNOWN if len(scales) == 1 else UNKNOWN
 
 
 def _check_fit(settings: RunSettings, preset: Preset, labels: int) -> None:

@@ -22,7 +22,7 @@ def learner_of(
     inputs: int | tuple[int, ...],
     classes: int,
     images: Sequence[int],
-    pixels: PixelScale | None,
+    pixels: PixelScale | str,
     device: torch.device,
     closed: Callable[[int, Masks], None],
 ) -> SupSup:
@@ -34,7 +34,7 @@ def learner_of(
         inputs: pixels of an image, or its shape.
         classes: the largest number of classes of any task.
         images: numbers of training images, per task.
-        pixels: how images are made of those of pictures, where that is known.
+        pixels: how images are made of those of pictures, or "unknown".
         device: where to work.
         closed: NNs: called with number and masks of each mask that a Hopfield memory is given.
 

@@ -26,7 +26,7 @@ def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
         generator: of the moves.
 
     Raises:
-        ConfigError: flat images.
+        ConfigError: flat images, or integers.
 
     Example:
         >>> images = torch.ones(2, 3, 32, 32)
@@ -36,7 +36,7 @@ def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     Source:
         He et al. 2016 (arXiv 1512.03385), section 4.2.
     """
-    _check_shape(images)
+    _check_images(images)
     count, channels, height, width = images.shape
     where = generator.device
     size = 2 * _PADDING + 1
@@ -63,7 +63,7 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
         generator: of the changes.
 
     Raises:
-        ConfigError: flat images.
+        ConfigError: flat images, or integers.
 
     Example:
         >>> images = torch.ones(2, 3, 32, 32)
@@ -73,7 +73,7 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     Source:
         Changes of colour: Howard 2013 (arXiv 1312.5402), section 2.
     """
-    _check_shape(images)
+    _check_images(images)
     count, channels = images.shape[:2]
 
     def drawn(most: float, *shape: int) -> Tensor:
@@ -99,7 +99,7 @@ def cut(images: Tensor, generator: torch.Generator) -> Tensor:
         generator: of the places.
 
     Raises:
-        ConfigError: flat images.
+        ConfigError: flat images, or integers.
 
     Example:
         >>> int((cut(torch.ones(9, 1, 16, 16), torch.Generator()) == 0).sum((1, 2, 3)).max())
@@ -108,7 +108,7 @@ def cut(images: Tensor, generator: torch.Generator) -> Tensor:
     Source:
         DeVries, Taylor 2017 (Cutout, arXiv 1708.04552).
     """
-    _check_shape(images)
+    _check_images(images)
     side = round(_CUT * min(images.shape[2:]))
 
     def hidden(length: int) -> Tensor:
@@ -148,12 +148,14 @@ def augmented(
     return _Augmented(batches, change)
 
 
-def _check_shape(images: Tensor) -> None:
+def _check_images(images: Tensor) -> None:
     if images.ndim != 4:
         raise ConfigError(
             "augment= is for images (n, channels, height, width), got "
             f"{tuple(images.shape)}: reshape them, or leave it out"
         )
+    if not images.is_floating_point():
+        raise ConfigError(f"images must be floating-point, got {images.dtype}: use images.float()")
 
 
 class _Augmented:

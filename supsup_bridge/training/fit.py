@@ -20,7 +20,7 @@ class Lesson:
         data: labelled images of the task; labels are below `network.outputs`.
         settings: how.
         scores: generator of the starting scores.
-        batches: generator of the order of images and of the noise.
+        batches: generator of the order of images, their changes, the noise and the mixing.
         mean: levels of the masks learned so far, to start from; None for a random start.
 
     Raises:
@@ -106,7 +106,7 @@ def train_mask(
         images: (n, ...), standardised.
         labels: integer (n,).
         settings: how.
-        generator: of the starting scores, the order of the images and the noise.
+        generator: of the starting scores, and of all that a lesson draws.
         mean: as in `Lesson`.
         progress: called after each step with the number of steps done and the loss.
 

@@ -20,10 +20,13 @@ _DILUTION = 0.2  # λ: share of the mask in a diluted one
 class MaskLoss:
     """CE(f(x, m), y) + contrast · CE(f(x + noise, m), uniform) of the mask m of some scores.
 
-    Targets y are smoothed, and images mixed, where the settings say so. The second term keeps the
-    outputs undecided away from the task's data, so that the entropy of a wrong task's mask is high.
-    Some steps (`diluted_every`) see m̃ = b + λ(m − b) in place of m, with b the level of a blank
-    mask and λ = 0.2: the mask learns to be recognised where it is one of many, in a superposition.
+    Targets y are smoothed where the settings say so. With mixup a, image i is
+    (1 − s) x_i + s x_{i−1}, s uniform in [0, a/2] and one for the batch, and so is its target.
+
+    The second term keeps the outputs undecided away from the task's data, so that the entropy of a
+    wrong task's mask is high. Some steps (`diluted_every`) see m̃ = b + λ(m − b) in place of m, with
+    b the level of a blank mask and λ = 0.2: the mask learns to be recognised where it is one of
+    many, in a superposition.
 
     Args:
         network: the fixed network.

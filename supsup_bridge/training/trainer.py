@@ -36,7 +36,7 @@ class MaskTrainer:
         network: the fixed network.
         settings: how.
         scores: generator of the starting scores.
-        noise: generator of the noise in the contrast term.
+        noise: generator of the noise in the contrast term, and of the shares of mixed images.
         mean: levels of the masks learned so far, to start from; None for a random start.
         device: where the scores live; None for where the network is.
 

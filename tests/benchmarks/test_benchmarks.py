@@ -344,12 +344,16 @@ def test_pictures_continue_where_it_was_killed(
         loaded = module_of("pictures")
         loaded.Experiment = Stopping
         loaded.settings_of = lambda options, sparsity: RunSettings(sparsity=sparsity, **given)
+        if "--images" not in options:
+            loaded.check_images = lambda experiment, images: None
         monkeypatch.setattr(sys, "argv", ["pictures", *map(str, options)])
         loaded.main()
 
     monkeypatch.syspath_prepend(FOLDER)
     out = tmp_path / "rows.json"
     common = ("--tasks", 3, "--seed", 4, "--sparsity", "none", "1/8", "--out", out)
+    with pytest.raises(RuntimeError, match="training images: give --images"):
+        script(*common, "--runs", tmp_path / "others", "--images", 7)
     with pytest.raises(Killed):
         script(*common, "--runs", tmp_path / "runs")
     assert not out.exists()
@@ -454,6 +458,7 @@ def test_picture_settings_scores_ways_of_training_on_held_out_images(run: Run, m
         ("preset", 0),
         ("as they are", 0),
     ]
+    assert rows[0]["loss"] != rows[1]["loss"]
     more = run("picture_settings", *small, "--ways", "preset", "rate 6e-3")
     assert more[:2] == rows  # not made again
     assert [row["way"] for row in more] == ["preset", "as they are", "rate 6e-3"]

@@ -1,6 +1,7 @@
 """`supsup predict`: images from files in, tasks and labels out."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,17 +101,32 @@ def test_a_run_reads_pictures_as_it_read_its_own(tmp_path: Path, capsys) -> None
     assert len({one["task"] for one in found}) == 2
 
 
-def test_a_run_on_moved_pixels_takes_no_pictures(tmp_path: Path, quiet, capsys) -> None:
-    tasks = [replace(task, scale=None) for task in split_digits(tasks=2)]
+OTHER = PixelScale(mean=(0.5,), std=(0.5,))
+
+
+@pytest.mark.parametrize("scales", [(None, None), (OTHER, None), (None, OTHER)], ids=str)
+def test_a_run_whose_images_are_made_in_no_known_way_takes_no_pictures(
+    scales: tuple[PixelScale | None, ...], tmp_path: Path, quiet, capsys
+) -> None:
+    digits = split_digits(tasks=2)
+    tasks = [replace(task, scale=scale) for task, scale in zip(digits, scales, strict=True)]
     run = Experiment(RunSettings(tasks=2, quick=True), tasks=tasks)
     run.run(quiet)
     run.save(tmp_path / "run")
-    (tmp_path / "run" / "result.json").write_text("{}")
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "digit.png")
     assert main(["predict", str(tmp_path / "run"), str(tmp_path / "digit.png")]) == 2
-    assert "the run taught images that are not those of" in " ".join(
-        capsys.readouterr().err.split()
-    )
+    assert "does not keep how its images were made" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_from_before_scales_were_kept_takes_no_pictures(
+    folder: Path, tmp_path, capsys
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    (old / "result.json").write_text("{}")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "digit.png")
+    assert main(["predict", str(old), str(tmp_path / "digit.png")]) == 2
+    assert "does not keep how its images were made" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of xdist's threads
@@ -161,11 +177,33 @@ def test_pictures_of_more_than_8_bits_are_refused(kind: Any, ending: str, tmp_pa
         read_images(path, (1, 8, 8))
 
 
-def test_a_scale_of_other_channels_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(1, 8, 8), (64,), (2, 8, 8), (4, 8, 8)])
+def test_a_scale_of_other_channels_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "digit.png")
     scale = PixelScale(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
-    with pytest.raises(ConfigError, match="has 3 channels"):
-        read_images(tmp_path, (1, 8, 8), pixels=scale)
+    with pytest.raises(ConfigError, match="scaled by 3 figures"):
+        read_images(tmp_path, shape, pixels=scale)
+
+
+@pytest.mark.parametrize("shape", [(64,), (8, 8), (1, 8, 8), (3, 8, 8)])
+def test_pictures_of_other_sides_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 16), np.uint8)).save(tmp_path / "wide.png")
+    with pytest.raises(ConfigError, match=r"16 x 4 pixels.* of 8 x 8: resize"):
+        read_images(tmp_path, shape)
+
+
+@pytest.mark.parametrize("shape", [(63,), (2, 8, 8)])
+def test_images_that_no_picture_makes_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "digit.png")
+    with pytest.raises(ConfigError, match="not those of gray or RGB"):
+        read_images(tmp_path, shape)
+
+
+def test_centres_of_another_size_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "one.png")
+    scale = PixelScale(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0), centre=True)
+    with pytest.raises(ConfigError, match=r"224 x 224 pixels.* of 64 x 64"):
+        read_images(tmp_path, (3, 64, 64), pixels=scale)
 
 
 @pytest.mark.parametrize("shape", [(63,), (2, 63), (0, 64)])

@@ -75,6 +75,13 @@ def test_mnist_stream_of_the_same_seed_is_the_same(mnist, mnist_folder: Path) ->
 
 
 @pytest.mark.parametrize("which", ["digits", "mnist"])
+def test_pixels_as_they_are_have_a_scale(which: str, request) -> None:
+    figures = {"digits": (0.3, 0.375), "mnist": (0.1307, 0.3081)}[which]
+    for task in request.getfixturevalue(which):
+        assert (task.scale.mean, task.scale.std) == tuple((figure,) for figure in figures)
+
+
+@pytest.mark.parametrize("which", ["digits", "mnist"])
 def test_halves_are_of_equal_size(which: str, request) -> None:
     for task in request.getfixturevalue(which):
         assert 0 <= len(task.scored_images) - len(task.inference_images) <= 1

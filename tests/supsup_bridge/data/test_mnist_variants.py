@@ -20,6 +20,7 @@ from supsup_bridge.data.benchmarks import default_tasks
 from supsup_bridge.data.datasets import load_mnist
 from supsup_bridge.data.labelled import LabelledImages
 from supsup_bridge.data.mnist_variants import permuted, permuted_mnist, rotated, rotated_mnist
+from supsup_bridge.data.pixel_scale import PixelScale
 
 PARTS = ("train_images", "inference_images", "scored_images")
 BLACK = -0.1307 / 0.3081
@@ -39,6 +40,7 @@ def part(images: int, seed: int) -> LabelledImages:
     return LabelledImages(
         images=(pixels - 0.1307) / 0.3081,
         labels=torch.arange(images) % 10,
+        scale=PixelScale(mean=(0.1307,), std=(0.3081,)),
     )
 
 
@@ -191,6 +193,13 @@ def test_numbers_of_rotations_that_do_not_exist_are_refused(tasks: int) -> None:
 
 
 # --- permutations
+
+
+@pytest.mark.parametrize("make", [permuted_mnist, rotated_mnist])
+def test_pixels_that_were_moved_have_no_scale(make, noise: Any) -> None:
+    """A picture of a file is moved by nobody."""
+    assert noise[0].scale is not None
+    assert [task.scale for task in make(tasks=2)] == [None, None]
 
 
 def test_permuted_pixels_go_where_the_order_says() -> None:

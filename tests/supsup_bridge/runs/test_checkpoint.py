@@ -16,7 +16,7 @@ import hopmask
 from hopmask import ConfigError, storage
 from hopmask.errors import CorruptStoreError, StoreFileError
 from supsup_bridge import DataError, Experiment, RunSettings
-from supsup_bridge.runs import checkpoint
+from supsup_bridge.runs import checkpoint, presets
 from supsup_bridge.runs.checkpoint import Checkpoints, Slot
 from supsup_bridge.runs.state_tree import packed
 from supsup_bridge.runs.timing import Pace
@@ -117,6 +117,22 @@ def test_data_may_be_a_file(small, pictures, tmp_path: Path) -> None:
     archive.unlink()
     with pytest.raises(ConfigError, match="no longer exists"):
         resumed(tmp_path / "run")
+
+
+def test_a_run_is_not_continued_with_other_defaults(small, tmp_path: Path, monkeypatch) -> None:
+    run = Experiment(small())
+    keeper = Checkpoints(tmp_path, run)
+    with locked(keeper):
+        keeper.begin()
+    assert resumed(tmp_path).preset == run.preset
+    key = (run.settings.benchmark, "weight", "standard")
+    chosen = presets._PRESETS[key]
+    other = replace(chosen, training=replace(chosen.training, mixup=0.5))
+    monkeypatch.setitem(presets._PRESETS, key, other)
+    with pytest.raises(
+        ConfigError, match=r"begun with other defaults.*'mixup': 0\.0.*'mixup': 0\.5"
+    ):
+        resumed(tmp_path)
 
 
 def check_that_it_continues(settings: RunSettings, quiet: Any, folder: Path, **data: Path) -> None:

@@ -159,7 +159,8 @@ def test_augmentation_is_of_pictures_and_of_given_tasks_alone() -> None:
     for name in BENCHMARKS:
         augment = resolved(RunSettings(benchmark=name)).training.augment
         assert augment == (None if name in (*DIGITS, "idx") else "strong")
-    assert resolved(RunSettings(benchmark="folder", scenario="NNs")).training.augment is None
+    training = resolved(RunSettings(benchmark="folder", scenario="NNs")).training
+    assert (training.augment, training.mixup) == (None, 0.0)
 
 
 def test_a_preset_without_content_address_recalls_by_entropy() -> None:

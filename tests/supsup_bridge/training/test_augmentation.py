@@ -1,5 +1,6 @@
 """Augmentation: training images are moved and mirrored, all others stay as they are."""
 
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -180,15 +181,21 @@ def test_every_batch_of_a_lesson_is_augmented(kind: str, moves) -> None:
     assert len(set(found)) > 2 * len(IMAGES)
 
 
+STRONG = replace(SETTINGS, augment="strong", mixup=0.6, contrast=0.5)
+
+
 @pytest.mark.parametrize("kind", kinds())
+@pytest.mark.parametrize("settings", [SETTINGS, STRONG], ids=["crop-flip", "strong"])
 @pytest.mark.parametrize("stop", [1, 3, 4, 8])
-def test_a_stopped_lesson_continues_to_the_same_bits(kind: str, stop: int) -> None:
+def test_a_stopped_lesson_continues_to_the_same_bits(
+    kind: str, settings: TrainingSettings, stop: int
+) -> None:
     class Stopped(Exception):
         pass
 
-    whole = lesson(kinds()[kind])
+    whole = lesson(kinds()[kind], settings)
     wanted = whole.run()
-    first, again = lesson(kinds()[kind]), lesson(kinds()[kind])
+    first, again = (lesson(kinds()[kind], settings) for _ in range(2))
 
     def pause() -> None:
         if first.batches.done == stop:
@@ -212,20 +219,21 @@ def test_flat_images_are_refused_before_anything_is_learned() -> None:
 @pytest.mark.parametrize("kind", kinds())
 def test_neither_signatures_nor_predictions_nor_scores_are_augmented(kind, monkeypatch) -> None:
     augmented: list[int] = []
+    for change in (crop_flip, jitter, cut):
 
-    def noted(images: Tensor, generator: torch.Generator) -> Tensor:
-        augmented.append(len(images))
-        return crop_flip(images, generator)
+        def noted(images: Tensor, generator: torch.Generator, change=change) -> Tensor:
+            augmented.append(len(images))
+            return change(images, generator)
 
-    monkeypatch.setattr(augmentation, "crop_flip", noted)
-    one = learner()
+        monkeypatch.setattr(augmentation, change.__name__, noted)
+    one = learner(STRONG)
     lesson_of = one.lesson(lesson_data(kinds()[kind]))
     masks = lesson_of.run()
-    assert sum(augmented) == 3 * len(IMAGES)
+    assert sum(augmented) == 3 * 3 * len(IMAGES)
     one.store(masks, lesson_data(kinds()[kind]), image_shape=(3, 8, 6))
     one.predict(IMAGES)
     one.evaluate([(IMAGES, LABELS)])
-    assert sum(augmented) == 3 * len(IMAGES)
+    assert sum(augmented) == 3 * 3 * len(IMAGES)
 
 
 def test_data_gives_its_own_images_to_whoever_asks_for_no_augmentation() -> None:
@@ -234,9 +242,19 @@ def test_data_gives_its_own_images_to_whoever_asks_for_no_augmentation() -> None
     assert {i.numpy().tobytes() for i in images} == {i.numpy().tobytes() for i in IMAGES}
 
 
-def test_a_learner_of_streams_takes_its_batches_as_they_are() -> None:
-    with pytest.raises(ConfigError, match="augment before observe"):
-        learner(task_free=True)
+@pytest.mark.parametrize("changes", [{}, {"augment": None, "mixup": 0.5}], ids=str)
+def test_a_learner_of_streams_takes_its_batches_as_they_are(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="change images before observe"):
+        learner(replace(SETTINGS, **changes), task_free=True)
+
+
+@pytest.mark.parametrize("augment", ["crop-flip", "strong"])
+@pytest.mark.parametrize("kind", ["data set", "loader"])
+def test_integers_are_refused(augment: str, kind: str) -> None:
+    dataset = TensorDataset(IMAGES.byte(), LABELS)
+    data = dataset if kind == "data set" else DataLoader(dataset, batch_size=4)
+    with pytest.raises(ConfigError, match=r"images\.float"):
+        lesson(data, replace(SETTINGS, augment=augment)).run()
 
 
 def test_the_setting_is_kept_in_files(tmp_path) -> None:
