@@ -22,6 +22,7 @@ LONGEST_FILE, LONGEST_CLASS = 400, 300
 # Private names of other libraries, each behind one function, with what is done without them
 FOREIGN = {
     ("hopmask/couplings/int8_product.py", "_int_mm"),
+    ("hopmask/couplings/int8_product.py", "_weight_int8pack_mm"),
     ("supsup_bridge/networks/masked.py", "_parameters"),
 }
 MODULES = {

@@ -11,6 +11,12 @@ FAULTS = (
         "change = change - 0 * self._mask(task, held)",
     ),
     Fault(
+        "open-signs-believed",  # of fields that rounding may have turned
+        "hopmask/couplings/hub.py",
+        "_OPEN = 2**-8",
+        "_OPEN = 0.0",
+    ),
+    Fault(
         "wide-twice",  # wide columns in the narrow matrix as well
         "hopmask/couplings/hub.py",
         "key[0, :: self.keys.born] = 0",

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from hopmask.couplings.hub_state import HubState
+from hopmask.couplings.int8_product import NEAR, has_near_product, near_product
 from hopmask.couplings.integer_products import Vectors, across, along, tiles
 from hopmask.errors import DuplicateError, SaturationError, UnknownTaskError
 from hopmask.patterns.hadamard import transform
 
+_OPEN = 2**-8  # of a rounded product: a field must be larger than that for its sign to be sure
 _ROWS = 4096  # of rounded couplings at a time: sums of their fields keep one order
 
 
@@ -115,6 +117,8 @@ class HubCouplings(HubState):
 
     def masks(self, tasks: Tensor) -> Tensor:
         """z = sign(A κ_t) alone, bool (b, D): `recall` without what its fields were."""
+        if len(tasks) == 1 and (alone := self._near_mask(tasks)) is not None:
+            return alone[None]
         return torch.cat([_positive(onto) for _, onto in self._onto(tasks)], -1)
 
     def overlaps(self, vectors: Tensor) -> Tensor:
@@ -249,6 +253,17 @@ class HubCouplings(HubState):
             self._peak = peak
         else:
             self._peak += step
+
+    def _near_mask(self, tasks: Tensor) -> Tensor | None:
+        """sign(A κ) of one task (1,) by rounded products; None where they leave a sign open."""
+        fits = self.narrow.dtype == torch.int8 and self.hubs % NEAR == 0
+        if self.levels is not None or not fits or not has_near_product(self.device):
+            return None
+        key = self.keys.of(tasks.to(self.device), hubs=self.hubs, dtype=torch.int8)[0]
+        narrow = near_product(self.narrow, key)
+        onto = narrow + (self.wide * key[:: self.keys.born].int()).sum(1)
+        sure = bool((onto.abs() > narrow.abs() * _OPEN).all())
+        return _positive(onto) if sure else None
 
     def _onto(self, tasks: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """A κ_t of tasks (b,); as `_fields`."""

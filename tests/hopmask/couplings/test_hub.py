@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import hadamard
 
-from hopmask.couplings import hub_state, integer_products
+from hopmask.couplings import hub, hub_state, integer_products
 from hopmask.couplings.hub import HubCouplings
 from hopmask.couplings.levels import Levels, packed, unpack
 from hopmask.errors import (
@@ -160,6 +160,31 @@ def test_both_ways_to_multiply_recall_the_same_bits(monkeypatch):
     found.append(couplings.recall(torch.arange(40)))
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("rounded", [True, False])
+@pytest.mark.parametrize("has", [True, False])
+def test_a_mask_alone_is_that_of_a_recall(rounded, has, monkeypatch):
+    whole, lost = filled(40, hubs=64, size=10_000, born=32), damaged(rounded=rounded)
+    if not has:
+        monkeypatch.setattr(hub, "has_near_product", lambda device: False)
+    for couplings in (whole, lost):
+        for task in (0, 17, 39, 60):
+            number = torch.tensor([task])
+            assert torch.equal(couplings.masks(number), couplings.recall(number).spins)
+
+
+@pytest.mark.parametrize("odd", [1, 3])
+def test_a_sign_that_rounding_leaves_open_is_that_of_whole_numbers(odd):
+    """1,001 and 1,003 are rounded to 1,000 and 1,004, and a wide coupling takes nearly all away."""
+    couplings = HubCouplings(3, hubs=64, seed=0)
+    key = couplings.keys.of(torch.tensor([5]), hubs=64)[0]
+    steps = torch.zeros(64)
+    steps[1:9], steps[9] = 125, odd
+    couplings.narrow[:] = (key * steps).to(torch.int8)
+    for field in (1, 0, -1):
+        couplings.wide[:, 0] = (field - 1000 - odd) * int(key[0])
+        assert couplings.masks(torch.tensor([5])).tolist() == [[field > 0] * 3]
 
 
 @pytest.mark.parametrize("rounded", [True, False])

@@ -7,7 +7,13 @@ import sys
 import pytest
 import torch
 
-from hopmask.couplings.int8_product import MOST, has_int8_product, int8_product
+from hopmask.couplings.int8_product import (
+    MOST,
+    has_int8_product,
+    has_near_product,
+    int8_product,
+    near_product,
+)
 
 HERE = torch.device("cpu")
 processor = pytest.mark.skipif(
@@ -49,6 +55,28 @@ def test_the_largest_entries_in_the_longest_sums_are_exact(one, other, rows):
     left = torch.full((rows, MOST), one, dtype=torch.int8)
     right = torch.full((MOST, 256), other, dtype=torch.int8)
     assert bool((int8_product(left, right) == one * other * MOST).all())
+
+
+near = pytest.mark.skipif(
+    not has_near_product(HERE), reason="this torch or processor has no such product"
+)
+
+
+@near
+@pytest.mark.parametrize("rows", [1, 3, 67, 5000])
+@pytest.mark.parametrize("hubs", [64, 256, 4096])
+def test_near_products_are_whole_numbers_rounded_at_the_end(rows, hubs):
+    generator = torch.Generator().manual_seed(rows + hubs)
+    matrix = torch.randint(-128, 128, (rows, hubs), generator=generator, dtype=torch.int8)
+    key = torch.randint(0, 2, (hubs,), generator=generator).mul(2).sub(1).to(torch.int8)
+    exact = matrix.long() @ key.long()
+    found = near_product(matrix, key)
+    assert torch.equal(found, exact.to(torch.bfloat16).float())
+    assert torch.equal(found[exact.abs() <= 256].long(), exact[exact.abs() <= 256])
+
+
+def test_other_devices_have_no_near_product():
+    assert not has_near_product(torch.device("meta"))
 
 
 def test_other_devices_have_none():
