@@ -48,8 +48,8 @@ def near_product(matrix: Tensor, key: Tensor) -> Tensor:
     is no multiple of 16.
 
     Sums are exact, and then rounded to bfloat16, by up to 2⁻⁹ of each: their signs are right, and
-    whole numbers up to 256 stay as they are. It takes half the time of `int8_product`, which is
-    made for more than one key.
+    whole numbers up to 256 stay as they are. It took six tenths of the time of `int8_product`,
+    which is made for more than one key.
 
     Example:
         >>> rows, key = torch.arange(128).view(2, 64), torch.tensor([1, -1]).repeat(32)

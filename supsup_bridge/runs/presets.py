@@ -1,12 +1,12 @@
 """Default sizes and training of each benchmark and kind of mask; a run's settings overrule them.
 
-Those of CIFAR were compared on held-out training images of CIFAR-100, with the task given (see
-`benchmarks/picture_settings.py`: a short training does better without strong changes of images);
-other pictures took them over. The defaults of the MNIST
-benchmarks were chosen on parts of MNIST's training images alone, and on other permutations than the
-runs use. The digits come without a test part: their defaults were chosen on other random splits of
-the same 1797 images, so images that a run scores were among the images looked at, and the figures
-on digits are optimistic to that extent.
+Those of CIFAR were compared on held-out training images of one task of CIFAR-100, with the task
+given (see `benchmarks/picture_settings.py`: a short training does better without strong changes of
+images); other pictures took them over. The defaults of the MNIST benchmarks were chosen on parts of
+MNIST's training images alone, and on other permutations than the runs use. The digits come without
+a test part: their defaults were chosen on other random splits of the same 1797 images, so images
+that a run scores were among the images looked at, and the figures on digits are optimistic to that
+extent.
 """
 
 from dataclasses import dataclass, replace
