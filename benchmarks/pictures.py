@@ -2,7 +2,7 @@
 
     python benchmarks/pictures.py --data DIR [--benchmark B] [--classes-per-task N] [--tasks N]
         [--epochs N] [--sparsity S ...] [--masks KIND] [--mask-init START] [--seed S]
-        [--memory hopfield|bank]
+        [--augment strong|crop-flip|none] [--memory hopfield|bank]
     python benchmarks/pictures.py --table     # of the rows in FILE
     python benchmarks/pictures.py --plot PNG  # split-cifar100: accuracy over bytes per task
 
@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 
 from supsup_bridge import Experiment, RunSettings, Task
 from supsup_bridge.runs import checkpoint
-from supsup_bridge.runs.presets import preset
+from supsup_bridge.runs.presets import preset, resolved
 
 IMAGES = 500  # of a class, to train on, in either set
 CLASSES = {"split-cifar100": 5, "split-tiny-imagenet": 10}  # of a task, by default
@@ -69,6 +69,7 @@ def settings_of(options: argparse.Namespace, sparsity: float | None) -> RunSetti
         tasks=options.tasks,
         classes_per_task=options.classes_per_task,
         batches=options.epochs * per_epoch,
+        augment=options.augment,
         evaluate_every=options.tasks,
         seed=options.seed,
     )
@@ -113,13 +114,13 @@ def check_images(experiment: Experiment, images: int) -> None:
         raise RuntimeError(f"a class has {found:g} training images: give --images {found:g}")
 
 
-def key_of(options: argparse.Namespace, sparsity: float | None) -> dict[str, Any]:
+def key_of(options: argparse.Namespace, settings: RunSettings) -> dict[str, Any]:
     """What tells runs apart."""
     names = ("benchmark", "tasks", "classes_per_task", "epochs", "masks", "mask_init", "memory")
-    training = asdict(preset(options.benchmark, options.masks).training)
+    training = asdict(resolved(settings).training)
     return {
         **{name: getattr(options, name) for name in (*names, "seed")},
-        "sparsity": sparsity,
+        "sparsity": settings.sparsity,
         "training": {name: training[name] for name in TAUGHT},
     }
 
@@ -127,9 +128,9 @@ def key_of(options: argparse.Namespace, sparsity: float | None) -> dict[str, Any
 def table(done: list[dict[str, Any]]) -> str:
     """A line for each row."""
     lines = [
-        "| benchmark | masks | start | sparsity | tasks × classes | epochs | seed | accuracy "
-        "| least task | memory, MB | packed, MB | sparse columns, MB | minutes |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| benchmark | masks | start | sparsity | tasks × classes | epochs | images | seed "
+        "| accuracy | least task | memory, MB | packed, MB | sparse columns, MB | minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in done:
         run, sizes = row["run"], row["bytes"]
@@ -140,7 +141,7 @@ def table(done: list[dict[str, Any]]) -> str:
         cells = [
             *(run["benchmark"], run["masks"], run["mask_init"], share),
             f"{run['tasks']} × {run['classes_per_task']}",
-            *(str(run[name]) for name in ("epochs", "seed")),
+            *(str(run["epochs"]), run["training"]["augment"] or "as they are", str(run["seed"])),
             *(f"{row['accuracy']:.4f}", f"{min(learned):.3f}"),
             *(f"{sizes[name] / 1e6:.2f}" for name in ("memory", "packed_masks", "csc_masks")),
             f"{row['seconds']['total'] / 60:.0f}",
@@ -198,6 +199,7 @@ def main() -> None:
     add("--images", type=int, default=IMAGES, help="training images of a class")
     add("--epochs", type=int, default=40)
     add("--sparsity", nargs="+", default=["none"], help="shares such as 1/8, or none")
+    add("--augment", help="strong, crop-flip or none (default: the benchmark's)")
     add("--masks", default="weight", help="weight or signed")
     add("--mask-init", default="random")
     add("--memory", default="hopfield")
@@ -217,14 +219,14 @@ def main() -> None:
     options.tasks = options.tasks or 100 // options.classes_per_task
     for text in options.sparsity:
         sparsity = None if text == "none" else float(Fraction(text))
-        run = key_of(options, sparsity)
+        settings = settings_of(options, sparsity)
+        run = key_of(options, settings)
         if any(row["run"] == run for row in read_json(options.out)):
             print(f"{run} stands in {options.out}", flush=True)
             continue
         print(run, flush=True)
-        settings = settings_of(options, sparsity)
         named = [str(value) for name, value in run.items() if name != "training"]
-        folder = options.runs / "-".join(named)
+        folder = options.runs / "-".join([*named, run["training"]["augment"] or "none"])
         experiment = finished(settings, folder, data=options.data, images=options.images)
         given = {name: run[name] for name in ("tasks", "masks", "memory", "seed", "sparsity")}
         row = {"run": run, **figures(experiment, given, FIGURES)}

@@ -183,6 +183,7 @@ def add_command(commands: Any) -> None:
     add("--sparsity", type=float, help="share of weights that a mask keeps (default: no limit)")
     add("--mask-init", help=f"where scores start: {', '.join(INITS)} (default: the benchmark's)")
     add("--batches", type=int, help="training steps per task")
+    add("--augment", help="pictures: strong (default), crop-flip (better for few steps) or none")
     add(
         "--network",
         help="lenet-300-100, fc-1024-1024, layer-norm, package.module:function, or paper: "

@@ -76,6 +76,7 @@ class _Benchmark(NamedTuple):
     stream: Callable[..., Sequence[Task]]
     tasks: int | None  # unless a run says otherwise; None for as many as the data makes
     classes: int | None = None  # of a task, unless a run says otherwise; None where it cannot
+    pictures: bool = False  # whether images have channels and two dimensions
 
 
 _BENCHMARKS = {
@@ -83,14 +84,15 @@ _BENCHMARKS = {
     "split-mnist": _Benchmark(split_mnist, 5),
     "permuted-mnist": _Benchmark(permuted_mnist, 10),
     "rotated-mnist": _Benchmark(rotated_mnist, ROTATIONS),
-    "split-cifar10": _Benchmark(split_cifar10, None, 2),
-    "split-cifar100": _Benchmark(split_cifar100, None, 5),
-    "split-tiny-imagenet": _Benchmark(split_tiny_imagenet, None, 10),
-    "split-imagenet": _Benchmark(split_imagenet, None, 10),
-    "folder": _Benchmark(split_folder, None, 2),
+    "split-cifar10": _Benchmark(split_cifar10, None, 2, pictures=True),
+    "split-cifar100": _Benchmark(split_cifar100, None, 5, pictures=True),
+    "split-tiny-imagenet": _Benchmark(split_tiny_imagenet, None, 10, pictures=True),
+    "split-imagenet": _Benchmark(split_imagenet, None, 10, pictures=True),
+    "folder": _Benchmark(split_folder, None, 2, pictures=True),
     "idx": _Benchmark(split_idx, None, 2),
 }
 BENCHMARKS = tuple(_BENCHMARKS)
+PICTURES = tuple(name for name, known in _BENCHMARKS.items() if known.pictures)
 
 
 def task_stream(

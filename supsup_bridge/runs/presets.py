@@ -262,6 +262,9 @@ def resolved(settings: RunSettings, *, streamed: bool = False) -> Preset:
         training = replace(training, max_batches=settings.batches, epochs=settings.batches)
     if settings.scenario == "NNs":  # where the images of a batch are also compared with tasks
         training = replace(training, augment=None, mixup=0.0)
+    if settings.augment not in (None, "strong"):
+        changes = None if settings.augment == "none" else settings.augment
+        training = replace(training, augment=changes, mixup=0.0, smoothing=0.0)
     if settings.quick:
         training = replace(training, max_batches=_QUICK)
     return replace(chosen, training=training)

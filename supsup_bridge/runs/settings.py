@@ -10,6 +10,7 @@ from supsup_bridge.continual.scoring import PROTOCOLS
 from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_TASKS, check_start
 from supsup_bridge.data.benchmarks import (
     BENCHMARKS,
+    PICTURES,
     check_benchmark,
     default_classes,
     default_tasks,
@@ -20,7 +21,7 @@ from supsup_bridge.inference.recall import RECALLS
 from supsup_bridge.inference.signatures import SIGNATURES
 from supsup_bridge.networks.masked import MASKS, PER_WEIGHT
 from supsup_bridge.networks.registry import NETWORKS
-from supsup_bridge.training.settings import is_count
+from supsup_bridge.training.settings import AUGMENTATIONS, is_count
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
 MEMORIES = ("hopfield", "bank")
@@ -63,6 +64,9 @@ class RunSettings:
             masks so far (Transfer), "ones" (every weight kept), or one earlier mask: of the
             "nearest" task by the run's task inference, the "previous", or a random "earlier" one.
         batches: training steps per task; not together with `quick`.
+        augment: of benchmarks of pictures: "strong" (default) changes training images as the preset
+            says, blends them and smooths labels; "crop-flip" crops and mirrors them alone, better
+            for a short training; "none" takes them as they are. NNs always does the last.
         tasks: how many tasks; default the benchmark's own number, or as many as the classes of its
             data make, which stays None until the data is read.
         classes_per_task: of benchmarks that split a data set by the seed: classes of a task.
@@ -109,6 +113,7 @@ class RunSettings:
     sparsity: float | None = None
     mask_init: str | None = None
     batches: int | None = None
+    augment: str | None = None
     tasks: int | None = None
     classes_per_task: int | None = None
     seed: int = 0
@@ -164,6 +169,7 @@ class RunSettings:
                 f"sparsity is for weight and unit masks: with {self.masks} masks {on} always on"
             )
         check_start(self.mask_init, self.masks)
+        self._check_augment()
         if self.quick and self.batches is not None:
             raise ConfigError(
                 f"quick means few training steps per task, and batches={self.batches} gives their "
@@ -195,6 +201,7 @@ class RunSettings:
             ("inference", (*INFERENCES, None)),
             ("objective", (*OBJECTIVES, None)),
             ("mask_init", (*INITS, None)),
+            ("augment", ("none", *AUGMENTATIONS, None)),
             ("device", ("auto", "cpu", "cuda")),
         ):
             value = getattr(self, name)
@@ -234,6 +241,20 @@ class RunSettings:
             )
         if self.protocol == "image":
             self._check_image_protocol()
+
+    def _check_augment(self) -> None:
+        if self.augment is None:
+            return
+        if self.benchmark not in PICTURES:
+            raise ConfigError(
+                f"augment changes pictures ({', '.join(PICTURES)}), and {self.benchmark} has flat "
+                "images: leave out --augment"
+            )
+        if self.scenario == "NNs":
+            raise ConfigError(
+                "scenario NNs looks at the very batches that it is taught, and trains on them as "
+                "they are: leave out --augment"
+            )
 
     def _check_image_protocol(self) -> None:
         if self.scenario == "GG" or self.network == "paper":

@@ -163,6 +163,21 @@ def test_augmentation_is_of_pictures_and_of_given_tasks_alone() -> None:
     assert (training.augment, training.mixup) == (None, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("given", "changes", "mixed"), [("strong", "strong", True), ("crop-flip", "crop-flip", False)]
+)
+def test_a_run_chooses_how_its_pictures_are_changed(given: str, changes: str, mixed: bool) -> None:
+    training = resolved(RunSettings(benchmark="split-cifar10", augment=given)).training
+    assert training.augment == changes
+    assert (training.mixup > 0, training.smoothing > 0) == (mixed, mixed)
+
+
+def test_a_run_may_take_its_pictures_as_they_are() -> None:
+    usual = resolved(RunSettings(benchmark="folder")).training
+    plain = resolved(RunSettings(benchmark="folder", augment="none")).training
+    assert plain == replace(usual, augment=None, mixup=0.0, smoothing=0.0)
+
+
 def test_a_preset_without_content_address_recalls_by_entropy() -> None:
     assert resolved(RunSettings(benchmark="split-imagenet")).recall == "entropy"
     assert resolved(RunSettings(benchmark="split-cifar100")).recall == "both"

@@ -173,6 +173,7 @@ def test_a_seed_may_be_zero_and_huge() -> None:
         ("protocol", "images", "image"),
         ("inference", "oneshot", "one-shot"),
         ("mask_init", "rand", "random"),
+        ("augment", "crop", "crop-flip"),
         ("device", "cudda", "cuda"),
         ("network", "lenet-300", "lenet-300-100"),
     ],
@@ -194,6 +195,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, value, meant) -> Non
         ("inference", INFERENCES),
         ("objective", ("H", "G")),
         ("mask_init", INITS),
+        ("augment", ("none", "crop-flip", "strong")),
         ("device", ("auto", "cpu", "cuda")),
         ("network", ("standard", *NETWORKS, "package.module:function")),
     ],
@@ -334,6 +336,12 @@ def test_a_sparsity_is_a_share(value: Any) -> None:
         *(({**FREE, "mask_init": start}, "use --mask-init mean") for start in INITS[3:]),
         ({"masks": "hashed", "mask_init": "ones"}, "half of the weights under a hashed mask"),
         ({"quick": True, "batches": 30}, "leave out --quick or --batches"),
+        ({"augment": "none"}, "split-digits has flat images: leave out --augment"),
+        ({"benchmark": "idx", "augment": "strong"}, "idx has flat images: leave out --augment"),
+        (
+            {"benchmark": "folder", "scenario": "NNs", "augment": "none"},
+            "NNs looks at the very batches",
+        ),
     ],
     ids=str,
 )
@@ -355,6 +363,7 @@ def test_values_that_do_not_go_together_are_refused(wrong: dict[str, Any], messa
         {"hubs": 8, "objective": "G"},
         {"masks": "signed", "hubs": 8, "objective": "G"},
         {"scenario": "NNs", "hubs": 2},
+        {"benchmark": "split-cifar10", "augment": "crop-flip"},
     ],
     ids=str,
 )
