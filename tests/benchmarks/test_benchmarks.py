@@ -370,7 +370,7 @@ def test_pictures_continue_where_it_was_killed(
     assert rows[1]["bytes"]["csc_masks"] < rows[0]["bytes"]["csc_masks"]
     script("--out", out, "--table")
     script("--out", out, "--plot", tmp_path / "plot.png")
-    assert len(SupSup.load(next((tmp_path / "runs").glob("*-None")))) == 3
+    assert len(SupSup.load(next((tmp_path / "runs").glob("*-None-none")))) == 3
     assert (tmp_path / "plot.png").stat().st_size > 10_000
 
 
