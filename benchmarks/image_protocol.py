@@ -27,6 +27,7 @@ from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.inference.posterior import Weights
 from supsup_bridge.rng import shuffled, stream
 from supsup_bridge.runs.timing import Stopwatch
+from supsup_bridge.stores.protocols import for_forward
 
 WAYS = {
     "posterior": Weights(),
@@ -63,6 +64,7 @@ def learned(options: argparse.Namespace, seed: int, signature: str, masks: MaskB
         seed=seed,
         tasks=options.tasks,
         batches=options.batches,
+        augment=options.augment,
         signature=signature,
         evaluate_every=options.tasks or 5,
     )
@@ -90,7 +92,7 @@ def rows(run: AtTheEnd) -> list[dict[str, Any]]:
                 part = score(
                     run.network,
                     task,
-                    run.memory.recall(task=number).masks,
+                    for_forward(run.memory.recall(task=number)),
                     inference,
                     Protocol(protocol, 1, drawn),
                     accepted={number},
@@ -171,6 +173,7 @@ def main() -> None:
     add("--held-out", action="store_true", help="test on training images, to choose settings")
     add("--tasks", type=int, help="fewer tasks, for a look")
     add("--batches", type=int, help="training steps per task, for a look")
+    add("--augment", help="of a benchmark of pictures: strong, crop-flip or none")
     add("--out", type=Path, default=Path("benchmarks/image_protocol.json"))
     add("--table", action="store_true")
     options = parser.parse_args()
