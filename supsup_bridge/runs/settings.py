@@ -47,7 +47,8 @@ class RunSettings:
         rule: of dense couplings: "storkey", "storkey-matrix", "hebbian", "projection".
         recall: of a Hopfield memory: "entropy" (default without an address), "address", "both"
             (default) or "posterior" (weight masks with a mean of each class; default of
-            split-digits and split-mnist, unless an objective or NNs is given). Scenario GG infers
+            split-digits, split-mnist, and pictures of which an address is kept, unless an objective
+            or NNs is given). Scenario GG infers
             nothing: recall, inference and objective are of the learner that the run leaves behind.
         signature: of a Hopfield memory: what the content address computes from images to recognize
             a task: "input", "patches" (answers to random filters), "outputs" or "gradient" (of the
