@@ -37,7 +37,7 @@ class AtTheEnd(Experiment):
     """A run that scores nothing before all tasks are learned."""
 
     def _score_newest(self, observer: Observer) -> None:
-        self.ledger.scored(Scores(row=[None] * self.ledger.tasks), whole=False)
+        self.ledger.scored(Scores(), point=False)
 
 
 def learned(options: argparse.Namespace) -> MaskBank | None:

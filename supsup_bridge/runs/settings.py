@@ -82,8 +82,9 @@ class RunSettings:
         ask_every: NNs: batches between two novelty tests; default the preset's, or a task's
             batches where these are fewer.
         budget: NNs: masks allocated at most; None for no limit.
-        evaluate_every: score all tasks after every so many tasks; default after each of the first
-            ten, then at 20, 50, 100, 200, 500 ... In between the newest task alone is scored.
+        evaluate_every: score all tasks (of more than 100, a sample of 100) after every so many;
+            default after each of the first ten, then at 20, 50, 100, 200, 500 ... In between the
+            newest task alone is scored, beyond 100 tasks every tenth. At the end all are.
         quick: 20 training steps per task, to see that everything runs; figures mean nothing.
         device: "auto", "cpu" or "cuda".
 
@@ -182,7 +183,7 @@ class RunSettings:
             self._check_bank()
 
     def is_due(self, learned: int) -> bool:
-        """Whether all tasks are scored once so many of them were learned."""
+        """Whether there is a point of the curve once so many tasks were learned."""
         if learned == self.tasks:
             return True
         if self.evaluate_every is not None:
