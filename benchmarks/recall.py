@@ -96,6 +96,7 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
                 experiment.evaluate(Quiet())
             result = experiment.result()
             del result["accuracy_matrix"]
+            result.pop("measured", None)
             if chosen.memory == "hopfield":
                 result["report"] = vars(experiment.hopfield.report(sample=options.tasks))
             result["overload_warnings"] = len(caught)
