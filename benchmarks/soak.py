@@ -129,7 +129,7 @@ class Soak:
         return {
             "seconds": round(seconds, 1),
             "killed": self.kills,
-            "acknowledged stores": self.journal.stored,
+            "acknowledged stores": self.journal.stored - workers.WINDOW,
             "tasks let go": self.journal.forgotten,
             "generations": self.journal.generation,
             **found,

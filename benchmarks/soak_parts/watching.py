@@ -34,11 +34,11 @@ class Memory:
         self.sizes.append(resident(process))
 
     def figures(self) -> dict[str, float]:
-        """Medians of the first and the last quarter, their ratio, and the slope after the first."""
+        """Medians of the first and of the last quarter, their ratio, and the slope over all."""
         quarter = max(1, len(self.sizes) // 4)
         first, last = np.median(self.sizes[:quarter]), np.median(self.sizes[-quarter:])
-        hours = (np.array(self.times[-3 * quarter :]) - self.times[0]) / 3600
-        slope = np.polyfit(hours, self.sizes[-len(hours) :], 1)[0] if len(set(hours)) > 1 else 0.0
+        hours = (np.array(self.times) - self.times[0]) / 3600
+        slope = np.polyfit(hours, self.sizes, 1)[0] if len(set(hours)) > 1 else 0.0
         return {
             "first_quarter_mb": round(float(first), 1),
             "last_quarter_mb": round(float(last), 1),
