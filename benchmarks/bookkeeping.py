@@ -8,7 +8,8 @@ and not trained, and recalled by the content address, one inference per task. To
 to the next, tasks are noted in the ledger as a run notes them, and are live in the memory with
 random addresses, but their masks stay out of its couplings: the time of integer products does not
 depend on the integers. The few tasks after a point are stored, scored and checkpointed as always.
-Each row has the seconds of one task or one file, the median of a few.
+Each row has the seconds of one task or one file, the median of a few, by the clock and of the
+processor alone, which other work disturbs less.
 
 `scorings` counts how often one task is scored in a run of 2500 tasks by the default schedule, and
 what it was when every point of the curve scored all tasks and each newest task was scored. Figures
@@ -21,6 +22,7 @@ import resource
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,30 +127,30 @@ class Run:
 
     def figures(self, *, repeats: int) -> dict[str, Any]:
         """One row: seconds of a task's parts at the present number of tasks, and sizes."""
-        run, watch = self.experiment, self.experiment.watch
-        tasks, times = run.ledger.count, dict[str, list[float]]()
+        run = self.experiment
+        tasks = run.ledger.count
+        times, busy = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)
 
         def timed(what: str, work: Callable[[], object]) -> None:
-            start = time.perf_counter()
+            start, busy_before = time.perf_counter(), time.process_time()
             work()
-            times.setdefault(what, []).append(time.perf_counter() - start)
+            busy[what].append(time.process_time() - busy_before)
+            times[what].append(time.perf_counter() - start)
 
         timed("checkpoint with memory", self.write_checkpoint)
         for _ in range(repeats):
             timed("checkpoint without memory", self.write_checkpoint)
         for _ in range(repeats):
             number, task = run.ledger.count, run.stream[run.ledger.count]
-            before = watch.seconds()["store"]
-            timed("learn", lambda task=task, number=number: self._teach(task, number))
-            times.setdefault("store", []).append(watch.seconds()["store"] - before)
+            timed("store", lambda task=task, number=number: self._teach(task, number))
             timed("score newest", lambda: self._score(run.ledger.count - 1))
             run.ledger.scored(Scores(), point=False)
         for _ in range(repeats):
             timed("result", self.write_result)
-        seconds = {what: statistics.median(values) for what, values in times.items()}
         return {
             "tasks": tasks,
-            "seconds": {what: round(value, 5) for what, value in seconds.items()},
+            "seconds": {what: round(statistics.median(some), 5) for what, some in times.items()},
+            "cpu_seconds": {what: round(statistics.median(some), 5) for what, some in busy.items()},
             "result_bytes": (self._folder / "result.json").stat().st_size,
             "run_bytes": (self._folder / "checkpoint" / "run.h5").stat().st_size,
             "most_resident_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
@@ -237,19 +239,15 @@ def scorings(tasks: int) -> dict[str, int]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a Markdown table, with ratios to the first."""
-    names = list(rows[0]["seconds"])
-    lines = [
-        f"| tasks | {' | '.join(names)} | result.json | run.h5 |",
-        "|---" * (len(names) + 3) + "|",
-    ]
+    """Seconds of the processor as a Markdown table, with their ratios to the first row."""
+    names = list(rows[0]["cpu_seconds"])
+    lines = [f"| tasks | {' | '.join([*names, 'result.json', 'run.h5'])} |"]
+    lines.append("|---" * (len(names) + 3) + "|")
     for row in rows:
-        cells = [str(row["tasks"])]
-        for name in names:
-            value = row["seconds"][name]
-            cells.append(f"{value:.4f} s ({value / rows[0]['seconds'][name]:.2f})")
+        seconds = {name: (row["cpu_seconds"][name], rows[0]["cpu_seconds"][name]) for name in names}
+        cells = [f"{value:.3f} ({value / first:.2f})" for value, first in seconds.values()]
         cells += [f"{row[size] / 1e3:.0f} kB" for size in ("result_bytes", "run_bytes")]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {row['tasks']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
