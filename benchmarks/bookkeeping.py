@@ -12,8 +12,9 @@ Each row has the seconds of one task or one file, the median of a few, by the cl
 processor alone, which other work disturbs less.
 
 `scorings` counts how often one task is scored in a run of 2500 tasks by the default schedule, and
-what it was when every point of the curve scored all tasks and each newest task was scored. Figures
-`before` are of the code before results, scores and schedule were bounded, measured by this script.
+what it was when every point of the curve scored all tasks, and each newest task was scored. `before`
+is of results and checkpoints that held the whole accuracy matrix and a list of all inferences: this
+script, adapted to the code of that time, measured it without a memory. It stays in the file.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from common import Quiet, read_json, write_json
+from common import Quiet, write_json
 
 from hopmask import MaskMemory
 from hopmask.couplings.hub import HubCouplings
@@ -262,8 +263,11 @@ def main() -> None:
     add("--out", type=Path, default=Path("benchmarks/bookkeeping.json"))
     options = parser.parse_args()
     if options.table:
-        print(table(read_json(options.out)["rows"]))
+        kept = json.loads(options.out.read_text())
+        parts = [kept["rows"], kept.get("before", {}).get("rows", [])]
+        print("\n\n".join(table(rows) for rows in parts if rows))
         return
+    kept = json.loads(options.out.read_text()) if options.out.exists() else {}
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         run = Run(Path(name), options.tasks)
@@ -280,6 +284,7 @@ def main() -> None:
             "bytes": (Path(name) / "result.json").stat().st_size,
         }
     found["scorings"] = scorings(options.tasks)
+    found |= {part: rows for part, rows in kept.items() if part == "before"}
     write_json(options.out, found)
 
 
