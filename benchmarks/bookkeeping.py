@@ -12,9 +12,10 @@ Each row has the seconds of one task or one file, the median of a few, by the cl
 processor alone, which other work disturbs less.
 
 `scorings` counts how often one task is scored in a run of 2500 tasks by the default schedule, and
-what it was when every point of the curve scored all tasks, and each newest task was scored. `before`
-is of results and checkpoints that held the whole accuracy matrix and a list of all inferences: this
-script, adapted to the code of that time, measured it without a memory. It stays in the file.
+what it was when every point of the curve scored all tasks, and each newest task was scored.
+`before` is of results and checkpoints that held the whole accuracy matrix and a list of all
+inferences: this script, adapted to the code of that time, measured it without a memory. It stays in
+the file.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from supsup_bridge.continual.scoring import TaskScore
 from supsup_bridge.runs import report
 from supsup_bridge.runs.checkpoint import Checkpoints
 from supsup_bridge.runs.evaluation import Scores
-from supsup_bridge.runs.schedule import is_newest_due, tasks_of_point
+from supsup_bridge.runs.schedule import is_newest_due, is_point, tasks_of_point
 
 PIXELS, CLASSES, IMAGES = 784, 10, 128
 POINTS = (100, 500, 1000, 2400)
@@ -183,7 +184,7 @@ class Run:
         ledger.begun(self.experiment.stream[0])
         ledger.learned({number: 1000})
         ledger.note(number, masks)
-        point = self.experiment.settings.is_due(learned)
+        point = is_point(learned, self.experiment.settings)
         due = tasks_of_point(learned, seed=0) if point else [number] * is_newest_due(learned)
         ledger.scored(scores_of(due), point=point)
 
@@ -232,7 +233,7 @@ def scorings(tasks: int) -> dict[str, int]:
     for learned in range(1, tasks + 1):
         if learned == tasks:
             now, before = now + learned, before + learned
-        elif settings.is_due(learned):
+        elif is_point(learned, settings):
             now, before = now + len(tasks_of_point(learned, seed=0)), before + learned
         else:
             now, before = now + is_newest_due(learned), before + 1

@@ -26,7 +26,7 @@ from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.presets import Preset, resolved
 from supsup_bridge.runs.recording import Recorded, recorded
 from supsup_bridge.runs.result import result_of
-from supsup_bridge.runs.schedule import is_newest_due, tasks_of_point
+from supsup_bridge.runs.schedule import is_newest_due, is_point, tasks_of_point
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.teaching import Teacher
 from supsup_bridge.runs.timing import Stopwatch
@@ -181,7 +181,7 @@ class Experiment:
             if self.ledger.count == number:
                 self._teacher.teach(task, number, observer, pause, watch=self.watch)
                 pause()
-            if self.settings.is_due(number + 1):
+            if is_point(number + 1, self.settings):
                 self.evaluate(observer, pause=pause, last=number + 1 == total)
             else:
                 self._score_newest(observer)
@@ -189,20 +189,12 @@ class Experiment:
             pause()
 
     def evaluate(
-        self,
-        observer: Observer,
-        *,
-        pause: Callable[[], None] = lambda: None,
-        last: bool = True,
+        self, observer: Observer, *, pause: Callable[[], None] = lambda: None, last: bool = True
     ) -> None:
         """Score the tasks learned so far: one more point of the curve.
 
-        An interrupted evaluation continues, unless more was learned since.
-
-        Args:
-            observer: called with each accuracy.
-            pause: called after each task that was scored.
-            last: score all tasks; else, of more than 100, a sample of 100.
+        Unless it is the `last` point, it scores 100 of more than 100 tasks. An interrupted
+        evaluation continues, unless more was learned since.
         """
         count, seed = self.ledger.count, self.settings.seed
         if self._scoring is None or self._scoring[0] != count:

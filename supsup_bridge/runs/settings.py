@@ -182,15 +182,6 @@ class RunSettings:
         else:
             self._check_bank()
 
-    def is_due(self, learned: int) -> bool:
-        """Whether there is a point of the curve once so many tasks were learned."""
-        if learned == self.tasks:
-            return True
-        if self.evaluate_every is not None:
-            return learned % self.evaluate_every == 0
-        digits = str(learned)
-        return learned <= 10 or (digits[0] in "125" and not digits[1:].strip("0"))
-
     def _check_names(self) -> None:
         check_benchmark(self.benchmark)
         for name, known in (

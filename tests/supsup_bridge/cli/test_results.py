@@ -11,6 +11,7 @@ from supsup_bridge import Experiment, RunSettings, Task
 from supsup_bridge.cli.results import PartialResults
 from supsup_bridge.runs import report
 from supsup_bridge.runs.evaluation import Scores
+from supsup_bridge.runs.schedule import is_point
 
 
 def written(tasks: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -29,7 +30,7 @@ def written(tasks: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     keep, ledger = PartialResults(experiment, folder, warn=pytest.fail), experiment.ledger
     for number in range(tasks):
         now[0] += 3600
-        whole = settings.is_due(number + 1)
+        whole = is_point(number + 1, settings)
         row = dict.fromkeys(range(0 if whole else number, number + 1), 0.5)
         ledger.begun(experiment.stream[0])
         ledger.learned({number: 10})

@@ -3,7 +3,22 @@
 import pytest
 
 from supsup_bridge import RunSettings
-from supsup_bridge.runs.schedule import MOST, is_newest_due, tasks_of_point
+from supsup_bridge.runs.schedule import MOST, is_newest_due, is_point, tasks_of_point
+
+
+@pytest.mark.parametrize(
+    ("learned", "due"),
+    [(9, True), (20, True), (21, False), (30, False), (50, True), (150, False)],
+)
+def test_the_curve_has_points_at_the_round_numbers(learned: int, due: bool) -> None:
+    assert is_point(learned, RunSettings(tasks=5000)) is due
+
+
+def test_the_curve_has_points_after_the_last_task_and_at_the_given_interval() -> None:
+    assert is_point(33, RunSettings(tasks=33))
+    every = RunSettings(tasks=33, evaluate_every=4)
+    points = [learned for learned in range(1, 34) if is_point(learned, every)]
+    assert points == [4, 8, 12, 16, 20, 24, 28, 32, 33]
 
 
 @pytest.mark.parametrize("learned", [1, 99, 100])
@@ -44,7 +59,7 @@ def test_before_the_last_evaluation_a_task_is_scored_a_bounded_number_of_times(
     def scorings(tasks: int) -> int:
         settings = RunSettings(benchmark="permuted-mnist", tasks=tasks, evaluate_every=every)
         return sum(
-            len(tasks_of_point(learned, seed=0)) if settings.is_due(learned) else 1
+            len(tasks_of_point(learned, seed=0)) if is_point(learned, settings) else 1
             for learned in range(1, tasks)
         )
 
