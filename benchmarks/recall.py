@@ -37,7 +37,7 @@ class AtTheEnd(Experiment):
     """A run that scores nothing before all tasks are learned."""
 
     def _score_newest(self, observer: Observer) -> None:
-        self.ledger.scored(Scores(row=[None] * self.ledger.tasks), whole=False)
+        self.ledger.scored(Scores(), point=False)
 
 
 def learned(options: argparse.Namespace) -> MaskBank | None:
@@ -96,6 +96,7 @@ def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
                 experiment.evaluate(Quiet())
             result = experiment.result()
             del result["accuracy_matrix"]
+            result.pop("measured", None)
             if chosen.memory == "hopfield":
                 result["report"] = vars(experiment.hopfield.report(sample=options.tasks))
             result["overload_warnings"] = len(caught)

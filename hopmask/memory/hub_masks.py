@@ -125,7 +125,7 @@ class HubMasks:
     @property
     def tasks(self) -> tuple[int, ...]:
         """Numbers of the tasks held, in order."""
-        return tuple(int(task) for task in self.couplings.live.nonzero())
+        return tuple(self.couplings.live.nonzero()[:, 0].tolist())
 
     def to(self, device: str | torch.device) -> None:
         """Move everything to a device."""

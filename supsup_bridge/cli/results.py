@@ -79,9 +79,9 @@ def write_plots(experiment: Experiment, result: dict[str, Any], out: Path) -> li
 
 
 class PartialResults:
-    """Writes `result.partial.json` whenever all tasks were scored, in at most 2 % of the time.
+    """Writes `result.partial.json` at points of the curve, in at most 2 % of the time.
 
-    Tasks are all scored at 1, 2, 5, 10, 20, 50 ... tasks, and a partial result holds only what was
+    By default these are at 1, 2, 5, 10, 20, 50 ... tasks, and a partial result holds only what was
     measured, so all of them together take bytes in proportion to the number of tasks.
 
     Args:
@@ -97,8 +97,8 @@ class PartialResults:
     def __call__(self) -> None:
         """Write the result so far if it is time to; called after each task."""
         ledger = self._experiment.ledger
-        whole = bool(ledger.curve) and ledger.curve[-1]["tasks"] == ledger.count
-        if not (whole and self._pace.is_due(cost=self._cost)):
+        point = bool(ledger.curve) and ledger.curve[-1]["tasks"] == ledger.count
+        if not (point and self._pace.is_due(cost=self._cost)):
             return
         start = time.monotonic()
         try:
@@ -111,13 +111,8 @@ class PartialResults:
 
 def _write_partial(experiment: Experiment, out: Path) -> None:
     """Write the result so far, with the accuracies that were measured in place of the matrix."""
-    result = experiment.result()
-    measured = [
-        [row, column, accuracy]
-        for row, found in enumerate(experiment.ledger.matrix)
-        for column, accuracy in found.items()
-    ]
-    report.write_json({**result, "accuracy_matrix": None, "measured": measured}, out / PARTIAL)
+    partial = {"accuracy_matrix": None, "measured": experiment.ledger.measured()}
+    report.write_json({**experiment.result(), **partial}, out / PARTIAL)
 
 
 def _discard(memory: Path) -> None:

@@ -209,7 +209,11 @@ def add_command(commands: Any) -> None:
         help="NNs: batches between novelty tests (default: the benchmark's)",
     )
     add("--budget", type=int, help="NNs: masks at most (default: no limit)")
-    add("--evaluate-every", type=int, help="score all tasks after every so many tasks")
+    add(
+        "--evaluate-every",
+        type=int,
+        help="score all tasks (of more than 100: 100 of them) after every so many",
+    )
     add("--data", type=Path, help="where the data set's files lie (default: $HOPMASK_DATA)")
     add(
         "--resume",

@@ -1,11 +1,12 @@
 """Scoring of the tasks learned so far: what a run keeps of an evaluation."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from supsup_bridge.continual import scoring
+from supsup_bridge.continual.scoring import TaskScore
 from supsup_bridge.data.task import Task
 from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.networks.digests import mask_digest
@@ -16,37 +17,63 @@ from supsup_bridge.stores.protocols import MaskStore, for_forward
 
 @dataclass(kw_only=True)
 class Scores:
-    """What one evaluation measures.
+    """What one evaluation measures: numbers of each scored task, by task.
 
     Attributes:
-        row: accuracy of each task, None where it was not scored.
-        given: accuracy of each scored task with the task given.
-        inferred: of each inference, whether the task was right.
-        exact: of each inference, whether every bit of the mask was that of the learned one.
-        steps, verified: of each inference.
+        row: accuracy.
+        given: accuracy with the task given.
+        inferences: how often its mask was inferred, or, where tasks are given, recalled.
+        inferred: of these, how often the task was right; nothing where tasks are given.
+        exact: of these, how often every bit of the mask was that of the learned one.
+        verified: of these, how often the answer verified as a memory.
+        steps, most_steps: of these, updates in all, and of the longest.
+
+    Example:
+        >>> scores = Scores()
+        >>> found = TaskScore(
+        ...     given=1.0,
+        ...     label=0.75,
+        ...     joint=0.5,
+        ...     inferred=[True, False],
+        ...     exact=[True, False],
+        ...     steps=[1, 2],
+        ...     verified=[True, True],
+        ... )
+        >>> scores.add(3, 0.5, found)
+        >>> scores.row, scores.figures()["task_inference_accuracy"]
+        ({3: 0.5}, 0.5)
     """
 
-    row: list[float | None]
-    given: list[float] = field(default_factory=list)
-    inferred: list[bool] = field(default_factory=list)
-    exact: list[bool] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
-    verified: list[bool] = field(default_factory=list)
+    row: dict[int, float] = field(default_factory=dict)
+    given: dict[int, float] = field(default_factory=dict)
+    inferences: dict[int, int] = field(default_factory=dict)
+    inferred: dict[int, int] = field(default_factory=dict)
+    exact: dict[int, int] = field(default_factory=dict)
+    verified: dict[int, int] = field(default_factory=dict)
+    steps: dict[int, int] = field(default_factory=dict)
+    most_steps: dict[int, int] = field(default_factory=dict)
 
-    def add(self, task: int, accuracy: float, found: "Scores") -> None:
+    def add(self, task: int, accuracy: float, found: TaskScore) -> None:
         """Include what was found for one task."""
-        self.row[task] = accuracy
-        for name in ("given", "inferred", "exact", "steps", "verified"):
-            getattr(self, name).extend(getattr(found, name))
+        self.row[task], self.given[task] = accuracy, found.given
+        self.inferences[task] = len(found.steps)
+        if found.inferred:
+            self.inferred[task] = sum(found.inferred)
+        self.exact[task], self.verified[task] = sum(found.exact), sum(found.verified)
+        self.steps[task], self.most_steps[task] = sum(found.steps), max(found.steps)
 
     def figures(self) -> dict[str, float | None]:
         """Means over the tasks that were scored; None where there is nothing to average."""
         return {
-            "accuracy": mean([value for value in self.row if value is not None]),
-            "accuracy_given_task": mean(self.given),
-            "task_inference_accuracy": mean(self.inferred),
-            "exact_recall_rate": mean(self.exact),
+            "accuracy": mean(self.row.values()),
+            "accuracy_given_task": mean(self.given.values()),
+            "task_inference_accuracy": self.rate(self.inferred),
+            "exact_recall_rate": self.rate(self.exact),
         }
+
+    def rate(self, counts: Mapping[int, int]) -> float | None:
+        """Counts by task over the number of inferences; None of nothing."""
+        return sum(counts.values()) / sum(self.inferences.values()) if counts else None
 
 
 class Scorer:
@@ -84,8 +111,8 @@ class Scorer:
         inference: TaskInference,
         samples: int,
         generator: torch.Generator,
-    ) -> tuple[float, Scores]:
-        """Accuracy on one task's scored images, and what else is found, but for the row.
+    ) -> tuple[float, TaskScore]:
+        """Accuracy on one task's scored images, and what else is found.
 
         Args:
             task: the task.
@@ -104,9 +131,11 @@ class Scorer:
             with self.watch("evaluate"):
                 given = scoring.score_given(network, task, for_forward(known), device=device)
                 exact = mask_digest(known.masks) == digest
-            return given, Scores(
-                row=[],
-                given=[given],
+            return given, TaskScore(
+                given=given,
+                label=given,
+                joint=given,
+                inferred=[],
                 exact=[exact],
                 steps=[known.steps],
                 verified=[known.verified],
@@ -122,17 +151,9 @@ class Scorer:
             device=device,
             watch=self.watch,
         )
-        accuracy = score.joint if self.scenario == "GNu" else score.label
-        return accuracy, Scores(
-            row=[],
-            given=[score.given],
-            inferred=score.inferred,
-            exact=score.exact,
-            steps=score.steps,
-            verified=score.verified,
-        )
+        return score.joint if self.scenario == "GNu" else score.label, score
 
 
-def mean(values: list[Any]) -> float | None:
+def mean(values: Collection[float]) -> float | None:
     """Mean, or None of nothing."""
     return sum(values) / len(values) if values else None

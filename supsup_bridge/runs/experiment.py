@@ -26,6 +26,7 @@ from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.presets import Preset, resolved
 from supsup_bridge.runs.recording import Recorded, recorded
 from supsup_bridge.runs.result import result_of
+from supsup_bridge.runs.schedule import is_newest_due, is_point, tasks_of_point
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.teaching import Teacher
 from supsup_bridge.runs.timing import Stopwatch
@@ -171,7 +172,7 @@ class Experiment:
             try:
                 task = self.stream[number]
             except IndexError:
-                if number and self.ledger.curve[-1]["tasks"] < number:
+                if not self.ledger.is_whole:
                     self.evaluate(observer)
                 raise StreamEndedError(
                     f"the task stream ended after {number} of {total} tasks: set tasks to "
@@ -180,28 +181,31 @@ class Experiment:
             if self.ledger.count == number:
                 self._teacher.teach(task, number, observer, pause, watch=self.watch)
                 pause()
-            if self.settings.is_due(number + 1):
-                self.evaluate(observer, pause=pause)
+            if is_point(number + 1, self.settings):
+                self.evaluate(observer, pause=pause, last=number + 1 == total)
             else:
                 self._score_newest(observer)
             observer.learned(task, number)
             pause()
 
-    def evaluate(self, observer: Observer, *, pause: Callable[[], None] = lambda: None) -> None:
-        """Score every task learned so far: one more whole row of the accuracy matrix.
+    def evaluate(
+        self, observer: Observer, *, pause: Callable[[], None] = lambda: None, last: bool = True
+    ) -> None:
+        """Score the tasks learned so far: one more point of the curve.
 
-        An interrupted evaluation continues, unless more was learned since.
+        Unless it is the `last` point, it scores 100 of more than 100 tasks. An interrupted
+        evaluation continues, unless more was learned since.
         """
-        count = self.ledger.count
+        count, seed = self.ledger.count, self.settings.seed
         if self._scoring is None or self._scoring[0] != count:
-            self._scoring = (count, Scores(row=[None] * self.ledger.tasks))
+            self._scoring = (count, Scores())
         _, scores = self._scoring
-        for number in range(count):
-            if scores.row[number] is None:
+        for number in range(count) if last else tasks_of_point(count, seed=seed):
+            if number not in scores.row:
                 self._score(number, scores, observer)
                 pause()
         self._scoring = None
-        self.ledger.scored(scores, whole=True)
+        self.ledger.scored(scores, point=True)
 
     def change_inference(self, settings: RunSettings) -> None:
         """Infer tasks in another way from now on; what was learned stays as it is.
@@ -228,9 +232,10 @@ class Experiment:
         self.watch = _watch()
 
     def _score_newest(self, observer: Observer) -> None:
-        scores = Scores(row=[None] * self.ledger.tasks)
-        self._score(self.ledger.count - 1, scores, observer)
-        self.ledger.scored(scores, whole=False)
+        scores, count = Scores(), self.ledger.count
+        if is_newest_due(count):
+            self._score(count - 1, scores, observer)
+        self.ledger.scored(scores, point=False)
 
     def _score(self, number: int, scores: Scores, observer: Observer) -> None:
         """Score one task after learning all so far."""

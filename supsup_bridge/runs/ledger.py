@@ -1,16 +1,16 @@
 """What a run has measured so far: accuracies, digests, and which mask served which task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import accumulate
 from typing import Any
 
-from supsup_bridge.continual.scoring import SCORED_BATCH
 from supsup_bridge.data.task import Task
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.runs import metrics
 from supsup_bridge.runs.evaluation import Scores
+
+_MATRIX = 256  # tasks up to which a result holds the whole accuracy matrix
 
 
 @dataclass(kw_only=True)
@@ -28,13 +28,13 @@ class Ledger:
         digests: of each mask, SHA-256.
         csc: of each mask, its bytes as compressed sparse columns.
         matrix: R, row i after learning task i: the measured accuracies, by task.
-        curve: the figures of each evaluation of all tasks learned.
+        curve: the figures of each evaluation of all tasks learned, or of a sample of them.
         scores: the last such evaluation.
 
     Example:
         >>> ledger = Ledger(tasks=2)
         >>> ledger.learned({0: 3})
-        >>> ledger.scored(Scores(row=[0.5, None]), whole=True)
+        >>> ledger.scored(Scores(row={0: 0.5}), point=True)
         >>> ledger.curve[0]["tasks"], ledger.mask_of(0), ledger.matrix
         (1, 0, [{0: 0.5}])
     """
@@ -47,12 +47,21 @@ class Ledger:
     csc: list[int] = field(default_factory=list)
     matrix: list[dict[int, float]] = field(default_factory=list)
     curve: list[dict[str, Any]] = field(default_factory=list)
-    scores: Scores = field(default_factory=lambda: Scores(row=[]))
+    scores: Scores = field(default_factory=Scores)
+
+    def __post_init__(self) -> None:
+        self._most: dict[int, tuple[int, int]] = {}  # mask -> batches, and the task they were of
 
     @property
     def count(self) -> int:
         """Number of tasks learned."""
         return len(self.used)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the last point of the curve scored every task that was learned."""
+        last = self.curve[-1] if self.curve else {"tasks": 0, "scored": 0}
+        return last["tasks"] == last["scored"] == self.count
 
     def begun(self, task: Task) -> None:
         """The task after those learned is being learned; it may begin again after a break."""
@@ -67,22 +76,24 @@ class Ledger:
     def learned(self, used: Mapping[int, int]) -> None:
         """One more task was learned; `used` says how many batches each mask served."""
         self.used.append(dict(used))
+        self._claim(self.count - 1)
 
     def note(self, mask: int, masks: Masks) -> None:
         """Note digest and bytes of a mask as it was learned, in place of earlier ones."""
         self.digests[mask : mask + 1] = [mask_digest(masks)]
         self.csc[mask : mask + 1] = [metrics.csc_bytes(masks)]
 
-    def scored(self, scores: Scores, *, whole: bool) -> None:
-        """An evaluation after the newest task, of all tasks or of that one alone."""
+    def scored(self, scores: Scores, *, point: bool) -> None:
+        """What was scored after the newest task: a point of the curve, or that task or none."""
         if len(self.matrix) == self.count:  # scored anew
             self.matrix.pop()
-            if whole and self.curve and self.curve[-1]["tasks"] == self.count:
+            if point and self.curve and self.curve[-1]["tasks"] == self.count:
                 self.curve.pop()
-        self.matrix.append({task: r for task, r in enumerate(scores.row) if r is not None})
-        if whole:
+        self.matrix.append(dict(scores.row))
+        if point:
             self.scores = scores
-            self.curve.append({"tasks": self.count, **scores.figures()})
+            measured = {"tasks": self.count, "scored": len(scores.row)}
+            self.curve.append({**measured, **scores.figures()})
 
     def mask_of(self, task: int) -> int:
         """The mask that most batches of a task went to; of equals the first."""
@@ -91,18 +102,13 @@ class Ledger:
 
     def masks_of(self, task: int) -> set[int]:
         """The masks most of whose batches were this task's; of equal tasks the first has them."""
-        most: dict[int, tuple[int, int]] = {}  # mask -> batches, and the task that they were of
-        for row, used in enumerate(self.used):
-            for mask, batches in used.items():
-                if batches > most.get(mask, (0, 0))[0]:
-                    most[mask] = batches, row
-        return {mask for mask, (_, row) in most.items() if row == task}
+        return {mask for mask in self.used[task] if self._most[mask][1] == task}
 
     def start_anew(self) -> None:
         """Drop the scores: from now on tasks are inferred in another way."""
         self.matrix = [{} for _ in self.used[:-1]]
         self.curve = []
-        self.scores = Scores(row=[])
+        self.scores = Scores()
 
     def state(self) -> dict[str, Any]:
         """Everything, as numbers, names, lists and dicts."""
@@ -115,23 +121,35 @@ class Ledger:
         self.names, self.images = state["names"], state["images"]
         self.used, self.matrix = state["used"], state["matrix"]
         self.scores = Scores(**state["scores"])
+        self._most = {}
+        for task in range(self.count):
+            self._claim(task)
+
+    def measured(self) -> list[list[float]]:
+        """The entries of the accuracy matrix that were measured: [row, column, accuracy]."""
+        rows = enumerate(self.matrix)
+        return [[row, task, value] for row, found in rows for task, value in found.items()]
 
     def figures(self) -> dict[str, Any]:
-        """The accuracies of `result.json`; those of the last evaluation of all tasks."""
-        matrix = [[row.get(task) for task in range(self.tasks)] for row in self.matrix]
-        whole = matrix[: self.curve[-1]["tasks"]] if self.curve else []
-        followed = bool(whole) and all(row[task] is not None for task, row in enumerate(whole))
+        """The accuracies of `result.json`; those of the last point of the curve.
+
+        Of more than 256 tasks, entries that were measured stand in place of the accuracy matrix.
+        """
+        followed, tasks = self._followed(), range(self.tasks)
+        matrix: dict[str, Any] = {"accuracy_matrix": None, "measured": self.measured()}
+        if self.tasks <= _MATRIX:
+            matrix = {"accuracy_matrix": [[*map(row.get, tasks)] for row in self.matrix]}
         return {
             **self.scores.figures(),
-            "forgetting": metrics.forgetting(whole) if followed else None,
-            "backward_transfer": metrics.backward_transfer(whole) if followed else None,
-            "accuracy_per_task": [*self.scores.row],
+            "forgetting": metrics.forgetting(followed) if followed else None,
+            "backward_transfer": metrics.backward_transfer(followed) if followed else None,
+            "accuracy_per_task": [*map(self.scores.row.get, tasks)] if self.scores.row else [],
             "per_task": {
                 "accuracy_given_task": self._per_task(self.scores.given),
-                "task_inference_accuracy": self._per_task(self.scores.inferred),
-                "exact_recall_rate": self._per_task(self.scores.exact),
+                "task_inference_accuracy": self._rates(self.scores.inferred),
+                "exact_recall_rate": self._rates(self.scores.exact),
             },
-            "accuracy_matrix": matrix,
+            **matrix,
             "task_names": self.names[: self.count],
             "images": {
                 part: [counts[part] for counts in self.images[: self.count]]
@@ -140,15 +158,24 @@ class Ledger:
             "curve": [{**point} for point in self.curve],
         }
 
-    def _per_task(self, values: Sequence[float]) -> list[float] | None:
-        """Means per task of an evaluation's values: one per task, per scored batch or image."""
-        if not values or not self.curve:
-            return None
-        scored = [counts["scored"] for counts in self.images[: self.curve[-1]["tasks"]]]
-        batches = [-(-images // SCORED_BATCH) for images in scored]
-        possible = ([1] * len(scored), batches, scored)
-        parts = next((some for some in possible if sum(some) == len(values)), None)
-        if parts is None:
-            return None
-        ends = list(accumulate(parts))
-        return [sum(values[end - part : end]) / part for part, end in zip(parts, ends, strict=True)]
+    def _claim(self, task: int) -> None:
+        """Give a task the masks that it used more than any task before."""
+        for mask, batches in self.used[task].items():
+            if batches > self._most.get(mask, (0, 0))[0]:
+                self._most[mask] = batches, task
+
+    def _followed(self) -> metrics.Matrix:
+        """The accuracy matrix of the tasks scored both when learned and at the last point."""
+        last = self.curve[-1]["tasks"] if self.curve else 0
+        rows = self.matrix[:last]
+        tasks = [task for task, row in enumerate(rows) if task in row and task in rows[-1]]
+        return [[rows[after].get(task) for task in tasks] for after in tasks]
+
+    def _rates(self, counts: Mapping[int, int]) -> list[float | None] | None:
+        """Counts of the last point over the number of inferences, per task."""
+        inferences = self.scores.inferences
+        return self._per_task({task: count / inferences[task] for task, count in counts.items()})
+
+    def _per_task(self, values: Mapping[int, float]) -> list[float | None] | None:
+        """Values of the last point per task, None where it did not score; None of nothing."""
+        return [*map(values.get, range(self.curve[-1]["tasks"]))] if values else None

@@ -21,7 +21,7 @@ _COLUMNS = (
     ("task given", "accuracy_given_task"),
     ("task right", "task_inference_accuracy"),
 )
-_MOST_ROWS = 20  # of the table; a run of more tasks shows its evaluations instead
+_MOST_ROWS = 20  # of the table; a run of more tasks shows evaluations instead
 
 
 def write_json(result: dict[str, Any], path: Path) -> None:
@@ -34,14 +34,17 @@ def write_json(result: dict[str, Any], path: Path) -> None:
 def summary(result: dict[str, Any]) -> Group:
     """What a run prints at its end: the settings, one table, and what the memory takes.
 
-    The table has a row per task, or for many tasks a row per evaluation, and only the columns that
-    hold a figure.
+    The table has a row per task, or of many tasks some evaluations, and only the columns that hold
+    a figure.
     """
     names = result["task_names"]
     columns = [(title, key) for title, key in _COLUMNS if result[key] is not None]
     if len(names) > _MOST_ROWS:
         first = "tasks learned"
-        rows = [(str(point["tasks"]), [point[k] for _, k in columns]) for point in result["curve"]]
+        points = result["curve"]
+        step = max(1, -(-len(points) // _MOST_ROWS))
+        points = points[::-step][::-1]  # the last one always
+        rows = [(_learned(point), [point[k] for _, k in columns]) for point in points]
     else:
         first = "task"
         figures = {**result["per_task"], "accuracy": result["accuracy_per_task"]}
@@ -209,6 +212,12 @@ def _mismatch(result: dict[str, Any]) -> list[str]:
     refused = (result["novelty"] or {}).get("refused", 0)
     spent = [f"budget spent: a new mask refused {refused} times"] if refused else []
     return [*spent, *filter(None, [allocation_note(result)])]
+
+
+def _learned(point: dict[str, Any]) -> str:
+    """How many tasks were learned at a point of the curve, and scored, if these were fewer."""
+    learned, scored = point["tasks"], point["scored"]
+    return str(learned) if scored == learned else f"{learned} ({scored} scored)"
 
 
 def _number(value: float | None) -> str:

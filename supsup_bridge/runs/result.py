@@ -18,7 +18,6 @@ from supsup_bridge.inference.paper import PAPER_STEPS
 from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.networks.masked import PER_WEIGHT
 from supsup_bridge.runs import metrics
-from supsup_bridge.runs.evaluation import mean
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings
@@ -75,10 +74,10 @@ def result_of(run: Reported) -> dict[str, Any]:
         "novelty": None if run.free is None else asdict(run.free.log),
         "bytes": _bytes(run),
         "recall": {
-            "steps_mean": mean(scores.steps),
-            "steps_max": max(scores.steps, default=None),
-            "verified_rate": mean(scores.verified),
-            "samples": len(scores.steps),
+            "steps_mean": scores.rate(scores.steps),
+            "steps_max": max(scores.most_steps.values(), default=None),
+            "verified_rate": scores.rate(scores.verified),
+            "samples": sum(scores.inferences.values()),
             "images": run.samples * (PAPER_STEPS if settings.network == "paper" else 1),
         },
         "seconds": run.watch.seconds(),

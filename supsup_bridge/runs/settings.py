@@ -83,8 +83,9 @@ class RunSettings:
         ask_every: NNs: batches between two novelty tests; default the preset's, or a task's
             batches where these are fewer.
         budget: NNs: masks allocated at most; None for no limit.
-        evaluate_every: score all tasks after every so many tasks; default after each of the first
-            ten, then at 20, 50, 100, 200, 500 ... In between the newest task alone is scored.
+        evaluate_every: score all tasks (of more than 100, a sample of 100) after every so many;
+            default after each of the first ten, then at 20, 50, 100, 200, 500 ... In between the
+            newest task alone is scored, beyond 100 tasks every tenth. At the end all are.
         quick: 20 training steps per task, to see that everything runs; figures mean nothing.
         device: "auto", "cpu" or "cuda".
 
@@ -181,15 +182,6 @@ class RunSettings:
             self._check_hopfield()
         else:
             self._check_bank()
-
-    def is_due(self, learned: int) -> bool:
-        """Whether all tasks are scored once so many of them were learned."""
-        if learned == self.tasks:
-            return True
-        if self.evaluate_every is not None:
-            return learned % self.evaluate_every == 0
-        digits = str(learned)
-        return learned <= 10 or (digits[0] in "125" and not digits[1:].strip("0"))
 
     def _check_names(self) -> None:
         check_benchmark(self.benchmark)

@@ -258,6 +258,18 @@ def test_lesions_are_measured_on_learned_masks_and_plotted(run: Run, tmp_path: P
     assert (tmp_path / "lesions.png").stat().st_size > 10_000
 
 
+def test_bookkeeping_measures_each_point_and_counts_scorings(run: Run) -> None:
+    found = run("bookkeeping", "--tasks", 12, "--points", 3, 6, "--repeats", 1)
+    assert [row["tasks"] for row in found["rows"]] == [3, 6]
+    for row in found["rows"]:
+        assert row["seconds"].keys() == row["cpu_seconds"].keys()
+        assert row["seconds"].keys() >= {"store", "score newest", "result"}
+        assert row["result_bytes"] > 0
+    assert found["last result"]["bytes"] > found["rows"][-1]["result_bytes"]
+    assert found["scorings"] == {"now": 68, "before": 68, "of the last evaluation": 12}
+    run("bookkeeping", "--table")
+
+
 def idx_set(folder: Path, seed: int) -> None:
     """An IDX set of ten kinds of images that differ, 28×28, 24 of each in both parts."""
     generator = torch.Generator().manual_seed(seed)

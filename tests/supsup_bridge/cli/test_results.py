@@ -11,6 +11,7 @@ from supsup_bridge import Experiment, RunSettings, Task
 from supsup_bridge.cli.results import PartialResults
 from supsup_bridge.runs import report
 from supsup_bridge.runs.evaluation import Scores
+from supsup_bridge.runs.schedule import is_point
 
 
 def written(tasks: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -29,11 +30,11 @@ def written(tasks: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     keep, ledger = PartialResults(experiment, folder, warn=pytest.fail), experiment.ledger
     for number in range(tasks):
         now[0] += 3600
-        whole = settings.is_due(number + 1)
-        row = [0.5 if t == number or (whole and t < number) else None for t in range(tasks)]
+        whole = is_point(number + 1, settings)
+        row = dict.fromkeys(range(0 if whole else number, number + 1), 0.5)
         ledger.begun(experiment.stream[0])
         ledger.learned({number: 10})
-        ledger.scored(Scores(row=row), whole=whole)
+        ledger.scored(Scores(row=row), point=whole)
         keep()
     monkeypatch.undo()
     return total[0]
@@ -61,7 +62,7 @@ def test_a_partial_result_that_cannot_be_written_is_said_and_the_run_continues(
     experiment = Experiment(small(tasks=1))
     keep = PartialResults(experiment, tmp_path / "nowhere", warn=said.append)
     experiment.ledger.learned({0: 1})
-    experiment.ledger.scored(Scores(row=[0.5]), whole=True)
+    experiment.ledger.scored(Scores(row={0: 0.5}), point=True)
     keep()
     assert said == []
     now[0] = 10

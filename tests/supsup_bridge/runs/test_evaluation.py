@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from supsup_bridge import FixedNetwork, MaskBank, Task, TaskInference
-from supsup_bridge.continual.scoring import SCORED_BATCH
+from supsup_bridge.continual.scoring import SCORED_BATCH, TaskScore
 from supsup_bridge.inference.base import Inferred
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.runs.evaluation import Scorer, Scores, mean
@@ -111,7 +111,7 @@ def run(
     samples: int = 3,
     network: Gates | None = None,
     seed: int = 0,
-) -> tuple[float, Scores]:
+) -> tuple[float, TaskScore]:
     scorer = Scorer(
         network=network or Gates(),
         store=bank,
@@ -159,7 +159,7 @@ def test_with_right_tasks_every_scenario_counts_the_labels(scored, scenario, ban
     accuracy, scores = run(task, bank, Told(bank, [1] * batches), scenario=scenario, told=1)
     expected = share(right_by_batch(task, [MASKS[1]] * batches))
     assert accuracy == pytest.approx(expected)
-    assert scores.given == [pytest.approx(expected)]
+    assert scores.given == pytest.approx(expected)
     assert scores.inferred == [True] * batches
 
 
@@ -187,7 +187,7 @@ def test_a_wrong_task_is_a_wrong_answer_in_gnu(bank) -> None:
 def test_wrong_tasks_alone_have_no_accuracy_in_gnu(bank) -> None:
     accuracy, scores = run(make_task(200), bank, Told(bank, [1, 2]), scenario="GNu")
     assert accuracy == 0
-    assert scores.given[0] > 0
+    assert scores.given > 0
 
 
 def test_a_wrong_last_batch_costs_as_much_as_it_is_long(bank) -> None:
@@ -215,7 +215,7 @@ def test_any_accepted_mask_is_the_right_task(scenario: str, bank) -> None:
 def test_accuracy_with_the_task_told_does_not_depend_on_what_was_inferred(bank) -> None:
     task = make_task(300)
     given = [run(task, bank, Told(bank, a), told=1)[1].given for a in ([0, 0, 2], [1, 1, 1])]
-    assert given[0] == given[1] == [pytest.approx(share(right_by_batch(task, [MASKS[1]] * 3)))]
+    assert given[0] == given[1] == pytest.approx(share(right_by_batch(task, [MASKS[1]] * 3)))
 
 
 # --- one pass a distinct mask
@@ -267,7 +267,7 @@ def test_steps_and_trust_are_those_of_the_inference(bank) -> None:
 
 
 def test_scores_of_several_tasks_are_added_up(bank) -> None:
-    scores = Scores(row=[None, None])
+    scores = Scores()
     scorer = Scorer(
         network=Gates(),
         store=bank,
@@ -286,9 +286,10 @@ def test_scores_of_several_tasks_are_added_up(bank) -> None:
             generator=torch.Generator().manual_seed(0),
         )
         scores.add(number, accuracy, found)
-    assert len(scores.given) == 2
-    assert scores.inferred == scores.exact == [True, True, True]
-    assert None not in scores.row
+    assert scores.row.keys() == scores.given.keys() == {0, 1}
+    assert scores.inferences == scores.inferred == scores.exact == scores.verified == {0: 2, 1: 1}
+    assert scores.steps == {0: 3 + 4, 1: 3}
+    assert scores.most_steps == {0: 4, 1: 3}
 
 
 # --- told the task
@@ -298,7 +299,7 @@ def test_told_the_task_nothing_is_inferred(bank) -> None:
     task = make_task(200)
     accuracy, scores = run(task, bank, Deaf(), scenario="GG", told=2)
     assert accuracy == pytest.approx(share(right_by_batch(task, [MASKS[2]] * 2)))
-    assert scores.given == [accuracy]
+    assert scores.given == accuracy
     assert scores.inferred == []
     assert (scores.exact, scores.steps, scores.verified) == ([True], [0], [True])
 
@@ -490,13 +491,22 @@ def test_an_image_is_judged_alike_whatever_its_mates(bank) -> None:
 # --- figures
 
 
-def test_figures_are_means_over_what_was_scored() -> None:
-    scores = Scores(
-        row=[1.0, None, 0.5, None],
-        given=[0.5, 1.0],
-        inferred=[True, False, True, True],
-        exact=[False, False, False, True],
+def found(inferred: list[bool], exact: list[bool], *, given: float) -> TaskScore:
+    return TaskScore(
+        given=given,
+        label=given,
+        joint=given,
+        inferred=inferred,
+        exact=exact,
+        steps=[1] * len(exact),
+        verified=[True] * len(exact),
     )
+
+
+def test_figures_are_means_over_tasks_and_over_inferences() -> None:
+    scores = Scores()
+    scores.add(0, 1.0, found([True], [False], given=0.5))
+    scores.add(2, 0.5, found([False, True, True], [False, False, True], given=1.0))
     assert scores.figures() == {
         "accuracy": 0.75,
         "accuracy_given_task": 0.75,
@@ -505,12 +515,19 @@ def test_figures_are_means_over_what_was_scored() -> None:
     }
 
 
+def test_tasks_that_are_given_have_no_rate_of_inference() -> None:
+    scores = Scores()
+    scores.add(0, 1.0, found([], [True], given=1.0))
+    assert scores.figures()["task_inference_accuracy"] is None
+    assert scores.figures()["exact_recall_rate"] == 1
+
+
 def test_an_accuracy_of_zero_counts() -> None:
-    assert Scores(row=[0.0, 1.0]).figures()["accuracy"] == 0.5
+    assert Scores(row={0: 0.0, 1: 1.0}).figures()["accuracy"] == 0.5
 
 
 def test_without_scores_there_are_no_figures() -> None:
-    assert set(Scores(row=[None, None]).figures().values()) == {None}
+    assert set(Scores().figures().values()) == {None}
 
 
 def test_the_mean_of_nothing_is_none() -> None:

@@ -39,7 +39,7 @@ from supsup_bridge.inference.base import (
     BankInference,
 )
 from supsup_bridge.networks.digests import mask_digest
-from supsup_bridge.runs import evaluation, ledger, teaching
+from supsup_bridge.runs import evaluation, ledger, schedule, teaching
 from supsup_bridge.runs import experiment as module
 from supsup_bridge.runs.experiment import (
     StreamEndedError,
@@ -1253,6 +1253,44 @@ def test_without_being_told_a_run_scores_all_at_1_to_10_and_20(small, quiet) -> 
     whole = [len(row) for row in measured(experiment.result()["accuracy_matrix"])]
     expected = [k if k <= 10 or k in (20, 22) else 1 for k in range(1, 23)]
     assert whole == expected
+
+
+@pytest.mark.parametrize("every", [3, 10])
+def test_of_many_tasks_a_point_scores_a_sample_and_the_last_one_all(
+    every: int, small, quiet, finished, monkeypatch
+) -> None:
+    """As with 100 and 10 in place of 2 and 3."""
+    whole = finished(tasks=5, **BANK).result()
+    monkeypatch.setattr(schedule, "MOST", 2)
+    monkeypatch.setattr(schedule, "_APART", 3)
+    experiment = Experiment(small(tasks=5, **BANK, evaluate_every=every))
+    experiment.run(quiet)
+    result = experiment.result()
+    rows = measured(result["accuracy_matrix"])
+    expected = [(3, 2), (5, 5)] if every == 3 else [(5, 5)]
+    assert [(point["tasks"], point["scored"]) for point in result["curve"]] == expected
+    assert [len(row) for row in rows] == ([1, 1, 2, 0, 5] if every == 3 else [1, 1, 1, 0, 5])
+    assert rows[2][-1] == 2
+    for key in ("accuracy", "accuracy_per_task", "per_task", "recall"):
+        assert result[key] == whole[key]
+
+
+def test_a_stream_that_ends_after_a_sample_is_scored_whole(small, quiet, monkeypatch) -> None:
+    monkeypatch.setattr(schedule, "MOST", 2)
+    settings = small(tasks=5, **BANK, evaluate_every=3)
+    experiment = Experiment(settings, tasks=split_digits(tasks=3))
+    with pytest.raises(StreamEndedError):
+        experiment.run(quiet)
+    (point,) = experiment.result()["curve"]
+    assert (point["tasks"], point["scored"]) == (3, 3)
+
+
+def test_a_stream_that_ends_before_any_evaluation_is_scored(small, quiet) -> None:
+    settings = small(tasks=5, **BANK, evaluate_every=4)
+    experiment = Experiment(settings, tasks=split_digits(tasks=2))
+    with pytest.raises(StreamEndedError):
+        experiment.run(quiet)
+    assert [point["tasks"] for point in experiment.result()["curve"]] == [2]
 
 
 def test_scoring_anew_replaces_the_last_row(small, quiet) -> None:

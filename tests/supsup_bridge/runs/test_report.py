@@ -136,14 +136,24 @@ def test_the_summary_of_given_tasks_names_no_inference(finished) -> None:
 def test_many_tasks_get_a_row_for_each_evaluation(finished) -> None:
     result = finished(tasks=3).result()
     points = [
-        {**point, "tasks": 100 * point["tasks"], "accuracy": 0.1234 * point["tasks"]}
-        for point in result["curve"]
+        {**point, "tasks": 100 * n, "scored": 100 * n, "accuracy": 0.1234 * n}
+        for n, point in enumerate(result["curve"], 1)
     ]
     names = [f"task {i}" for i in range(300)]
     text = rendered({**result, "curve": points, "task_names": names})
     assert "task 17" not in text
     for point in points:
         assert cells(text, str(point["tasks"]))[0] == f"{point['accuracy']:.4f}"
+
+
+def test_of_many_evaluations_some_are_shown_and_always_the_last(finished) -> None:
+    result = finished(tasks=3).result()
+    point = result["curve"][0]
+    points = [{**point, "tasks": n, "scored": min(n, 100)} for n in range(1, 251)]
+    text = rendered({**result, "curve": points, "task_names": ["a task"] * 250})
+    shown = [line.split("│")[1].strip() for line in text.splitlines() if "scored) │" in line]
+    assert shown[-1] == "250 (100 scored)"
+    assert text.count("\n│ ") <= 20 + 2  # with the totals and whatever begins the table
 
 
 def test_a_learner_that_found_other_tasks_is_noted(finished) -> None:

@@ -383,23 +383,6 @@ def test_a_refusal_is_one_of_the_librarys_errors_and_a_value_error() -> None:
     assert isinstance(caught.value, ValueError)
 
 
-# --- when all tasks are scored
-
-
-@pytest.mark.parametrize(
-    ("learned", "due"),
-    [(9, True), (20, True), (21, False), (30, False), (50, True), (150, False)],
-)
-def test_tasks_are_all_scored_at_the_round_numbers(learned: int, due: bool) -> None:
-    assert RunSettings(tasks=5000, **BANK).is_due(learned) is due
-
-
-def test_tasks_are_all_scored_after_the_last_one_and_at_the_given_interval() -> None:
-    assert RunSettings(tasks=33, **BANK).is_due(33)
-    every = RunSettings(tasks=33, evaluate_every=4, **BANK)
-    assert [n for n in range(1, 34) if every.is_due(n)] == [4, 8, 12, 16, 20, 24, 28, 32, 33]
-
-
 def test_epsilon_without_a_novelty_test_is_refused() -> None:
     """It would be ignored."""
     with pytest.raises(ConfigError):
