@@ -9,20 +9,24 @@ in any order and on any device: a product depends on its row and its vector alon
 not on what else is in the call.
 """
 
-from math import ldexp, prod
+from functools import cache
+from importlib.util import find_spec
+from math import prod
+from sys import byteorder
 
 import torch
 from torch import Tensor
 
 from hopmask import NumericalError
 from supsup_bridge.networks.precision import without_autocast
+from supsup_bridge.stores.whole import digits, whole
 
 _BLOCK = (256, 1024)  # rows and bytes that are opened at a time: their floats stay in the cache
 _TOGETHER = 16  # vectors whose digits are multiplied at a time
 _COLUMNS = 16  # a product with fewer takes longer
-_DIGITS = 3  # at most; 12 bits each, within ±2048
+_DIGIT = 12  # bits of a digit, which lies within ±2048
 _EXACT = 2**13  # that many digits add up to 2^24 at most, so floats count them exactly
-_ERROR = 1e-6  # of the digits, relative to Σ|g|
+_COMPILE = 2**20  # bytes of rows from which on products are compiled, where numba is installed
 
 
 def pack(bits: Tensor) -> Tensor:
@@ -97,11 +101,9 @@ def products(packed: Tensor, vectors: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(vectors.detach(), (0, 8 * size - vectors.shape[1]))
     found = [vectors.new_zeros(0, len(packed), dtype=_result_type(vectors))]
     for group in torch.split(padded, _TOGETHER) if len(vectors) else ():
-        digits, scale = _digits(group)
-        planes = digits.reshape(-1, size, 8).permute(2, 1, 0).contiguous()
-        with without_autocast(packed.device):
-            counted = _multiplied(packed, planes)
-        found.append(_rounded(counted.T, scale, vectors))
+        numbers, fraction, scale = whole(group)
+        counted = _counted(packed, numbers)
+        found.append(_rounded(counted * fraction * scale, vectors))
     return torch.cat(found)
 
 
@@ -130,17 +132,57 @@ def combine(packed: Tensor, weights: Tensor, width: int) -> Tensor:
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), eq. 3: the superposition of all masks.
     """
-    digits, scale = _digits(weights.detach())
-    shape = (8, digits.shape[0] * digits.shape[1], packed.shape[1])
-    total = torch.zeros(shape, dtype=torch.float64, device=packed.device)
-    flat = digits.flatten(0, 1)
+    numbers, fraction, scale = whole(weights.detach())
+    used = numbers.ne(0).any(0)
+    if int(used.sum()) < len(used) / 2:
+        packed, numbers = packed[used], numbers[:, used]
+    parts = digits(numbers, _DIGIT)
+    flat = torch.cat(parts)
+    total = torch.zeros(8, len(flat), packed.shape[1], dtype=torch.float64, device=packed.device)
     with without_autocast(packed.device):
         for first in range(0, len(packed), _EXACT):
             rows = slice(first, first + _EXACT)
             total += _summed(packed[rows], flat[:, rows])
-    by_digit = total.view(8, *digits.shape[:2], -1).transpose(0, 1).flatten(0, 2)
-    sums = _rounded(by_digit, scale.repeat(8, 1), weights).reshape(8, len(weights), -1)
-    return sums.permute(1, 2, 0).flatten(1)[:, :width].contiguous()
+    bytewise = _put_together(total.permute(1, 2, 0), len(parts), _DIGIT)  # (b, P, 8)
+    sums = bytewise.flatten(1) * fraction * scale
+    return _rounded(sums[:, :width], weights).contiguous()
+
+
+def _counted(packed: Tensor, numbers: Tensor) -> Tensor:
+    """Exact products (b, k) float64 of all rows with whole numbers (b, 8 P)."""
+    bits, product = _DIGIT, _opened_product
+    if packed.numel() >= _COMPILE and min(packed.shape) >= 8 and _has_numba(packed.device):
+        from supsup_bridge.stores.compiled import BITS, compiled_product
+
+        bits, product = BITS, compiled_product
+    parts = digits(numbers, bits)
+    return _put_together(product(packed, torch.cat(parts)).double(), len(parts), bits)
+
+
+def _has_numba(device: torch.device) -> bool:
+    """Whether products can be compiled: on the CPU, with numba, which is not imported here."""
+    return device.type == "cpu" and _installed()
+
+
+@cache
+def _installed() -> bool:
+    return byteorder == "little" and find_spec("numba") is not None
+
+
+def _put_together(counted: Tensor, parts: int, bits: int) -> Tensor:
+    """Counts (parts · b, ...) of digits as those of the whole numbers, (b, ...)."""
+    by_place = counted.reshape(parts, len(counted) // parts, *counted.shape[1:])
+    total = by_place[0]
+    for place in range(1, parts):
+        total = total + by_place[place] * 2.0 ** (bits * place)
+    return total
+
+
+def _opened_product(packed: Tensor, numbers: Tensor) -> Tensor:
+    """Exact products (b, k) float64 of all rows with whole numbers (b, 8 P) within ±2048."""
+    planes = numbers.reshape(len(numbers), -1, 8).permute(2, 1, 0).contiguous()
+    with without_autocast(packed.device):
+        return _multiplied(packed, planes).T
 
 
 def _multiplied(packed: Tensor, planes: Tensor) -> Tensor:
@@ -200,48 +242,9 @@ def _over_places(numbers: Tensor) -> Tensor:
     return numbers / worth[:, None, None]
 
 
-def _digits(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (b, n) as float32 whole numbers (digits, b, n), and a power of 2 of each row, (b, 1).
-
-    A value is scale · Σ_d digit_d 2^(-10 - 12 d), and a digit lies within ±2048. How many digits of
-    a row are not all 0 depends on that row alone.
-    """
-    if not bool(torch.isfinite(values).all()):
-        raise NumericalError("products need finite numbers: the vectors hold NaN or infinity")
-    exact = values if values.dtype == torch.float64 else values.to(torch.float32)
-    scale = _powers_below(exact)
-    rest = exact / scale.to(exact.dtype) * 2**10  # within ±2048
-    allowed = [_ERROR * float(row.abs().sum()) for row in rest]
-    digits = [rest.round()]
-    rest = rest - digits[0]
-    for number in range(1, _DIGITS):
-        left = [float(row.norm()) for row in rest]
-        short = [size > most for size, most in zip(left, allowed, strict=True)]
-        if not any(short):
-            break
-        wanted = torch.tensor(short, dtype=torch.bool, device=values.device)[:, None]
-        digit = torch.where(wanted, (rest * 2.0 ** (12 * number)).round(), 0)
-        digits.append(digit)
-        rest = rest - digit * 2.0 ** (-12 * number)
-    return torch.stack(digits).to(torch.float32), scale
-
-
-def _powers_below(values: Tensor) -> Tensor:
-    """The power of 2 at or below the largest size in each row, (b, 1) float64; 1 for zeros."""
-    if values.shape[1] == 0:
-        return values.new_ones(len(values), 1, dtype=torch.float64)
-    peaks = values.abs().amax(1)
-    exponents = torch.frexp(torch.where(peaks > 0, peaks, 1.0)).exponent - 1
-    powers = [ldexp(1.0, exponent) for exponent in exponents.tolist()]
-    return torch.tensor(powers, dtype=torch.float64, device=values.device)[:, None]
-
-
-def _rounded(counted: Tensor, scale: Tensor, like: Tensor) -> Tensor:
-    """Counts (digits · b, n) put together and scaled, (b, n), in the type of the result."""
-    total = torch.zeros_like(counted[: len(scale)])
-    for number, part in enumerate(torch.split(counted, len(scale))):
-        total = total + part * 2.0 ** (-10 - 12 * number)
-    found = (total * scale).to(_result_type(like))
+def _rounded(exact: Tensor, like: Tensor) -> Tensor:
+    """Float64 in the type of the result."""
+    found = exact.to(_result_type(like))
     if not bool(torch.isfinite(found).all()):
         raise NumericalError(
             f"a product is too large for {found.dtype}: scale the numbers down, or give float64"
