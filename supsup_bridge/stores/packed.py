@@ -4,9 +4,9 @@ Bit j of byte p is entry 8p + j of its row; bits beyond the last entry are 0. A 
 block at a time: B & 2^j takes bit j of every byte of a block B, with the values 0 and 2^j. No float
 copy of a whole matrix is ever made.
 
-Vectors are written in digits of 12 bits first. Sums of so small whole numbers are exact in floats,
-in any order and on any device: a product depends on its row and its vector alone, to the bit, and
-not on what else is in the call.
+Vectors are written as whole numbers first, whose sums are exact in any order and on any device; in
+digits of 12 bits also those of floats. So a product depends on its row and its vector alone, to the
+bit, and not on what else is in the call.
 """
 
 from functools import cache
@@ -73,10 +73,13 @@ def unpack(packed: Tensor, width: int) -> Tensor:
 def products(packed: Tensor, vectors: Tensor) -> Tensor:
     """Products of all rows with some vectors, s_bi = Σ_w m_iw g_bw.
 
-    Each g_b is rounded to two digits, or three where the remainder r of two has √Σr² > 1e-6 Σ|g|;
-    everything else is exact until the result is rounded to its type. So the error, relative to
-    Σ|g|, is about 1e-6 or less; masks fitted to r could make it √w times that. Equal rows have
-    equal products, and those of a vector do not depend on the others given.
+    Each g_b is rounded to whole numbers r away, √Σr² <= 1e-6 Σ|g| (see `whole`); everything else is
+    exact until the result is rounded to its type. So the error, relative to Σ|g|, is about 1e-6 or
+    less; masks fitted to r could make it √w times that. Equal rows have equal products, and those
+    of a vector do not depend on the others given, nor on the device or the number of threads.
+
+    Where numba is installed (`pip install 'hopmask[fast]'`), products of 1 MiB or more on the CPU
+    are compiled, to the same bits; the first one takes some seconds longer (see `compiled.py`).
 
     Args:
         packed: uint8, (k, ⌈w/8⌉), from `pack`.
