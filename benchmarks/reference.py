@@ -126,7 +126,8 @@ def step(reference: Reference, repeat: int) -> dict[str, Any]:
     labels = torch.randint(0, 10, (BATCHES, 128), generator=generator)
     batches = Batches(zip(images, labels, strict=True))
     network = network_of(generator)
-    trainer = MaskTrainer(network, TrainingSettings(), scores=generator, noise=generator)
+    settings = TrainingSettings(contrast=0)  # the cross-entropy alone, as theirs
+    trainer = MaskTrainer(network, settings, scores=generator, noise=generator)
 
     def ours() -> None:
         for some, names in batches:

@@ -1,32 +1,25 @@
 """Binary matrices at one bit per entry, and products with them.
 
-Bit j of byte p is entry 8p + j of its row; bits beyond the last entry are 0. A product opens one
-block at a time: B & 2^j takes bit j of every byte of a block B, with the values 0 and 2^j. No float
-copy of a whole matrix is ever made.
-
-Vectors are written as whole numbers first, whose sums are exact in any order and on any device; in
-digits of 12 bits also those of floats. So a product depends on its row and its vector alone, to the
-bit, and not on what else is in the call.
+Bit j of byte p is entry 8p + j of its row; bits beyond the last entry are 0. Vectors are written as
+whole numbers first, whose sums are exact in any order and on any device. So a product depends on
+its row and its vector alone, to the bit, and not on what else is in the call.
 """
 
+import logging
 from functools import cache
-from importlib.util import find_spec
-from math import prod
 from sys import byteorder
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from hopmask import NumericalError
-from supsup_bridge.networks.precision import without_autocast
+from supsup_bridge.stores import opened
 from supsup_bridge.stores.whole import digits, whole
 
-_BLOCK = (256, 1024)  # rows and bytes that are opened at a time: their floats stay in the cache
 _TOGETHER = 16  # vectors whose digits are multiplied at a time
-_COLUMNS = 16  # a product with fewer takes longer
-_DIGIT = 12  # bits of a digit, which lies within ±2048
-_EXACT = 2**13  # that many digits add up to 2^24 at most, so floats count them exactly
 _COMPILE = 2**20  # bytes of rows from which on products are compiled, where numba is installed
+_log = logging.getLogger(__name__)
 
 
 def pack(bits: Tensor) -> Tensor:
@@ -139,37 +132,34 @@ def combine(packed: Tensor, weights: Tensor, width: int) -> Tensor:
     used = numbers.ne(0).any(0)
     if int(used.sum()) < len(used) / 2:
         packed, numbers = packed[used], numbers[:, used]
-    parts = digits(numbers, _DIGIT)
-    flat = torch.cat(parts)
-    total = torch.zeros(8, len(flat), packed.shape[1], dtype=torch.float64, device=packed.device)
-    with without_autocast(packed.device):
-        for first in range(0, len(packed), _EXACT):
-            rows = slice(first, first + _EXACT)
-            total += _summed(packed[rows], flat[:, rows])
-    bytewise = _put_together(total.permute(1, 2, 0), len(parts), _DIGIT)  # (b, P, 8)
+    parts = digits(numbers, opened.BITS)
+    total = opened.sums(packed, torch.cat(parts))
+    bytewise = _put_together(total.permute(1, 2, 0), len(parts), opened.BITS)  # (b, P, 8)
     sums = bytewise.flatten(1) * fraction * scale
     return _rounded(sums[:, :width], weights).contiguous()
 
 
 def _counted(packed: Tensor, numbers: Tensor) -> Tensor:
     """Exact products (b, k) float64 of all rows with whole numbers (b, 8 P)."""
-    bits, product = _DIGIT, _opened_product
-    if packed.numel() >= _COMPILE and min(packed.shape) >= 8 and _has_numba(packed.device):
-        from supsup_bridge.stores.compiled import BITS, compiled_product
-
-        bits, product = BITS, compiled_product
+    bits, product = opened.BITS, opened.opened_product
+    large = packed.numel() >= _COMPILE and min(packed.shape) >= 8
+    if large and packed.device.type == "cpu" and (compiled := _compiled()):
+        bits, product = compiled.BITS, compiled.compiled_product
     parts = digits(numbers, bits)
     return _put_together(product(packed, torch.cat(parts)).double(), len(parts), bits)
 
 
-def _has_numba(device: torch.device) -> bool:
-    """Whether products can be compiled: on the CPU, with numba, which is not imported here."""
-    return device.type == "cpu" and _installed()
-
-
 @cache
-def _installed() -> bool:
-    return byteorder == "little" and find_spec("numba") is not None
+def _compiled() -> ModuleType | None:
+    """`compiled.py`, which imports numba; None where that cannot be had."""
+    if byteorder != "little":
+        return None
+    try:
+        from supsup_bridge.stores import compiled
+    except ImportError as error:  # numba is missing, or does not go with the numpy that is here
+        _log.info("products with packed masks are not compiled: %s", error)
+        return None
+    return compiled
 
 
 def _put_together(counted: Tensor, parts: int, bits: int) -> Tensor:
@@ -179,70 +169,6 @@ def _put_together(counted: Tensor, parts: int, bits: int) -> Tensor:
     for place in range(1, parts):
         total = total + by_place[place] * 2.0 ** (bits * place)
     return total
-
-
-def _opened_product(packed: Tensor, numbers: Tensor) -> Tensor:
-    """Exact products (b, k) float64 of all rows with whole numbers (b, 8 P) within ±2048."""
-    planes = numbers.reshape(len(numbers), -1, 8).permute(2, 1, 0).contiguous()
-    with without_autocast(packed.device):
-        return _multiplied(packed, planes).T
-
-
-def _multiplied(packed: Tensor, planes: Tensor) -> Tensor:
-    """Exact products (k, columns) float64 of all rows with whole numbers (8, P, columns)."""
-    live = planes.ne(0).any(-1).any(0)
-    chosen = live.nonzero()[:, 0] if int(live.sum()) < len(live) / 2 else None
-    planes = _over_places(planes if chosen is None else planes[:, chosen])
-    columns = planes.shape[2]
-    planes = torch.nn.functional.pad(planes, (0, -columns % _COLUMNS))
-    counted = planes.new_zeros(len(packed), planes.shape[2], dtype=torch.float64)
-    high, wide = _BLOCK
-    opened = _Opened(packed.device)
-    for row in range(0, len(packed), high):
-        rows = packed[row : row + high]
-        rows = rows if chosen is None else rows[:, chosen]
-        for first in range(0, rows.shape[1], wide):
-            block = rows[:, first : first + wide]
-            part = planes.new_zeros(len(block), planes.shape[2])
-            for j in range(8):  # at most 8 · 1024 terms within ±2048: floats count them exactly
-                part.addmm_(opened.plane(block, j), planes[j, first : first + wide])
-            counted[row : row + high] += part
-    return counted[:, :columns]
-
-
-def _summed(packed: Tensor, numbers: Tensor) -> Tensor:
-    """Exact sums (8, c, P) float32 of at most `_EXACT` rows times whole numbers (c, k)."""
-    sums = numbers.new_zeros(8, len(numbers), packed.shape[1])
-    places = _over_places(numbers.expand(8, *numbers.shape))
-    high, wide = _BLOCK
-    opened = _Opened(packed.device)
-    for first in range(0, packed.shape[1], wide):
-        tile = slice(first, first + wide)
-        for row in range(0, len(packed), high):
-            rows = slice(row, row + high)
-            for j in range(8):
-                sums[j, :, tile] += places[j, :, rows] @ opened.plane(packed[rows, tile], j)
-    return sums
-
-
-class _Opened:
-    """One bit of each byte of a block as floats, in a place that is used again and again."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._bytes = torch.empty(prod(_BLOCK), dtype=torch.uint8, device=device)
-        self._floats = torch.empty(prod(_BLOCK), dtype=torch.float32, device=device)
-
-    def plane(self, block: Tensor, j: int) -> Tensor:
-        """Bit j, as 0 or 2^j."""
-        bits = self._bytes[: block.numel()].view(block.shape)
-        torch.bitwise_and(block, 1 << j, out=bits)
-        return self._floats[: block.numel()].view(block.shape).copy_(bits)
-
-
-def _over_places(numbers: Tensor) -> Tensor:
-    """Numbers (8, ...), the j-th over the 2^j that bit j is worth."""
-    worth = torch.tensor([2.0**j for j in range(8)], dtype=torch.float32, device=numbers.device)
-    return numbers / worth[:, None, None]
 
 
 def _rounded(exact: Tensor, like: Tensor) -> Tensor:

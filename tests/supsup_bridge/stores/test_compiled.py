@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hopmask import NumericalError
 from supsup_bridge import MaskBank
+from supsup_bridge.stores import opened
 from supsup_bridge.stores import packed as module
 from supsup_bridge.stores.packed import pack, products
 
@@ -57,7 +58,7 @@ def test_numba_is_neither_imported_nor_needed():
 
 
 def test_large_products_are_compiled_where_numba_is(numba, monkeypatch):
-    monkeypatch.setattr(module, "_opened_product", None)  # calling it would fail
+    monkeypatch.setattr(opened, "opened_product", None)  # calling it would fail
     rows = torch.full((9, 2**17), 85, dtype=torch.uint8)
     assert products(rows, torch.ones(1, 2**20)).tolist() == [[2.0**19] * 9]
 
