@@ -25,6 +25,7 @@ from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -108,6 +109,7 @@ def packed(tasks: int, repeat: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     network = network_of(generator)
     image = torch.randn(1, 1, SIZES[0], generator=generator)
+    several = torch.randn(16, 1, SIZES[0], generator=torch.Generator().manual_seed(1))
     before = peak()
     bank = MaskBank(network.mask_sizes)
     for _ in range(tasks):
@@ -115,14 +117,34 @@ def packed(tasks: int, repeat: int) -> dict[str, Any]:
     words = torch.ones(-(-bank.packed_nbytes // 8), dtype=torch.int64)  # as many bytes
     inference = OneShot(network=network, bank=bank)
     seconds, read = timed(lambda: inference.decide(image), lambda: words.sum(), repeat=repeat)
+    size = peak() - before
+    (of_several,) = timed(lambda: inference.decide(several), repeat=max(1, repeat // 10))
     weights = sum(prod(size) for size in network.mask_sizes.values())
     return {
+        "compiled": "supsup_bridge.stores.compiled" in sys.modules,
         "seconds": seconds,
+        "seconds_per_image_of_16": of_several / 16,
         "read_once": read,
-        "bytes": peak() - before,
+        "bytes": size,
         "bits_per_weight": 8 * bank.packed_nbytes / tasks / weights,
         "answer": int(inference.decide(image)[0]),
     }
+
+
+def one_thread(tasks: int, repeat: int) -> dict[str, Any]:
+    """The same on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return packed(tasks, repeat)
+    finally:
+        torch.set_num_threads(before)
+
+
+def without_numba(tasks: int, repeat: int) -> dict[str, Any]:
+    """The same where numba is not installed."""
+    with patch.dict(sys.modules, {"numba": None}):
+        return packed(tasks, max(1, repeat // 3))
 
 
 def stacked(
@@ -159,7 +181,20 @@ def multiplied(tasks: int, repeat: int) -> dict[str, Any]:
     return stacked(tasks, repeat, lambda alpha, stack: torch.tensordot(alpha, stack, 1))
 
 
-PARTS = {"step": step, "packed": packed, "summed": summed, "multiplied": multiplied}
+PARTS = {
+    "step": step,
+    "packed": packed,
+    "one_thread": one_thread,
+    "without_numba": without_numba,
+    "summed": summed,
+    "multiplied": multiplied,
+}
+WAYS = ("packed", "one_thread", "without_numba")
+
+
+def over_reading(part: dict[str, Any]) -> float:
+    """Seconds of One-Shot over those of reading the packed masks once."""
+    return float(part["seconds"] / part["read_once"])
 
 
 def main() -> None:
@@ -192,7 +227,7 @@ def main() -> None:
         "summed stack over bank, bytes": done["summed"]["bytes"] / max(1, ours["bytes"]),
         "multiplied stack over bank, seconds": done["multiplied"]["seconds"] / ours["seconds"],
         "multiplied stack over bank, bytes": done["multiplied"]["bytes"] / max(1, ours["bytes"]),
-        "one-shot over reading once": ours["seconds"] / ours["read_once"],
+        **{f"one-shot over reading once, {way}": over_reading(done[way]) for way in WAYS},
         "bits per weight": ours["bits_per_weight"],
     }
     write_json(options.out, done)

@@ -1,28 +1,25 @@
 """Binary matrices at one bit per entry, and products with them.
 
-Bit j of byte p is entry 8p + j of its row; bits beyond the last entry are 0. A product opens one
-block at a time: B & 2^j takes bit j of every byte of a block B, with the values 0 and 2^j. No float
-copy of a whole matrix is ever made.
-
-Vectors are written in digits of 12 bits first. Sums of so small whole numbers are exact in floats,
-in any order and on any device: a product depends on its row and its vector alone, to the bit, and
-not on what else is in the call.
+Bit j of byte p is entry 8p + j of its row; bits beyond the last entry are 0. Vectors are written as
+whole numbers first, whose sums are exact in any order and on any device. So a product depends on
+its row and its vector alone, to the bit, and not on what else is in the call.
 """
 
-from math import ldexp, prod
+import logging
+from functools import cache
+from sys import byteorder
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from hopmask import NumericalError
-from supsup_bridge.networks.precision import without_autocast
+from supsup_bridge.stores import opened
+from supsup_bridge.stores.whole import digits, whole
 
-_BLOCK = (256, 1024)  # rows and bytes that are opened at a time: their floats stay in the cache
 _TOGETHER = 16  # vectors whose digits are multiplied at a time
-_COLUMNS = 16  # a product with fewer takes longer
-_DIGITS = 3  # at most; 12 bits each, within ±2048
-_EXACT = 2**13  # that many digits add up to 2^24 at most, so floats count them exactly
-_ERROR = 1e-6  # of the digits, relative to Σ|g|
+_COMPILE = 2**20  # bytes of rows from which on products are compiled, where numba is installed
+_log = logging.getLogger(__name__)
 
 
 def pack(bits: Tensor) -> Tensor:
@@ -69,10 +66,13 @@ def unpack(packed: Tensor, width: int) -> Tensor:
 def products(packed: Tensor, vectors: Tensor) -> Tensor:
     """Products of all rows with some vectors, s_bi = Σ_w m_iw g_bw.
 
-    Each g_b is rounded to two digits, or three where the remainder r of two has √Σr² > 1e-6 Σ|g|;
-    everything else is exact until the result is rounded to its type. So the error, relative to
-    Σ|g|, is about 1e-6 or less; masks fitted to r could make it √w times that. Equal rows have
-    equal products, and those of a vector do not depend on the others given.
+    Each g_b is rounded to whole numbers r away, √Σr² <= 1e-6 Σ|g| (see `whole`); everything else is
+    exact until the result is rounded to its type. So the error, relative to Σ|g|, is about 1e-6 or
+    less; masks fitted to r could make it √w times that. Equal rows have equal products, and those
+    of a vector do not depend on the others given, nor on the device or the number of threads.
+
+    Where numba is installed (`pip install 'hopmask[fast]'`), products of 1 MiB or more on the CPU
+    are compiled, to the same bits; the first one takes some seconds longer (see `compiled.py`).
 
     Args:
         packed: uint8, (k, ⌈w/8⌉), from `pack`.
@@ -97,11 +97,9 @@ def products(packed: Tensor, vectors: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(vectors.detach(), (0, 8 * size - vectors.shape[1]))
     found = [vectors.new_zeros(0, len(packed), dtype=_result_type(vectors))]
     for group in torch.split(padded, _TOGETHER) if len(vectors) else ():
-        digits, scale = _digits(group)
-        planes = digits.reshape(-1, size, 8).permute(2, 1, 0).contiguous()
-        with without_autocast(packed.device):
-            counted = _multiplied(packed, planes)
-        found.append(_rounded(counted.T, scale, vectors))
+        numbers, fraction, scale = whole(group)
+        counted = _counted(packed, numbers)
+        found.append(_rounded(counted * fraction * scale, vectors))
     return torch.cat(found)
 
 
@@ -130,118 +128,52 @@ def combine(packed: Tensor, weights: Tensor, width: int) -> Tensor:
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), eq. 3: the superposition of all masks.
     """
-    digits, scale = _digits(weights.detach())
-    shape = (8, digits.shape[0] * digits.shape[1], packed.shape[1])
-    total = torch.zeros(shape, dtype=torch.float64, device=packed.device)
-    flat = digits.flatten(0, 1)
-    with without_autocast(packed.device):
-        for first in range(0, len(packed), _EXACT):
-            rows = slice(first, first + _EXACT)
-            total += _summed(packed[rows], flat[:, rows])
-    by_digit = total.view(8, *digits.shape[:2], -1).transpose(0, 1).flatten(0, 2)
-    sums = _rounded(by_digit, scale.repeat(8, 1), weights).reshape(8, len(weights), -1)
-    return sums.permute(1, 2, 0).flatten(1)[:, :width].contiguous()
+    numbers, fraction, scale = whole(weights.detach())
+    used = numbers.ne(0).any(0)
+    if int(used.sum()) < len(used) / 2:
+        packed, numbers = packed[used], numbers[:, used]
+    parts = digits(numbers, opened.BITS)
+    total = opened.sums(packed, torch.cat(parts))
+    bytewise = _put_together(total.permute(1, 2, 0), len(parts), opened.BITS)  # (b, P, 8)
+    sums = bytewise.flatten(1) * fraction * scale
+    return _rounded(sums[:, :width], weights).contiguous()
 
 
-def _multiplied(packed: Tensor, planes: Tensor) -> Tensor:
-    """Exact products (k, columns) float64 of all rows with whole numbers (8, P, columns)."""
-    live = planes.ne(0).any(-1).any(0)
-    chosen = live.nonzero()[:, 0] if int(live.sum()) < len(live) / 2 else None
-    planes = _over_places(planes if chosen is None else planes[:, chosen])
-    columns = planes.shape[2]
-    planes = torch.nn.functional.pad(planes, (0, -columns % _COLUMNS))
-    counted = planes.new_zeros(len(packed), planes.shape[2], dtype=torch.float64)
-    high, wide = _BLOCK
-    opened = _Opened(packed.device)
-    for row in range(0, len(packed), high):
-        rows = packed[row : row + high]
-        rows = rows if chosen is None else rows[:, chosen]
-        for first in range(0, rows.shape[1], wide):
-            block = rows[:, first : first + wide]
-            part = planes.new_zeros(len(block), planes.shape[2])
-            for j in range(8):  # at most 8 · 1024 terms within ±2048: floats count them exactly
-                part.addmm_(opened.plane(block, j), planes[j, first : first + wide])
-            counted[row : row + high] += part
-    return counted[:, :columns]
+def _counted(packed: Tensor, numbers: Tensor) -> Tensor:
+    """Exact products (b, k) float64 of all rows with whole numbers (b, 8 P)."""
+    bits, product = opened.BITS, opened.opened_product
+    large = packed.numel() >= _COMPILE and min(packed.shape) >= 8
+    if large and packed.device.type == "cpu" and (compiled := _compiled()):
+        bits, product = compiled.BITS, compiled.compiled_product
+    parts = digits(numbers, bits)
+    return _put_together(product(packed, torch.cat(parts)).double(), len(parts), bits)
 
 
-def _summed(packed: Tensor, numbers: Tensor) -> Tensor:
-    """Exact sums (8, c, P) float32 of at most `_EXACT` rows times whole numbers (c, k)."""
-    sums = numbers.new_zeros(8, len(numbers), packed.shape[1])
-    places = _over_places(numbers.expand(8, *numbers.shape))
-    high, wide = _BLOCK
-    opened = _Opened(packed.device)
-    for first in range(0, packed.shape[1], wide):
-        tile = slice(first, first + wide)
-        for row in range(0, len(packed), high):
-            rows = slice(row, row + high)
-            for j in range(8):
-                sums[j, :, tile] += places[j, :, rows] @ opened.plane(packed[rows, tile], j)
-    return sums
+@cache
+def _compiled() -> ModuleType | None:
+    """`compiled.py`, which imports numba; None where that cannot be had."""
+    if byteorder != "little":
+        return None
+    try:
+        from supsup_bridge.stores import compiled
+    except ImportError as error:  # numba is missing, or does not go with the numpy that is here
+        _log.info("products with packed masks are not compiled: %s", error)
+        return None
+    return compiled
 
 
-class _Opened:
-    """One bit of each byte of a block as floats, in a place that is used again and again."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._bytes = torch.empty(prod(_BLOCK), dtype=torch.uint8, device=device)
-        self._floats = torch.empty(prod(_BLOCK), dtype=torch.float32, device=device)
-
-    def plane(self, block: Tensor, j: int) -> Tensor:
-        """Bit j, as 0 or 2^j."""
-        bits = self._bytes[: block.numel()].view(block.shape)
-        torch.bitwise_and(block, 1 << j, out=bits)
-        return self._floats[: block.numel()].view(block.shape).copy_(bits)
+def _put_together(counted: Tensor, parts: int, bits: int) -> Tensor:
+    """Counts (parts · b, ...) of digits as those of the whole numbers, (b, ...)."""
+    by_place = counted.reshape(parts, len(counted) // parts, *counted.shape[1:])
+    total = by_place[0]
+    for place in range(1, parts):
+        total = total + by_place[place] * 2.0 ** (bits * place)
+    return total
 
 
-def _over_places(numbers: Tensor) -> Tensor:
-    """Numbers (8, ...), the j-th over the 2^j that bit j is worth."""
-    worth = torch.tensor([2.0**j for j in range(8)], dtype=torch.float32, device=numbers.device)
-    return numbers / worth[:, None, None]
-
-
-def _digits(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (b, n) as float32 whole numbers (digits, b, n), and a power of 2 of each row, (b, 1).
-
-    A value is scale · Σ_d digit_d 2^(-10 - 12 d), and a digit lies within ±2048. How many digits of
-    a row are not all 0 depends on that row alone.
-    """
-    if not bool(torch.isfinite(values).all()):
-        raise NumericalError("products need finite numbers: the vectors hold NaN or infinity")
-    exact = values if values.dtype == torch.float64 else values.to(torch.float32)
-    scale = _powers_below(exact)
-    rest = exact / scale.to(exact.dtype) * 2**10  # within ±2048
-    allowed = [_ERROR * float(row.abs().sum()) for row in rest]
-    digits = [rest.round()]
-    rest = rest - digits[0]
-    for number in range(1, _DIGITS):
-        left = [float(row.norm()) for row in rest]
-        short = [size > most for size, most in zip(left, allowed, strict=True)]
-        if not any(short):
-            break
-        wanted = torch.tensor(short, dtype=torch.bool, device=values.device)[:, None]
-        digit = torch.where(wanted, (rest * 2.0 ** (12 * number)).round(), 0)
-        digits.append(digit)
-        rest = rest - digit * 2.0 ** (-12 * number)
-    return torch.stack(digits).to(torch.float32), scale
-
-
-def _powers_below(values: Tensor) -> Tensor:
-    """The power of 2 at or below the largest size in each row, (b, 1) float64; 1 for zeros."""
-    if values.shape[1] == 0:
-        return values.new_ones(len(values), 1, dtype=torch.float64)
-    peaks = values.abs().amax(1)
-    exponents = torch.frexp(torch.where(peaks > 0, peaks, 1.0)).exponent - 1
-    powers = [ldexp(1.0, exponent) for exponent in exponents.tolist()]
-    return torch.tensor(powers, dtype=torch.float64, device=values.device)[:, None]
-
-
-def _rounded(counted: Tensor, scale: Tensor, like: Tensor) -> Tensor:
-    """Counts (digits · b, n) put together and scaled, (b, n), in the type of the result."""
-    total = torch.zeros_like(counted[: len(scale)])
-    for number, part in enumerate(torch.split(counted, len(scale))):
-        total = total + part * 2.0 ** (-10 - 12 * number)
-    found = (total * scale).to(_result_type(like))
+def _rounded(exact: Tensor, like: Tensor) -> Tensor:
+    """Float64 in the type of the result."""
+    found = exact.to(_result_type(like))
     if not bool(torch.isfinite(found).all()):
         raise NumericalError(
             f"a product is too large for {found.dtype}: scale the numbers down, or give float64"

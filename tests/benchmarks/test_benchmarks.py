@@ -232,6 +232,15 @@ def test_supsup_speed_compares_stacks_that_agree(run: Run) -> None:
     assert figures["ratios"]["bits per weight"] == 1
 
 
+def test_reference_measures_nothing_without_a_checkout(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(FileNotFoundError):
+        run("reference")
+    assert capsys.readouterr().out.startswith("skipped")
+    assert not list(tmp_path.iterdir())
+
+
 def test_hub_measures_every_row_that_it_names(run: Run) -> None:
     rows = run("hub", "--quick")
     assert set(rows) == {"speed", "damage", "scale", "ablation"}

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hopmask import NumericalError
+from supsup_bridge.stores import opened
 from supsup_bridge.stores import packed as module
 from supsup_bridge.stores.packed import combine, pack, products, unpack
+from supsup_bridge.stores.whole import digits, whole
 
 
 def random_bits(rows, width, seed=0):
@@ -189,7 +191,7 @@ def test_equal_rows_have_equal_products():
 def test_blocks_of_any_size_give_the_same_bits(monkeypatch):
     packed, vectors = pack(random_bits(50, 3001)), random_vectors(9, 3001)
     whole = products(packed, vectors)
-    monkeypatch.setattr(module, "_BLOCK", (7, 96))
+    monkeypatch.setattr(opened, "_BLOCK", (7, 96))
     monkeypatch.setattr(module, "_TOGETHER", 2)
     assert torch.equal(products(packed, vectors), whole)
 
@@ -197,10 +199,10 @@ def test_blocks_of_any_size_give_the_same_bits(monkeypatch):
 def test_sums_of_digits_stay_where_floats_are_exact():
     vectors = random_vectors(8, 99_999) * 1e-7
     vectors[:, 0] = 1
-    digits, _ = module._digits(vectors)
-    assert len(digits) == 3
-    assert float(digits.abs().max()) <= 2048
-    assert 8 * module._BLOCK[1] * 2048 <= 2**24
+    parts = digits(whole(vectors)[0], opened.BITS)
+    assert len(parts) == 3
+    assert max(float(part.abs().max()) for part in parts) <= 2048
+    assert 8 * opened._BLOCK[1] * 2048 <= 2**24
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-50, 1.0, 1e300])
@@ -288,8 +290,8 @@ def test_sums_of_rows_are_those_of_float64(rows, width, batch, seed):
 def test_sums_in_blocks_are_the_same_to_the_bit(monkeypatch):
     packed, weights = pack(random_bits(50, 3001)), random_vectors(2, 50)
     whole = combine(packed, weights, 3001)
-    monkeypatch.setattr(module, "_BLOCK", (7, 96))
-    monkeypatch.setattr(module, "_EXACT", 20)
+    monkeypatch.setattr(opened, "_BLOCK", (7, 96))
+    monkeypatch.setattr(opened, "_EXACT", 20)
     assert torch.equal(combine(packed, weights, 3001), whole)
 
 
