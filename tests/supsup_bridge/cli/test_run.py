@@ -613,9 +613,9 @@ CHILD = """
     from pathlib import Path
 
     from supsup_bridge import cli
-    from supsup_bridge.training.trainer import MaskTrainer
+    from supsup_bridge.training.stack_trainer import StackTrainer
 
-    step, calls = MaskTrainer.step, []
+    step, calls = StackTrainer.step, []
 
     def slow(*args):
         calls.append(None)
@@ -625,7 +625,7 @@ CHILD = """
             time.sleep(float(sys.argv[2]))
         return step(*args)
 
-    MaskTrainer.step = slow
+    StackTrainer.step = slow
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     sys.exit(cli.main(sys.argv[3:]))
 """
