@@ -8,6 +8,7 @@ Parts that are measured anew replace those in the file; the others stay.
   GEM's ResNet-18 in bfloat16, batches of 128 images (3, 32, 32), T = 1, 2, 4.
 - A round takes as many task-steps in each way, in turn; a ratio is the median over the rounds of
   seconds at once over seconds one by one. The default on a CPU is the T with the lowest.
+- `few`: two steps of LeNet at T = 1 and 2, to see that the script runs.
 - `step`: the training step of LeNet against its eight matrix products alone.
 - `bits`: with `--data`, T = 4 permutations of MNIST: the share of mask bits that differ from those
   of the tasks alone after 20, 200 and 1000 steps, and the accuracy of both on held-out images.
@@ -192,6 +193,7 @@ PARTS: dict[str, Callable[[int], Any]] = {
     "step": step_over_products,
     "lenet": lambda rounds: at_once(lenet(), [1, 4, 8, 16], rounds=rounds, task_steps=64),
     "gem": lambda rounds: at_once(gem(), [1, 2, 4], rounds=rounds, task_steps=4),
+    "few": lambda rounds: at_once(lenet(), [1, 2], rounds=rounds, task_steps=2),
 }
 
 
@@ -199,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=["step", "lenet", "gem"])
     parser.add_argument("--data", type=Path, help="folder of MNIST, for `bits`")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/tasks_at_once.json"))
     options = parser.parse_args()

@@ -10,6 +10,7 @@ from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.training.batches import Batch, Batches, LessonBatches, Place, check_labels
 from supsup_bridge.training.data import LessonData, TensorData
 from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.transfer import sent
 
 
 class Drawn(Protocol):
@@ -92,7 +93,7 @@ class Gathered:
     def __iter__(self) -> Iterator[Batch]:
         tasks = torch.arange(len(self.batches), device=self._device)[:, None]
         for chosen in zip(*self.batches, strict=True):
-            which = torch.stack(chosen).to(self._device)
+            which = sent(torch.stack(chosen), self._device)
             yield self._images[tasks, which], self._labels[tasks, which]
 
 

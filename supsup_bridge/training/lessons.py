@@ -111,7 +111,8 @@ class Lessons:
             progress: called with the number of steps done and the losses, one a task: after each
                 step on the CPU; elsewhere in bunches, since reading a loss waits for the device.
             pause: called after each step, when `state` can be taken.
-            seen: called after each step with its images (T, n, ...) and labels (T, n).
+            seen: called after each step, before `progress`, with its images (T, n, ...) and labels
+                (T, n).
 
         Returns:
             The masks of each task, name -> bool (*size).
@@ -124,9 +125,9 @@ class Lessons:
         bunch = 1 if self.trainer.device.type == "cpu" else _READ
         for images, labels in self._drawn:
             self._unread.append(self.trainer.step(images, labels))
+            seen(images, labels)
             if len(self._unread) >= bunch:
                 self._read(progress)
-            seen(images, labels)
             pause()
         self._read(progress)
         for task, name in self.trainer.spoiled().items():

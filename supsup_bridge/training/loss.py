@@ -10,6 +10,7 @@ from torch import Tensor
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
 from supsup_bridge.training.scores import Binariser
 from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.transfer import sent
 
 _BOUND = 0.1  # where scores start, for which Adam's rate is meant as it is
 _FUSED = ("cpu", "cuda")
@@ -69,7 +70,7 @@ class MaskLoss:
             torch.randn(images.shape[1:], generator=g, dtype=torch.float32, device=g.device)
             for g in self.noise
         ]
-        noisy = images + torch.stack(noise).to(images.device) * self.settings.noise
+        noisy = images + sent(torch.stack(noise), images.device) * self.settings.noise
         if self.network.pointwise:
             clean, away = self._logits(torch.cat([images, noisy], 1), masks).chunk(2, 1)
         else:  # the noisy images must not enter the statistics of the others
@@ -98,7 +99,7 @@ class MaskLoss:
         targets = F.one_hot(labels, self.network.outputs).float()
 
         def mix(values: Tensor) -> Tensor:
-            share = shares.to(values).reshape(-1, *(1,) * (values.ndim - 1))
+            share = sent(shares, values.device, values.dtype).reshape(-1, *(1,) * (values.ndim - 1))
             return torch.lerp(values, values.roll(1, 1), share)
 
         return mix(images), mix(targets)

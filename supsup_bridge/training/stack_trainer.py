@@ -11,6 +11,7 @@ from supsup_bridge.networks.precision import in_precision
 from supsup_bridge.training.loss import MaskLoss, score_optimiser
 from supsup_bridge.training.scores import binariser, starting_scores
 from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.transfer import sent
 
 _TAU = 400  # steps after which Adam's rate is half of what it was
 
@@ -89,7 +90,7 @@ class StackTrainer:
 
     def backward(self, images: Tensor, labels: Tensor) -> Tensor:
         """The first half of a step: the losses (T,), and the gradients of the scores."""
-        images, labels = images.to(self.device), labels.to(self.device, torch.int64)
+        images, labels = sent(images, self.device), sent(labels, self.device, torch.int64)
         precision = self.settings.precision
         if precision != "float32" and images.ndim == 5:
             maps = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)

@@ -203,13 +203,13 @@ class TestTraining:
         def make(device: torch.device) -> dict[str, Any]:
             settings = TrainingSettings(epochs=2, batch=8, diluted_every=2, **changes)
             data = [(_images(task, device), _labels(task, device)) for task in range(3)]
-            streams, losses = [_generator(task) for task in range(3)], list[list[float]]()
+            streams, losses = [_generator(task) for task in range(3)], list[float]()
             found = train_masks(
                 _network("weight", device),
                 data,
                 settings,
                 generators=streams,
-                progress=lambda step, now: losses.append(now),
+                progress=lambda step, now: losses.extend(now),
             )
             masks = {f"{n} {name}": m for n, masks in enumerate(found) for name, m in masks.items()}
             return {"losses": losses, **masks}
