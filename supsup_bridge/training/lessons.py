@@ -1,6 +1,7 @@
 """Lessons of several tasks at once: their masks, trained in one computation."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,16 +28,14 @@ class LessonsFailedError(NumericalError):
         learned: number of each other -> its masks; empty where training ended early, as all failed.
     """
 
-    def __init__(self, failed: Mapping[int, str], learned: Mapping[int, Masks], *, of: int) -> None:
+    def __init__(
+        self,
+        message: str,
+        failed: Mapping[int, str] = MappingProxyType({}),
+        learned: Mapping[int, Masks] = MappingProxyType({}),
+    ) -> None:
+        super().__init__(message)
         self.failed, self.learned = dict(failed), dict(learned)
-        if of == 1:
-            super().__init__(f"{failed[0]}. The task was not learned")
-            return
-        reasons = "; ".join(f"data {number}: {why}" for number, why in self.failed.items())
-        super().__init__(
-            f"{len(failed)} of {of} tasks were not learned: {reasons}. The masks of the others are "
-            "in `learned` of this error"
-        )
 
 
 class Lessons:
@@ -90,6 +89,7 @@ class Lessons:
         self.trainer = StackTrainer(network, settings, scores=scores, noise=batches, means=means)
         self._unread: list[Tensor] = []  # losses of the last steps
         self._failed: dict[int, str] = {}
+        self._progress: Callable[[int, list[float]], None] = lambda step, losses: None
 
     @property
     def batches(self) -> Sequence[Place]:
@@ -122,14 +122,15 @@ class Lessons:
                 are unequal.
             LessonsFailedError: losses or scores that are not finite; it has the other masks.
         """
+        self._progress = progress
         bunch = 1 if self.trainer.device.type == "cpu" else _READ
         for images, labels in self._drawn:
             self._unread.append(self.trainer.step(images, labels))
             seen(images, labels)
             if len(self._unread) >= bunch:
-                self._read(progress)
+                self._read()
             pause()
-        self._read(progress)
+        self._read()
         for task, name in self.trainer.spoiled().items():
             self._failed.setdefault(
                 task, f"scores of mask '{name}' hold NaN: lower the learning rate"
@@ -141,7 +142,7 @@ class Lessons:
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, except for the data."""
-        self._read(lambda step, losses: None)
+        self._read()
         return {
             "batches": [batches.state() for batches in self.batches],
             "trainer": self.trainer.state(),
@@ -155,8 +156,8 @@ class Lessons:
             batches.restore(kept)
         self._failed = dict(state["failed"])
 
-    def _read(self, progress: Callable[[int, list[float]], None]) -> None:
-        """Look at the losses of the steps since the last look."""
+    def _read(self) -> None:
+        """Look at the losses of the steps since the last look, and tell them."""
         if not self._unread:
             return
         first = self.trainer.done - len(self._unread) + 1
@@ -171,10 +172,19 @@ class Lessons:
                     )
             if len(self._failed) == len(losses):
                 raise self._error({})
-            progress(step, losses)
+            self._progress(step, losses)
 
     def _error(self, learned: Mapping[int, Masks]) -> LessonsFailedError:
-        return LessonsFailedError(self._failed, learned, of=len(self.batches))
+        failed, tasks = self._failed, len(self.batches)
+        if tasks == 1:
+            message = f"{failed[0]}. The task was not learned"
+        else:
+            reasons = "; ".join(f"data {number}: {why}" for number, why in failed.items())
+            message = (
+                f"{len(failed)} of {tasks} tasks were not learned: {reasons}. The masks of the "
+                "others are in `learned` of this error"
+            )
+        return LessonsFailedError(message, failed, learned)
 
 
 def train_masks(

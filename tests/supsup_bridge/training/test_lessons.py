@@ -1,5 +1,6 @@
 """Masks of several tasks trained at once, against the same tasks trained one by one."""
 
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -243,6 +244,9 @@ def test_a_task_that_fails_takes_no_other_with_it(spoiled: int) -> None:
     assert sorted(error.value.learned) == sorted({0, 1, 2} - {spoiled})
     for task, masks in error.value.learned.items():
         assert apart(masks, expected[task]) <= CLOSE
+    sent = pickle.loads(pickle.dumps(error.value))  # as from a worker process
+    assert (str(sent), sent.failed) == (str(error.value), error.value.failed)
+    assert sorted(sent.learned) == sorted(error.value.learned)
 
 
 def test_where_all_fail_training_ends_at_once() -> None:
