@@ -9,7 +9,8 @@ Parts that are measured anew replace those in the file; the others stay.
 - A round takes as many task-steps in each way, in turn; a ratio is the median over the rounds of
   seconds at once over seconds one by one. The default on a CPU is the T with the lowest.
 - `few`: two steps of LeNet at T = 1 and 2, to see that the script runs.
-- `step`: the training step of LeNet against its eight matrix products alone.
+- `step`: the training step of LeNet against its eight matrix products alone; `operations`: where
+  its time goes, by torch's profiler, which costs time itself.
 - `bits`: with `--data`, T = 4 permutations of MNIST: the share of mask bits that differ from those
   of the tasks alone after 20, 200 and 1000 steps, and the accuracy of both on held-out images.
 
@@ -28,6 +29,7 @@ from typing import Any
 import torch
 from common import write_json
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 import hopmask
 from supsup_bridge import FixedNetwork, TrainingSettings, train_masks
@@ -40,6 +42,7 @@ from supsup_bridge.training.stack_trainer import StackTrainer
 
 BATCH, SEED, LEARNED = 128, 7, 50_000
 LENGTHS = (20, 200, 1000)
+USUAL = ["step", "operations", "lenet", "gem"]  # parts
 AT_ONCE = 4  # permutations in `bits`
 
 
@@ -144,6 +147,20 @@ def step_over_products(rounds: int) -> dict[str, float]:
     }
 
 
+def operations(rounds: int) -> dict[str, float]:
+    """Milliseconds of a training step of LeNet by operation, what an operation calls left out."""
+    step = stepping(*lenet(), 1)
+    for _ in range(10):
+        step()
+    steps = 10 * rounds
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        for _ in range(steps):
+            step()
+    times = {row.key: row.self_cpu_time_total / steps / 1000 for row in seen.key_averages()}
+    largest = sorted(times, key=lambda name: -times[name])[:10]
+    return {**{name: times[name] for name in largest}, "all": sum(times.values())}
+
+
 def bits(folder: Path) -> list[dict[str, Any]]:
     """How far masks trained at once are from those of the tasks alone."""
     mnist, _ = load_mnist(folder)
@@ -191,6 +208,7 @@ def accuracy(
 
 PARTS: dict[str, Callable[[int], Any]] = {
     "step": step_over_products,
+    "operations": operations,
     "lenet": lambda rounds: at_once(lenet(), [1, 4, 8, 16], rounds=rounds, task_steps=64),
     "gem": lambda rounds: at_once(gem(), [1, 2, 4], rounds=rounds, task_steps=4),
     "few": lambda rounds: at_once(lenet(), [1, 2], rounds=rounds, task_steps=2),
@@ -201,7 +219,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--parts", nargs="*", choices=PARTS, default=["step", "lenet", "gem"])
+    parser.add_argument(
+        "--parts", nargs="*", choices=PARTS, default=["step", "operations", "lenet", "gem"]
+    )
     parser.add_argument("--data", type=Path, help="folder of MNIST, for `bits`")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/tasks_at_once.json"))
     options = parser.parse_args()
@@ -212,9 +232,10 @@ def main() -> None:
         found = done.setdefault(f"{threads} threads", {})
         for part in options.parts:
             found[part] = PARTS[part](options.rounds)
+            write_json(options.out, done)
     if options.data:
         done["bits"] = bits(options.data)
-    write_json(options.out, done)
+        write_json(options.out, done)
 
 
 if __name__ == "__main__":
