@@ -274,7 +274,7 @@ def test_scores_that_are_not_finite_make_no_mask() -> None:
 
 
 def test_a_failure_outlives_a_break() -> None:
-    """A score that is NaN masks its weight, and the loss may be finite again."""
+    """Later losses may be finite again: a score that is NaN masks its weight."""
     data = tasks(2)
     data[1][0][:] = float("nan")
     first = lessons_of("weight", data)
@@ -284,6 +284,7 @@ def test_a_failure_outlives_a_break() -> None:
     with pytest.raises(LessonsFailedError) as error:
         again.run()
     assert list(error.value.failed) == [1]
+    assert "the loss became nan at step 1" in error.value.failed[1]
 
 
 # --- a break
