@@ -7,7 +7,7 @@ Parts that are measured anew replace those in the file; the others stay.
 - LeNet 300-100 with 500 outputs, batches of 128, as permuted-mnist trains it, T = 1, 4, 8, 16, and
   GEM's ResNet-18 in bfloat16, batches of 128 images (3, 32, 32), T = 1, 2, 4.
 - A round takes as many task-steps in each way, in turn; a ratio is the median over the rounds of
-  seconds at once over seconds one by one. The default on a CPU is the T with the lowest.
+  seconds at once over seconds one by one. The default on a CPU has the lowest.
 - `few`: two steps of LeNet at T = 1 and 2, to see that the script runs.
 - `step`: the training step of LeNet against its eight matrix products alone; `operations`: where
   its time goes, by torch's profiler, which costs time itself.

@@ -201,8 +201,8 @@ def train_masks(
     min over s_1 ... s_T of Σ_t L(f(x_t, W ⊙ m(s_t)), y_t), with L as in `MaskLoss`; its terms share
     nothing, so that each mask is that of `train_mask` up to the rounding of matrix products.
 
-    It pays on a GPU, which one small task leaves idle; `tasks_at_once` says how many tasks its
-    memory holds. On a CPU, one task after the other is as fast or faster.
+    It pays where one small task leaves a device idle: on a GPU, and on a CPU of several threads.
+    `tasks_at_once` says how many.
 
     Args:
         network: the fixed network.

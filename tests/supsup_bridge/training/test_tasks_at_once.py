@@ -27,8 +27,13 @@ def maps() -> FixedNetwork:
         return MaskedNetwork(gem_resnet18(SHAPE, 5))
 
 
-def test_a_cpu_trains_one_task_after_the_other(plain) -> None:
-    assert tasks_at_once(plain, PLAIN, (20,), 100, "cpu") == 1
+@pytest.mark.parametrize(("threads", "linear", "mapped"), [(1, 1, 1), (2, 8, 1), (16, 8, 1)])
+def test_a_cpu_trains_several_where_one_leaves_threads_idle(
+    plain, maps, threads, linear, mapped, monkeypatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert tasks_at_once(plain, PLAIN, (20,), 100, "cpu") == linear
+    assert tasks_at_once(maps, PLAIN, SHAPE, 100, "cpu") == mapped
 
 
 @settings(max_examples=30, deadline=None)
