@@ -92,11 +92,11 @@ def trained(
     settings = replace(settings, max_batches=steps, epochs=steps)
     binarise = binariser(network, settings.sparsity)
     start = starting_scores(network, stream(SEED, "scores", number), binarise=binarise)
-    scores = {name: score.requires_grad_() for name, score in start.items()}
+    scores = {name: score[None].requires_grad_() for name, score in start.items()}
     averages = {name: score.detach().clone() for name, score in scores.items()}
     growing = {name: score.detach().clone() for name, score in scores.items()}
     noise = stream(SEED, "noise", number)
-    loss = MaskLoss(network=network, binarise=binarise, settings=settings, noise=noise)
+    loss = MaskLoss(network=network, binarise=binarise, settings=settings, noise=[noise])
     optimiser = score_optimiser(scores, network.score_bounds, settings)
     schedule: torch.optim.lr_scheduler.LRScheduler
     if rate == "cosine":
@@ -106,7 +106,8 @@ def trained(
     batches = Batches(len(images), settings, stream(SEED, "batches", number))
     for chosen in batches:
         optimiser.zero_grad()
-        loss(scores, images[chosen], labels[chosen], step=batches.done).backward()  # type: ignore[no-untyped-call]
+        losses = loss(scores, images[chosen][None], labels[chosen][None], step=batches.done)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
         grown = min(FADING, (1 + batches.done) / (10 + batches.done))
@@ -116,7 +117,8 @@ def trained(
         if batches.done in lengths:
             for kind, read in zip(MASKS, (scores, averages, growing), strict=True):
                 with torch.no_grad():
-                    masks = {name: mask > 0.5 for name, mask in binarise(read).items()}
+                    found = binarise(read, stacked=True)
+                    masks = {name: mask[0] > 0.5 for name, mask in found.items()}
                     yield batches.done, kind, accuracy(network, masks, held)
 
 

@@ -30,7 +30,9 @@ from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.training.fit import train_mask
+from supsup_bridge.training.lessons import LessonsFailedError, train_masks
 from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.tasks_at_once import tasks_at_once
 
 __all__ = [  # noqa: RUF022 (what a newcomer needs comes first)
     "SupSup",
@@ -39,6 +41,7 @@ __all__ = [  # noqa: RUF022 (what a newcomer needs comes first)
     "DataError",
     "Experiment",
     "FixedNetwork",
+    "LessonsFailedError",
     "MaskBank",
     "MaskedNetwork",
     "OneShot",
@@ -67,5 +70,7 @@ __all__ = [  # noqa: RUF022 (what a newcomer needs comes first)
     "split_mnist",
     "split_tiny_imagenet",
     "superfluous",
+    "tasks_at_once",
     "train_mask",
+    "train_masks",
 ]

@@ -10,6 +10,7 @@ from torch.nn import functional
 from hopmask import ConfigError
 from supsup_bridge.training.batches import Batch, LessonBatches
 from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.transfer import sent
 
 _PADDING = 4  # pixels on each side
 _SATURATION, _CONTRAST, _BRIGHTNESS, _TINT = 0.6, 0.3, 0.3, 0.09  # at most, either way
@@ -46,9 +47,9 @@ def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     rows = top + torch.arange(height, device=where)
     columns = left + torch.where(mirrored, across.flip(0), across)
     pixels = rows[:, :, None] * (width + 2 * _PADDING) + columns[:, None, :]  # (n, height, width)
-    index = pixels.reshape(count, 1, -1).expand(-1, channels, -1).to(images.device)
+    index = pixels.reshape(count, 1, -1).expand(-1, channels, -1)
     padded = functional.pad(images, (_PADDING,) * 4)
-    return padded.flatten(2).gather(2, index).reshape(images.shape)
+    return padded.flatten(2).gather(2, sent(index, images.device)).reshape(images.shape)
 
 
 def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -79,7 +80,7 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     def drawn(most: float, *shape: int) -> Tensor:
         size = (count, *shape, 1, 1)
         made = torch.rand(size, generator=generator, dtype=torch.float32, device=generator.device)
-        return ((2 * made - 1) * most).to(images)
+        return sent((2 * made - 1) * most, images.device, images.dtype)
 
     grey = images.mean(1, keepdim=True)
     images = grey + (images - grey) * (1 + drawn(_SATURATION, 1))
@@ -115,7 +116,7 @@ def cut(images: Tensor, generator: torch.Generator) -> Tensor:
         where = generator.device
         centre = torch.randint(length, (len(images), 1), generator=generator, device=where)
         place = torch.arange(length, device=where) - centre + side // 2
-        return ((place >= 0) & (place < side)).to(images.device)
+        return sent((place >= 0) & (place < side), images.device)
 
     rows, columns = (hidden(length) for length in images.shape[2:])
     return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)

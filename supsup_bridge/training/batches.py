@@ -14,8 +14,8 @@ from supsup_bridge.training.settings import TrainingSettings
 Batch = tuple[Tensor, Tensor]  # images (n, ...), labels (n,)
 
 
-class LessonBatches(Protocol):
-    """The batches of one lesson, each given once."""
+class Place(Protocol):
+    """How far the batches of one lesson are."""
 
     @property
     def done(self) -> int:
@@ -27,8 +27,6 @@ class LessonBatches(Protocol):
         """How many there will be in all; None where nobody knows."""
         ...
 
-    def __iter__(self) -> Iterator[Batch]: ...
-
     def state(self) -> dict[str, Any]:
         """All that the next batch depends on, except for the data."""
         ...
@@ -36,6 +34,12 @@ class LessonBatches(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from the `state` of batches that were made alike."""
         ...
+
+
+class LessonBatches(Place, Protocol):
+    """The batches of one lesson, each given once."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
 
 
 class Batches:

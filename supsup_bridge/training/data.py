@@ -20,6 +20,7 @@ from supsup_bridge.training.batches import (
     check_labels,
 )
 from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.transfer import sent
 
 
 class LessonData(Protocol):
@@ -71,8 +72,8 @@ class TensorData:
         return augmented(batches, settings, generator)
 
     def _read(self, chosen: Tensor) -> Batch:
-        images = self.images[chosen.to(self.images.device)]
-        return images, self.labels[chosen.to(self.labels.device)]
+        images = self.images[sent(chosen, self.images.device)]
+        return images, self.labels[sent(chosen, self.labels.device)]
 
 
 class DatasetData:

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.training.batches import Place
 from supsup_bridge.training.data import LessonData, TensorData
+from supsup_bridge.training.lessons import Lessons
 from supsup_bridge.training.settings import TrainingSettings
-from supsup_bridge.training.trainer import MaskTrainer
+from supsup_bridge.training.stack_trainer import StackTrainer
 
 
 class Lesson:
@@ -47,9 +49,19 @@ class Lesson:
         batches: torch.Generator,
         mean: Mapping[str, Tensor] | None = None,
     ) -> None:
-        data.check(network.outputs)
-        self.batches = data.batches(settings, batches, alone=network.pointwise)
-        self.trainer = MaskTrainer(network, settings, scores=scores, noise=batches, mean=mean)
+        self._lessons = Lessons(
+            network, [data], settings, scores=[scores], batches=[batches], means=[mean]
+        )
+
+    @property
+    def batches(self) -> Place:
+        """How far the batches are."""
+        return self._lessons.batches[0]
+
+    @property
+    def trainer(self) -> StackTrainer:
+        """Of the one task."""
+        return self._lessons.trainer
 
     def run(
         self,
@@ -61,7 +73,8 @@ class Lesson:
         """Take all steps that are left.
 
         Args:
-            progress: called after each step with the number of steps done and the loss.
+            progress: called with the number of steps done and the loss, after each step on the
+                CPU; elsewhere in bunches, since reading a loss waits for the device.
             pause: called after each step, when `state` can be taken.
             seen: called after each step with its images and labels, as the data gave them.
 
@@ -72,21 +85,19 @@ class Lesson:
             ConfigError: images or labels of a batch that do not fit the network.
             NumericalError: the loss or a score is not finite.
         """
-        for images, labels in self.batches:
-            loss = self.trainer.step(images, labels)
-            seen(images, labels)
-            progress(self.batches.done, loss)
-            pause()
-        return self.trainer.masks()
+        return self._lessons.run(
+            lambda step, losses: progress(step, losses[0]),
+            pause=pause,
+            seen=lambda images, labels: seen(images[0], labels[0]),
+        )[0]
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, except for the data."""
-        return {"batches": self.batches.state(), "trainer": self.trainer.state()}
+        return self._lessons.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from the `state` of a lesson that was made alike."""
-        self.trainer.restore(state["trainer"])
-        self.batches.restore(state["batches"])
+        self._lessons.restore(state)
 
 
 def train_mask(
@@ -108,7 +119,7 @@ def train_mask(
         settings: how.
         generator: of the starting scores, and of all that a lesson draws.
         mean: as in `Lesson`.
-        progress: called after each step with the number of steps done and the loss.
+        progress: as in `Lesson.run`.
 
     Returns:
         name -> bool (*size).

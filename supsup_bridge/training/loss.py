@@ -1,8 +1,7 @@
 """What the training of a mask minimises, and the optimiser that does it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,14 +10,16 @@ from torch import Tensor
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
 from supsup_bridge.training.scores import Binariser
 from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.transfer import sent
 
 _BOUND = 0.1  # where scores start, for which Adam's rate is meant as it is
+_FUSED = ("cpu", "cuda")
 _DILUTION = 0.2  # λ: share of the mask in a diluted one
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskLoss:
-    """CE(f(x, m), y) + contrast · CE(f(x + noise, m), uniform) of the mask m of some scores.
+    """CE(f(x, m), y) + contrast · CE(f(x + noise, m), uniform) of the masks m of some scores.
 
     Targets y are smoothed where the settings say so. With mixup a, image i is
     (1 − s) x_i + s x_{i−1}, s uniform in [0, a/2] and one for the batch, and so is its target.
@@ -28,11 +29,14 @@ class MaskLoss:
     b the level of a blank mask and λ = 0.2: the mask learns to be recognised where it is one of
     many, in a superposition.
 
+    There are T tasks, T ≥ 1, each with scores, images and a generator of its own: nothing that one
+    of them holds or draws enters the loss of another.
+
     Args:
         network: the fixed network.
         binarise: how scores become masks.
         settings: weight and noise of the contrast term, and when a mask is diluted.
-        noise: generator of the noise, and of the shares in mixed images.
+        noise: generators of the noise, and of the shares in mixed images, one a task.
 
     Source:
         Contrast term: Hendrycks et al. 2019 (outlier exposure, arXiv 1812.04606), with the task's
@@ -42,44 +46,71 @@ class MaskLoss:
     network: FixedNetwork
     binarise: Binariser
     settings: TrainingSettings
-    noise: torch.Generator
+    noise: Sequence[torch.Generator]
 
     def __call__(
         self, scores: Mapping[str, Tensor], images: Tensor, labels: Tensor, *, step: int
     ) -> Tensor:
-        """The loss at a step, counted from 1, for images (n, ...) and labels (n,)."""
-        masks = self.binarise(scores)
+        """The tasks' losses (T,) at a step.
+
+        Args:
+            scores: name -> (T, *size).
+            images: (T, n, ...).
+            labels: (T, n).
+            step: counted from 1.
+        """
+        masks = self.binarise(scores, stacked=True)
         every = self.settings.diluted_every
         if every and step % every == 0:
             masks = self._diluted(masks)
         images, targets = self._mixed(images, labels)
-        right = partial(F.cross_entropy, target=targets, label_smoothing=self.settings.smoothing)
         if self.settings.contrast == 0:
-            return right(self._logits(images, masks))
-        where = self.noise.device
-        noise = torch.randn(images.shape, generator=self.noise, dtype=torch.float32, device=where)
-        noisy = images + noise.to(images.device) * self.settings.noise
+            return self._right(self._logits(images, masks), targets)
+        noise = [
+            torch.randn(images.shape[1:], generator=g, dtype=torch.float32, device=g.device)
+            for g in self.noise
+        ]
+        noisy = images + sent(torch.stack(noise), images.device) * self.settings.noise
         if self.network.pointwise:
-            clean, away = self._logits(torch.cat([images, noisy]), masks).chunk(2)
+            clean, away = self._logits(torch.cat([images, noisy], 1), masks).chunk(2, 1)
         else:  # the noisy images must not enter the statistics of the others
             clean, away = self._logits(images, masks), self._logits(noisy, masks)
-        undecided = -F.log_softmax(away, -1).mean()
-        return right(clean) + self.settings.contrast * undecided
+        undecided = -F.log_softmax(away, -1).mean((1, 2))
+        return self._right(clean, targets) + self.settings.contrast * undecided
+
+    def _right(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of each task (T,)."""
+        entropies = F.cross_entropy(
+            logits.flatten(0, 1),
+            targets.flatten(0, 1),
+            label_smoothing=self.settings.smoothing,
+            reduction="none",
+        )
+        return entropies.reshape(logits.shape[:2]).mean(1)
 
     def _mixed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Images to look at, and targets: labels (n,), or shares of all outputs (n, outputs)."""
+        """Images to look at, and targets: labels (T, n), or shares of all outputs."""
         if self.settings.mixup == 0:
             return images, labels
-        where = self.noise.device
-        drawn = torch.rand((), generator=self.noise, dtype=torch.float32, device=where)
-        share = float(drawn) * self.settings.mixup / 2
+        drawn = [
+            torch.rand((), generator=g, dtype=torch.float32, device=g.device) for g in self.noise
+        ]
+        shares = torch.stack(drawn).double() * (self.settings.mixup / 2)
         targets = F.one_hot(labels, self.network.outputs).float()
-        mixed, mixed_targets = (torch.lerp(v, v.roll(1, 0), share) for v in (images, targets))
-        return mixed, mixed_targets
+
+        def mix(values: Tensor) -> Tensor:
+            share = sent(shares, values.device, values.dtype).reshape(-1, *(1,) * (values.ndim - 1))
+            return torch.lerp(values, values.roll(1, 1), share)
+
+        return mix(images), mix(targets)
 
     def _logits(self, images: Tensor, masks: Masks) -> Tensor:
         """In full precision, whatever the layers compute in."""
-        logits: Tensor = self.network(images, masks)
+        if len(images) == 1:  # plain layers are faster than layers over a batch of weights
+            one = {name: mask.squeeze(0) for name, mask in masks.items()}
+            logits: Tensor = self.network(images.squeeze(0), one).unsqueeze(0)
+        else:
+            logits = self.network(images, masks)
         return logits.float() if logits.dtype == torch.bfloat16 else logits
 
     def _diluted(self, masks: Masks) -> Masks:
@@ -92,6 +123,8 @@ def score_optimiser(
 ) -> torch.optim.Optimizer:
     """The optimiser of some scores; Adam's rate is in proportion to where each score starts.
 
+    Adam goes over the scores once where torch has it fused: on CPUs and CUDA.
+
     Args:
         scores: name -> scores, leaves of the graph.
         bounds: name -> the scores start within ± this.
@@ -103,5 +136,6 @@ def score_optimiser(
         [
             {"params": [score], "lr": settings.rate * (bounds[name] / _BOUND)}
             for name, score in scores.items()
-        ]
+        ],
+        fused=all(score.device.type in _FUSED for score in scores.values()) or None,
     )

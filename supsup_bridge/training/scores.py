@@ -27,8 +27,13 @@ class Threshold:
         (Bengio et al. 2013, arXiv 1308.3432).
     """
 
-    def __call__(self, scores: Mapping[str, Tensor]) -> Masks:
-        """Masks in {0, 1} of the scores' type, differentiable."""
+    def __call__(self, scores: Mapping[str, Tensor], *, stacked: bool = False) -> Masks:
+        """Masks in {0, 1} of the scores' type, differentiable.
+
+        Args:
+            scores: name -> (*size), or (T, *size) of T tasks.
+            stacked: whether they are of several tasks, each of which is masked by itself.
+        """
         return {name: _Step.apply(score) for name, score in scores.items()}  # type: ignore[no-untyped-call]
 
     def centred(self, mean: Tensor) -> Tensor:
@@ -59,10 +64,12 @@ class TopK:
 
     shares: Mapping[str, float]
 
-    def __call__(self, scores: Mapping[str, Tensor]) -> Masks:
-        """Masks in {0, 1} of the scores' type, differentiable."""
+    def __call__(self, scores: Mapping[str, Tensor], *, stacked: bool = False) -> Masks:
+        """Masks in {0, 1} of the scores' type, differentiable; as those of `Threshold`."""
         return {
-            name: _Largest.apply(score.abs(), self.shares[name])  # type: ignore[no-untyped-call]
+            name: _Largest.apply(  # type: ignore[no-untyped-call]
+                score.abs(), self.shares[name], len(score) if stacked else 1
+            )
             for name, score in scores.items()
         }
 
@@ -183,7 +190,7 @@ def starting_scores(
 class _Step(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor) -> Tensor:
-        return (scores >= 0).to(scores.dtype)
+        return torch.ge(scores, 0, out=torch.empty_like(scores))  # without a bool between
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
@@ -192,11 +199,11 @@ class _Step(torch.autograd.Function):
 
 class _Largest(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, sizes: Tensor, share: float) -> Tensor:
-        flat = sizes.flatten()
-        kept = flat.topk(max(1, round(share * len(flat))), sorted=False).indices
-        return torch.zeros_like(flat).index_fill_(0, kept, 1).reshape(sizes.shape)
+    def forward(ctx: Any, sizes: Tensor, share: float, tasks: int) -> Tensor:
+        rows = sizes.reshape(tasks, -1)
+        kept = rows.topk(max(1, round(share * rows.shape[1])), dim=1, sorted=False).indices
+        return torch.zeros_like(rows).scatter_(1, kept, 1).reshape(sizes.shape)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0], None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0], None, None

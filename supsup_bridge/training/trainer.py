@@ -8,13 +8,9 @@ from torch import Tensor
 
 from hopmask import NumericalError
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
-from supsup_bridge.networks.precision import in_precision
 from supsup_bridge.training.batches import check_labels
-from supsup_bridge.training.loss import MaskLoss, score_optimiser
-from supsup_bridge.training.scores import binariser, starting_scores
 from supsup_bridge.training.settings import TrainingSettings
-
-_TAU = 400  # steps after which Adam's rate is half of what it was
+from supsup_bridge.training.stack_trainer import StackTrainer
 
 
 class MaskTrainer:
@@ -63,51 +59,37 @@ class MaskTrainer:
         mean: Mapping[str, Tensor] | None = None,
         device: str | torch.device | None = None,
     ) -> None:
-        self.network, self.settings, self.done = network, settings, 0
-        self.binarise = binariser(network, settings.sparsity)
-        self._noise = noise
-        self._loss = MaskLoss(
-            network=network, binarise=self.binarise, settings=settings, noise=noise
+        self.network, self.settings = network, settings
+        self._stack = StackTrainer(
+            network, settings, scores=[scores], noise=[noise], means=[mean], device=device
         )
-        self.device = network.device if device is None else torch.device(device)
-        start = starting_scores(network, scores, binarise=self.binarise, mean=mean)
-        self.scores = {
-            name: score.to(self.device).requires_grad_() for name, score in start.items()
-        }
-        averaged = self.scores if settings.optimiser == "adam" else {}
-        self._averages = {name: score.detach().clone() for name, score in averaged.items()}
-        self._optimiser = score_optimiser(self.scores, network.score_bounds, settings)
-        self._schedule = _schedule(self._optimiser, settings)
+
+    @property
+    def done(self) -> int:
+        """Steps taken."""
+        return self._stack.done
+
+    @property
+    def scores(self) -> dict[str, Tensor]:
+        """The scores as they are now, name -> (*size)."""
+        return {name: score.squeeze(0) for name, score in self._stack.scores.items()}
 
     def step(self, images: Tensor, labels: Tensor) -> float:
         """One step on images (n, ...) and labels (n,), from any device; returns the loss.
 
         Raises:
             ConfigError: images or labels that do not fit the network.
-            NumericalError: the loss is not finite.
+            NumericalError: the loss is not finite; no score has moved.
         """
         check_labels(images, labels, self.network.outputs)
-        images, labels = images.to(self.device), labels.to(self.device, torch.int64)
-        precision = self.settings.precision
-        if precision != "float32" and images.ndim == 4:
-            images = images.to(memory_format=torch.channels_last)
-        with in_precision(precision, self.device):
-            loss = self._loss(self.scores, images, labels, step=self.done + 1)
-        self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        value = loss.item()
-        if not (value == value and abs(value) < float("inf")):
+        loss = float(self._stack.backward(images[None], labels[None]))
+        if not abs(loss) < float("inf"):
             raise NumericalError(
-                f"the loss became {value} at step {self.done + 1}: lower the learning rate "
+                f"the loss became {loss} at step {self.done + 1}: lower the learning rate "
                 f"({self.settings.rate}) or check the images for NaN. The task was not learned"
             )
-        self._optimiser.step()
-        self._schedule.step()
-        self.done += 1
-        fading = min(self.settings.averaging, (1 + self.done) / (10 + self.done))
-        for name, average in self._averages.items():
-            average.lerp_(self.scores[name].detach(), 1 - fading)
-        return value
+        self._stack.update()
+        return loss
 
     def masks(self) -> Masks:
         """The mask as it is now, name -> bool (*size).
@@ -115,44 +97,14 @@ class MaskTrainer:
         Raises:
             NumericalError: scores that are not finite.
         """
-        for name, score in self.scores.items():
-            if not bool(torch.isfinite(score).all()):
-                raise NumericalError(f"scores of mask '{name}' hold NaN: lower the learning rate")
-        with torch.no_grad():
-            scores = self._averages or self.scores
-            return {name: mask > 0.5 for name, mask in self.binarise(scores).items()}
+        for name in self._stack.spoiled().values():
+            raise NumericalError(f"scores of mask '{name}' hold NaN: lower the learning rate")
+        return self._stack.masks()[0]
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, except for its images: tensors, numbers and names."""
-        return {
-            "done": self.done,
-            "scores": {name: score.detach() for name, score in self.scores.items()},
-            "averages": self._averages,
-            "noise": self._noise.get_state(),
-            "optimiser": self._optimiser.state_dict(),
-            "schedule": {
-                name: value
-                for name, value in self._schedule.state_dict().items()
-                if name != "lr_lambdas"  # a function, the same for all
-            },
-        }
+        return self._stack.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from the `state` of a trainer that was made alike."""
-        self.done = state["done"]
-        with torch.no_grad():
-            for name, score in self.scores.items():
-                score.copy_(state["scores"][name])
-            for name, average in self._averages.items():
-                average.copy_(state["averages"][name])
-        self._noise.set_state(state["noise"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        vars(self._schedule).update(state["schedule"])
-
-
-def _schedule(
-    optimiser: torch.optim.Optimizer, settings: TrainingSettings
-) -> torch.optim.lr_scheduler.LambdaLR:
-    if settings.optimiser == "sgd":
-        return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda t: 1.0)
-    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda t: 1 / (1 + t / _TAU))
+        self._stack.restore(state)

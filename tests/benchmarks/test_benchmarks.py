@@ -241,6 +241,15 @@ def test_reference_measures_nothing_without_a_checkout(
     assert not list(tmp_path.iterdir())
 
 
+def test_tasks_at_once_keeps_the_parts_that_are_not_measured(run: Run) -> None:
+    threads = torch.get_num_threads()
+    options = "--threads", threads, "--rounds", 1
+    run("tasks_at_once", *options, "--parts", "step")
+    figures = run("tasks_at_once", *options, "--parts", "few")[f"{threads} threads"]
+    assert set(figures["step"]) == {"step", "products", "ratio"}
+    assert [row["tasks"] for row in figures["few"]] == [1, 2]
+
+
 def test_hub_measures_every_row_that_it_names(run: Run) -> None:
     rows = run("hub", "--quick")
     assert set(rows) == {"speed", "damage", "scale", "ablation"}

@@ -25,6 +25,7 @@ from supsup_bridge import (
     mlp,
     superfluous,
     train_mask,
+    train_masks,
 )
 from supsup_bridge.continual.task_agnostic.novelty import (
     NoveltyTest,
@@ -192,6 +193,26 @@ class TestTraining:
             settings = TrainingSettings(epochs=2, batch=8, diluted_every=2, sparsity=sparsity)
             network, data = _network(kind, device), (_images(0, device), _labels(0, device))
             return train_mask(network, *data, settings, generator=_generator(1))
+
+        same(make)
+
+    @pytest.mark.parametrize("changes", [{}, {"mixup": 0.5, "sparsity": 0.25, "contrast": 0.0}])
+    def test_train_masks(self, same: Same, changes: dict[str, Any]) -> None:
+        """On a device their images are gathered there, and losses are read in bunches."""
+
+        def make(device: torch.device) -> dict[str, Any]:
+            settings = TrainingSettings(epochs=2, batch=8, diluted_every=2, **changes)
+            data = [(_images(task, device), _labels(task, device)) for task in range(3)]
+            streams, losses = [_generator(task) for task in range(3)], list[float]()
+            found = train_masks(
+                _network("weight", device),
+                data,
+                settings,
+                generators=streams,
+                progress=lambda step, now: losses.extend(now),
+            )
+            masks = {f"{n} {name}": m for n, masks in enumerate(found) for name, m in masks.items()}
+            return {"losses": losses, **masks}
 
         same(make)
 

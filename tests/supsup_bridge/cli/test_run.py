@@ -613,9 +613,9 @@ CHILD = """
     from pathlib import Path
 
     from supsup_bridge import cli
-    from supsup_bridge.training.trainer import MaskTrainer
+    from supsup_bridge.training.stack_trainer import StackTrainer
 
-    step, calls = MaskTrainer.step, []
+    step, calls = StackTrainer.step, []
 
     def slow(*args):
         calls.append(None)
@@ -625,7 +625,7 @@ CHILD = """
             time.sleep(float(sys.argv[2]))
         return step(*args)
 
-    MaskTrainer.step = slow
+    StackTrainer.step = slow
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     sys.exit(cli.main(sys.argv[3:]))
 """
@@ -669,7 +669,7 @@ def test_a_real_signal_stops_at_the_next_step_from_which_the_run_continues(
     assert names(out) == PARTIAL
     saved = checkpoint.read(out)
     assert saved.state is not None
-    assert 5 <= saved.state["task"]["lesson"]["batches"]["done"] < 20
+    assert 5 <= saved.state["task"]["lesson"]["batches"][0]["done"] < 20
     assert run(["--resume", str(out)]) == 0
     whole = tmp_path / "whole"
     assert run([*QUICK, "--out", str(whole)]) == 0

@@ -51,9 +51,8 @@ def taught(mask_init: str, tasks: tuple[int, ...] = (0, 1, 2), **options: Any) -
 
 def start_of(learner: SupSup, data: Any, task: int | None = None) -> str:
     """Digest of the mask that the scores of the next task start from."""
-    trainer = learner.lesson(lesson_data(data), task=task).trainer
-    with torch.no_grad():
-        return mask_digest({n: m > 0.5 for n, m in trainer.binarise(trainer.scores).items()})
+    (masks,) = learner.lesson(lesson_data(data), task=task).trainer.masks()
+    return mask_digest(masks)
 
 
 def mask_of(learner: SupSup, task: int) -> str:
