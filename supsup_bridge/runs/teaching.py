@@ -108,7 +108,8 @@ class Teacher:
                     self._lesson.restore(begun)
                 masks = self._lesson.run(progress, pause=pause)
         with watch("store"):
-            self.learner.store(masks, data, image_shape=shape)
+            learned = self.learner.learned(masks, data, image_shape=shape, task=number)
+            self.learner.keep(learned, data)
         self._lesson = None
         self.ledger.note(number, masks)
 
