@@ -174,11 +174,11 @@ class Learning:
             sums = memory.describe(signs, groups=groups)
         return Learned.of(masks, image_shape=image_shape, extras=extras, sums=sums)
 
-    def keep(self, learned: Learned, data: LessonData, *, task: int | None = None) -> int:
+    def keep(self, learned: Learned, data: LessonData | None, *, task: int | None = None) -> int:
         """Keep what was `learned` of a task, here or elsewhere; returns the task's number.
 
-        Of its data, dense couplings alone read anything: their content address has no sums that a
-        task could bring along.
+        Dense couplings with a content address alone read the data, since their address has no sums
+        that a task could bring along.
         """
         number, learned = self.numbers.free(task), learned.to(self._network.device)
         if isinstance(self._memory, MaskMemory) and self._memory.capacity is not None:
@@ -188,7 +188,7 @@ class Learning:
                 )
         else:
             more: dict[str, Any] = {"extras": learned.extras} if learned.extras else {}
-            if self._settings.has_address:
+            if self._settings.has_address and data is not None:
                 more["signature"] = self._inferences.described(data, number).signature
             number = self._memory.store(learned.masks, **more)
             self._counted.add(number)
