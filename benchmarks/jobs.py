@@ -97,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--benchmark", default="permuted-mnist")
-    parser.add_argument("--tasks", type=int, default=8)
+    parser.add_argument("--tasks", type=int, default=16)
     parser.add_argument("--batches", type=int, help="per task (default: the benchmark's)")
     parser.add_argument("--hubs", type=int, default=4096, help="of the part `parent`")
     parser.add_argument("--parts", nargs="+", default=["jobs", "shards", "parent"])
