@@ -24,6 +24,7 @@ from hopmask.memory.live import LiveMemory, open_memory
 from hopmask.memory.loading import load
 from hopmask.memory.mask_memory import MaskMemory
 from hopmask.memory.reservoir import Reservoir
+from hopmask.memory.signature_sums import SignatureSums
 from hopmask.patterns.layout import Layout
 from hopmask.patterns.spins import to_mask, to_spins
 from hopmask.recall.dynamics import paper_schedule
@@ -59,6 +60,7 @@ __all__ = [
     "RowPenalty",
     "SaturationError",
     "Search",
+    "SignatureSums",
     "Trace",
     "UnknownTaskError",
     "capacity",

@@ -25,6 +25,7 @@ from hopmask.memory.health import LoadReport
 from hopmask.memory.mask_penalty import MaskPenalty
 from hopmask.memory.numbers import task_number, task_numbers
 from hopmask.memory.query import Query
+from hopmask.memory.signature_sums import SignatureSums
 from hopmask.patterns.joint_code import JointCode
 from hopmask.patterns.layout import Size
 from hopmask.recall.options import Search
@@ -118,7 +119,7 @@ class DenseMasks:
         masks: Mapping[str, Tensor],
         *,
         task: int | None,
-        signature: Samples | None,
+        signature: Samples | SignatureSums | None,
         groups: Groups | None,
         extras: Mapping[str, Tensor] | None,
         check: bool,
@@ -135,7 +136,7 @@ class DenseMasks:
         task: int,
         masks: Mapping[str, Tensor],
         *,
-        signature: Samples | None,
+        signature: Samples | SignatureSums | None,
         groups: Groups | None,
         extras: Mapping[str, Tensor] | None,
         check: bool,
@@ -229,8 +230,10 @@ class DenseMasks:
         if trouble:
             warnings.warn(trouble, OverloadWarning, stacklevel=5)
 
-    def _described(self, signature: Samples | None) -> Description | None:
+    def _described(self, signature: Samples | SignatureSums | None) -> Description | None:
         """What the content address will need of a signature."""
+        if isinstance(signature, SignatureSums):
+            raise CueError("what a hub memory described is for hub couplings: give the samples")
         return None if signature is None else self._addressed().describe(signature)
 
     def _guessed(self, signature: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,6 @@
 """The content address of a hub memory: what tasks' data look like, in integers that add exactly."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,10 +12,8 @@ from hopmask.memory.features import RandomFeatures, Samples, check_range, checke
 from hopmask.memory.groups import LARGEST as MOST_GROUPS
 from hopmask.memory.groups import Groups
 from hopmask.memory.readout import Readout
+from hopmask.memory.signature_sums import UNIT, SignatureSums, fits, largest, triangle
 from hopmask.patterns.hadamard import OrthogonalKeys, transform
-
-_UNIT = 2.0**-44  # of all sums: values up to 2^19 in int64
-_LARGEST = 2.0**18  # of a sum
 
 
 class HubAddress:
@@ -133,8 +130,8 @@ class HubAddress:
         self.sums, self.addressed, self.length = dict(sums), addressed, length
         self._ready = None
 
-    def describe(self, samples: Samples, groups: Groups | None = None) -> "Addition":
-        """What `put` needs of one task's samples; nothing is changed.
+    def describe(self, samples: Samples, groups: Groups | None = None) -> SignatureSums:
+        """What one task's samples add to the sums; nothing is changed.
 
         Args:
             samples: see `RandomFeatures.describe`.
@@ -143,7 +140,6 @@ class HubAddress:
         Raises:
             CueError: as `RandomFeatures.describe`, or values so large or small that no sum could
                 hold them.
-            SaturationError: so many covariances were added that the sum would leave its range.
         """
         described = self._phi.describe(
             samples,
@@ -153,24 +149,35 @@ class HubAddress:
             groups=groups,
             group_count=self.groups,
         )
-        within = described.covariance[_triangle(described.covariance)]
-        largest = max(float(within.abs().max()), float(described.means.abs().max()))
-        if largest * self.hubs > _LARGEST:
-            raise CueError(
-                f"the signature is too large: features of {largest:.3g} do not fit into sums over "
-                f"{self.hubs} tasks. Scale signatures to values of about 1"
-            )
-        means, there = _whole(described.means), described.counts > 0
-        if not bool(means[there].any(-1).all()):
-            raise CueError("the signature is too small: scale signatures to values of about 1")
-        inverse = (1 / described.counts[there].double()).mean()
-        scalars = torch.stack([torch.ones_like(inverse), inverse]) * (described.freedom > 0)
-        added = Addition(means.flatten(), _whole(within), _whole(scalars), described.length)
-        self._check_range(added.within, added.scalars)
+        return SignatureSums.of(described, seed=self.keys.seed, hubs=self.hubs)
+
+    def fitting(
+        self, signature: Samples | SignatureSums, groups: Groups | None = None
+    ) -> SignatureSums:
+        """What `put` needs of a task's samples, or of what was described elsewhere.
+
+        Args:
+            signature: samples as in `describe`, or what it returned.
+            groups: of samples.
+
+        Raises:
+            CueError: as `describe`; groups of what was described, or one that was described by
+                another seed, other features or groups, or of samples of another length.
+            SaturationError: so many covariances were added that the sum would leave its range.
+        """
+        if not isinstance(signature, SignatureSums):
+            added = self.describe(signature, groups)
+        elif groups is not None:
+            raise CueError("what was described has its groups in it: leave out groups=")
+        else:
+            form = {"features": self.features, "groups": self.groups, "length": self.length}
+            signature.check_made(seed=self.keys.seed, hubs=self.hubs, **form)
+            added = signature.to(self.addressed.device)
+        _check_range(self.sums, {"within": added.within, "scalars": added.scalars})
         return added
 
-    def put(self, task: int, added: "Addition") -> None:
-        """Learn a task, or learn it anew: its means take the place of those before."""
+    def put(self, task: int, added: SignatureSums) -> None:
+        """Learn a task from what is `fitting`, or learn it anew: its means replace those before."""
         means = added.means
         if bool(self.addressed[task]):
             means = means - self._means(task)
@@ -213,7 +220,7 @@ class HubAddress:
             raise ConfigError(
                 f"one memory's signatures have length {self.length}, the other's {other.length}"
             )
-        self._check_range(other.sums["within"], other.sums["scalars"])
+        _check_range(self.sums, other.sums)
 
     def check_growth(self) -> None:
         """Raise unless the hubs can be doubled.
@@ -224,10 +231,10 @@ class HubAddress:
         """
         hubs, link = 2 * self.hubs, self.sums["link"]
         check_room(2 * link.nbytes, self.addressed.device, f"the content address of {hubs} hubs")
-        largest = float(transform(link).abs().max()) * _UNIT / self.hubs
-        if largest * hubs > _LARGEST:
+        size = float(transform(link).abs().max()) * UNIT / self.hubs
+        if not fits(size, hubs):
             raise SaturationError(
-                f"the content address cannot grow to {hubs} hubs: features of {largest:.3g} do not "
+                f"the content address cannot grow to {hubs} hubs: features of {size:.3g} do not "
                 "fit into sums over so many tasks. Nothing was changed: scale the signatures of "
                 "all tasks to values of about 1"
             )
@@ -291,23 +298,13 @@ class HubAddress:
         return self._ready
 
     def _made_ready(self) -> Readout:
-        link = self.keys.by_task(transform(self.sums["link"])).double() * (_UNIT / self.hubs)
-        spreads, inverse = (self.sums["scalars"].double() * _UNIT).tolist()
+        link = self.keys.by_task(transform(self.sums["link"])).double() * (UNIT / self.hubs)
+        spreads, inverse = (self.sums["scalars"].double() * UNIT).tolist()
         within = link.new_zeros(self.features, self.features)
-        within[_triangle(within)] = self.sums["within"].double() * (_UNIT / max(spreads, 1))
+        within[triangle(within)] = self.sums["within"].double() * (UNIT / max(spreads, 1))
         within += within.triu(1).T
         ratio = inverse / max(spreads, 1)
         return Readout.of(link, within, inverse=ratio, addressed=self.addressed)
-
-    def _check_range(self, within: Tensor, scalars: Tensor) -> None:
-        """Raise SaturationError if the sums of covariances would leave their range."""
-        for name, added in (("within", within), ("scalars", scalars)):
-            total = _largest(self.sums[name]) + _largest(added)
-            if total >= 2.0**62:
-                raise SaturationError(
-                    "the sum of the tasks' covariances is full: scale signatures to values of "
-                    "about 1, and give a task's signature once"
-                )
 
     def _means(self, task: int) -> Tensor:
         """m_tg in whole units, group after group, int64 (G F,)."""
@@ -318,25 +315,11 @@ class HubAddress:
         return self.keys.of(number, hubs=self.hubs, dtype=torch.int64)[0]
 
 
-class Addition(NamedTuple):
-    """What a task adds to the sums, in whole units, and the length of its samples."""
-
-    means: Tensor
-    within: Tensor
-    scalars: Tensor
-    length: int
-
-
-def _triangle(square: Tensor) -> Tensor:
-    """Which entries of a square matrix are of its upper triangle."""
-    return torch.ones_like(square, dtype=torch.bool).triu()
-
-
-def _largest(values: Tensor) -> float:
-    """Largest size of whole numbers."""
-    return float(values.double().abs().max())
-
-
-def _whole(values: Tensor) -> Tensor:
-    """Values in whole units, int64."""
-    return (values.double() / _UNIT).round().long()
+def _check_range(sums: Mapping[str, Tensor], added: Mapping[str, Tensor]) -> None:
+    """Raise SaturationError if the sums of covariances would leave their range."""
+    for name in ("within", "scalars"):
+        if largest(sums[name]) + largest(added[name]) >= 2.0**62:
+            raise SaturationError(
+                "the sum of the tasks' covariances is full: scale signatures to values of about 1, "
+                "and give a task's signature once"
+            )

@@ -12,10 +12,11 @@ from hopmask.errors import ConfigError, CueError, DuplicateError, NumericalError
 from hopmask.memory.features import Samples
 from hopmask.memory.groups import Groups
 from hopmask.memory.health import LoadReport
-from hopmask.memory.hub_address import Addition, HubAddress
+from hopmask.memory.hub_address import HubAddress
 from hopmask.memory.hub_recall import HubRecall
 from hopmask.memory.mask_penalty import MaskPenalty
 from hopmask.memory.numbers import free_number, given_numbers, listed, live_number, next_number
+from hopmask.memory.signature_sums import SignatureSums
 from hopmask.patterns.digest_code import DigestCode
 from hopmask.patterns.layout import Size
 from hopmask.recall.options import Search
@@ -139,7 +140,7 @@ class HubMasks:
         masks: Mapping[str, Tensor],
         *,
         task: int | None,
-        signature: Samples | None,
+        signature: Samples | SignatureSums | None,
         groups: Groups | None,
         extras: Mapping[str, Tensor] | None,
         check: bool,
@@ -156,7 +157,7 @@ class HubMasks:
         task: int,
         masks: Mapping[str, Tensor],
         *,
-        signature: Samples | None,
+        signature: Samples | SignatureSums | None,
         groups: Groups | None,
         extras: Mapping[str, Tensor] | None,
         check: bool,
@@ -212,6 +213,10 @@ class HubMasks:
                 "give signature[None] for one sample, signature.flatten(0, -2) for sets"
             )
         return self._addressed().of_groups(signature)
+
+    def describe(self, signature: Samples, groups: Groups | None) -> SignatureSums:
+        """What a signature adds to the content address; see `MaskMemory.describe`."""
+        return self._addressed().describe(signature, groups)
 
     def grow(self) -> None:
         """Twice the hubs; see `MaskMemory.grow`."""
@@ -272,16 +277,16 @@ class HubMasks:
         self,
         number: int,
         masks: Mapping[str, Tensor],
-        signature: Samples | None,
+        signature: Samples | SignatureSums | None,
         groups: Groups | None,
         extras: Mapping[str, Tensor] | None,
     ) -> None:
         """Store or replace: all of it, or nothing where this raises."""
         body = self.code.layout.bits(masks).to(self.couplings.device)
         pattern = self.code.pattern(number, body, extras)
-        added: Addition | None = None
+        added: SignatureSums | None = None
         if signature is not None:
-            added = self._addressed().describe(signature, groups)
+            added = self._addressed().fitting(signature, groups)
         elif groups is not None:
             raise CueError("groups= are of the samples of a signature: give signature=, too")
         change, held = self._whole_extras(pattern), None

@@ -1,4 +1,4 @@
-"""What only a memory on hub couplings can do: weigh samples, grow, and merge with another."""
+"""What only a memory on hub couplings can do: describe and weigh samples, grow, and merge."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,12 +7,49 @@ from torch import Tensor
 
 from hopmask._precision import in_full_precision
 from hopmask.errors import ConfigError
+from hopmask.memory.features import Samples
+from hopmask.memory.groups import Groups
 from hopmask.memory.hub_masks import HubMasks
+from hopmask.memory.signature_sums import SignatureSums
 from hopmask.memory.state import MemoryState
 
 
 class HubOperations(MemoryState):
     """The part of `MaskMemory` that dense couplings refuse."""
+
+    @in_full_precision
+    def describe(self, signature: Samples, *, groups: Groups | None = None) -> SignatureSums:
+        """What a task's data add to the content address, for a later `store`; nothing changes.
+
+        `store(masks, signature=memory.describe(data))` is `store(masks, signature=data)`, to the
+        bit. The memory that describes may be another one, in another process: it needs the same
+        seed, signature features and groups, and no task or hub of the other.
+
+        Args:
+            signature: samples of the task's data, as in `store`.
+            groups: as in `store`.
+
+        Raises:
+            CueError: as in `store`.
+            ConfigError: dense couplings.
+
+        Example:
+            >>> import torch
+            >>> from hopmask import MaskMemory
+            >>> small, large = (
+            ...     MaskMemory({"h": 256}, couplings="hub", hubs=hubs, signature_features=32)
+            ...     for hubs in (2, 64)
+            ... )
+            >>> sums = small.describe(torch.eye(8))
+            >>> large.store({"h": torch.arange(256) % 3 == 0}, task=40, signature=sums)
+            40
+            >>> int(large.recall(signature=torch.eye(8)).task[0])
+            40
+
+        Source:
+            See `HubAddress`: the sums are whole numbers, and add exactly.
+        """
+        return self._hub("describe data apart from a store").describe(signature, groups)
 
     @in_full_precision
     def evidence(self, signature: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from hopmask.memory.groups import Groups
 from hopmask.memory.health import LoadReport
 from hopmask.memory.loading import restored
 from hopmask.memory.mask_memory import MaskMemory
+from hopmask.memory.signature_sums import SignatureSums
 from hopmask.patterns.layout import Masks
 from hopmask.recall.result import Hit
 from hopmask.storage import Stamp
@@ -192,7 +193,7 @@ class LiveMemory:
         masks: Mapping[str, Tensor],
         *,
         task: int | None = None,
-        signature: Samples | None = None,
+        signature: Samples | SignatureSums | None = None,
         groups: Groups | None = None,
         extras: Mapping[str, Tensor] | None = None,
         check: bool = True,
@@ -224,7 +225,7 @@ class LiveMemory:
         task: int,
         masks: Mapping[str, Tensor],
         *,
-        signature: Samples | None = None,
+        signature: Samples | SignatureSums | None = None,
         groups: Groups | None = None,
         extras: Mapping[str, Tensor] | None = None,
         check: bool = True,

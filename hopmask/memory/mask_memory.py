@@ -10,6 +10,7 @@ from hopmask.memory.features import Samples
 from hopmask.memory.groups import Groups
 from hopmask.memory.hub_operations import HubOperations
 from hopmask.memory.mask_penalty import MaskPenalty
+from hopmask.memory.signature_sums import SignatureSums
 from hopmask.recall.options import Search
 from hopmask.recall.result import Hit
 
@@ -81,7 +82,7 @@ class MaskMemory(HubOperations):
         masks: Mapping[str, Tensor],
         *,
         task: int | None = None,
-        signature: Samples | None = None,
+        signature: Samples | SignatureSums | None = None,
         groups: Groups | None = None,
         extras: Mapping[str, Tensor] | None = None,
         check: bool = True,
@@ -96,7 +97,8 @@ class MaskMemory(HubOperations):
                 (n,), or, better, many samples of it (s, n), such as the task's images, or an
                 iterable of such parts (s_i, n), of which one is held at a time: from their spread
                 the address learns what to ignore. Without one, `recall(signature=...)` cannot find
-                the task. All signatures of a memory have one length n.
+                the task. All signatures of a memory have one length n. Of hub couplings also what
+                `describe` returned.
             groups: group of each sample of the signature in its order, integers (s,) from 0 to
                 signature_groups - 1, or an iterable of such parts; by default all are of group 0.
                 A task need not have all groups.
@@ -110,8 +112,8 @@ class MaskMemory(HubOperations):
         Raises:
             MaskError: a wrong name, size, type or value.
             CueError: a signature that is not finite or all zero, that differs in length from the
-                memory's others, or that has no address here; groups that are not those of its
-                samples.
+                memory's others, or that has no address here; one that was described by a memory
+                that was made otherwise; groups that are not those of its samples.
             DuplicateError: of dense couplings: the same masks are stored already. Of hub
                 couplings: that number is taken.
             MemoryFullError: as many tasks as hubs; `grow` makes room.
@@ -133,7 +135,7 @@ class MaskMemory(HubOperations):
         task: int,
         masks: Mapping[str, Tensor],
         *,
-        signature: Samples | None = None,
+        signature: Samples | SignatureSums | None = None,
         groups: Groups | None = None,
         extras: Mapping[str, Tensor] | None = None,
         check: bool = True,

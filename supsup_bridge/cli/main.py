@@ -12,9 +12,9 @@ from rich.console import Console
 
 from hopmask import HopmaskError
 from hopmask.errors import StoreTooLargeError
-from supsup_bridge.cli import predict, run
+from supsup_bridge.cli import learn, merge, predict, run
 
-_COMMANDS = (run, predict)
+_COMMANDS = (run, predict, learn, merge)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

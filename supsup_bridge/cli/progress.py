@@ -23,12 +23,21 @@ class Bars:
         tasks: of the whole run.
         learned: of them, so far.
         keep: called after each task that was learned and scored.
+        jobs: workers that train that many tasks at a time; 0 where the run itself trains.
+        first: number of the first task.
     """
 
     def __init__(
-        self, console: Console, *, tasks: int, learned: int, keep: Callable[[], None]
+        self,
+        console: Console,
+        *,
+        tasks: int,
+        learned: int,
+        keep: Callable[[], None] = lambda: None,
+        jobs: int = 0,
+        first: int = 0,
     ) -> None:
-        self._keep = keep
+        self._keep, self._jobs, self._end = keep, jobs, first + tasks
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -39,6 +48,7 @@ class Bars:
         )
         self._all = self._progress.add_task("tasks", total=tasks, completed=learned)
         self._steps = self._progress.add_task("training", total=None)
+        self._say_in_training(first + learned)
 
     def __enter__(self) -> "Bars":
         self._progress.start()
@@ -59,4 +69,11 @@ class Bars:
 
     def learned(self, task: Task, number: int) -> None:
         self._keep()
-        self._progress.update(self._all, completed=number + 1)
+        self._progress.update(self._all, advance=1)
+        self._say_in_training(number + 1)
+
+    def _say_in_training(self, next: int) -> None:
+        """Name the tasks that workers train, from the next one that the run waits for."""
+        if self._jobs and next < self._end:
+            numbers = ", ".join(map(str, range(next, min(next + self._jobs, self._end))))
+            self._progress.update(self._steps, description=f"workers train: {numbers}")

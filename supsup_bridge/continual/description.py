@@ -21,7 +21,7 @@ MEASURED = 4096  # images, at most, from which the statistics of batch norms are
 class Described(NamedTuple):
     """Signatures of a task's images, and their labels, for `hopmask.MaskMemory.store`."""
 
-    signature: Tensor | Iterable[Tensor] | None = None
+    signature: Tensor | Iterable[Tensor]
     groups: Tensor | Iterable[Tensor] | None = None
 
 

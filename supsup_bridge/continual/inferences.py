@@ -5,6 +5,7 @@ from functools import partial
 import torch
 
 from hopmask import MaskMemory
+from supsup_bridge.continual.description import Described, described
 from supsup_bridge.continual.settings import ASK_EVERY, LearnerSettings
 from supsup_bridge.continual.task_agnostic.in_place_memory import Stage
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
@@ -20,12 +21,13 @@ from supsup_bridge.inference.signatures import signature_named
 from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.rng import stream
 from supsup_bridge.stores.bank import MaskBank
+from supsup_bridge.training.data import LessonData
 
 Memory = MaskMemory | MaskBank | Stage
 
 
 class Inferences:
-    """Makes the task inference and the novelty test of a learner.
+    """Makes the task inference and the novelty test of a learner, and the signatures of a task.
 
     Args:
         settings: of the learner.
@@ -105,6 +107,16 @@ class Inferences:
             scores=self.starts,
             noise=lambda mask: stream(settings.seed, "noise", mask),
             trained=memory.observe if isinstance(memory, Stage) else lambda images, labels: None,
+        )
+
+    def described(self, data: LessonData, task: int) -> Described:
+        """What the content address is given of a task's data."""
+        return described(
+            self.signature,
+            data,
+            grouped=self._settings.by_class,
+            generator=stream(self._settings.seed, "described", task),
+            device=self._network.device,
         )
 
     def starts(self, mask: int) -> torch.Generator:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory
 from supsup_bridge.continual.building import memory_of, network_of
 from supsup_bridge.continual.checks import check_groups, check_images, check_statistics
-from supsup_bridge.continual.description import Described, described, some_images
+from supsup_bridge.continual.description import some_images
 from supsup_bridge.continual.inferences import Inferences, Memory
+from supsup_bridge.continual.learned import Learned
 from supsup_bridge.continual.numbers import Counted, Held, Numbers
 from supsup_bridge.continual.settings import LearnerSettings, MoreOptions
 from supsup_bridge.continual.starts import Starts
@@ -131,12 +132,13 @@ class Learning:
                 progress(step, lesson.batches.steps, loss)
 
         masks = lesson.run(tell, seen=seen)
-        return self.store(masks, source, image_shape=shapes.pop(), task=task)
+        learned = self.learned(masks, source, image_shape=shapes.pop(), task=number)
+        return self.keep(learned, source, task=task)
 
     def lesson(
         self, data: LessonData, *, epochs: int | None = None, task: int | None = None
     ) -> Lesson:
-        """The training of the next task's mask, not begun; what it returns goes to `store`."""
+        """The training of the next task's mask, not begun; what it returns goes to `learned`."""
         if self._observer is not None:
             raise ConfigError("a task_free learner learns by observe(images, labels), not by learn")
         check_statistics(self._network, self.kept)
@@ -160,40 +162,37 @@ class Learning:
             check_groups(data.labels, settings.signature_groups)
         return lesson
 
-    def store(
-        self,
-        masks: Masks,
-        data: LessonData,
-        *,
-        image_shape: tuple[int, ...],
-        task: int | None = None,
-    ) -> int:
-        """Keep the masks of a task that was learned from the data; returns its number."""
-        number = self.numbers.free(task)
-        signs, groups = Described()
-        if self._settings.has_address:
-            signs, groups = described(
-                self._inferences.signature,
-                data,
-                grouped=self._settings.by_class,
-                generator=stream(self._settings.seed, "described", number),
-                device=self._network.device,
-            )
-        order, device = stream(self._settings.seed, "statistics", number), self._network.device
+    def learned(
+        self, masks: Masks, data: LessonData, *, image_shape: tuple[int, ...], task: int
+    ) -> Learned:
+        """What a task adds that was trained from the data; the memory's tasks do not matter."""
+        order, device = stream(self._settings.seed, "statistics", task), self._network.device
         images = some_images(data, generator=order, device=device)
-        extras = self._network.statistics(masks, images)
+        extras, sums, memory = self._network.statistics(masks, images), None, self._memory
+        if self._settings.on_hubs and self._settings.has_address and isinstance(memory, MaskMemory):
+            signs, groups = self._inferences.described(data, task)
+            sums = memory.describe(signs, groups=groups)
+        return Learned.of(masks, image_shape=image_shape, extras=extras, sums=sums)
+
+    def keep(self, learned: Learned, data: LessonData | None, *, task: int | None = None) -> int:
+        """Keep what was `learned` of a task, here or elsewhere; returns the task's number.
+
+        Dense couplings with a content address alone read the data, since their address has no sums
+        that a task could bring along.
+        """
+        number, learned = self.numbers.free(task), learned.to(self._network.device)
         if isinstance(self._memory, MaskMemory) and self._memory.capacity is not None:
             with self._memory.growing(number + 1):
                 self._memory.store(
-                    masks, task=number, signature=signs, groups=groups, extras=extras
+                    learned.masks, task=number, signature=learned.sums, extras=learned.extras
                 )
         else:
-            more: dict[str, Any] = {"signature": signs}
-            if extras:
-                more["extras"] = extras
-            number = self._memory.store(masks, **more)
+            more: dict[str, Any] = {"extras": learned.extras} if learned.extras else {}
+            if self._settings.has_address and data is not None:
+                more["signature"] = self._inferences.described(data, number).signature
+            number = self._memory.store(learned.masks, **more)
             self._counted.add(number)
-        self._image_shape = image_shape
+        self._image_shape = learned.image_shape
         return number
 
     def observe(self, images: Tensor, labels: Tensor) -> tuple[int, float]:

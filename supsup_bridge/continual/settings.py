@@ -18,6 +18,7 @@ FEATURES = 2048  # of the content address
 MOST_HUBS = 65_536
 INITS = ("random", "shared", "mean", "ones", "nearest", "previous", "earlier")  # see `Starts`
 OF_TASKS = INITS[3:]  # starts that a learner without task boundaries does not take
+OF_EARLIER = ("mean", *INITS[4:])  # starts that depend on the tasks learned before
 ASK_EVERY = 20  # batches between two novelty tests
 _OF_DENSE = {"rule": "storkey", "key_bits": 256}
 _OF_HUBS = ("hubs", "signature_groups")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ import hopmask
 from hopmask import ConfigError, MaskMemory, storage
 from hopmask.errors import CorruptStoreError, StoreFileError, StoreLockedError
 from supsup_bridge.runs.experiment import Experiment
+from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.state_tree import packed, unpacked
 from supsup_bridge.runs.timing import Pace
@@ -33,6 +34,32 @@ _log = logging.getLogger(__name__)
 FOLDER = "checkpoint"
 KIND = "checkpoint"
 _FIRST = (0.01, 5e8)  # seconds, and bytes of memory a second, that one is first expected to take
+
+
+class Resumable(Protocol):
+    """What a checkpoint needs of a run: an `Experiment`, or a `Shard` of one."""
+
+    @property
+    def settings(self) -> RunSettings: ...
+
+    @property
+    def preset(self) -> Preset: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def kept(self) -> MaskMemory | MaskBank: ...
+
+    @property
+    def memory_state(self) -> object: ...
+
+    @property
+    def waiting(self) -> bool: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any], memory: MaskMemory | MaskBank) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +81,7 @@ class Saved:
         data: folder of the data set's files that the run was given.
         preset: the settings that the benchmark's defaults filled in.
         surroundings: what of programs and machine the figures may depend on, by name.
+        shard: numbers of the first task and of the one after the last, of a part of a run.
     """
 
     settings: RunSettings
@@ -62,6 +90,7 @@ class Saved:
     data: Path | None
     preset: dict[str, Any]
     surroundings: dict[str, str]
+    shard: tuple[int, int] | None
 
 
 class Checkpoints:
@@ -72,6 +101,7 @@ class Checkpoints:
         experiment: the run.
         slot: where the memory lies, of a run that is continued.
         data: folder of the data set's files, if the run was given one.
+        shard: numbers of the tasks, of a part of a run.
 
     Example:
         >>> import tempfile
@@ -89,19 +119,20 @@ class Checkpoints:
     def __init__(
         self,
         out: Path,
-        experiment: Experiment,
+        experiment: Resumable,
         *,
         slot: Slot | None = None,
         data: Path | None = None,
+        shard: range | None = None,
     ) -> None:
         self.folder, self.experiment = out / FOLDER, experiment
         self.seconds = 0.0  # spent on checkpoints
         self.stop = False  # to write one and to interrupt the run at the next call
-        self._data = data
+        self._data, self._shard = data, shard
         self._slot, self._of = slot, experiment.memory_state  # what run.h5 names, and what it holds
         self._pace = Pace()
         least, rate = _FIRST
-        self._cost = {False: least, True: least + experiment.memory.nbytes / rate}
+        self._cost = {False: least, True: least + experiment.kept.nbytes / rate}
 
     def __call__(self) -> None:
         """Write a checkpoint if it is time to; called wherever the run's state is consistent.
@@ -163,6 +194,7 @@ class Checkpoints:
             "preset": asdict(self.experiment.preset),
             "data": None if self._data is None else str(self._data.absolute()),
             "surroundings": surroundings(self.experiment.device),
+            "shard": None if self._shard is None else [self._shard.start, self._shard.stop],
         }
         document = storage.Document(kind=KIND, about=about, arrays=packed(state))
         storage.write(self.folder / "run.h5", document)
@@ -218,6 +250,7 @@ def read(out: Path) -> Saved:
             data=None if about["data"] is None else Path(about["data"]),
             preset=dict(about["preset"]),
             surroundings=dict(about["surroundings"]),
+            shard=None if about["shard"] is None else tuple(about["shard"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptStoreError(
@@ -239,12 +272,28 @@ def resumed(out: Path, saved: Saved, *, data: Path | None = None) -> Experiment:
         DataError: as for `Experiment`.
         StoreFileError: the memory is damaged, or this version does not know such a state.
     """
+    if saved.shard is not None:
+        raise ConfigError(
+            f"{out} holds a part of a run: continue it with its own supsup learn, and put parts "
+            "together with supsup merge"
+        )
     if data is None and saved.data is not None and not saved.data.exists():
         raise ConfigError(
             f"the run in {out} read its data from {saved.data}, which no longer exists: give the "
             "data's new folder as --data"
         )
     run = Experiment(saved.settings, data=saved.data if data is None else data)
+    restore(run, out, saved)
+    return run
+
+
+def restore(run: Resumable, out: Path, saved: Saved) -> None:
+    """Bring a run that was made alike to where the checkpoint in its folder stands.
+
+    Raises:
+        ConfigError: the benchmark's defaults are others than when the run began.
+        StoreFileError: the memory is damaged, or this version does not know such a state.
+    """
     begun, now = saved.preset, asdict(run.preset)
     if changed := [name for name in now if begun.get(name) != now[name]]:
         raise ConfigError(
@@ -253,7 +302,7 @@ def resumed(out: Path, saved: Saved, *, data: Path | None = None) -> Experiment:
             "Continue it with the version that began it, or start it anew"
         )
     if saved.state is None or saved.slot is None:
-        return run
+        return
     path = slot_file(out / FOLDER, saved.slot.number)
     memory: object
     if saved.settings.memory == "bank":
@@ -268,7 +317,6 @@ def resumed(out: Path, saved: Saved, *, data: Path | None = None) -> Experiment:
         raise CorruptStoreError(
             f"{out / FOLDER} is whole, but of a run that this version does not know ({error!r})"
         ) from error
-    return run
 
 
 def slot_file(folder: Path, number: int) -> Path:

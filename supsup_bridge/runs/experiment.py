@@ -1,7 +1,7 @@
 """A run: learn the tasks of a stream one by one, keep only the store, infer tasks, and score."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +13,26 @@ from supsup_bridge.continual.inferences import Memory
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.task_agnostic.in_place_memory import InPlaceMemory
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
-from supsup_bridge.data.benchmarks import task_stream
-from supsup_bridge.data.pixel_scale import UNKNOWN, PixelScale
 from supsup_bridge.data.task import Task
 from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.networks.registry import check_fits
 from supsup_bridge.rng import stream
+from supsup_bridge.runs.apart import TrainedApart, trained_apart
 from supsup_bridge.runs.evaluation import Scorer, Scores
 from supsup_bridge.runs.factories import learner_of, new_inference
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.observer import Observer
-from supsup_bridge.runs.presets import Preset, resolved
+from supsup_bridge.runs.prepared import check_samples, completed, prepared
+from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.recording import Recorded, recorded
 from supsup_bridge.runs.result import result_of
 from supsup_bridge.runs.schedule import is_newest_due, is_point, tasks_of_point
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.teaching import Teacher
 from supsup_bridge.runs.timing import Stopwatch
+from supsup_bridge.runs.workers import Workers
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.stores.protocols import MaskStore
-
-_CHECKED = 5  # tasks whose recall part is looked at before a run; the rest when they are scored
 
 
 class StreamEndedError(HopmaskError, RuntimeError):
@@ -75,29 +74,25 @@ class Experiment:
         tasks: Sequence[Task] | None = None,
         learned: MaskStore | None = None,
     ) -> None:
-        self.stream = _stream(settings, data) if tasks is None else tasks
-        settings, self._preset = _of_data(settings, self.stream)
-        self._settings = settings
-        self.ledger = Ledger(tasks=_tasks(settings))
-        self._check_samples(self.samples)
-        first = self.stream[0].inference_images
-        self.labels = max(task.classes for task in self.stream)
-        _check_fit(settings, self.preset, self.labels)
+        if settings.workers and learned is not None:
+            raise ConfigError("workers train tasks, and learned= brings their masks: leave out one")
+        begun = prepared(settings, data=data, tasks=tasks)
+        self.stream, self._job, self._given = begun.stream, begun.job, tasks
+        self._settings, self._preset = begun.settings, begun.preset
+        self.ledger = Ledger(tasks=_tasks(begun.settings))
         self.learner: SupSup = learner_of(
-            settings,
-            self.preset,
-            inputs=first.shape[1] if first.ndim == 2 else tuple(first.shape[1:]),
-            classes=self.labels,
-            images=[len(task.train_labels) for task in self.stream[:_CHECKED]],
-            pixels=_pixels(self.stream[:_CHECKED]),
+            begun.settings,
+            begun.preset,
+            begun.form,
             device=device_named(settings.device),
             closed=self.ledger.note,
         )
-        seen = first[: self.samples].to(self.device)
+        seen = self.stream[0].inference_images[: self.samples].to(self.device)
         check_fits(self.network, seen, name=self.preset.network)
         self.watch = _watch()
         self._teacher = Teacher(self.learner, self.ledger, learned=learned)
         self._scoring: tuple[int, Scores] | None = None  # an evaluation after so many tasks
+        self._apart: TrainedApart | None = None  # what workers train, while they do
 
     @property
     def settings(self) -> RunSettings:
@@ -113,6 +108,11 @@ class Experiment:
     def samples(self) -> int:
         """Images that one task inference sees."""
         return self._preset.infer_samples
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the run does nothing but wait for a worker, so that it can be stopped there."""
+        return self._apart is not None and self._apart.waiting
 
     @property
     def network(self) -> FixedNetwork:
@@ -156,37 +156,46 @@ class Experiment:
         trained = self.free if isinstance(self.memory, MaskBank | InPlaceMemory) else None
         return self.kept.count, trained and trained.seen
 
-    def run(self, observer: Observer, *, pause: Callable[[], None] = lambda: None) -> None:
+    def run(
+        self,
+        observer: Observer,
+        *,
+        pause: Callable[[], None] = lambda: None,
+        workers: Workers | None = None,
+    ) -> None:
         """Learn and score every task that is left; what was done stays readable throughout.
 
         Args:
             observer: called with what the run does.
             pause: called wherever a run can continue from `state`: after each training step,
                 each task that was learned, and each that was scored.
+            workers: who trains, ahead, for `RunSettings(workers=True)`; default `Workers()`.
 
         Raises:
+            ConfigError: workers of settings without, or tasks that cannot be sent to them.
             StreamEndedError: there are fewer tasks than the settings say; those are learned.
+            WorkersLostError: workers were lost again and again; what was learned stays.
         """
-        total = _tasks(self.settings)
-        while (number := len(self.ledger.matrix)) < total:
-            try:
-                task = self.stream[number]
-            except IndexError:
-                if not self.ledger.is_whole:
-                    self.evaluate(observer)
-                raise StreamEndedError(
-                    f"the task stream ended after {number} of {total} tasks: set tasks to "
-                    f"{number}, or give a longer stream. What was learned stays readable"
-                ) from None
-            if self.ledger.count == number:
-                self._teacher.teach(task, number, observer, pause, watch=self.watch)
+        left = range(self.ledger.count, self.ledger.tasks)
+        with trained_apart(self._job, workers, left, given=self._given) as self._apart:
+            while (number := len(self.ledger.matrix)) < self.ledger.tasks:
+                try:
+                    task = self.stream[number]
+                except IndexError:
+                    if not self.ledger.is_whole:
+                        self.evaluate(observer)
+                    raise _ended(number, self.ledger.tasks) from None
+                if self.ledger.count == number:
+                    self._teacher.teach(
+                        task, number, observer, pause, watch=self.watch, apart=self._apart
+                    )
+                    pause()
+                if is_point(number + 1, self.settings):
+                    self.evaluate(observer, pause=pause, last=number + 1 == self.ledger.tasks)
+                else:
+                    self._score_newest(observer)
+                observer.learned(task, number)
                 pause()
-            if is_point(number + 1, self.settings):
-                self.evaluate(observer, pause=pause, last=number + 1 == total)
-            else:
-                self._score_newest(observer)
-            observer.learned(task, number)
-            pause()
 
     def evaluate(
         self, observer: Observer, *, pause: Callable[[], None] = lambda: None, last: bool = True
@@ -218,13 +227,13 @@ class Experiment:
         Raises:
             ConfigError: settings that differ in anything else.
         """
-        settings, preset = _of_data(settings, self.stream)
+        settings, preset = completed(settings, self.stream)
         free = ("recall", "inference", "objective", "infer_samples", "protocol")
         here, there = asdict(self.settings), asdict(settings)
         fixed = [name for name in here if name not in free and here[name] != there[name]]
         if fixed:
             raise ConfigError(f"a run cannot change its {', '.join(fixed)}: start another one")
-        self._check_samples(preset.infer_samples)
+        check_samples(self.stream, preset.infer_samples, settings.benchmark)
         self.learner.change_inference(**new_inference(settings, preset))
         self._settings, self._preset = settings, preset
         self.ledger.start_anew()
@@ -264,16 +273,6 @@ class Experiment:
     def _accepted(self, number: int) -> set[int]:
         """The masks that count as a task's."""
         return self.ledger.masks_of(number) if self.free else {number}
-
-    def _check_samples(self, samples: int) -> None:
-        if len(self.stream) == 0:
-            raise ConfigError("there are no tasks to learn: give at least one")
-        smallest = min(task.inference_count for task in self.stream[:_CHECKED])
-        if samples > smallest:
-            raise ConfigError(
-                f"a recall of {self.settings.benchmark} can see at most {smallest} images (its "
-                f"recall part), got infer_samples={samples}"
-            )
 
     def close(self) -> None:
         """NNs: store the mask in training for good; the run cannot be continued."""
@@ -350,32 +349,8 @@ def _tasks(settings: RunSettings) -> int:
     return settings.tasks
 
 
-def _of_data(settings: RunSettings, tasks: Sequence[Task]) -> tuple[RunSettings, Preset]:
-    """Settings and preset with what depends on the data: number of tasks, and size of images."""
-    if settings.tasks is None:
-        settings = replace(settings, tasks=max(1, len(tasks)))
-    return settings, resolved(settings, streamed=any(task.streamed for task in tasks[:1]))
-
-
-def _stream(settings: RunSettings, data: Path | None) -> Sequence[Task]:
-    return task_stream(
-        settings.benchmark,
-        seed=settings.seed,
-        tasks=settings.tasks,
-        data=data,
-        classes_per_task=settings.classes_per_task,
+def _ended(number: int, total: int) -> StreamEndedError:
+    return StreamEndedError(
+        f"the task stream ended after {number} of {total} tasks: set tasks to {number}, or give a "
+        "longer stream. What was learned stays readable"
     )
-
-
-def _pixels(tasks: Sequence[Task]) -> PixelScale | str:
-    """How the tasks' images are made of pixels, if it is one way for all."""
-    scales = {task.scale for task in tasks}
-    return scales.pop() or UNKNOWN if len(scales) == 1 else UNKNOWN
-
-
-def _check_fit(settings: RunSettings, preset: Preset, labels: int) -> None:
-    if labels > preset.outputs:
-        raise ConfigError(
-            f"{settings.benchmark} has {labels} labels, the network {preset.outputs} outputs: set "
-            f"--output-size to at least {labels}"
-        )

@@ -1,42 +1,76 @@
 """Makes a run's learner from the settings."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from hopmask import ConfigError
 from supsup_bridge.continual.learner import SupSup
-from supsup_bridge.data.pixel_scale import PixelScale
+from supsup_bridge.data.pixel_scale import UNKNOWN, PixelScale
+from supsup_bridge.data.task import Task
 from supsup_bridge.inference.named import follows_gradient
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.networks.masked import PER_WEIGHT
 from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings, power_of_two
 
+LOOKED_AT = 5  # tasks whose data is looked at before a run; the rest when they are scored
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskForm:
+    """What a learner needs to know of the tasks before it learns them.
+
+    Attributes:
+        inputs: pixels of an image, or its shape.
+        classes: the largest number of classes of any task.
+        images: numbers of training images of the first tasks.
+        pixels: how images are made of those of pictures, or "unknown".
+
+    Example:
+        >>> from supsup_bridge import split_digits
+        >>> TaskForm.of(split_digits(tasks=2)).images
+        (216, 216)
+    """
+
+    inputs: int | tuple[int, ...]
+    classes: int
+    images: tuple[int, ...]
+    pixels: PixelScale | str
+
+    @classmethod
+    def of(cls, tasks: Sequence[Task]) -> "TaskForm":
+        """The form of one task or more."""
+        looked_at, first = tasks[:LOOKED_AT], tasks[0].inference_images
+        scales = {task.scale for task in looked_at}
+        return cls(
+            inputs=first.shape[1] if first.ndim == 2 else tuple(first.shape[1:]),
+            classes=max(task.classes for task in tasks),
+            images=tuple(len(task.train_labels) for task in looked_at),
+            pixels=scales.pop() or UNKNOWN if len(scales) == 1 else UNKNOWN,
+        )
+
 
 def learner_of(
     settings: RunSettings,
     preset: Preset,
+    form: TaskForm,
     *,
-    inputs: int | tuple[int, ...],
-    classes: int,
-    images: Sequence[int],
-    pixels: PixelScale | str,
     device: torch.device,
     closed: Callable[[int, Masks], None],
+    hubs: int | None = None,
 ) -> SupSup:
     """The learner of a run.
 
     Args:
         settings: of the run.
         preset: with what the settings leave open.
-        inputs: pixels of an image, or its shape.
-        classes: the largest number of classes of any task.
-        images: numbers of training images, per task.
-        pixels: how images are made of those of pictures, or "unknown".
+        form: of the tasks.
         device: where to work.
         closed: NNs: called with number and masks of each mask that a Hopfield memory is given.
+        hubs: in place of the run's, for a learner that trains tasks and keeps none.
 
     Raises:
         ConfigError: settings that do not fit the network or the tasks.
@@ -47,13 +81,13 @@ def learner_of(
         of_memory = {
             "signature_features": preset.features,
             "signature": preset.signature if preset.features else None,
-            **_couplings(settings, preset, classes),
+            **_couplings(settings, preset, form.classes, hubs or settings.hubs),
         }
     if free:
-        of_memory["ask_every"] = novelty_interval(settings, preset, images)
+        of_memory["ask_every"] = novelty_interval(settings, preset, form.images)
     return SupSup(
         preset.network,
-        inputs=inputs,
+        inputs=form.inputs,
         outputs=preset.outputs,
         memory=settings.memory,
         masks=settings.masks,
@@ -62,8 +96,8 @@ def learner_of(
         device=device,
         training=preset.training,
         mask_init=preset.mask_init,
-        classes=classes,
-        pixels=pixels,
+        classes=form.classes,
+        pixels=form.pixels,
         task_free=free,
         budget=settings.budget,
         closed=closed,
@@ -94,11 +128,12 @@ def new_inference(settings: RunSettings, preset: Preset) -> dict[str, Any]:
     }
 
 
-def _couplings(settings: RunSettings, preset: Preset, classes: int) -> dict[str, Any]:
+def _couplings(
+    settings: RunSettings, preset: Preset, classes: int, hubs: int | None
+) -> dict[str, Any]:
     """The learner's options of a Hopfield memory's couplings."""
     if settings.masks not in PER_WEIGHT:
         return {"rule": settings.rule or preset.rule, "key_bits": preset.key_bits}
-    hubs = settings.hubs
     if hubs is None and settings.scenario != "NNs":  # there, nobody knows how many masks
         hubs = power_of_two(settings.tasks or 1)
     return {"hubs": hubs, "signature_groups": classes if preset.class_means else 1}

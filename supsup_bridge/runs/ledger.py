@@ -104,6 +104,14 @@ class Ledger:
         """The masks most of whose batches were this task's; of equal tasks the first has them."""
         return {mask for mask in self.used[task] if self._most[mask][1] == task}
 
+    def extend(self, other: "Ledger") -> None:
+        """Add the tasks of another ledger, which was learned apart, after these; no scores."""
+        for name in ("names", "images", "digests", "csc"):
+            getattr(self, name).extend(getattr(other, name))
+        for used in other.used:
+            self.learned(used)
+        self.tasks += other.tasks
+
     def start_anew(self) -> None:
         """Drop the scores: from now on tasks are inferred in another way."""
         self.matrix = [{} for _ in self.used[:-1]]

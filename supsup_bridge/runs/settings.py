@@ -88,6 +88,9 @@ class RunSettings:
             newest task alone is scored, beyond 100 tasks every tenth. At the end all are.
         quick: 20 training steps per task, to see that everything runs; figures mean nothing.
         device: "auto", "cpu" or "cuda".
+        workers: worker processes train the tasks, with one thread each; see `Workers`. Sums of
+            several threads round in another way, so that other masks come out; how many workers
+            there are changes nothing. Not for NNs, nor for a `mask_init` from earlier masks.
 
     Raises:
         ConfigError: a value that is not one of these, or values that do not go together.
@@ -128,6 +131,7 @@ class RunSettings:
     evaluate_every: int | None = None
     quick: bool = False
     device: str = "auto"
+    workers: bool = False
 
     def __post_init__(self) -> None:
         self._check_names()
@@ -171,17 +175,18 @@ class RunSettings:
                 f"sparsity is for weight and unit masks: with {self.masks} masks {on} always on"
             )
         check_start(self.mask_init, self.masks)
-        self._check_augment()
+        _check_augment(self)
         if self.quick and self.batches is not None:
             raise ConfigError(
                 f"quick means few training steps per task, and batches={self.batches} gives their "
                 "number: leave out --quick or --batches"
             )
         self._check_scenario()
+        _check_workers(self)
         if self.memory == "hopfield":
             self._check_hopfield()
         else:
-            self._check_bank()
+            _check_bank(self)
 
     def _check_names(self) -> None:
         check_benchmark(self.benchmark)
@@ -235,20 +240,6 @@ class RunSettings:
         if self.protocol == "image":
             self._check_image_protocol()
 
-    def _check_augment(self) -> None:
-        if self.augment is None:
-            return
-        if self.benchmark not in PICTURES:
-            raise ConfigError(
-                f"augment changes pictures ({', '.join(PICTURES)}), and {self.benchmark} has flat "
-                "images: leave out --augment"
-            )
-        if self.scenario == "NNs":
-            raise ConfigError(
-                "scenario NNs looks at the very batches that it is taught, and trains on them as "
-                "they are: leave out --augment"
-            )
-
     def _check_image_protocol(self) -> None:
         if self.scenario == "GG" or self.network == "paper":
             raise ConfigError(
@@ -269,7 +260,7 @@ class RunSettings:
         if self.masks in PER_WEIGHT:
             self._check_hubs()
         else:
-            self._check_dense()
+            _check_dense(self)
         if self.epsilon is not None:
             raise ConfigError(
                 "epsilon is for --memory bank: a Hopfield memory recognizes a task by the entropy "
@@ -321,25 +312,52 @@ class RunSettings:
                 f"--hubs {power_of_two(self.tasks)}, or leave it out"
             )
 
-    def _check_dense(self) -> None:
-        """Hashed or unit masks in a Hopfield memory."""
-        for name in ("hubs", "objective"):
-            if getattr(self, name) is not None:
-                raise ConfigError(
-                    f"{name} is for weight masks, got {self.masks} masks in dense couplings: leave "
-                    f"out --{name}, or use --masks weight"
-                )
-        if self.rule is not None:
-            rule_named(self.rule)
 
-    def _check_bank(self) -> None:
-        for name in ("hubs", "rule", "recall", "signature"):
-            if getattr(self, name) is not None:
-                raise ConfigError(f"{name} is for --memory hopfield: a bank takes --inference")
-        if self.network == "paper":
-            raise ConfigError("the paper's network is that of HopSupSup: use --memory hopfield")
-        if self.inference is not None:
-            check_objective(self.inference, self.objective)
+def _check_augment(settings: RunSettings) -> None:
+    if settings.augment is None:
+        return
+    if settings.benchmark not in PICTURES:
+        raise ConfigError(
+            f"augment changes pictures ({', '.join(PICTURES)}), and {settings.benchmark} has flat "
+            "images: leave out --augment"
+        )
+    if settings.scenario == "NNs":
+        raise ConfigError(
+            "scenario NNs looks at the very batches that it is taught, and trains on them as "
+            "they are: leave out --augment"
+        )
+
+
+def _check_workers(settings: RunSettings) -> None:
+    if not isinstance(settings.workers, bool):
+        raise ConfigError(f"workers must be True or False, got {settings.workers!r}")
+    if settings.workers and settings.scenario == "NNs":
+        raise ConfigError(
+            "workers train tasks apart from one another, and scenario NNs decides from the "
+            "masks so far whether a task is new: leave out --jobs"
+        )
+
+
+def _check_dense(settings: RunSettings) -> None:
+    """Hashed or unit masks in a Hopfield memory."""
+    for name in ("hubs", "objective"):
+        if getattr(settings, name) is not None:
+            raise ConfigError(
+                f"{name} is for weight masks, got {settings.masks} masks in dense couplings: leave "
+                f"out --{name}, or use --masks weight"
+            )
+    if settings.rule is not None:
+        rule_named(settings.rule)
+
+
+def _check_bank(settings: RunSettings) -> None:
+    for name in ("hubs", "rule", "recall", "signature"):
+        if getattr(settings, name) is not None:
+            raise ConfigError(f"{name} is for --memory hopfield: a bank takes --inference")
+    if settings.network == "paper":
+        raise ConfigError("the paper's network is that of HopSupSup: use --memory hopfield")
+    if settings.inference is not None:
+        check_objective(settings.inference, settings.objective)
 
 
 def power_of_two(tasks: int) -> int:

@@ -4,17 +4,20 @@ from collections.abc import Callable
 from typing import Any
 
 from hopmask import ConfigError
+from supsup_bridge.continual.learned import Learned
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.data.task import Task
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.rng import stream
+from supsup_bridge.runs.apart import TrainedApart
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.observer import Observer
+from supsup_bridge.runs.task_data import data_of
 from supsup_bridge.runs.timing import Stopwatch
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.stores.protocols import MaskStore
 from supsup_bridge.training.batches import LessonBatches
-from supsup_bridge.training.data import LessonData, StreamedData, TensorData
+from supsup_bridge.training.data import LessonData
 from supsup_bridge.training.fit import Lesson
 
 _Progress = Callable[[int, float], None]  # step, loss
@@ -44,6 +47,7 @@ class Teacher:
         pause: Callable[[], None],
         *,
         watch: Stopwatch,
+        apart: TrainedApart | None = None,
     ) -> None:
         """Learn one task.
 
@@ -53,22 +57,21 @@ class Teacher:
             observer: called after each step.
             pause: called where `state` can be taken.
             watch: takes the times "train" and "store".
+            apart: workers that train; it is their next task.
 
         Raises:
             ConfigError: labels that do not fit the network, or a learned mask that is lost.
+            WorkersLostError: see `TrainedApart.next`.
         """
-        device = self.learner.network.device
-        data: LessonData
-        if task.streamed is not None:
-            data, shape = StreamedData(task.streamed), task.streamed.shape
-        else:
-            data = TensorData(task.train_images.to(device), task.train_labels.to(device))
-            shape = tuple(data.images.shape[1:])
+        if apart is not None:
+            with watch("train"):
+                learned = apart.next(pause=pause)
+            self._take(task, number, learned, watch)
+            return
+        data, shape = data_of(task, self.learner)
         data.check(self.learner.network.outputs)
         self.ledger.begun(task)
-        observed, streamed = self.learner.observer is not None, task.streamed is not None
-        alone = observed or streamed or self.learner.network.pointwise  # as `Lesson` has it
-        steps = self.learner.settings.training.steps(len(task.train_labels), alone=alone)
+        steps, observed = self._steps(task), self.learner.observer is not None
 
         def progress(step: int, loss: float) -> None:
             observer.training(task, number, step, steps, loss)
@@ -90,6 +93,23 @@ class Teacher:
         """Continue from the `state` of another run of the same settings."""
         self._begun = {name: state[name] for name in ("lesson", "batches")}
 
+    def _take(self, task: Task, number: int, learned: Learned, watch: Stopwatch) -> None:
+        """Keep what a worker learned of a task."""
+        learner, settings = self.learner, self.learner.settings
+        reads = settings.has_address and not settings.on_hubs
+        data = data_of(task, learner)[0] if reads else None
+        self.ledger.begun(task)
+        with watch("store"):
+            learner.keep(learned, data, task=number if settings.on_hubs else None)
+        self.ledger.note(self.ledger.count, learned.masks)
+        self.ledger.learned({number: self._steps(task)})
+
+    def _steps(self, task: Task) -> int:
+        """Training steps of a task."""
+        observed, streamed = self.learner.observer is not None, task.streamed is not None
+        alone = observed or streamed or self.learner.network.pointwise  # as `Lesson` has it
+        return self.learner.settings.training.steps(len(task.train_labels), alone=alone)
+
     def _learn(
         self,
         number: int,
@@ -108,7 +128,8 @@ class Teacher:
                     self._lesson.restore(begun)
                 masks = self._lesson.run(progress, pause=pause)
         with watch("store"):
-            self.learner.store(masks, data, image_shape=shape)
+            learned = self.learner.learned(masks, data, image_shape=shape, task=number)
+            self.learner.keep(learned, data)
         self._lesson = None
         self.ledger.note(number, masks)
 

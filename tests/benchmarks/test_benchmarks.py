@@ -493,3 +493,21 @@ def test_picture_settings_scores_ways_of_training_on_held_out_images(run: Run, m
     assert more[:2] == rows  # not made again
     assert [row["way"] for row in more] == ["preset", "as they are", "rate 6e-3"]
     run("picture_settings", "--table")
+
+
+def test_jobs_merges_shards_in_any_order_to_the_same_bits(run: Run) -> None:
+    small = (*DIGITS, "--tasks", 4, "--batches", 8, "--hubs", 64)
+    shards, parent = run("jobs", *small, "--parts", "shards", "parent")
+    assert len(shards["memories"]) == 3
+    assert len(set(shards["memories"])) == 1
+    assert set(parent["seconds"]) == {"pickle", "unpickle", "store"}
+    assert parent["hubs"] == 64
+
+
+def test_engines_has_a_row_for_each_engine_also_where_it_is_missing(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    one, dask = run("engines", "--tasks", 2, "--engines", "dask")
+    assert (one["engine"], one["jobs"], one["tasks"]) == ("loky", 1, 2)
+    assert "hopmask[cluster]" in dask["skipped"]

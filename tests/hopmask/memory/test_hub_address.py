@@ -330,7 +330,7 @@ def test_sums_that_are_full_take_no_more(name, share):
     address.sums[name][:] = int(share * 2**62) - 1
     before = state_of(address)
     with pytest.raises(SaturationError):
-        address.describe(data_of(2))
+        address.fitting(data_of(2))
     with pytest.raises(SaturationError):
         address.check_addition(other)
     with pytest.raises(SaturationError):

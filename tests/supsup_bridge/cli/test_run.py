@@ -31,8 +31,7 @@ from supsup_bridge import (
     split_digits,
 )
 from supsup_bridge.cli import run as run_command
-from supsup_bridge.runs import checkpoint, report
-from supsup_bridge.runs import experiment as module
+from supsup_bridge.runs import checkpoint, prepared, report
 from supsup_bridge.training.fit import Lesson
 
 SHORT = ["--quick", "--tasks", "2", "--device", "cpu"]
@@ -457,7 +456,7 @@ def test_a_run_continues_with_the_data_folder_that_it_was_given(
         folders.append(data)
         return split_digits(tasks=2)
 
-    monkeypatch.setattr(module, "task_stream", stream)
+    monkeypatch.setattr(prepared, "task_stream", stream)
     (tmp_path / "data").mkdir()
     out = tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch:
@@ -474,7 +473,7 @@ def test_a_run_continues_with_the_data_folder_that_it_was_given(
 
 def test_a_continued_run_takes_no_settings(tmp_path: Path, capsys, untrained) -> None:
     assert run(["--resume", str(tmp_path), "--seed", "1", "--quick", "--data", "x"]) == 2
-    assert "leave out --quick, --seed (--data may be given)" in capsys.readouterr().err
+    assert "leave out --quick, --seed (--data and --jobs may be given)" in capsys.readouterr().err
 
 
 def test_a_finished_run_cannot_be_continued(done: tuple[int, Path], capsys) -> None:
@@ -563,7 +562,7 @@ def test_a_failure_in_a_later_task_leaves_the_results_so_far(
 def test_a_stream_that_ends_early_ends_with_1_and_keeps_what_was_learned(
     memory: str, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setattr(module, "task_stream", lambda *_, **__: split_digits(tasks=1))
+    monkeypatch.setattr(prepared, "task_stream", lambda *_, **__: split_digits(tasks=1))
     masks = ["--memory", memory, "--masks", "unit", "--bits", "128"]
     assert run([*SHORT, *masks, "--out", str(tmp_path / "out")]) == 1
     assert names(tmp_path / "out") == PARTIAL
@@ -593,7 +592,7 @@ def test_ctrl_c_while_data_is_read_ends_with_130(tmp_path: Path, monkeypatch) ->
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "task_stream", interrupted)
+    monkeypatch.setattr(prepared, "task_stream", interrupted)
     assert run([*QUICK, "--out", str(tmp_path / "out")]) == 130
 
 

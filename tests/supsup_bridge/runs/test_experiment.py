@@ -1366,7 +1366,7 @@ def test_tasks_of_ones_own_are_learned(small, quiet) -> None:
     )
     experiment = Experiment(small(tasks=1, **BANK), tasks=[task])
     experiment.run(quiet)
-    assert experiment.labels == 3
+    assert experiment.learner.settings.classes == 3
     assert experiment.network.mask_sizes["0"] == (300, 12)
     assert experiment.result()["accuracy"] > 0.9
 

@@ -1,0 +1,82 @@
+"""The work of a command: a run with progress bars, checkpoints and signals, and its files."""
+
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from threading import current_thread, main_thread
+
+from rich.console import Console
+
+from hopmask import HopmaskError
+from supsup_bridge.cli import results
+from supsup_bridge.cli.progress import Bars
+from supsup_bridge.runs import checkpoint, report
+from supsup_bridge.runs.experiment import Experiment
+from supsup_bridge.runs.workers import Workers
+
+
+def learn_and_score(
+    experiment: Experiment,
+    checkpoints: checkpoint.Checkpoints,
+    console: Console,
+    errors: Console,
+    *,
+    workers: Workers | None,
+) -> int:
+    """Learn what is left, score it, and write the results."""
+    out, tasks = checkpoints.folder.parent, experiment.ledger.tasks
+    warn = partial(console.print, style="yellow", markup=False)
+    keep = results.PartialResults(experiment, out, warn)
+    jobs = 0 if workers is None else workers.jobs or 1
+    bars = Bars(console, tasks=tasks, learned=experiment.ledger.count, keep=keep, jobs=jobs)
+    try:
+        with bars, stopping(checkpoints):
+            experiment.run(bars, pause=checkpoints, workers=workers)
+    except (KeyboardInterrupt, HopmaskError) as stop:
+        why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
+        done = f"After {len(experiment.names())} of {tasks} tasks: "
+        try:
+            results.write_partial(experiment, out)
+            done += f"what was done is in {out}/{results.PARTIAL} and {results.PARTIAL_MEMORY}"
+        except (HopmaskError, OSError) as error:
+            done += f"what was done could not be written ({error})"
+        further = f"Continue with: supsup run --resume {shlex.quote(str(out))}"
+        further += f" --jobs {jobs}" * (jobs > 0)
+        errors.print(f"{why}. {done}. {further}", style="yellow", markup=False, soft_wrap=True)
+        return 130 if isinstance(stop, KeyboardInterrupt) else 1
+    result = results.write(experiment, out)
+    plots = results.write_plots(experiment, result, out)
+    checkpoints.remove()
+    console.print(report.summary(result))
+    if note := report.allocation_note(result):
+        errors.print(f"note: {note}", style="yellow", soft_wrap=True)
+    written = ", ".join([results.RESULT, results.MEMORY, *plots])
+    console.print(f"{out}/{written}", markup=False, soft_wrap=True)
+    return 0
+
+
+@contextmanager
+def stopping(checkpoints: checkpoint.Checkpoints) -> Iterator[None]:
+    """Let a first Ctrl-C or SIGTERM stop the run at its next step, and a second one at once.
+
+    A run that only waits for workers is stopped at once.
+    """
+    signs = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
+    before = {sign: signal.getsignal(sign) for sign in signs}
+    before = {s: handler for s, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+
+    def stop(sign: int, _: object) -> None:
+        checkpoints.stop = True
+        signal.signal(sign, before[signal.Signals(sign)])
+        if checkpoints.experiment.waiting:
+            raise KeyboardInterrupt
+
+    for sign in before:
+        signal.signal(sign, stop)
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
