@@ -77,7 +77,7 @@ class Experiment:
         if settings.workers and learned is not None:
             raise ConfigError("workers train tasks, and learned= brings their masks: leave out one")
         begun = prepared(settings, data=data, tasks=tasks)
-        self.stream, self._job, self._given = begun.stream, begun.job, tasks
+        self.stream, self._job, self._given = begun.stream, begun.job, tasks is not None
         self._settings, self._preset = begun.settings, begun.preset
         self.ledger = Ledger(tasks=_tasks(begun.settings))
         self.learner: SupSup = learner_of(
@@ -177,7 +177,8 @@ class Experiment:
             WorkersLostError: workers were lost again and again; what was learned stays.
         """
         left = range(self.ledger.count, self.ledger.tasks)
-        with trained_apart(self._job, workers, left, given=self._given) as self._apart:
+        given = self.stream if self._given else None
+        with trained_apart(self._job, workers, left, given=given) as self._apart:
             while (number := len(self.ledger.matrix)) < self.ledger.tasks:
                 try:
                     task = self.stream[number]
@@ -237,8 +238,7 @@ class Experiment:
         self.learner.change_inference(**new_inference(settings, preset))
         self._settings, self._preset = settings, preset
         self.ledger.start_anew()
-        self._scoring = None
-        self.watch = _watch()
+        self._scoring, self.watch = None, _watch()
 
     def _score_newest(self, observer: Observer) -> None:
         scores, count = Scores(), self.ledger.count
@@ -331,9 +331,8 @@ class Experiment:
 
     def mask_names(self) -> list[str]:
         """Names of the masks learned: of their tasks, where these were given."""
-        if self.free is None:
-            return self.names()
-        return [f"mask {number}" for number in range(self.memory.count)]
+        masks = range(self.memory.count)
+        return self.names() if self.free is None else [f"mask {number}" for number in masks]
 
     def result(self) -> dict[str, Any]:
         """The figures of `result.json`, of the tasks evaluated so far."""

@@ -50,7 +50,7 @@ from supsup_bridge.inference.paper import (
 )
 from supsup_bridge.inference.signatures import SIGNATURES, pixels, signature_named
 from supsup_bridge.networks.digests import mask_digest
-from supsup_bridge.runs.evaluation import Scorer
+from supsup_bridge.runs.evaluation import Scorer, Scores
 from supsup_bridge.runs.timing import Stopwatch
 from supsup_bridge.training.trainer import (
     MaskTrainer,
@@ -429,7 +429,7 @@ class TestScorer:
             scorer = Scorer(
                 network=network, store=held, scenario=scenario, device=device, watch=watch
             )
-            accuracy, scores = scorer.score(
+            accuracy, found = scorer.score(
                 task,
                 mask=1,
                 accepted={1},
@@ -438,8 +438,10 @@ class TestScorer:
                 samples=4,
                 generator=_generator(5),
             )
+            scores = Scores()
+            scores.add(0, accuracy, found)
             figures = {name: value for name, value in scores.figures().items() if value is not None}
-            return {"accuracy": accuracy, "steps": scores.steps, **figures}
+            return {"accuracy": accuracy, "steps": found.steps, **figures}
 
         same(make)
 
