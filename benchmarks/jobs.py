@@ -122,8 +122,9 @@ def main() -> None:
         rows = [*others, row]
         by_part = {one["part"]: one for one in rows}
         if {"jobs", "shards"} <= by_part.keys():
-            wanted = by_part["jobs"]["memory_1"]
-            by_part["shards"]["same_memory"] = set(by_part["shards"]["memories"]) == {wanted}
+            run, shards = by_part["jobs"], by_part["shards"]
+            alike = set(shards["memories"]) == {run["memory_1"]}
+            shards["same_memory"] = alike if run["tasks"] == shards["tasks"] else None
         write_json(options.out, rows)
 
 
