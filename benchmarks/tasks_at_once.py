@@ -5,7 +5,7 @@
 Parts that are measured anew replace those in the file; the others stay.
 
 - LeNet 300-100 with 500 outputs, batches of 128, as permuted-mnist trains it, T = 1, 4, 8, 16, and
-  GEM's ResNet-18 in bfloat16, batches of 128 images (3, 32, 32), T = 1, 2, 4.
+  GEM's ResNet-18 in float32, batches of 128 images (3, 32, 32), T = 1, 2, 4.
 - A round takes as many task-steps in each way, in turn; a ratio is the median over the rounds of
   seconds at once over seconds one by one. The default on a CPU has the lowest.
 - `few`: two steps of LeNet at T = 1 and 2, to see that the script runs.
@@ -42,7 +42,6 @@ from supsup_bridge.training.stack_trainer import StackTrainer
 
 BATCH, SEED, LEARNED = 128, 7, 50_000
 LENGTHS = (20, 200, 1000)
-USUAL = ["step", "operations", "lenet", "gem"]  # parts
 AT_ONCE = 4  # permutations in `bits`
 
 
@@ -54,7 +53,11 @@ def lenet() -> tuple[FixedNetwork, TrainingSettings, tuple[int, ...]]:
 def gem() -> tuple[FixedNetwork, TrainingSettings, tuple[int, ...]]:
     shape = (3, 32, 32)
     training = preset("split-cifar100", "weight").training
-    return _built("gem-resnet18", shape, 10), replace(training, augment=None), shape
+    return (
+        _built("gem-resnet18", shape, 10),
+        replace(training, augment=None, precision="float32"),
+        shape,
+    )
 
 
 def _built(name: str, inputs: int | tuple[int, ...], outputs: int) -> FixedNetwork:

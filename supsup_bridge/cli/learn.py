@@ -66,6 +66,7 @@ def _run(
         checkpoints.write()
     except (KeyboardInterrupt, HopmaskError) as stop:
         why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
+        checkpoints.write()
         done = f"After {shard.ledger.count} of {len(numbers)} tasks"
         errors.print(
             f"{why}. {done}. Continue with the same command",
@@ -84,7 +85,7 @@ def _run(
 
 
 def _numbers(text: str) -> range:
-    if not re.fullmatch(r"\d+:\d+", text):
+    if not re.fullmatch(r"[0-9]{1,9}:[0-9]{1,9}", text):
         raise ConfigError(f"--tasks of learn is A:B, tasks A to B - 1, got {text!r:.40}")
     start, end = map(int, text.split(":"))
     return range(start, end)

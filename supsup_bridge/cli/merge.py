@@ -8,6 +8,7 @@ from rich.console import Console
 
 from hopmask import ConfigError
 from supsup_bridge.cli import results
+from supsup_bridge.cli.options import check_code_named
 from supsup_bridge.cli.working import learn_and_score
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.merging import merged
@@ -25,6 +26,8 @@ def merge(options: argparse.Namespace, console: Console, errors: Console) -> int
                 f"{out} holds a run that was interrupted: continue it with supsup run --resume "
                 f"{out}, or choose another folder with --out"
             )
+        for shard in options.shards:
+            check_code_named(checkpoint.read(shard).settings, vars(options))
         data = options.data or checkpoint.read(options.shards[0]).data
         experiment = merged(options.shards, data=data)
         checkpoints = checkpoint.Checkpoints(out, experiment, data=data)
@@ -42,4 +45,6 @@ def add_command(commands: Any) -> None:
     add("shards", nargs="+", type=Path, metavar="SHARD", help="folders of supsup learn")
     add("--out", type=Path, required=True, help="where results go, as those of supsup run")
     add("--data", type=Path, help="where the data set's files lie (default: as of the shards)")
+    add("--network", help="package.module:function, where the shards have one")
+    add("--signature", help="package.module:function, where the shards have one")
     add("--overwrite", action="store_true", help="replace the results of a finished run in --out")

@@ -1,6 +1,7 @@
 """The options that `supsup run` and `supsup learn` share."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,16 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="train in so many worker processes, with one thread each (learn: 1)",
     )
     add("--engine", help=f"where the workers of --jobs come from: {', '.join(ENGINES)} (loky)")
+
+
+def check_code_named(settings: RunSettings, given: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless code of the user's that a file names was named by the user, too."""
+    for name in ("network", "signature"):
+        own, named = getattr(settings, name), given.get(name)
+        if named is not None and named != own:
+            raise ConfigError(f"the run has --{name} {own}: leave it out")
+        if ":" in str(own) and named is None:
+            raise ConfigError(
+                f"the run calls code of yours: give --{name} {own}, too, so that nothing is run "
+                "that only a file names"
+            )

@@ -2,7 +2,6 @@
 
 import argparse
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,11 @@ from rich.console import Console
 
 from hopmask import ConfigError
 from supsup_bridge.cli import results
-from supsup_bridge.cli.options import add_options, workers_of
+from supsup_bridge.cli.options import add_options, check_code_named, workers_of
 from supsup_bridge.cli.working import learn_and_score
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.settings import RunSettings
-
-_DEFAULTS = {field.name: field.default for field in fields(RunSettings)}
 
 
 def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
@@ -58,15 +55,7 @@ def _resume(given: dict[str, Any], console: Console, errors: Console) -> int:
     checkpoint.read(out)  # before anything is made there
     with checkpoint.locked(out):
         saved = checkpoint.read(out)
-        for name in ("network", "signature"):
-            own = getattr(saved.settings, name)
-            if name in given and given[name] != own:
-                raise ConfigError(f"the run has --{name} {own}: leave it out")
-            if ":" in str(own) and name not in given:
-                raise ConfigError(
-                    f"the run calls code of yours, --{name} {own}: name it beside --resume, so "
-                    "that nothing is run that only a file names"
-                )
+        check_code_named(saved.settings, given)
         data = given.get("data", saved.data)
         if workers is not None and not saved.settings.workers:
             raise ConfigError(

@@ -38,6 +38,8 @@ def learn_and_score(
         why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
         done = f"After {len(experiment.names())} of {tasks} tasks: "
         try:
+            if experiment.settings.workers:
+                checkpoints.write()
             results.write_partial(experiment, out)
             done += f"what was done is in {out}/{results.PARTIAL} and {results.PARTIAL_MEMORY}"
         except (HopmaskError, OSError) as error:

@@ -1,15 +1,19 @@
 """The lessons of several of a learner's tasks, in one computation."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from hopmask import ConfigError
+from hopmask.errors import DuplicateError
 from supsup_bridge.continual.checks import check_groups, check_statistics
 from supsup_bridge.continual.learning import Learning
 from supsup_bridge.continual.starts import Starts
 from supsup_bridge.rng import stream
 from supsup_bridge.training.data import LessonData, TensorData
 from supsup_bridge.training.lessons import Lessons
+from supsup_bridge.training.settings import is_count
 
+_is_number = partial(is_count, least=0)
 _ALONE = ("random", "shared", "ones")  # starts that need no other mask
 
 
@@ -28,7 +32,9 @@ def lessons_at_once(
 
     Raises:
         ConfigError: data that cannot be learned or is of unequal size, a learner that is not given
-            tasks, or one whose scores start from the masks of earlier tasks.
+            tasks, or one whose scores start from the masks of earlier tasks; numbers that are not
+            one of each data.
+        DuplicateError: a number that is taken.
 
     Example:
         >>> import torch
@@ -47,6 +53,13 @@ def lessons_at_once(
             f"is '{settings.mask_init}': train one after the other, or choose one of "
             f"{', '.join(_ALONE)}"
         )
+    if not all(map(_is_number, tasks)) or not len(tasks) == len({*tasks}) == len(data):
+        raise ConfigError(
+            f"tasks must be {len(data)} different numbers from 0 on, one of each data, got "
+            f"{[*tasks]!r:.80}"
+        )
+    if taken := sorted({*tasks} & {*learner.tasks}):
+        raise DuplicateError(f"the learner holds task {taken[0]} already: give another number")
     check_statistics(network, learner.kept)
     starts = Starts(settings, network, inferences)
     lessons = Lessons(

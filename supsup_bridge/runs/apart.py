@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from hopmask import ConfigError
 from supsup_bridge.continual.learned import Learned
 from supsup_bridge.data.task import Task
-from supsup_bridge.runs.jobs import Failed, Job, trained
+from supsup_bridge.runs.jobs import Failed, Job, forget, trained
 from supsup_bridge.runs.workers import Workers
 
 Given = Sequence[Task] | None
@@ -35,6 +35,7 @@ class TrainedApart:
 
     def __exit__(self, *_: object) -> None:
         self._results.close()
+        forget()
 
     def next(self, *, pause: Callable[[], None]) -> Learned:
         """What was learned of the next task.

@@ -287,13 +287,8 @@ def resumed(out: Path, saved: Saved, *, data: Path | None = None) -> Experiment:
     return run
 
 
-def restore(run: Resumable, out: Path, saved: Saved) -> None:
-    """Bring a run that was made alike to where the checkpoint in its folder stands.
-
-    Raises:
-        ConfigError: the benchmark's defaults are others than when the run began.
-        StoreFileError: the memory is damaged, or this version does not know such a state.
-    """
+def check_defaults(run: Resumable, out: Path, saved: Saved) -> None:
+    """Raise ConfigError if the defaults of a run are others than those of a checkpoint."""
     begun, now = saved.preset, asdict(run.preset)
     if changed := [name for name in now if begun.get(name) != now[name]]:
         raise ConfigError(
@@ -301,6 +296,16 @@ def restore(run: Resumable, out: Path, saved: Saved) -> None:
             f"{changed[0]} was {begun.get(changed[0])!r:.300}, and is {now[changed[0]]!r:.300}. "
             "Continue it with the version that began it, or start it anew"
         )
+
+
+def restore(run: Resumable, out: Path, saved: Saved) -> None:
+    """Bring a run that was made alike to where the checkpoint in its folder stands.
+
+    Raises:
+        ConfigError: the benchmark's defaults are others than when the run began.
+        StoreFileError: the memory is damaged, or this version does not know such a state.
+    """
+    check_defaults(run, out, saved)
     if saved.state is None or saved.slot is None:
         return
     path = slot_file(out / FOLDER, saved.slot.number)

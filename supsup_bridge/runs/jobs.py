@@ -1,16 +1,20 @@
 """What a worker process does: it makes a learner of its own, trains a task, and returns it."""
 
+import os
+import signal
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
+from uuid import uuid4
 
 import torch
 
-from hopmask import ConfigError
+from hopmask import ConfigError, HopmaskError
 from supsup_bridge.continual.building import device_named
 from supsup_bridge.continual.learned import Learned
 from supsup_bridge.continual.learner import SupSup
@@ -22,6 +26,7 @@ from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.task_data import data_of
 
 _HUBS = 2  # of a worker's memory, which describes tasks and stores none
+_LOOK = 2.0  # seconds between two looks for the parent
 _ALONE = Lock()  # of the learner of this process, and of torch's number of threads
 
 
@@ -34,12 +39,16 @@ class Job:
         preset: with what the settings leave open.
         form: of the run's tasks.
         data: folder of the data set's files.
+        run: a name that no other run has, so that no process takes the data of one for another's.
+        process: that stores what is learned.
     """
 
     settings: RunSettings
     preset: Preset
     form: TaskForm
     data: Path | None
+    run: str = field(default_factory=lambda: uuid4().hex)
+    process: int = field(default_factory=os.getpid)
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ def trained(job: Job, number: int, task: Task | None = None) -> Learned | Failed
     """
     with _ALONE, _one_thread():
         try:
+            if os.getppid() == job.process:
+                _end_with(job.process)
             learner = _learner(job)
             data, shape = data_of(_stream(job)[number] if task is None else task, learner)
             data.check(learner.network.outputs)
@@ -69,8 +80,30 @@ def trained(job: Job, number: int, task: Task | None = None) -> Learned | Failed
             learned = learner.learned(masks, data, image_shape=shape, task=number)
             return learned.to(torch.device("cpu"))
         except Exception as error:
+            if not isinstance(error, HopmaskError):  # others may not survive the way back
+                kind = type(error).__name__
+                error = HopmaskError(f"a worker could not train task {number}: {kind}: {error}")
             error.add_note(f"While a worker trained task {number}:\n{traceback.format_exc()}")
             return Failed(error)
+
+
+def forget() -> None:
+    """Let go of the learner and the data that this process read for its last job."""
+    with _ALONE:
+        _learner.cache_clear()
+        _stream.cache_clear()
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """End this process once its parent has: nobody takes what it learns."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK)
+        os.kill(os.getpid(), signal.SIGKILL)  # also out of a write that nobody reads
+
+    Thread(target=watch, daemon=True).start()
 
 
 @lru_cache(maxsize=1)

@@ -45,6 +45,8 @@ def merged(folders: Sequence[Path], *, data: Path | None = None) -> Experiment:
     seconds: dict[str, float] = {}
     ledger, kept = Ledger(tasks=0), run.hopfield
     for folder, saved in shards:
+        checkpoint.check_defaults(run, folder, saved)
+    for folder, saved in shards:
         memory = _memory(folder, saved, run)
         kept.merge(memory)
         del memory  # before the next one is read

@@ -20,11 +20,18 @@ _SIGNATURE = "void(uint8[:, ::1], int64[::1], int64[::1], int32[:, ::1], int64[:
 
 @cache
 def kernel() -> Callable[..., None]:
-    """`_sums` as machine code, which runs without the interpreter's lock."""
+    """`_sums` as machine code, which runs without the interpreter's lock.
+
+    Raises:
+        ImportError: numba is told not to compile.
+    """
+    if numba.config.DISABLE_JIT:
+        raise ImportError("numba is told not to compile (NUMBA_DISABLE_JIT)")
     _log.info("numba compiles the product of packed masks, or reads it from its cache")
     try:
         ready: Callable[..., None] = numba.njit(_SIGNATURE, nogil=True, cache=True)(_sums)
-    except RuntimeError:  # there is no folder that the cache could be written to
+    except Exception as error:  # the cache cannot be written, or is damaged
+        _log.info("numba's cache is left out: %r", error)
         ready = numba.njit(_SIGNATURE, nogil=True)(_sums)
     return ready
 

@@ -155,9 +155,11 @@ def _compiled() -> ModuleType | None:
     if byteorder != "little":
         return None
     try:
-        from supsup_bridge.stores import compiled
-    except ImportError as error:  # numba is missing, or does not go with the numpy that is here
-        _log.info("products with packed masks are not compiled: %s", error)
+        from supsup_bridge.stores import compiled, kernel
+
+        kernel.kernel()
+    except Exception as error:  # numba is missing or broken; the other way gives the same bits
+        _log.info("products with packed masks are not compiled: %r", error)
         return None
     return compiled
 

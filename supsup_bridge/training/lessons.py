@@ -14,6 +14,7 @@ from supsup_bridge.training.data import LessonData, lesson_data
 from supsup_bridge.training.drawing import drawn
 from supsup_bridge.training.settings import TrainingSettings
 from supsup_bridge.training.stack_trainer import StackTrainer
+from supsup_bridge.training.tasks_at_once import together
 
 _READ = 50  # steps whose losses are read at once, where reading waits for the device
 
@@ -57,7 +58,7 @@ class Lessons:
 
     Raises:
         ConfigError: no data, data that cannot be learned or is unequal, or generators that are not
-            one a task.
+            one a task; or bfloat16 for several tasks of a network with convolutions or batch norms.
 
     Example:
         >>> from supsup_bridge import UnitNetwork
@@ -83,6 +84,11 @@ class Lessons:
             raise ConfigError("there are no tasks to train: give the data of at least one")
         _check_number("scores", scores, len(data))
         _check_number("batches", batches, len(data))
+        if len(data) > 1 and not together(network, settings):
+            raise ConfigError(
+                f"{settings.precision} is not for convolutions and batch norms of many tasks at "
+                "once: train one by one, or with precision='float32'"
+            )
         if means is not None and len(means) != len(data):
             raise ConfigError(f"means must be one a task, {len(data)}, got {len(means)}")
         self._drawn = drawn(network, data, settings, batches)

@@ -49,11 +49,32 @@ def tasks_at_once(
         True
     """
     device = torch.device(device)
+    if not together(network, settings):
+        return 1
     if device.type != "cuda":
         maps = any(isinstance(layer, nn.Conv2d) for layer in network.modules())
         return 1 if device.type != "cpu" or maps or torch.get_num_threads() == 1 else _ON_CPU
     free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
+        device
+    )  # kept by torch
     return max(1, int(_USED * free / bytes_per_task(network, settings, shape, images)))
+
+
+def together(network: FixedNetwork, settings: TrainingSettings) -> bool:
+    """Whether several tasks can be trained at once as each alone would be.
+
+    In bfloat16 convolutions and batch norms cannot: torch computes those of many tasks in float32,
+    or not at all.
+
+    Example:
+        >>> from supsup_bridge import MaskedNetwork, mlp
+        >>> together(MaskedNetwork(mlp([4, 8, 3])), TrainingSettings(precision="bfloat16"))
+        True
+    """
+    apart = (nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    full = settings.precision == "float32"
+    return full or not any(isinstance(layer, apart) for layer in network.modules())
 
 
 def bytes_per_task(

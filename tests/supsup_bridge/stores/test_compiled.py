@@ -151,3 +151,32 @@ def test_vectors_that_are_not_finite_are_refused(numba, value, monkeypatch):
     vectors[1, 98] = value
     with pytest.raises(NumericalError):
         products(random_rows(9, 99), vectors)
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), ImportError("no llvmlite"), KeyError(1)])
+def test_numba_that_fails_is_as_if_it_were_missing(numba, monkeypatch, error):
+    from supsup_bridge.stores import kernel
+
+    def broken():
+        raise error
+
+    monkeypatch.setattr(kernel, "kernel", broken)
+    monkeypatch.setattr(module, "_compiled", module._compiled.__wrapped__)
+    rows = torch.full((9, 2**17), 85, dtype=torch.uint8)
+    assert products(rows, torch.ones(1, 2**20)).tolist() == [[2.0**19] * 9]
+
+
+def test_a_damaged_cache_is_left_out(numba, monkeypatch):
+    from supsup_bridge.stores import kernel
+
+    compile_, asked = kernel.numba.njit, []
+
+    def njit(signature, **options):
+        asked.append(options.get("cache", False))
+        if options.get("cache"):
+            raise OSError("the cache is damaged")
+        return compile_(signature, **options)
+
+    monkeypatch.setattr(kernel.numba, "njit", njit)
+    assert kernel.kernel.__wrapped__() is not None
+    assert asked == [True, False]

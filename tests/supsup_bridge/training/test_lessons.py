@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -26,6 +26,7 @@ from supsup_bridge.runs.state_tree import packed, unpacked
 from supsup_bridge.training.data import LessonData, LoaderData, lesson_data
 from supsup_bridge.training.lessons import Lessons
 from supsup_bridge.training.stack_trainer import StackTrainer
+from supsup_bridge.training.tasks_at_once import together
 
 Data = list[tuple[Tensor, Tensor]]
 SHAPE = (3, 6, 6)
@@ -135,6 +136,7 @@ def test_masks_are_those_of_the_tasks_alone(kind, options, count, augment) -> No
 @given(st.sampled_from(KINDS), OPTIONS, st.sampled_from(["float32", "bfloat16"]))
 def test_losses_and_gradients_are_those_of_the_tasks_alone(kind, options, precision) -> None:
     network, count = network_of(kind), 3
+    assume(together(network, TrainingSettings(precision=precision)))
     images, labels = (torch.stack(part) for part in zip(*tasks(count, shape_of(kind)), strict=True))
     how = TrainingSettings(**options, precision=precision)
     at_once = StackTrainer(network, how, scores=generators(count), noise=generators(count))
@@ -411,3 +413,13 @@ class TestUnequal:
                 return iter(tasks(self.count, images=8))
 
         self.refused([LoaderData(Unknown(count)) for count in (2, 3)])
+
+
+@pytest.mark.parametrize("name", ["maps", "units"])
+def test_less_precision_than_each_task_alone_would_have_is_refused(name: str) -> None:
+    module = Maps() if name == "maps" else nn.Sequential(nn.Linear(10, 5), nn.BatchNorm1d(5))
+    network, shape = MaskedNetwork(module), SHAPE if name == "maps" else (10,)
+    how = TrainingSettings(epochs=1, precision="bfloat16")
+    with pytest.raises(ConfigError, match="train one by one, or with precision='float32'"):
+        train_masks(network, tasks(2, shape), how, generators=generators(2))
+    assert len(train_masks(network, tasks(1, shape), how, generators=generators(1))) == 1
