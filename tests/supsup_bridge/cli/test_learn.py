@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 import hopmask
 from supsup_bridge import cli
+from supsup_bridge.runs import presets
 from supsup_bridge.runs.jobs import Failed, trained
 
 SHORT = ["--quick", "--device", "cpu"]
@@ -73,6 +75,29 @@ def test_shards_are_learned_merged_and_scored(whole: Path, tmp_path: Path, capsy
     assert supsup("predict", "all", "nothing.npy") == 2  # a run's folder: the images are missing
     assert supsup("merge", "b", "a", "--out", "all") == 2
     assert "finished run" in capsys.readouterr().err
+
+
+def test_a_merge_calls_no_code_that_only_a_file_names(tmp_path: Path, capsys, monkeypatch) -> None:
+    source = "def net(inputs, outputs):\n    return mlp([inputs, 8, outputs])\n"
+    (tmp_path / "nets_of_ones_own.py").write_text("from supsup_bridge import mlp\n" + source)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = ("--network", "nets_of_ones_own:net")
+    assert learn("0:5", "a", *own) == 0
+    monkeypatch.delitem(sys.modules, "nets_of_ones_own")
+    assert supsup("merge", "a", "--out", "all") == 2
+    assert "nothing is run that only a file names" in capsys.readouterr().err
+    assert supsup("merge", "a", "--out", "all", "--network", "other:net") == 2
+    assert "nets_of_ones_own" not in sys.modules
+    assert supsup("merge", "a", "--out", "all", *own) == 0
+
+
+def test_shards_of_other_defaults_are_refused(capsys, monkeypatch) -> None:
+    assert learn("0:5", "a") == 0
+    now = presets._PRESETS["split-digits", "weight", "standard"]
+    changed = replace(now, training=replace(now.training, rate=0.07))
+    monkeypatch.setitem(presets._PRESETS, ("split-digits", "weight", "standard"), changed)
+    assert supsup("merge", "a", "--out", "all") == 2
+    assert "begun with other defaults" in capsys.readouterr().err
 
 
 def test_a_shard_is_continued_by_the_same_command_alone(tmp_path: Path, capsys) -> None:
