@@ -106,6 +106,6 @@ def check_code_named(settings: RunSettings, given: Mapping[str, Any]) -> None:
             raise ConfigError(f"the run has --{name} {own}: leave it out")
         if ":" in str(own) and named is None:
             raise ConfigError(
-                f"the run calls code of yours, --{name} {own}: name it here, too, so that nothing is "
-                "run that only a file names"
+                f"the run calls code of yours, --{name} {own}: name it here, too, so that nothing "
+                "is run that only a file names"
             )
