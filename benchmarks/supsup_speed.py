@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from pathlib import Path
 from statistics import median
@@ -131,10 +132,10 @@ def packed(tasks: int, repeat: int) -> dict[str, Any]:
     }
 
 
-def one_thread(tasks: int, repeat: int) -> dict[str, Any]:
-    """The same on one thread."""
+def on_threads(threads: int, tasks: int, repeat: int) -> dict[str, Any]:
+    """The same on so many threads."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     try:
         return packed(tasks, repeat)
     finally:
@@ -184,12 +185,13 @@ def multiplied(tasks: int, repeat: int) -> dict[str, Any]:
 PARTS = {
     "step": step,
     "packed": packed,
-    "one_thread": one_thread,
+    "one_thread": partial(on_threads, 1),
+    "two_threads": partial(on_threads, 2),
     "without_numba": without_numba,
     "summed": summed,
     "multiplied": multiplied,
 }
-WAYS = ("packed", "one_thread", "without_numba")
+WAYS = ("packed", "one_thread", "two_threads", "without_numba")
 
 
 def over_reading(part: dict[str, Any]) -> float:

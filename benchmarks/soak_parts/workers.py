@@ -36,13 +36,11 @@ class Worker:
         self.path, self.journal = folder / "memory.h5", Journal(folder / "journal")
         self._report = folder / f"{name}.report"
         self._ended = False
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # Ctrl-C reaches all; the first process decides
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the first process, which decides
         signal.signal(signal.SIGTERM, self._end)
 
     def rounds(self) -> Iterator[int]:
-        """Numbers, until the process is told to end."""
+        """Numbers from 0 on, until a signal ends the process."""
         number = 0
         while not self._ended:
             yield number

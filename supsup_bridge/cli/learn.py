@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from hopmask import ConfigError, HopmaskError
+from hopmask.errors import StoreFileError
 from supsup_bridge.cli import results
 from supsup_bridge.cli.options import add_options, workers_of
 from supsup_bridge.cli.progress import Bars
@@ -66,8 +67,11 @@ def _run(
         checkpoints.write()
     except (KeyboardInterrupt, HopmaskError) as stop:
         why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
-        checkpoints.write()
         done = f"After {shard.ledger.count} of {len(numbers)} tasks"
+        try:
+            checkpoints.write()
+        except StoreFileError as error:
+            done += f", of which the last could not be written ({error})"
         errors.print(
             f"{why}. {done}. Continue with the same command",
             style="yellow",

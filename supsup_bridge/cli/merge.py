@@ -6,10 +6,9 @@ from typing import Any
 
 from rich.console import Console
 
-from hopmask import ConfigError
 from supsup_bridge.cli import results
 from supsup_bridge.cli.options import check_code_named
-from supsup_bridge.cli.working import learn_and_score
+from supsup_bridge.cli.working import check_not_begun, learn_and_score
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.merging import merged
 
@@ -21,11 +20,7 @@ def merge(options: argparse.Namespace, console: Console, errors: Console) -> int
         results.check_unfinished(out)
     results.make_writable(out)
     with checkpoint.locked(out):
-        if checkpoint.exists(out):
-            raise ConfigError(
-                f"{out} holds a run that was interrupted: continue it with supsup run --resume "
-                f"{out}, or choose another folder with --out"
-            )
+        check_not_begun(out)
         for shard in options.shards:
             check_code_named(checkpoint.read(shard).settings, vars(options))
         data = options.data or checkpoint.read(options.shards[0]).data

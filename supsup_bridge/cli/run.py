@@ -10,7 +10,7 @@ from rich.console import Console
 from hopmask import ConfigError
 from supsup_bridge.cli import results
 from supsup_bridge.cli.options import add_options, check_code_named, workers_of
-from supsup_bridge.cli.working import learn_and_score
+from supsup_bridge.cli.working import check_not_begun, learn_and_score
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.settings import RunSettings
@@ -30,11 +30,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     experiment = Experiment(settings, data=data)
     results.make_writable(out)
     with checkpoint.locked(out):
-        if checkpoint.exists(out):
-            raise ConfigError(
-                f"{out} holds a run that was interrupted: continue it with supsup run --resume "
-                f"{out}, or choose another folder with --out"
-            )
+        check_not_begun(out)
         checkpoints = checkpoint.Checkpoints(out, experiment, data=data)
         checkpoints.begin()
         return learn_and_score(experiment, checkpoints, console, errors, workers=workers)

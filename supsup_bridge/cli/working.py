@@ -5,16 +5,26 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from threading import current_thread, main_thread
 
 from rich.console import Console
 
-from hopmask import HopmaskError
+from hopmask import ConfigError, HopmaskError
 from supsup_bridge.cli import results
 from supsup_bridge.cli.progress import Bars
 from supsup_bridge.runs import checkpoint, report
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.workers import Workers
+
+
+def check_not_begun(out: Path) -> None:
+    """Raise ConfigError where a folder holds a run that was interrupted."""
+    if checkpoint.exists(out):
+        raise ConfigError(
+            f"{out} holds a run that was interrupted: continue it with supsup run --resume {out}, "
+            "or choose another folder with --out"
+        )
 
 
 def learn_and_score(

@@ -19,7 +19,7 @@ from supsup_bridge.training.settings import is_count
 
 _log = logging.getLogger(__name__)
 _AHEAD = 8  # calls of each job that may be done before the caller takes them
-_LOSSES = 3  # in a row, with no call done in between, until the caller is told
+_LOSSES = 3  # in a row, with no call done in between, that raise an error
 
 
 class WorkersLostError(HopmaskError, RuntimeError):

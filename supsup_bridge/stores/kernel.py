@@ -23,10 +23,10 @@ def kernel() -> Callable[..., None]:
     """`_sums` as machine code, which runs without the interpreter's lock.
 
     Raises:
-        ImportError: numba is told not to compile.
+        ImportError: numba is switched off.
     """
     if numba.config.DISABLE_JIT:
-        raise ImportError("numba is told not to compile (NUMBA_DISABLE_JIT)")
+        raise ImportError("numba does not compile: NUMBA_DISABLE_JIT is set")
     _log.info("numba compiles the product of packed masks, or reads it from its cache")
     try:
         ready: Callable[..., None] = numba.njit(_SIGNATURE, nogil=True, cache=True)(_sums)

@@ -13,7 +13,7 @@ from hopmask import NumericalError
 
 _PLACES = (10, 22, 34)  # behind the point, of numbers within ±2: one digit of 12 bits, two or three
 _ERROR = 1e-6  # of rounding, relative to Σ|g|
-_REST = 2**12  # parts of a remainder that are told apart
+_REST = 2**12  # steps into which a remainder is rounded
 
 
 def whole(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
