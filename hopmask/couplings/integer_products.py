@@ -3,7 +3,8 @@
 Sums of so small whole numbers are exact in floats, in any order: a product has the same bits on
 every device and whatever else is in the call. Entries of int8 are multiplied as they are where the
 processor can (see `int8_product`). Else they are opened as float32, 1024 rows at a time: digits of
-a vector lie within ±128, so that sums stay within 2^24. Wider entries are opened as float64.
+a vector lie within ±128, so that sums stay within 2^24. Wider entries are opened as float64, or,
+where many vectors of digits meet int16, as two digits of their own.
 """
 
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ _AHEAD = 1 << 19  # entries of vectors whose digits are made at once
 _DIGITS = 3  # of 8 bits, of a vector
 _BASE = 256
 _MIDDLE = 0x808080  # 128 in each digit
+_HALF = 128
+_MANY = 4  # vectors from which on it is faster to split int16
+_LARGEST = 127 * _BASE + 127  # of the whole numbers in two digits
 
 
 def tiles(matrix: Tensor, *, rows: int | None = None) -> Iterator[tuple[slice, Tensor]]:
@@ -95,7 +99,7 @@ def along(matrix: Tensor, vectors: Vectors, count: int, *, first: int = 0) -> Te
     """
     total = matrix.new_zeros(_DIGITS, count, matrix.shape[1], dtype=torch.float64)
     ahead = _AHEAD // max(1, count)
-    if matrix.dtype != torch.int8:
+    if matrix.dtype != torch.int8 and (count < _MANY or not _splits(matrix)):
         rows = max(1, min(ahead, _TILE // matrix.shape[1]))
         for here, part in tiles(matrix, rows=rows):
             where = slice(first + here.start, first + here.stop)
@@ -130,8 +134,22 @@ def across(
             yield where, vectors.to(part.dtype) @ part.T
 
 
+def _splits(matrix: Tensor) -> bool:
+    """Whether entries are a · 256 + b with a and b of int8, and products of int8 are fast."""
+    fits = matrix.dtype == torch.int16 and has_int8_product(matrix.device)
+    return fits and bool(matrix.amax() <= _LARGEST)
+
+
 def _product(digits: Tensor, part: Tensor) -> Tensor:
-    """Digits (m, n) times couplings (n, K), int8 both, n <= 2^16: exact, (m, K)."""
+    """Digits int8 (m, n) times couplings int8 or int16 (n, K), n <= 2^16: exact, (m, K)."""
+    if part.dtype == torch.int16:
+        sums = digits.new_zeros(len(digits), 2 * part.shape[1], dtype=torch.int32)
+        for first in range(0, len(part), _ROWS):
+            where = slice(first, first + _ROWS)
+            both = (part[where] + _HALF).bitwise_xor_(_HALF).view(torch.int8)  # b, a, b, a ...
+            sums += int8_product(digits[:, where], both)
+        pairs = sums.view(len(digits), -1, 2).double()
+        return pairs[..., 1] * _BASE + pairs[..., 0]
     if has_int8_product(part.device):
         return int8_product(digits, part)
     total = part.new_zeros(len(digits), part.shape[1], dtype=torch.float64)

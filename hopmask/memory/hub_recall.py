@@ -14,7 +14,9 @@ tasks of largest a_t are candidates, and the answer minimises energy and penalty
 
     F(t) = penalty(z_t) − w a_t :
 
-−a_t is the energy of the state (z_t, κ_t) in the field of the pointers, but for constants.
+−a_t is the energy of the state (z_t, κ_t) in the field of the pointers, but for constants. Where a
+search may stop early, a candidate whose a_t leads by four standard deviations is compared with no
+other.
 
 Where tasks have extras, a penalty is given them beside the masks: those of the candidate, and at μ
 their mean over the tasks. It is differentiated by the masks alone.
@@ -54,6 +56,7 @@ _ALIKE = 1e-6  # of a pointer's length: what separates tasks less is rounding
 _EVIDENCE = 0.5  # weight of a nat of the address's evidence, whose model is more certain than right
 _PRIOR = 2.0  # tasks' worth of the assumption that scores vary by 1
 _TOGETHER = 8  # pointers that are measured at once, in the cache
+_LEAD = 4.0  # of agreement: where a candidate is that far ahead, it needs no comparison
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
 
 
@@ -234,9 +237,7 @@ class HubRecall:
 
     def _named(self, agreement: Tensor) -> "_Found":
         """The task of largest a_t (b, K)."""
-        best = agreement.topk(min(2, agreement.shape[-1]), -1).values
-        found = self._recalled(agreement.argmax(-1))
-        return replace(found, margin=self._weight * (best[:, 0] - best[:, 1]))
+        return replace(self._recalled(agreement.argmax(-1)), margin=self._lead(agreement))
 
     def _tried(self, agreement: Tensor, penalty: Penalty) -> "_Found":
         """The task of lowest F among the few of largest a_t (b, K)."""
@@ -245,6 +246,8 @@ class HubRecall:
         scores, tasks = agreement.topk(few, -1)
         rows = torch.arange(batch, device=agreement.device)  # those whose margin is not clear
         chance = self._of_chance(penalty, batch)
+        lead = self._lead(agreement)
+        clear = max(_LEAD * self._weight, self._options.min_margin / 2)
         lowest = torch.full((batch,), inf, dtype=torch.float64, device=agreement.device)
         next_lowest, own = lowest.clone(), lowest.clone()
         best: _Found | None = None
@@ -270,9 +273,13 @@ class HubRecall:
             seen = seen.index_copy(0, rows, tasks[rows, place])
             values.append(shown)
             visited.append(seen)
-            margin = torch.minimum(next_lowest - lowest, chance - own)
-            if place:
-                rows = rows[margin[rows] < self._options.min_margin]
+            if place == 0:
+                margin = torch.minimum(lead, chance - own)
+                rows = rows[(lead < clear) | (chance - own < self._options.min_margin)]
+            else:
+                ahead = torch.minimum(next_lowest - lowest, chance - own)[rows]
+                margin = margin.index_copy(0, rows, ahead)
+                rows = rows[ahead < self._options.min_margin]
             if len(rows) == 0:
                 break
         assert best is not None
@@ -281,6 +288,11 @@ class HubRecall:
             steps = [self._recalled(some) for some in visited]
             found = replace(found, trace=self._traced(found, steps, values))
         return found
+
+    def _lead(self, agreement: Tensor) -> Tensor:
+        """w (a_1 − a_2): by how much the best candidate leads, were all penalties equal; (b,)."""
+        best = agreement.topk(min(2, agreement.shape[-1]), -1).values
+        return self._weight * (best[:, 0] - best[:, 1])
 
     def _of_chance(self, penalty: Penalty, batch: int) -> Tensor:
         """The penalty of one fixed random mask, with the mean extras, (b,)."""

@@ -18,6 +18,7 @@ _FEW = 8  # memories that a recall visits in any case
 _CANDIDATES, _CLEAR = 32, 4.0  # of hub memories: most visits, each one pass, and a clear margin
 _MOST = 128  # sets in one call
 _NUMBERS = 2**23  # floats that the masks of one call may take: larger tensors are slower
+_SHARE = 1 / 8  # of a memory's bytes that they may take in any case: reading it is slower still
 
 
 class MeanObjective:
@@ -133,7 +134,8 @@ class RecallInference(TaskInference):
     def chunk(self) -> int:
         """Sets in one call, so few that the masks of all of them fit into memory."""
         bits = sum(prod(shape) for shape in self.memory.shapes.values())
-        return max(1, min(_MOST, _NUMBERS // bits))
+        numbers = max(_NUMBERS, int(_SHARE * self.memory.nbytes) // 4)
+        return max(1, min(_MOST, numbers // bits))
 
     def infer(self, images: Tensor, *, chunk: int | None = None) -> Inferred:
         """Recall the masks for sets of images, many sets in one call.

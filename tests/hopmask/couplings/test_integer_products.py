@@ -100,6 +100,28 @@ def test_the_largest_entries_in_many_tiles_are_exact(kind, entry, sign, way):
     assert along(matrix, vectors, 1).tolist() == [[float(exact(vectors, matrix)[0, 0])] * 2]
 
 
+@pytest.mark.parametrize("entry", [-32768, -32767, -129, -128, -1, 127, 128, 32639, 32640, 32767])
+@pytest.mark.parametrize("vectors", [1, 3, 4, 40])
+def test_every_entry_of_int16_is_exact_with_few_vectors_and_many(entry, vectors, way):
+    generator = torch.Generator().manual_seed(vectors)
+    matrix = torch.randint(-300, 300, (2500, 3), generator=generator).to(torch.int16)
+    matrix[1111, 1] = entry
+    several = Vectors(torch.randn(vectors, 2500, generator=generator))
+    assert np.array_equal(
+        along(matrix, several, vectors).numpy().astype(object), exact(several, matrix)
+    )
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_sums_of_split_entries_are_exact(sign, way):
+    """|digit| = 128 on 2^16 rows of entries whose two digits are the largest."""
+    count = integer_products.MOST
+    vectors = Vectors(torch.full((4, count), sign * (1 - 2**-7 - 2**-15)))
+    matrix = torch.full((count, 2), integer_products._LARGEST if sign > 0 else -32768)
+    found = along(matrix.to(torch.int16), vectors, 4)
+    assert found.tolist() == [[float(exact(vectors, matrix)[0, 0])] * 2] * 4
+
+
 @pytest.mark.parametrize("entry", [127, -128])
 def test_the_largest_digits_in_a_full_tile_are_exact(entry, way):
     """|digit| = 128 and |A| = 128 in 1024 rows: sums of 2^24 at most."""
@@ -112,9 +134,10 @@ def test_the_largest_digits_in_a_full_tile_are_exact(entry, way):
 
 
 @pytest.mark.parametrize("count", [1, 3, 128])
-def test_both_ways_give_the_same_bits(count, monkeypatch):
+@pytest.mark.parametrize(("kind", "largest"), [(torch.int8, 127), (torch.int16, 400)])
+def test_both_ways_give_the_same_bits(kind, largest, count, monkeypatch):
     generator = torch.Generator().manual_seed(count)
-    matrix = torch.randint(-128, 128, (70_001, 8), generator=generator, dtype=torch.int8)
+    matrix = torch.randint(-largest, largest + 1, (70_001, 8), generator=generator).to(kind)
     vectors = Vectors(torch.randn(count, len(matrix), generator=generator))
     keys = torch.randint(0, 2, (count, 8), generator=generator, dtype=torch.int8) * 2 - 1
     found = []

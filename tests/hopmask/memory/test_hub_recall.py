@@ -213,11 +213,21 @@ def test_the_scale_of_a_penalty_does_not_move_where_it_points(scale, memory, tar
 
 
 def test_rows_that_are_clear_are_no_longer_compared(memory, targets):
-    whole, few = RowsToward(targets[[1, 3]]), RowsToward(targets[[1, 3]])
-    memory.recall(penalty=whole, batch=2)
-    memory.recall(penalty=few, batch=2, search=Search(min_margin=0.5))
+    between = 0.6 * targets[3] + 0.4 * targets[1]
+    whole, few = (RowsToward(torch.stack([targets[1], between])) for _ in range(2))
+    every = memory.recall(penalty=whole, batch=2)
+    hit = memory.recall(penalty=few, batch=2, search=Search(min_margin=0.5))
+    assert hit.task.tolist() == every.task.tolist() == [1, 3]
     assert sum(whole.calls) == 2 * 7  # the slope, chance and five candidates
-    assert sum(few.calls) == 2 * 4  # the slope, chance and two candidates
+    assert few.calls == [2, 2, 2, 1]  # the second row's alone has a second candidate
+    assert 0.5 < float(hit.margin[0]) < float(every.margin[0])  # the first's lead, by agreement
+
+
+def test_a_lead_is_no_reason_to_stop_where_the_margin_asked_for_is_larger(memory, targets):
+    penalty = Toward(targets[1])
+    hit = memory.recall(penalty=penalty, search=Search(min_margin=40.0))
+    assert len(penalty.calls) == 2 + 2  # the slope, chance and two candidates
+    assert hit.margin > 40
 
 
 @pytest.mark.parametrize(("basins", "calls"), [(1, 1), (3, 3), (5, 5), (99, 5)])
