@@ -90,6 +90,11 @@ def add_command(commands: Any) -> None:
     add = command.add_argument
     add("--tasks", type=int, help="how many tasks (default: the benchmark's)")
     add(
+        "--tasks-at-once",
+        type=int,
+        help="train so many tasks in one computation (default: as many as the device does best)",
+    )
+    add(
         "--evaluate-every",
         type=int,
         help="score all tasks (of more than 100: 100 of them) after every so many",

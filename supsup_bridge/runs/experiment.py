@@ -30,6 +30,7 @@ from supsup_bridge.runs.schedule import is_newest_due, is_point, tasks_of_point
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.teaching import Teacher
 from supsup_bridge.runs.timing import Stopwatch
+from supsup_bridge.runs.together import TrainedTogether
 from supsup_bridge.runs.workers import Workers
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.stores.protocols import MaskStore
@@ -90,7 +91,8 @@ class Experiment:
         seen = self.stream[0].inference_images[: self.samples].to(self.device)
         check_fits(self.network, seen, name=self.preset.network)
         self.watch = _watch()
-        self._teacher = Teacher(self.learner, self.ledger, learned=learned)
+        together = TrainedTogether(self.learner, begun.settings, lambda n: self.stream[n])
+        self._teacher = Teacher(self.learner, self.ledger, together=together, learned=learned)
         self._scoring: tuple[int, Scores] | None = None  # an evaluation after so many tasks
         self._apart: TrainedApart | None = None  # what workers train, while they do
 

@@ -62,7 +62,7 @@ def merged(folders: Sequence[Path], *, data: Path | None = None) -> Experiment:
             "ledger": ledger.state(),
             "seconds": {**run.watch.seconds(), **seconds},
             "scoring": None,
-            "task": {"lesson": None, "batches": None},
+            "task": {"together": None, "batches": None},
             "learner": (first.state or {})["learner"],
         },
         kept,

@@ -84,11 +84,14 @@ def completed(settings: RunSettings, tasks: Sequence[Task]) -> tuple[RunSettings
     if settings.tasks is None:
         settings = replace(settings, tasks=max(1, len(tasks)))
     preset = resolved(settings, streamed=any(task.streamed for task in tasks[:1]))
-    if settings.workers and preset.mask_init in OF_EARLIER:
+    option = "jobs" if settings.workers else "tasks-at-once"
+    if preset.mask_init in OF_EARLIER and (
+        settings.workers or settings.tasks_at_once not in (None, 1)
+    ):
         raise ConfigError(
-            f"workers train tasks apart from one another, and {settings.benchmark} starts from the "
-            f"masks of tasks before (mask_init '{preset.mask_init}'): leave out --jobs, or choose "
-            "--mask-init random"
+            f"--{option} trains tasks apart from one another, and {settings.benchmark} starts from "
+            f"the masks of tasks before (mask_init '{preset.mask_init}'): leave out --{option}, or "
+            "choose --mask-init random"
         )
     return settings, preset
 

@@ -88,6 +88,9 @@ class RunSettings:
             newest task alone is scored, beyond 100 tasks every tenth. At the end all are.
         quick: 20 training steps per task, to see that everything runs; figures mean nothing.
         device: "auto", "cpu" or "cuda".
+        tasks_at_once: tasks that are trained in one computation, of those with equally many images;
+            default: as many as the device is fastest with (see `tasks_at_once`). Masks are the same
+            up to rounding. Not together with `workers`, nor where those are refused.
         workers: worker processes train the tasks, with one thread each; see `Workers`. Sums of
             several threads round in another way, so that other masks come out; how many workers
             there are changes nothing. Not for NNs, nor for a `mask_init` from earlier masks.
@@ -131,13 +134,15 @@ class RunSettings:
     evaluate_every: int | None = None
     quick: bool = False
     device: str = "auto"
+    tasks_at_once: int | None = None
     workers: bool = False
 
     def __post_init__(self) -> None:
         self._check_names()
         for name in (
             *("bits", "hubs", "output_size", "batches", "infer_samples"),
-            *("ask_every", "budget", "evaluate_every", "tasks", "classes_per_task"),
+            *("ask_every", "budget", "evaluate_every", "tasks", "tasks_at_once"),
+            "classes_per_task",
         ):
             if getattr(self, name) is not None:
                 self._check_count(name, 1)
@@ -336,6 +341,16 @@ def _check_workers(settings: RunSettings) -> None:
             "workers train tasks apart from one another, and scenario NNs decides from the "
             "masks so far whether a task is new: leave out --jobs"
         )
+    if settings.tasks_at_once not in (None, 1):
+        if settings.workers:
+            raise ConfigError(
+                "workers have one thread each, which trains one task after the other fastest: "
+                "leave out --tasks-at-once, or --jobs"
+            )
+        if settings.scenario == "NNs":
+            raise ConfigError(
+                "scenario NNs learns from one stream of batches: leave out --tasks-at-once"
+            )
 
 
 def _check_dense(settings: RunSettings) -> None:

@@ -78,7 +78,7 @@ class Shard:
             closed=self.ledger.note,
         )
         self.watch = Stopwatch("train", "store")
-        self._teacher = Teacher(self.learner, self.ledger, learned=None)
+        self._teacher = Teacher(self.learner, self.ledger)
         self._apart: TrainedApart | None = None
 
     @property

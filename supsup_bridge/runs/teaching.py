@@ -14,11 +14,11 @@ from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.task_data import data_of
 from supsup_bridge.runs.timing import Stopwatch
+from supsup_bridge.runs.together import TrainedTogether
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.stores.protocols import MaskStore
 from supsup_bridge.training.batches import LessonBatches
 from supsup_bridge.training.data import LessonData
-from supsup_bridge.training.fit import Lesson
 
 _Progress = Callable[[int, float], None]  # step, loss
 
@@ -29,15 +29,23 @@ class Teacher:
     Args:
         learner: the learner.
         ledger: takes digests and bytes, and which mask served which batches.
+        together: trains tasks that are given, where nobody else does.
         learned: masks of the tasks, by number, to take in place of training.
     """
 
-    def __init__(self, learner: SupSup, ledger: Ledger, *, learned: MaskStore | None) -> None:
+    def __init__(
+        self,
+        learner: SupSup,
+        ledger: Ledger,
+        *,
+        together: TrainedTogether | None = None,
+        learned: MaskStore | None = None,
+    ) -> None:
         self.learner, self.ledger, self.learned = learner, ledger, learned
-        self._lesson: Lesson | None = None  # where tasks are given: the one being learned
-        self._batches: LessonBatches | None = None  # where not: of the task at hand
+        self._together = together
+        self._batches: LessonBatches | None = None  # where tasks are not given: of the one at hand
         self._used: dict[int, int] = {}  # and how many of them went to each mask
-        self._begun: dict[str, Any] = {}  # what a checkpoint holds of the task at hand
+        self._begun: dict[str, Any] | None = None  # what a checkpoint holds of those batches
 
     def teach(
         self,
@@ -73,25 +81,42 @@ class Teacher:
         self.ledger.begun(task)
         steps, observed = self._steps(task), self.learner.observer is not None
 
-        def progress(step: int, loss: float) -> None:
-            observer.training(task, number, step, steps, loss)
+        if observed:
 
-        if not observed:
-            self._learn(number, data, shape, progress, pause, watch)
-            self.ledger.learned({number: steps})
-        else:
+            def progress(step: int, loss: float) -> None:
+                observer.training(task, number, step, steps, loss)
+
             self._observe(number, data, progress, pause, watch)
+            return
+        with watch("train"):
+            if self.learned is not None:
+                masks = _learned_before(self.learned, number)
+            else:
+                assert self._together is not None
+                masks = self._together.masks(
+                    number, data, steps=steps, observer=observer, pause=pause
+                )
+        with watch("store"):
+            learned = self.learner.learned(masks, data, image_shape=shape, task=number)
+            self.learner.keep(learned, data)
+        self.ledger.note(number, masks)
+        self.ledger.learned({number: steps})
+        if self._together is not None:
+            self._together.kept(number)
 
     def state(self) -> dict[str, Any]:
         """Where the task at hand stands."""
         batches = None
         if self._batches is not None:
             batches = {"batches": self._batches.state(), "used": self._used}
-        return {"lesson": self._lesson.state() if self._lesson else None, "batches": batches}
+        together = self._together.state() if self._together else None
+        return {"together": together, "batches": batches}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the `state` of another run of the same settings."""
-        self._begun = {name: state[name] for name in ("lesson", "batches")}
+        if self._together is not None and state["together"] is not None:
+            self._together.restore(state["together"])
+        self._begun = state["batches"]
 
     def _take(self, task: Task, number: int, learned: Learned, watch: Stopwatch) -> None:
         """Keep what a worker learned of a task."""
@@ -110,29 +135,6 @@ class Teacher:
         alone = observed or streamed or self.learner.network.pointwise  # as `Lesson` has it
         return self.learner.settings.training.steps(len(task.train_labels), alone=alone)
 
-    def _learn(
-        self,
-        number: int,
-        data: LessonData,
-        shape: tuple[int, ...],
-        progress: _Progress,
-        pause: Callable[[], None],
-        watch: Stopwatch,
-    ) -> None:
-        with watch("train"):
-            if self.learned is not None:
-                masks = _learned_before(self.learned, number)
-            else:
-                self._lesson = self.learner.lesson(data)
-                if (begun := self._begun.pop("lesson", None)) is not None:
-                    self._lesson.restore(begun)
-                masks = self._lesson.run(progress, pause=pause)
-        with watch("store"):
-            learned = self.learner.learned(masks, data, image_shape=shape, task=number)
-            self.learner.keep(learned, data)
-        self._lesson = None
-        self.ledger.note(number, masks)
-
     def _observe(
         self,
         number: int,
@@ -145,7 +147,8 @@ class Teacher:
         learner, settings = self.learner, self.learner.settings
         generator = stream(settings.seed, "batches", number)
         self._batches, self._used = data.batches(settings.training, generator), {}
-        if (begun := self._begun.pop("batches", None)) is not None:
+        begun, self._begun = self._begun, None
+        if begun is not None:
             self._batches.restore(begun["batches"])
             self._used = begun["used"]
         used = self._used

@@ -14,6 +14,7 @@ from supsup_bridge.training.settings import TrainingSettings, is_count
 _USED = 0.8  # share of the free memory that is planned for
 _REAL = 4  # bytes
 _ON_CPU = 8  # measured best, with two threads
+_IMAGES = 2**32  # bytes that the images of those may take
 
 
 def tasks_at_once(
@@ -23,14 +24,14 @@ def tasks_at_once(
     images: int,
     device: str | torch.device,
 ) -> int:
-    """How many tasks to train at once: as many as fit into a GPU; on a CPU eight, or one.
+    """How many tasks to train at once: as many as fit into a GPU; on a CPU up to eight.
 
     T = 0.8 · free memory / `bytes_per_task`, at least 1. Where memory is tight all the same, torch
     raises its OutOfMemoryError: choose fewer.
 
     On a CPU eight are the fastest where torch has several threads, which one small task leaves idle
     half of the time, and one task alone where it has one thread, or where the network has
-    convolutions (`python benchmarks/tasks_at_once.py`).
+    convolutions (`python benchmarks/tasks_at_once.py`). Their images take 4 GB at most.
 
     Args:
         network: the fixed network.
@@ -53,7 +54,9 @@ def tasks_at_once(
         return 1
     if device.type != "cuda":
         maps = any(isinstance(layer, nn.Conv2d) for layer in network.modules())
-        return 1 if device.type != "cpu" or maps or torch.get_num_threads() == 1 else _ON_CPU
+        if device.type != "cpu" or maps or torch.get_num_threads() == 1:
+            return 1
+        return max(1, min(_ON_CPU, _IMAGES // (_REAL * images * prod(shape))))
     free, _ = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(
         device

@@ -668,7 +668,7 @@ def test_a_real_signal_stops_at_the_next_step_from_which_the_run_continues(
     assert names(out) == PARTIAL
     saved = checkpoint.read(out)
     assert saved.state is not None
-    assert 5 <= saved.state["task"]["lesson"]["batches"][0]["done"] < 20
+    assert 5 <= saved.state["task"]["together"]["lessons"]["batches"][0]["done"] < 20
     assert run(["--resume", str(out)]) == 0
     whole = tmp_path / "whole"
     assert run([*QUICK, "--out", str(whole)]) == 0

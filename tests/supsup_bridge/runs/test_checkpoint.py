@@ -285,7 +285,7 @@ def test_a_run_that_is_to_stop_writes_a_checkpoint_first(small, quiet, tmp_path:
         run.run(quiet, pause=keeper)
     saved = checkpoint.read(tmp_path)
     assert saved.state is not None
-    assert saved.state["task"]["lesson"]["batches"][0]["done"] == 1
+    assert saved.state["task"]["together"]["lessons"]["batches"][0]["done"] == 1
 
 
 def test_a_checkpoint_that_is_removed_leaves_nothing(small, tmp_path: Path) -> None:
