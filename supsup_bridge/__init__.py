@@ -28,7 +28,7 @@ from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.networks.unit import UnitNetwork
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.settings import RunSettings
-from supsup_bridge.runs.workers import Workers
+from supsup_bridge.runs.workers import Workers, WorkersLostError
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.training.fit import train_mask
 from supsup_bridge.training.lessons import LessonsFailedError, train_masks
@@ -57,6 +57,7 @@ __all__ = [  # noqa: RUF022 (what a newcomer needs comes first)
     "TrainingSettings",
     "UnitNetwork",
     "Workers",
+    "WorkersLostError",
     "entropy",
     "entropy_and_logit",
     "fix_weights",

@@ -29,6 +29,13 @@ class SignatureSums:
         within: C_t, the upper triangle row by row, in whole units, int64 (F (F + 1) / 2,).
         scalars: whether there is a covariance, and the mean of 1/s_tg, in whole units, int64 (2,).
 
+    Example:
+        >>> from hopmask import MaskMemory
+        >>> memory = MaskMemory({"w": 8}, couplings="hub", hubs=2, signature_features=16)
+        >>> sums = memory.describe(torch.arange(6.0).reshape(3, 2))
+        >>> memory.store({"w": torch.arange(8) > 3}, signature=sums)
+        0
+
     Source:
         See `HubAddress`.
     """

@@ -24,7 +24,8 @@ def learn(options: argparse.Namespace, console: Console, errors: Console) -> int
     """Learn what is left of a shard; returns the exit status."""
     given = {name: value for name, value in vars(options).items() if name != "run"}
     data, out = given.pop("data", None), given.pop("out")
-    workers = workers_of(given) or Workers(jobs=1, engine="loky")
+    workers = workers_of(given, jobs=1)
+    assert workers is not None  # one job at least
     numbers = _numbers(given.pop("tasks"))
     settings = RunSettings(**given, tasks=_all_tasks(given, numbers), workers=True)
     results.check_unfinished(out)
@@ -65,6 +66,7 @@ def _run(
         with bars, stopping(checkpoints):
             shard.run(bars, pause=checkpoints, workers=workers)
         checkpoints.write()
+        checkpoints.drop_older()
     except (KeyboardInterrupt, HopmaskError) as stop:
         why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
         done = f"After {shard.ledger.count} of {len(numbers)} tasks"

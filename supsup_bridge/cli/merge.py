@@ -24,7 +24,7 @@ def merge(options: argparse.Namespace, console: Console, errors: Console) -> int
         for shard in options.shards:
             check_code_named(checkpoint.read(shard).settings, vars(options))
         data = options.data or checkpoint.read(options.shards[0]).data
-        experiment = merged(options.shards, data=data)
+        experiment = merged(options.shards, data=data, tasks=options.tasks, device=options.device)
         checkpoints = checkpoint.Checkpoints(out, experiment, data=data)
         checkpoints.write()
         return learn_and_score(experiment, checkpoints, console, errors, workers=None)
@@ -40,6 +40,8 @@ def add_command(commands: Any) -> None:
     add("shards", nargs="+", type=Path, metavar="SHARD", help="folders of supsup learn")
     add("--out", type=Path, required=True, help="where results go, as those of supsup run")
     add("--data", type=Path, help="where the data set's files lie (default: as of the shards)")
+    add("--tasks", type=int, help="how many tasks the run has (default: the benchmark's)")
+    add("--device", help="where to score: cpu or cuda (default: as of the first shard)")
     add("--network", help="package.module:function, where the shards have one")
     add("--signature", help="package.module:function, where the shards have one")
     add("--overwrite", action="store_true", help="replace the results of a finished run in --out")

@@ -18,13 +18,17 @@ from supsup_bridge.runs.workers import Workers
 _DEFAULTS = {field.name: field.default for field in fields(RunSettings)}
 
 
-def workers_of(given: dict[str, Any]) -> Workers | None:
+def workers_of(given: dict[str, Any], *, jobs: int | None = None) -> Workers | None:
     """Who trains, of the options `jobs` and `engine`, which are taken out; None for the run itself.
+
+    Args:
+        given: options by name.
+        jobs: how many, where the options do not say so.
 
     Raises:
         ConfigError: an engine without a number of jobs.
     """
-    jobs, engine = given.pop("jobs", None), given.pop("engine", None)
+    jobs, engine = given.pop("jobs", jobs), given.pop("engine", None)
     if jobs is not None:
         return Workers(jobs=jobs, engine=engine or "loky")
     if engine is not None:

@@ -55,7 +55,9 @@ def learn_and_score(
         except (HopmaskError, OSError) as error:
             done += f"what was done could not be written ({error})"
         further = f"Continue with: supsup run --resume {shlex.quote(str(out))}"
-        further += f" --jobs {jobs}" * (jobs > 0)
+        if workers is not None:
+            further += f" --jobs {jobs}"
+            further += f" --engine {workers.engine}" * (workers.engine not in (None, "loky"))
         errors.print(f"{why}. {done}. {further}", style="yellow", markup=False, soft_wrap=True)
         return 130 if isinstance(stop, KeyboardInterrupt) else 1
     result = results.write(experiment, out)

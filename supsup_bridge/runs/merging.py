@@ -13,12 +13,19 @@ from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.checkpoint import Saved
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.ledger import Ledger
+from supsup_bridge.runs.settings import power_of_two
 
 _log = logging.getLogger(__name__)
 _FREE = ("tasks", "device")  # settings that shards of one run may differ in
 
 
-def merged(folders: Sequence[Path], *, data: Path | None = None) -> Experiment:
+def merged(
+    folders: Sequence[Path],
+    *,
+    data: Path | None = None,
+    tasks: int | None = None,
+    device: str | None = None,
+) -> Experiment:
     """The run of shards: it has learned their tasks, and scored none.
 
     The memories are added one after the other, exactly and in any order; beside the sum one is held
@@ -27,9 +34,12 @@ def merged(folders: Sequence[Path], *, data: Path | None = None) -> Experiment:
     Args:
         folders: of the shards, as `supsup learn` leaves them.
         data: folder of the data set's files; None for the one of the first shard.
+        tasks: of the run; default the benchmark's own number, or more where shards have more.
+        device: where the run scores; default that of the first shard's settings.
 
     Raises:
-        ConfigError: no shards, shards of different runs or not whole, or tasks that none holds.
+        ConfigError: no shards, shards of different runs or not whole, tasks that none holds, or
+            shards of more tasks than the run has.
         DuplicateError: tasks that two hold.
         StoreFileError: a shard that is damaged.
         DataError: as for `Experiment`.
@@ -38,9 +48,12 @@ def merged(folders: Sequence[Path], *, data: Path | None = None) -> Experiment:
         ((folder, checkpoint.read(folder)) for folder in folders),
         key=lambda shard: shard[1].shard or (0, 0),
     )
-    _check(shards)
+    _check(shards, tasks)
     _, first = shards[0]
-    settings = replace(first.settings, tasks=_tasks(shards))
+    settings = replace(first.settings, tasks=_tasks(shards), device=device or first.settings.device)
+    if tasks is not None:  # the hubs stay those of the shards
+        hubs = settings.hubs or power_of_two(_tasks(shards))
+        settings = replace(settings, tasks=tasks, hubs=hubs)
     run = Experiment(settings, data=first.data if data is None else data)
     seconds: dict[str, float] = {}
     ledger, kept = Ledger(tasks=0), run.hopfield
@@ -70,7 +83,7 @@ def merged(folders: Sequence[Path], *, data: Path | None = None) -> Experiment:
     return run
 
 
-def _check(shards: Sequence[tuple[Path, Saved]]) -> None:
+def _check(shards: Sequence[tuple[Path, Saved]], tasks: int | None) -> None:
     """Raise unless these are all shards of one run, without gap and overlap."""
     if not shards:
         raise ConfigError("there is nothing to merge: give the folders of one shard or more")
@@ -91,8 +104,14 @@ def _check(shards: Sequence[tuple[Path, Saved]]) -> None:
         if start > reached:
             missing.append(f"{reached}:{start}")
         reached = end
-    if reached < _tasks(shards):
-        missing.append(f"{reached}:{_tasks(shards)}")
+    all_tasks = tasks or _tasks(shards)
+    if reached > all_tasks:
+        raise ConfigError(
+            f"a run of {all_tasks} tasks was asked for, and the shards hold tasks up to "
+            f"{reached - 1}: leave out those, or give --tasks {reached}"
+        )
+    if reached < all_tasks:
+        missing.append(f"{reached}:{all_tasks}")
     for (one, before), (other, after) in pairwise(shards):
         if before.shard and after.shard and after.shard[0] < before.shard[1]:
             raise DuplicateError(
@@ -100,7 +119,8 @@ def _check(shards: Sequence[tuple[Path, Saved]]) -> None:
             )
     if missing:
         raise ConfigError(
-            f"no shard holds the tasks {', '.join(missing)}: learn them with supsup learn --tasks"
+            f"no shard holds the tasks {', '.join(missing)}: learn them with supsup learn --tasks, "
+            "or merge a run of fewer tasks with --tasks N"
         )
 
 
@@ -118,10 +138,10 @@ def _check_alike(where: Path, first: Saved, folder: Path, saved: Saved) -> None:
                 f"the shards are of different runs: {name} is {value!r:.300} in {where} and "
                 f"{theirs.get(name)!r:.300} in {folder}"
             )
-    names = ("hopmask", "python", "torch", "numpy")
+    names = ("hopmask", "python", "torch", "numpy", "device")
     if changed := [n for n in names if first.surroundings.get(n) != saved.surroundings.get(n)]:
         _log.warning(
-            "%s and %s were learned with different versions of %s: their sums may round otherwise",
+            "%s and %s were not learned with the same %s: their sums may round otherwise",
             where,
             folder,
             ", ".join(changed),

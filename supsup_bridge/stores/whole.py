@@ -64,6 +64,13 @@ def whole(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def digits(numbers: Tensor, bits: int) -> list[Tensor]:
     """Whole numbers as Σ_d digit_d 2^(bits · d), with |digit_d| <= 2^(bits - 1).
 
+    Args:
+        numbers: whole, of any shape.
+        bits: of a digit.
+
+    Returns:
+        The digits, float32 of the same shape, the lowest first.
+
     Example:
         >>> [digit.tolist() for digit in digits(torch.tensor([[4097.0, 8191.0]]), 12)]
         [[[1.0, -1.0]], [[1.0, 2.0]]]

@@ -24,9 +24,18 @@ Means = Sequence[Mapping[str, Tensor] | None]
 class LessonsFailedError(NumericalError):
     """Some of the tasks that were trained at once were not learned.
 
-    Attributes:
+    Args:
+        message: what went wrong, and what to do.
         failed: number of each of them, in the order of the data -> the reason.
         learned: number of each other -> its masks; empty where training ended early, as all failed.
+
+    Attributes:
+        failed, learned: as above.
+
+    Example:
+        >>> error = LessonsFailedError("one failed", {1: "the loss became nan"}, {0: {}})
+        >>> sorted(error.failed), sorted(error.learned)
+        ([1], [0])
     """
 
     def __init__(

@@ -9,6 +9,11 @@ def sent(values: Tensor, device: torch.device, dtype: torch.dtype | None = None)
 
     The other way there is a wait, since the numbers must have come before the CPU reads them.
 
+    Args:
+        values: of any shape, on any device.
+        device: where they go.
+        dtype: what they become; None for what they are.
+
     Example:
         >>> sent(torch.ones(2), torch.device("cpu"), torch.float64)
         tensor([1., 1.], dtype=torch.float64)

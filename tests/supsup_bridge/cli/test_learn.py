@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import hopmask
-from supsup_bridge import cli
+from supsup_bridge import Experiment, cli
 from supsup_bridge.runs import presets
 from supsup_bridge.runs.jobs import Failed, trained
 
@@ -61,7 +61,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_shards_are_learned_merged_and_scored(whole: Path, tmp_path: Path, capsys) -> None:
     assert learn("3:5", "b") == learn("0:3", "a") == 0
     assert "a holds tasks 0:3" in capsys.readouterr().out
-    assert learn("0:3", "a") == 0
+    assert len([*(tmp_path / "a" / "checkpoint").glob("memory.?.h5")]) == 1
+    assert learn("0:3", "a", "--engine", "loky") == 0
     assert "already" in capsys.readouterr().out
     assert supsup("merge", "b", "a", "--out", "all") == 0
     out = tmp_path / "all"
@@ -147,6 +148,23 @@ def test_who_trains_stays_the_same_when_a_run_is_continued(
     assert supsup("run", "--resume", "out", "--jobs", "1") == 0
     assert figures(tmp_path / "out") == figures(whole)
     assert held(tmp_path / "out") == held(whole)
+
+
+def test_how_to_go_on_names_the_engine(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Experiment, "run", interrupted)
+    assert supsup("run", *SHORT, "--jobs", "3", "--engine", "dask", "--out", "out") == 130
+    assert "supsup run --resume out --jobs 3 --engine dask" in capsys.readouterr().err
+
+
+def test_a_part_of_a_benchmark_is_merged_as_a_run_of_fewer_tasks(tmp_path: Path, capsys) -> None:
+    assert learn("0:2", "a") == 0
+    assert supsup("merge", "a", "--out", "all") == 2
+    assert "no shard holds the tasks 2:5" in capsys.readouterr().err
+    assert supsup("merge", "a", "--tasks", "2", "--device", "cpu", "--out", "all") == 0
+    assert figures(tmp_path / "all")["tasks"] == 2
 
 
 def test_a_run_of_one_process_is_not_continued_by_workers(

@@ -70,6 +70,33 @@ def test_a_merge_adds_one_memory_at_a_time_to_its_own(three, monkeypatch) -> Non
     assert merges == [1, 2, 1]
 
 
+def test_shards_of_the_first_tasks_are_a_run_of_fewer(three, small, quiet, caplog) -> None:
+    fewer = merged(three[:2], tasks=3, device="cpu")
+    fewer.run(quiet)
+    whole = Experiment(small(tasks=3, hubs=4, workers=True))
+    whole.run(quiet, workers=ONE)
+    assert held(fewer.kept) == held(whole.kept)
+    assert fewer.result()["config"] == whole.result()["config"]
+    assert fewer.result()["accuracy"] == whole.result()["accuracy"]
+    assert "same" not in caplog.text
+    with pytest.raises(ConfigError, match=r"run of 2 tasks .* up to 3: .*--tasks 4"):
+        merged(three, tasks=2)
+
+
+def test_a_merge_says_what_shards_were_not_learned_with_alike(three, caplog, monkeypatch) -> None:
+    read = checkpoint.read
+
+    def elsewhere(folder: Path) -> checkpoint.Saved:
+        saved = read(folder)
+        if folder == three[1]:
+            saved.surroundings["device"] = "cuda:0"
+        return saved
+
+    monkeypatch.setattr(checkpoint, "read", elsewhere)
+    merged(three)
+    assert f"{three[0]} and {three[1]} were not learned with the same device" in caplog.text
+
+
 def test_a_shard_is_continued_where_it_stopped(shards, small, quiet, tmp_path: Path) -> None:
     settings, numbers = small(tasks=4, workers=True), range(1, 3)
     shard = Shard(settings, numbers)
