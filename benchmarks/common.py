@@ -1,11 +1,13 @@
 """What the benchmark scripts share: an observer, a row of figures, and JSON files."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from supsup_bridge import Experiment, Task
+from supsup_bridge import Experiment, RunSettings, Task
+from supsup_bridge.runs import checkpoint
 
 FIGURES = (
     "accuracy",
@@ -39,6 +41,42 @@ class Quiet:
     def learned(self, task: Task, number: int) -> None:
         if self.say and (number + 1) % 10 == 0:
             print(f"  {number + 1} tasks", flush=True)
+
+
+@contextmanager
+def continued(
+    settings: RunSettings,
+    folder: Path,
+    *,
+    data: Path | None,
+    check: Callable[[Experiment], None] = lambda experiment: None,
+) -> Iterator[tuple[Experiment, checkpoint.Checkpoints]]:
+    """The run of these settings, from where it stopped in a folder of its own; and what keeps it.
+
+    Args:
+        settings: of the run.
+        folder: its own.
+        data: of the data set.
+        check: called with a run that begins.
+
+    Raises:
+        RuntimeError: the folder holds a run of other settings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with checkpoint.locked(folder):
+        if checkpoint.exists(folder):
+            saved = checkpoint.read(folder)
+            if saved.settings != settings:
+                raise RuntimeError(f"{folder} holds a run of {saved.settings}: choose other --runs")
+            experiment = checkpoint.resumed(folder, saved, data=data)
+            checkpoints = checkpoint.Checkpoints(folder, experiment, slot=saved.slot, data=data)
+            print(f"  continued after {len(experiment.names())} tasks", flush=True)
+        else:
+            experiment = Experiment(settings, data=data)
+            check(experiment)
+            checkpoints = checkpoint.Checkpoints(folder, experiment, data=data)
+            checkpoints.begin()
+        yield experiment, checkpoints
 
 
 def figures(

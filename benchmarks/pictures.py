@@ -20,11 +20,12 @@ this network they keep 0.26, 0.53, 1.0, 2.0, 3.9 and 7.5 % of the weights.
 import argparse
 from dataclasses import asdict
 from fractions import Fraction
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from common import FIGURES, figures, read_json, write_json
+from common import FIGURES, continued, figures, read_json, write_json
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -87,20 +88,8 @@ def finished(settings: RunSettings, folder: Path, *, data: Path | None, images: 
     Raises:
         RuntimeError: the folder holds a run of other settings, or the data has other images.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with checkpoint.locked(folder):
-        if checkpoint.exists(folder):
-            saved = checkpoint.read(folder)
-            if saved.settings != settings:
-                raise RuntimeError(f"{folder} holds a run of {saved.settings}: choose other --runs")
-            experiment = checkpoint.resumed(folder, saved, data=data)
-            checkpoints = checkpoint.Checkpoints(folder, experiment, slot=saved.slot, data=data)
-            print(f"  continued after {len(experiment.names())} tasks", flush=True)
-        else:
-            experiment = Experiment(settings, data=data)
-            check_images(experiment, images)
-            checkpoints = checkpoint.Checkpoints(folder, experiment, data=data)
-            checkpoints.begin()
+    check = partial(check_images, images=images)
+    with continued(settings, folder, data=data, check=check) as (experiment, checkpoints):
         experiment.run(Kept(checkpoints), pause=checkpoints)
     experiment.save(folder)  # for task_inference.py
     return experiment

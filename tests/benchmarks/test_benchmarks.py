@@ -250,6 +250,24 @@ def test_tasks_at_once_keeps_the_parts_that_are_not_measured(run: Run) -> None:
     assert [row["tasks"] for row in figures["few"]] == [1, 2]
 
 
+def test_many_tasks_continues_a_run_that_was_ended_in_time(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = (*DIGITS, "--tasks", 3, "--hubs", 4, "--batches", 10, "--jobs", 1)
+    runs = "--runs", tmp_path / "runs"
+    with pytest.raises(FileNotFoundError):  # there is no row yet
+        run("many_tasks", *options, *runs, "--minutes", 0)
+    assert "stopped after 1 tasks" in capsys.readouterr().out
+    (row,) = run("many_tasks", *options, *runs)
+    assert "continued after 1 tasks" in capsys.readouterr().out
+    assert (row["run"]["tasks"], row["masks_allocated"]) == (3, 3)
+    assert [point["tasks"] for point in row["curve"]] == [1, 2, 3]
+    assert run("many_tasks", *options, *runs) == [row]
+    assert "stands in" in capsys.readouterr().out
+    lines = (tmp_path / "runs").glob("*/learned.jsonl")
+    assert [json.loads(line)["task"] for line in next(lines).read_text().splitlines()] == [1, 2]
+
+
 def test_hub_measures_every_row_that_it_names(run: Run) -> None:
     rows = run("hub", "--quick")
     assert set(rows) == {"speed", "damage", "scale", "ablation"}
@@ -372,7 +390,7 @@ def test_pictures_continue_where_it_was_killed(
     def script(*options: object) -> Any:
         monkeypatch.setattr("supsup_bridge.runs.checkpoint.Experiment", Stopping)
         loaded = module_of("pictures")
-        loaded.Experiment = Stopping
+        monkeypatch.setattr(importlib.import_module("common"), "Experiment", Stopping)
         loaded.settings_of = lambda options, sparsity: RunSettings(sparsity=sparsity, **given)
         if "--images" not in options:
             loaded.check_images = lambda experiment, images: None
