@@ -1,0 +1,281 @@
+"""SupSup in Avalanche: a strategy for its streams, metrics and loggers; its streams as tasks."""
+
+from collections.abc import Mapping, Sequence
+from math import log
+from typing import Any
+
+import torch
+from avalanche.training.plugins.evaluation import default_evaluator
+from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from hopmask import ConfigError, NumericalError
+from supsup_bridge.continual.learner import SupSup
+from supsup_bridge.data.task import Made, Task, TaskStream
+from supsup_bridge.rng import shuffled, stream
+from supsup_bridge.training.data import LessonData, lesson_data
+from supsup_bridge.training.fit import Lesson
+
+INFER = ("image", "batch", "given")
+_UNLIKELY = log(1e-9)  # of classes that the inferred task does not have
+
+
+class StreamLogits(nn.Module):
+    """The learner as a module: logits over all classes of a stream, for images of unknown task.
+
+    Logits are log-probabilities under the mask of the inferred task; classes of other tasks have
+    log 10⁻⁹.
+
+    Args:
+        learner: that predicts.
+        classes: of the whole stream.
+
+    Attributes:
+        classes_of: number of each task -> its classes in the stream, in the order of its labels.
+
+    Example:
+        >>> learner = SupSup("lenet-300-100", inputs=4, outputs=8)
+        >>> images = torch.randn(6, 4)
+        >>> task = learner.learn((images, torch.arange(6) % 2))
+        >>> model = StreamLogits(learner, 10)
+        >>> model.classes_of[task] = torch.tensor([3, 7])
+        >>> model(images).argmax(-1).unique()
+        tensor([3, 7])
+    """
+
+    def __init__(self, learner: SupSup, classes: int) -> None:
+        super().__init__()
+        self.learner, self.classes = learner, classes
+        self.classes_of: dict[int, Tensor] = {}
+
+    def forward(self, images: Tensor, *, together: bool = False, task: int | None = None) -> Tensor:
+        """(n, classes), float32; arguments as of `SupSup.predict`."""
+        found = self.learner.predict(images, together=together, task=task)
+        return self.spread(found.logits, found.task)
+
+    def spread(self, logits: Tensor, tasks: Tensor) -> Tensor:
+        """Logits (n, outputs) of tasks (n,) as log-probabilities of all classes, (n, classes)."""
+        found = logits.new_full((len(logits), self.classes), _UNLIKELY)
+        for task in torch.unique(tasks).tolist():
+            rows = (tasks == task).nonzero()
+            names = self.classes_of[task].to(logits.device)
+            own = logits[rows[:, 0], : len(names)]
+            found[rows, names] = own.log_softmax(-1).clamp_min(_UNLIKELY)
+        return found
+
+
+class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
+    """Each experience is one task: its mask is trained on Avalanche's batches, and then stored.
+
+    Metrics see the logits of `StreamLogits`. In training these are those of the mask after the
+    step, computed only if a metric or plugin reads `mb_output`. Plugins that change the loss, the
+    optimiser or the model do nothing: nothing is learned but masks, by the learner's settings.
+
+    Args:
+        learner: a `SupSup` that is given tasks.
+        classes: of the whole stream.
+        infer: in evaluation, the task of each "image" by itself, one for each mini-"batch" (of one
+            experience), or "given" by the benchmark's task labels.
+        train_mb_size, train_epochs, eval_mb_size, plugins, evaluator, eval_every, peval_mode: as of
+            Avalanche's `SupervisedTemplate`; they stand in place of the learner's batch and epochs.
+
+    Raises:
+        ConfigError: a learner that is not given tasks, an unknown way to infer; while training, an
+            experience whose classes exceed the stream's; in evaluation, images of several
+            task labels in one mini-batch, or of one that was not learned.
+        NumericalError: a loss that is not finite; the task was not learned.
+
+    Source:
+        Wortsman et al. 2020 (arXiv 2006.14769); Lomonaco et al. 2021 (Avalanche).
+    """
+
+    def __init__(
+        self,
+        learner: SupSup,
+        *,
+        classes: int,
+        infer: str = "image",
+        train_mb_size: int = 128,
+        train_epochs: int = 1,
+        eval_mb_size: int = 128,
+        plugins: Sequence[Any] | None = None,
+        evaluator: Any = default_evaluator,
+        eval_every: int = -1,
+        peval_mode: str = "epoch",
+    ) -> None:
+        if learner.observer is not None:
+            raise ConfigError(
+                "an experience is a task that is given: make SupSup without task_free"
+            )
+        if infer not in INFER:
+            raise ConfigError(f"infer must be one of {', '.join(INFER)}, got {infer!r}")
+        self.learner, self.infer = learner, infer
+        self._lesson: Lesson | None = None  # of the experience in training
+        self._output: Tensor | None = None
+        self._task_of: dict[int, int] = {}  # task label of a benchmark -> number of the task
+        unused = nn.Parameter(torch.zeros(1))
+        super().__init__(
+            model=StreamLogits(learner, classes),
+            optimizer=torch.optim.SGD([unused], lr=1.0),
+            train_mb_size=train_mb_size,
+            train_epochs=train_epochs,
+            eval_mb_size=eval_mb_size,
+            device=learner.network.device,
+            plugins=plugins,
+            evaluator=evaluator,
+            eval_every=eval_every,
+            peval_mode=peval_mode,
+        )
+
+    @property
+    def mb_output(self) -> Tensor | None:
+        """Logits of the mini-batch over the stream's classes, (n, classes)."""
+        if self._output is None and self._lesson is not None and self.mbatch is not None:
+            (masks,) = self._lesson.trainer.masks()
+            levels = {name: mask.float() for name, mask in masks.items()}
+            with torch.no_grad():
+                logits = self.learner.network(self.mb_x, levels)
+            task = torch.full((len(logits),), self._number, device=logits.device)
+            self._output = self.model.spread(logits, task)
+        return self._output
+
+    @mb_output.setter
+    def mb_output(self, value: Tensor | None) -> None:
+        self._output = value
+
+    def check_model_and_optimizer(self, **_: Any) -> None:
+        """There is no weight to optimise."""
+
+    def model_adaptation(self, model: nn.Module | None = None) -> nn.Module:
+        """The model as it is: what changes are the masks."""
+        return self.model if model is None else model
+
+    def forward(self) -> Tensor:
+        """Evaluation: logits of the mini-batch, its task inferred or given."""
+        task = self._given() if self.infer == "given" else None
+        found: Tensor = self.model(self.mb_x, together=self.infer == "batch", task=task)
+        return found
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """One step of the mask for each mini-batch; plugins are called as Avalanche does."""
+        assert self._lesson is not None
+        trainer, names = self._lesson.trainer, self.model.classes_of[self._number]
+        for self.mbatch in self.dataloader:  # noqa: B020 (as Avalanche does)
+            if self._stop_training:
+                break
+            self._unpack_minibatch()
+            self._before_training_iteration(**kwargs)
+            self._before_forward(**kwargs)
+            self.mb_output = None
+            self._after_forward(**kwargs)
+            self._before_backward(**kwargs)
+            labels = torch.searchsorted(names.to(self.mb_y), self.mb_y)
+            (self.loss,) = trainer.step(self.mb_x[None], labels[None])
+            self._after_backward(**kwargs)
+            self._before_update(**kwargs)
+            self._after_update(**kwargs)
+            self._after_training_iteration(**kwargs)
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        experience, model = self.experience, self.model
+        names = torch.tensor(sorted(experience.classes_in_this_experience))
+        if int(names[-1]) >= model.classes:
+            raise ConfigError(
+                f"experience {experience.current_experience} has class {int(names[-1])}, and the "
+                f"strategy was made for {model.classes} classes: give classes={int(names[-1]) + 1}"
+            )
+        self._number = self.learner.numbers.next
+        self._data: LessonData = lesson_data(_Renumbered(experience.dataset.eval(), names))
+        self._lesson = self.learner.lesson(self._data)
+        model.classes_of[self._number] = names
+        super()._before_training_exp(**kwargs)
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        super()._train_exp(experience, eval_streams, **kwargs)
+        lesson, self._lesson = self._lesson, None
+        assert lesson is not None
+        if spoiled := lesson.trainer.spoiled():
+            del self.model.classes_of[self._number]
+            raise NumericalError(
+                f"scores of mask '{spoiled[0]}' hold NaN: lower the learning rate or check the "
+                "images. The task was not learned"
+            )
+        (masks,) = lesson.trainer.masks()
+        shape, learner = tuple(self.mb_x.shape[1:]), self.learner
+        learned = learner.learned(masks, self._data, image_shape=shape, task=self._number)
+        learner.keep(learned, self._data)
+        for label in getattr(experience, "task_labels", ()):
+            self._task_of[int(label)] = self._number
+
+    def _given(self) -> int:
+        """The task of a mini-batch by its task labels."""
+        labels = self.mb_task_id.unique().tolist()
+        if len(labels) != 1 or labels[0] not in self._task_of:
+            raise ConfigError(
+                f"a mini-batch has the task labels {labels}, of those learned {[*self._task_of]}: "
+                "evaluate experiences of one learned task each, or with infer='image'"
+            )
+        return self._task_of[labels[0]]
+
+
+def tasks_of(benchmark: Any, *, seed: int = 0) -> TaskStream:
+    """The experiences of an Avalanche benchmark as tasks, for `Experiment(tasks=...)`.
+
+    Labels are renumbered within a task. Test images are cut in two by the seed: one half infers the
+    task, the other is scored. Images are read at each access, in evaluation mode.
+
+    Args:
+        benchmark: with a train_stream and a test_stream of equal lengths.
+        seed: of the cut.
+
+    Raises:
+        ConfigError: streams of unequal lengths.
+    """
+    train, test = benchmark.train_stream, benchmark.test_stream
+    if len(train) != len(test):
+        raise ConfigError(
+            f"a task needs training and test images, got {len(train)} and {len(test)} experiences"
+        )
+
+    def made(number: int) -> Task:
+        names = torch.tensor(sorted(train[number].classes_in_this_experience))
+        mine, others = (_Renumbered(one[number].dataset.eval(), names) for one in (train, test))
+        order = shuffled(len(others), stream(seed, "halves", number))
+        half = len(order) // 2
+        labels, scored = mine.labels, others.labels[order[half:]]
+        return Task(
+            name=f"experience {number}",
+            train_images=Made(lambda: _images(mine), len(mine)),
+            train_labels=labels,
+            inference_images=Made(lambda: _images(others)[order[:half]], half),
+            scored_images=Made(lambda: _images(others)[order[half:]], len(order) - half),
+            scored_labels=scored,
+            classes=len(names),
+        )
+
+    return TaskStream(made, tasks=len(train))
+
+
+class _Renumbered(Dataset[tuple[Tensor, int]]):
+    """Images of an experience, with labels by place among its classes."""
+
+    def __init__(self, dataset: Any, names: Tensor) -> None:
+        self._dataset = dataset
+        self._label: Mapping[int, int] = {name: place for place, name in enumerate(names.tolist())}
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image, label = self._dataset[index][:2]
+        return image, self._label[int(label)]
+
+    @property
+    def labels(self) -> Tensor:
+        """All of them (n,), without reading an image."""
+        return torch.tensor([self._label[int(label)] for label in self._dataset.targets])
+
+
+def _images(data: _Renumbered) -> Tensor:
+    return torch.cat([images for images, _ in DataLoader(data, batch_size=512)])
