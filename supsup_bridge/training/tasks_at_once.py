@@ -85,8 +85,9 @@ def bytes_per_task(
 ) -> int:
     """Bytes on the device, about, of one task of those that are trained at once.
 
-    Scores, their gradients, averages and moments; its images and a batch of them; what the network
-    keeps of a batch for the backward pass, measured on two small ones, and as much for gradients.
+    Scores, their gradients, averages and moments; its images, as a run gives them and in the tensor
+    of all tasks, and a batch of them; what the network keeps of a batch for the backward pass,
+    measured on two small ones, and as much for gradients.
 
     Args:
         network: the fixed network.
@@ -101,7 +102,7 @@ def bytes_per_task(
         >>> from supsup_bridge import MaskedNetwork, mlp
         >>> network = MaskedNetwork(mlp([4, 8, 3]))
         >>> bytes_per_task(network, TrainingSettings(contrast=0), (4,), 1000)
-        42720
+        58720
     """
     if not is_count(images):
         raise ConfigError(f"images must be how many a task has, 1 or more, got {images!r}")
@@ -113,7 +114,7 @@ def bytes_per_task(
     batch = settings.batch * (1 if settings.contrast == 0 else 2)
     pixels = prod(shape) * _REAL
     return round(
-        kept * scores + 2 * fixed + images * (pixels + 8) + batch * (pixels + 2 * per_image)
+        kept * scores + 2 * fixed + images * (2 * pixels + 8) + batch * (pixels + 2 * per_image)
     )
 
 

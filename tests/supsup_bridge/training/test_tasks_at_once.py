@@ -51,7 +51,7 @@ def test_scores_averages_moments_and_images_are_counted(plain) -> None:
     scores = sum(prod(size) for size in plain.mask_sizes.values()) * 4
     few, many = (bytes_per_task(plain, PLAIN, (20,), images) for images in (1, 1001))
     assert few > 5 * scores
-    assert many - few == 1000 * (20 * 4 + 8)
+    assert many - few == 1000 * (2 * 20 * 4 + 8)
 
 
 def test_sgd_keeps_fewer_scores(plain) -> None:
