@@ -6,9 +6,10 @@
 
 A row has the figures of `supsup run permuted-mnist --objective G --recall entropy
 --infer-samples 1`, LeNet 300-100, one mask per task, masks deleted: the curve over the number of
-tasks, bytes, hours, and what a task cost around the 100th and the 2,400th: the median of the time
-between two that were learned, without those between which the curve was measured. GNu is trained by
-`--jobs` worker processes, NNs by the run itself. `--minutes` ends a run in time; the same command
+tasks, bytes, hours, and what a task cost: the mean seconds of tasks 120 to 189 and 2,410 to 2,489,
+between which no point of the curve lies; of both, every tenth task is scored as it is learned. GNu
+is trained by `--jobs` worker processes, NNs by the run itself. Hours are those of the run's own
+clocks, without what was done again after a kill. `--minutes` ends a run in time; the same command
 continues it, also one that was killed. A row that stands in FILE is not made again.
 """
 
@@ -16,8 +17,9 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from statistics import median
+from statistics import mean
 from typing import Any
 
 from common import FIGURES, continued, read_json, write_json
@@ -25,8 +27,8 @@ from common import FIGURES, continued, read_json, write_json
 from supsup_bridge import RunSettings, Task, Workers
 from supsup_bridge.runs.checkpoint import Checkpoints
 
-COSTS = (100, 2400)  # tasks around which the cost of one is taken
-WINDOW = 50  # tasks on either side
+COSTS = {"120": range(120, 190), "2410": range(2410, 2490)}
+LEAST = 50  # tasks of a cost; in between a run may have been stopped
 KEY = ("benchmark", "scenario", "tasks", "hubs", "batches", "seed", "workers")
 
 
@@ -34,28 +36,27 @@ class Clock:
     """An observer that prints every tenth task, and notes in a file when each one was learned.
 
     Args:
-        path: lines of JSON: number of the task, seconds since the one before, and whether tasks
-            were scored for the curve in between.
+        path: lines of JSON: number of the task, seconds since the one before, and workers.
+        jobs: workers.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._scored = path, 0
+    def __init__(self, path: Path, jobs: int) -> None:
+        self._path, self._jobs = path, jobs
         self._last: float | None = None  # the first task of a session has workers to wait for
 
     def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None: ...
 
     def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None:
-        self._scored += 1
         if number % 10 == 0:
             print(f"    task {number} after {after + 1}: {accuracy:.4f}", flush=True)
 
     def learned(self, task: Task, number: int) -> None:
         now = time.monotonic()
         if self._last is not None:
-            line = {"task": number, "seconds": now - self._last, "curve": self._scored > 1}
+            line = {"task": number, "seconds": now - self._last, "jobs": self._jobs}
             with self._path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
-        self._last, self._scored = now, 0
+        self._last = now
         if (number + 1) % 10 == 0:
             print(f"  {number + 1} tasks", flush=True)
 
@@ -70,18 +71,21 @@ def pause_until(end: float, checkpoints: Checkpoints) -> Callable[[], None]:
     return pause
 
 
-def costs(path: Path) -> dict[str, float]:
-    """Median seconds of a task around those of `COSTS`, as far as the run came."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    found = {}
-    for task in COSTS:
-        near = [
-            line["seconds"]
-            for line in lines
-            if abs(line["task"] - task) <= WINDOW and not line["curve"]
-        ]
-        if len(near) > WINDOW:
-            found[str(task)] = median(near)
+def costs(path: Path) -> dict[str, Any]:
+    """Mean seconds of a task in each of `COSTS`, as far as the run came, and with how many workers.
+
+    A task that was learned again after a kill counts as it was learned last.
+    """
+    lines: dict[int, dict[str, Any]] = {}
+    for text in path.read_text().splitlines() if path.exists() else []:
+        with suppress(json.JSONDecodeError):  # a line that a kill cut
+            line = json.loads(text)
+            lines[line["task"]] = line
+    found: dict[str, Any] = {"jobs": sorted({line["jobs"] for line in lines.values()})}
+    for name, tasks in COSTS.items():
+        seconds = [lines[task]["seconds"] for task in tasks if task in lines]
+        if len(seconds) >= LEAST:
+            found[name] = mean(seconds)
     return found
 
 
@@ -107,8 +111,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     """A line for each row."""
     lines = [
         "| scenario | tasks | hubs | seed | accuracy | task given | exact | masks | memory, GB "
-        "| hours | s per task, around 100 | around 2,400 |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| hours | workers | s per task from 120 on | from 2,410 on |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         run, cost = row["run"], row["cost"]
@@ -118,7 +122,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             *(f"{row['exact_recall_rate']:.4f}", str(row["masks_allocated"])),
             f"{row['bytes']['memory'] / 1e9:.2f}",
             f"{row['seconds']['total'] / 3600:.1f}",
-            *(f"{cost[str(task)]:.2f}" if str(task) in cost else "" for task in COSTS),
+            ", ".join(map(str, cost["jobs"])),
+            *(f"{cost[name]:.2f}" if name in cost else "" for name in COSTS),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -153,8 +158,8 @@ def main() -> None:
     end = time.monotonic() + 60 * options.minutes
     folder = options.runs / "-".join(str(value) for value in run.values())
     with continued(settings, folder, data=options.data) as (experiment, checkpoints):
-        clock = Clock(folder / "learned.jsonl")
         workers = Workers(jobs=options.jobs, engine="loky") if settings.workers else None
+        clock = Clock(folder / "learned.jsonl", options.jobs if workers else 0)
         try:
             experiment.run(clock, pause=pause_until(end, checkpoints), workers=workers)
         except KeyboardInterrupt:

@@ -137,7 +137,7 @@ def across(
 def _splits(matrix: Tensor) -> bool:
     """Whether entries are a · 256 + b with a and b of int8, and products of int8 are fast."""
     fits = matrix.dtype == torch.int16 and has_int8_product(matrix.device)
-    return fits and bool(matrix.amax() <= _LARGEST)
+    return fits and matrix.numel() > 0 and bool(matrix.amax() <= _LARGEST)
 
 
 def _product(digits: Tensor, part: Tensor) -> Tensor:
@@ -146,7 +146,8 @@ def _product(digits: Tensor, part: Tensor) -> Tensor:
         sums = digits.new_zeros(len(digits), 2 * part.shape[1], dtype=torch.int32)
         for first in range(0, len(part), _ROWS):
             where = slice(first, first + _ROWS)
-            both = (part[where] + _HALF).bitwise_xor_(_HALF).view(torch.int8)  # b, a, b, a ...
+            whole = (part[where] + _HALF).bitwise_xor_(_HALF).contiguous()
+            both = whole.view(torch.int8)  # b, a, b, a ...
             sums += int8_product(digits[:, where], both)
         pairs = sums.view(len(digits), -1, 2).double()
         return pairs[..., 1] * _BASE + pairs[..., 0]

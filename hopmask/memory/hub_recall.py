@@ -14,9 +14,9 @@ tasks of largest a_t are candidates, and the answer minimises energy and penalty
 
     F(t) = penalty(z_t) − w a_t :
 
-−a_t is the energy of the state (z_t, κ_t) in the field of the pointers, but for constants. Where a
-search may stop early, a candidate whose a_t leads by four standard deviations is compared with no
-other.
+−a_t is the energy of the state (z_t, κ_t) in the field of the pointers, but for constants. A search
+that may stop early compares a first candidate with no other where its a_t leads clearly; see
+`Search.min_margin`.
 
 Where tasks have extras, a penalty is given them beside the masks: those of the candidate, and at μ
 their mean over the tasks. It is differentiated by the masks alone.
@@ -247,7 +247,10 @@ class HubRecall:
         rows = torch.arange(batch, device=agreement.device)  # those whose margin is not clear
         chance = self._of_chance(penalty, batch)
         lead = self._lead(agreement)
-        clear = max(_LEAD * self._weight, self._options.min_margin / 2)
+        if few == 1:
+            lead = torch.full_like(lead, inf)  # there is nothing to be ahead of
+        options = self._options
+        clear = max(_LEAD * self._weight, options.min_margin / 2, options.recognition_margin)
         lowest = torch.full((batch,), inf, dtype=torch.float64, device=agreement.device)
         next_lowest, own = lowest.clone(), lowest.clone()
         best: _Found | None = None

@@ -21,9 +21,10 @@ class Search:
             a damaged mask alone, whose first basin is nearly always the answer. Of hub couplings:
             candidates whose penalties are compared, by data alone.
         min_margin: by data: visit no more basins once the best is ahead of the next by this margin,
-            in the penalty's units; default: visit all `max_basins`. Of hub couplings: no second
-            candidate is tried either where agreement alone puts the first one half of this, and
-            four standard deviations, ahead.
+            in the penalty's units; default: visit all `max_basins`. Of hub couplings: a first
+            candidate is compared with no other if its penalty lies below a random state's by this
+            margin, and its agreement alone leads by half of it, by the recognition margin, and by
+            four standard deviations.
         agreement_weight: by data: w, the penalty that full agreement with the cue is worth, by
             default 5; of hub couplings the penalty that one standard deviation of agreement, or one
             nat of evidence, is worth, by default 0.5.

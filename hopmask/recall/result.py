@@ -53,9 +53,11 @@ class Hit:
             of the answer right.
         margin: recall by data: F(next) − F(answer), F = penalty − w · agreement with the cue, which
             includes the key that the content address guesses (see `search.py`), next the best of
-            the other basins visited, and no more than its penalty lies below a random state's; of
-            hub couplings that tried one candidate, as if the next one had its penalty; −∞ where no
-            basin was a memory; NaN for one basin, and for recall by number or damaged mask.
+            the other basins visited, and no more than its penalty lies below a random state's; −∞
+            where no basin was a memory; NaN for one basin, and for recall by number or damaged
+            mask. Of hub couplings: where no second candidate was needed, as if the next one had the
+            same penalty; where only one was allowed, by how much its penalty lies below a random
+            state's.
         recognized: verified (where the memory is exact), and by data: the margin is at least
             `Search.recognition_margin` (2, for a penalty in nats of entropy) and the signature,
             where there is one, is no stranger to the content address; by damaged mask: it agrees

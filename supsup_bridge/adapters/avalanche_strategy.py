@@ -25,7 +25,7 @@ class StreamLogits(nn.Module):
     """The learner as a module: logits over all classes of a stream, for images of unknown task.
 
     Logits are log-probabilities under the mask of the inferred task; classes of other tasks have
-    log 10⁻⁹.
+    log 10⁻⁹. While nothing is learned, all classes are equally likely.
 
     Args:
         learner: that predicts.
@@ -51,6 +51,8 @@ class StreamLogits(nn.Module):
 
     def forward(self, images: Tensor, *, together: bool = False, task: int | None = None) -> Tensor:
         """(n, classes), float32; arguments as of `SupSup.predict`."""
+        if not self.learner.tasks:
+            return images.new_full((len(images), self.classes), -log(self.classes))
         found = self.learner.predict(images, together=together, task=task)
         return self.spread(found.logits, found.task)
 
@@ -68,12 +70,13 @@ class StreamLogits(nn.Module):
 class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
     """Each experience is one task: its mask is trained on Avalanche's batches, and then stored.
 
-    Metrics see the logits of `StreamLogits`. In training these are those of the mask after the
-    step, computed only if a metric or plugin reads `mb_output`. Plugins that change the loss, the
-    optimiser or the model do nothing: nothing is learned but masks, by the learner's settings.
+    Metrics see the logits of `StreamLogits`. In training these are those of the mask as it is,
+    before or after the step, computed only if a metric or plugin reads `mb_output`. Plugins that
+    change the loss, the optimiser or the model do nothing: nothing is learned but masks, by the
+    learner's settings. Beside the learner's memory the strategy keeps the classes of each task.
 
     Args:
-        learner: a `SupSup` that is given tasks.
+        learner: a `SupSup` that is given tasks, and has learned none.
         classes: of the whole stream.
         infer: in evaluation, the task of each "image" by itself, one for each mini-"batch" (of one
             experience), or "given" by the benchmark's task labels.
@@ -81,10 +84,11 @@ class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
             Avalanche's `SupervisedTemplate`; they stand in place of the learner's batch and epochs.
 
     Raises:
-        ConfigError: a learner that is not given tasks, an unknown way to infer; while training, an
-            experience whose classes exceed the stream's; in evaluation, images of several
-            task labels in one mini-batch, or of one that was not learned.
-        NumericalError: a loss that is not finite; the task was not learned.
+        ConfigError: a learner that is not given tasks or has learned some, an unknown way to infer;
+            while training, classes that exceed the stream's or the network's, images of another
+            experience's classes, or no epoch; in evaluation, images of several task labels in one
+            mini-batch, or of a label that no task or more than one has.
+        NumericalError: a loss that is not finite. In either case the task was not learned.
 
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769); Lomonaco et al. 2021 (Avalanche).
@@ -108,12 +112,18 @@ class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
             raise ConfigError(
                 "an experience is a task that is given: make SupSup without task_free"
             )
+        if learner.tasks:
+            raise ConfigError(
+                f"the learner has learned {len(learner.tasks)} tasks, of whose classes a stream "
+                "says nothing: give one that has learned none"
+            )
         if infer not in INFER:
             raise ConfigError(f"infer must be one of {', '.join(INFER)}, got {infer!r}")
         self.learner, self.infer = learner, infer
         self._lesson: Lesson | None = None  # of the experience in training
         self._output: Tensor | None = None
-        self._task_of: dict[int, int] = {}  # task label of a benchmark -> number of the task
+        self._shape: tuple[int, ...] | None = None  # of its images
+        self._labelled: dict[int, list[int]] = {}  # task label of a benchmark -> numbers of tasks
         unused = nn.Parameter(torch.zeros(1))
         super().__init__(
             model=StreamLogits(learner, classes),
@@ -165,58 +175,82 @@ class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
             if self._stop_training:
                 break
             self._unpack_minibatch()
+            labels = self._labels(names.to(self.mb_y))
             self._before_training_iteration(**kwargs)
             self._before_forward(**kwargs)
             self.mb_output = None
             self._after_forward(**kwargs)
             self._before_backward(**kwargs)
-            labels = torch.searchsorted(names.to(self.mb_y), self.mb_y)
             (self.loss,) = trainer.step(self.mb_x[None], labels[None])
+            self.mb_output, self._shape = None, tuple(self.mb_x.shape[1:])
             self._after_backward(**kwargs)
             self._before_update(**kwargs)
             self._after_update(**kwargs)
             self._after_training_iteration(**kwargs)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
-        experience, model = self.experience, self.model
+        experience, model, network = self.experience, self.model, self.learner.network
         names = torch.tensor(sorted(experience.classes_in_this_experience))
-        if int(names[-1]) >= model.classes:
+        if int(names[-1]) >= model.classes or len(names) > network.outputs:
             raise ConfigError(
-                f"experience {experience.current_experience} has class {int(names[-1])}, and the "
-                f"strategy was made for {model.classes} classes: give classes={int(names[-1]) + 1}"
+                f"experience {experience.current_experience} has {len(names)} classes up to "
+                f"{int(names[-1])}, the strategy {model.classes} and the network "
+                f"{network.outputs} outputs: give classes={int(names[-1]) + 1}, or more outputs"
             )
-        self._number = self.learner.numbers.next
+        self._number, self._shape = self.learner.numbers.next, None
         self._data: LessonData = lesson_data(_Renumbered(experience.dataset.eval(), names))
         self._lesson = self.learner.lesson(self._data)
         model.classes_of[self._number] = names
         super()._before_training_exp(**kwargs)
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
-        super()._train_exp(experience, eval_streams, **kwargs)
-        lesson, self._lesson = self._lesson, None
-        assert lesson is not None
-        if spoiled := lesson.trainer.spoiled():
+        try:
+            super()._train_exp(experience, eval_streams, **kwargs)
+            self._store()
+        except BaseException:
             del self.model.classes_of[self._number]
+            raise
+        finally:
+            self._lesson = None
+        for label in getattr(experience, "task_labels", ()):
+            self._labelled.setdefault(int(label), []).append(self._number)
+
+    def _store(self) -> None:
+        """Store the mask of the experience in training."""
+        learner, lesson, shape = self.learner, self._lesson, self._shape
+        assert lesson is not None
+        if shape is None:
+            raise ConfigError("no mini-batch was trained on: give train_epochs of at least 1")
+        if spoiled := lesson.trainer.spoiled():
             raise NumericalError(
                 f"scores of mask '{spoiled[0]}' hold NaN: lower the learning rate or check the "
                 "images. The task was not learned"
             )
         (masks,) = lesson.trainer.masks()
-        shape, learner = tuple(self.mb_x.shape[1:]), self.learner
         learned = learner.learned(masks, self._data, image_shape=shape, task=self._number)
         learner.keep(learned, self._data)
-        for label in getattr(experience, "task_labels", ()):
-            self._task_of[int(label)] = self._number
+
+    def _labels(self, names: Tensor) -> Tensor:
+        """Labels of the mini-batch by place among the classes of the experience."""
+        places = torch.searchsorted(names, self.mb_y).clamp_max(len(names) - 1)
+        if not bool((names[places] == self.mb_y).all()):
+            raise ConfigError(
+                f"the mini-batch has classes {torch.unique(self.mb_y).tolist()}, the experience "
+                f"{names.tolist()}: leave out plugins that add images of other experiences"
+            )
+        return places
 
     def _given(self) -> int:
         """The task of a mini-batch by its task labels."""
         labels = self.mb_task_id.unique().tolist()
-        if len(labels) != 1 or labels[0] not in self._task_of:
+        tasks = self._labelled.get(labels[0], []) if len(labels) == 1 else []
+        if len(tasks) != 1:
             raise ConfigError(
-                f"a mini-batch has the task labels {labels}, of those learned {[*self._task_of]}: "
-                "evaluate experiences of one learned task each, or with infer='image'"
+                f"a mini-batch needs one task label that names one learned task, got {labels}, and "
+                f"labels name {self._labelled}: make the benchmark with task labels and evaluate "
+                "what was learned, or infer='image'"
             )
-        return self._task_of[labels[0]]
+        return tasks[0]
 
 
 def tasks_of(benchmark: Any, *, seed: int = 0) -> TaskStream:

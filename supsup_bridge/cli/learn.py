@@ -66,7 +66,6 @@ def _run(
         with bars, stopping(checkpoints):
             shard.run(bars, pause=checkpoints, workers=workers)
         checkpoints.write()
-        checkpoints.drop_older()
     except (KeyboardInterrupt, HopmaskError) as stop:
         why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
         done = f"After {shard.ledger.count} of {len(numbers)} tasks"

@@ -178,11 +178,6 @@ class Checkpoints:
         self._cost[changed] = time.monotonic() - start
         self.seconds += self._cost[changed]
 
-    def drop_older(self) -> None:
-        """Delete the memory of the checkpoint before, of a shard that is finished."""
-        if self._slot is not None:
-            slot_file(self.folder, 1 - self._slot.number).unlink(missing_ok=True)
-
     def remove(self) -> None:
         """Delete the checkpoint of a run that is finished."""
         (self.folder / "run.h5").unlink(missing_ok=True)  # first: without it there is nothing

@@ -14,6 +14,7 @@ from supsup_bridge.runs.checkpoint import Saved
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.settings import power_of_two
+from supsup_bridge.training.settings import is_count
 
 _log = logging.getLogger(__name__)
 _FREE = ("tasks", "device")  # settings that shards of one run may differ in
@@ -44,6 +45,8 @@ def merged(
         StoreFileError: a shard that is damaged.
         DataError: as for `Experiment`.
     """
+    if tasks is not None and not is_count(tasks):
+        raise ConfigError(f"tasks must be a positive whole number, got {tasks!r}")
     shards = sorted(
         ((folder, checkpoint.read(folder)) for folder in folders),
         key=lambda shard: shard[1].shard or (0, 0),

@@ -16,10 +16,10 @@ from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.task_data import data_of
 from supsup_bridge.stores.packed import pack, unpack
-from supsup_bridge.training.data import LessonData
+from supsup_bridge.training.data import LessonData, TensorData
 from supsup_bridge.training.fit import Lesson
 from supsup_bridge.training.lessons import Lessons, LessonsFailedError
-from supsup_bridge.training.tasks_at_once import tasks_at_once
+from supsup_bridge.training.tasks_at_once import tasks_at_once, together
 
 
 class TrainedTogether:
@@ -32,9 +32,19 @@ class TrainedTogether:
         learner: whose lessons are given; it is not changed.
         settings: of the run, complete.
         task: number of a task -> the task.
+
+    Raises:
+        ConfigError: tasks_at_once of a network that trains one task at a time.
     """
 
     def __init__(self, learner: SupSup, settings: RunSettings, task: Callable[[int], Task]) -> None:
+        training, most = learner.settings.training, settings.tasks_at_once
+        if most not in (None, 1) and not together(learner.network, training):
+            raise ConfigError(
+                f"convolutions and batch norms of many tasks at once are not for "
+                f"{training.precision}, in which {settings.benchmark} is trained: leave out "
+                "--tasks-at-once"
+            )
         self._learner, self._settings, self._task = learner, settings, task
         self._packed: dict[int, dict[str, Tensor]] = {}  # masks of a group that are not kept yet
         self._failed: dict[int, str] = {}
@@ -123,7 +133,7 @@ class TrainedTogether:
             except LessonsFailedError as error:
                 found = {numbers[place]: masks for place, masks in error.learned.items()}
                 self._failed = {numbers[place]: why for place, why in error.failed.items()}
-        self._packed = {
+        self._packed |= {
             one: {name: pack(mask.flatten()) for name, mask in masks.items()}
             for one, masks in found.items()
         }
@@ -136,7 +146,7 @@ class TrainedTogether:
         learner, first = self._learner, self._task(number)
         tasks, sources = [first], [data]
         if end is None:
-            end = min(number + self._at_once(first), self._settings.tasks or 0)
+            end = min([number + self._at_once(data), self._settings.tasks or 0, *self._packed])
         for following in range(number + 1, end):
             try:
                 task = self._task(following)
@@ -145,23 +155,30 @@ class TrainedTogether:
             if task.streamed is not None or len(task.train_labels) != len(first.train_labels):
                 break
             source, _ = data_of(task, learner)
-            try:
-                source.check(learner.network.outputs)
-            except ConfigError:  # those before it can be learned
+            if not _alike(source, data, outputs=learner.network.outputs):
                 break
             tasks.append(task)
             sources.append(source)
         return tasks, sources
 
-    def _at_once(self, task: Task) -> int:
-        learner = self._learner
-        if task.streamed is not None or learner.settings.mask_init in OF_EARLIER:
+    def _at_once(self, data: LessonData) -> int:
+        settings, network = self._learner.settings, self._learner.network
+        if not isinstance(data, TensorData) or settings.mask_init in OF_EARLIER:
             return 1
-        shape, images = tuple(task.train_images.shape[1:]), len(task.train_labels)
-        training, network = learner.settings.training, learner.network
+        shape, images = tuple(data.images.shape[1:]), len(data.images)
         return self._settings.tasks_at_once or tasks_at_once(
-            network, training, shape, images, network.device
+            network, settings.training, shape, images, network.device
         )
+
+
+def _alike(one: LessonData, other: LessonData, *, outputs: int) -> bool:
+    """Whether a task can be learned, and together with another: else those before it still can."""
+    try:
+        one.check(outputs)
+    except ConfigError:
+        return False
+    kinds = [(d.images.shape, d.images.dtype) for d in (one, other) if isinstance(d, TensorData)]
+    return kinds[0] == kinds[1]
 
 
 def _opened(packed: Tensor, size: Size) -> Tensor:

@@ -49,6 +49,7 @@ def tasks_at_once(
         >>> tasks_at_once(network, TrainingSettings(), (4,), 100, "cpu") in (1, 8)
         True
     """
+    _check_images(images)
     device = torch.device(device)
     if not together(network, settings):
         return 1
@@ -104,8 +105,7 @@ def bytes_per_task(
         >>> bytes_per_task(network, TrainingSettings(contrast=0), (4,), 1000)
         58720
     """
-    if not is_count(images):
-        raise ConfigError(f"images must be how many a task has, 1 or more, got {images!r}")
+    _check_images(images)
     sizes = network.mask_sizes.values()
     scores = sum(prod(size) if isinstance(size, tuple) else size for size in sizes) * _REAL
     kept = 5 if settings.optimiser == "adam" else 3  # score, gradient, (average,) moment(s)
@@ -116,6 +116,11 @@ def bytes_per_task(
     return round(
         kept * scores + 2 * fixed + images * (2 * pixels + 8) + batch * (pixels + 2 * per_image)
     )
+
+
+def _check_images(images: int) -> None:
+    if not is_count(images):
+        raise ConfigError(f"images must be how many a task has, 1 or more, got {images!r}")
 
 
 def _saved(

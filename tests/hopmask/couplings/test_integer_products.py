@@ -188,10 +188,18 @@ def test_products_across_cover_the_rows_once_and_are_exact(kind, keys, rows, way
     assert done == len(matrix)
 
 
-def test_no_rows_give_zeros(way):
-    assert along(torch.zeros(0, 2, dtype=torch.int8), Vectors(torch.ones(1, 1)), 1).tolist() == [
-        [0, 0]
-    ]
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 5])
+def test_no_rows_give_zeros(kind, count, way):
+    found = along(torch.zeros(0, 2, dtype=kind), Vectors(torch.ones(count, 1)), count)
+    assert found.tolist() == [[0, 0]] * count
+
+
+def test_a_matrix_may_be_a_view(way):
+    generator = torch.Generator().manual_seed(2)
+    matrix = torch.randint(-300, 300, (6, 40), generator=generator).to(torch.int16).T
+    vectors = Vectors(torch.randn(5, 40, generator=generator))
+    assert np.array_equal(along(matrix, vectors, 5).numpy().astype(object), exact(vectors, matrix))
 
 
 @pytest.mark.parametrize("kind", [torch.int8, torch.int16])

@@ -137,6 +137,20 @@ def test_an_extra_named_like_a_mask_is_refused(hub_memory):
 # Rounded
 
 
+@pytest.mark.parametrize("precision", ["int8", "int16"])
+def test_rounded_memories_recall_by_many_penalties(precision, hub_memory, hub_task, tmp_path):
+    memory = hub_memory(2, precision=precision)
+    memory.save(tmp_path / "memory.h5", bits=3)
+    again = load(tmp_path / "memory.h5")
+    order = [0, 1, 1, 0, 1, 0]
+    wanted = torch.stack([hub_task(number)["masks"]["a"].float() for number in order])
+    for one in (memory, again):
+        hit = one.recall(
+            penalty=lambda masks: (masks["a"] - wanted).square().sum(-1), batch=len(order)
+        )
+        assert hit.task.tolist() == order
+
+
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, np.int64(3)])
 def test_rounded_memories_recall_come_back_and_are_saved_again(
     bits, hub_memory, hub_task, hub_state, tmp_path

@@ -223,6 +223,27 @@ def test_rows_that_are_clear_are_no_longer_compared(memory, targets):
     assert 0.5 < float(hit.margin[0]) < float(every.margin[0])  # the first's lead, by agreement
 
 
+def test_a_lead_that_is_not_recognized_is_compared(memory, targets):
+    penalty = Toward(targets[1])
+    hit = memory.recall(penalty=penalty, search=Search(min_margin=0.5, recognition_margin=30.0))
+    assert len(penalty.calls) == 2 + 2
+    assert hit.margin > 30
+    assert hit.recognized
+
+
+def test_one_candidate_alone_has_the_margin_to_chance(memory, targets):
+    penalty = Toward(targets[1])
+    hit = memory.recall(penalty=penalty, search=Search(max_basins=1))
+    assert hit.margin == pytest.approx(float(hit_of_chance(memory, targets)), rel=1e-5)
+
+
+def hit_of_chance(memory, targets):
+    """What a random state's penalty is above that of the right mask, which is 0."""
+    seen = Seen(targets[1])
+    memory.recall(penalty=seen, search=Search(max_basins=1))
+    return Toward(targets[1])(seen.given[1])
+
+
 def test_a_lead_is_no_reason_to_stop_where_the_margin_asked_for_is_larger(memory, targets):
     penalty = Toward(targets[1])
     hit = memory.recall(penalty=penalty, search=Search(min_margin=40.0))

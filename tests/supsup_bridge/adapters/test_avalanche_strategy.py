@@ -11,11 +11,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of Avalanche and its packag
 from avalanche.benchmarks import nc_benchmark  # noqa: E402
 from avalanche.benchmarks.utils import as_classification_dataset  # noqa: E402
 from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics  # noqa: E402
-from avalanche.training.plugins import EvaluationPlugin  # noqa: E402
+from avalanche.training.plugins import EvaluationPlugin, ReplayPlugin  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
 from torch.utils.data import TensorDataset  # noqa: E402
 
-from hopmask import ConfigError, EmptyMemoryError, NumericalError  # noqa: E402
+from hopmask import ConfigError, NumericalError  # noqa: E402
 from supsup_bridge import Experiment, RunSettings, SupSup, TrainingSettings  # noqa: E402
 from supsup_bridge.adapters.avalanche_strategy import (  # noqa: E402
     StreamLogits,
@@ -122,19 +122,64 @@ def test_streams_are_tasks_of_a_run(quiet) -> None:
 
 
 def test_what_does_not_fit_is_refused(taught) -> None:
-    _, benchmark = taught
+    made, benchmark = taught
     with pytest.raises(ConfigError, match="infer must be one of"):
         strategy(infer="label")
     with pytest.raises(ConfigError, match="task_free"):
         SupSupStrategy(SupSup("lenet-300-100", inputs=64, outputs=10, task_free=True), classes=10)
     with pytest.raises(ConfigError, match="give classes="):
         strategy(classes=1).train(benchmark.train_stream[0])
-    with pytest.raises(EmptyMemoryError):
-        strategy().eval(benchmark.test_stream[0])
+    with pytest.raises(ConfigError, match="has learned 5 tasks"):
+        SupSupStrategy(made.learner, classes=10)
+    small = SupSup("lenet-300-100", inputs=64, outputs=1)
+    with pytest.raises(ConfigError, match="more outputs"):
+        SupSupStrategy(small, classes=10).train(benchmark.train_stream[0])
+    with pytest.raises(ConfigError, match="train_epochs"):
+        strategy(train_epochs=0).train(benchmark.train_stream[0])
     few = strategy(train_epochs=1, infer="given")
     few.train(benchmark.train_stream[0])
-    with pytest.raises(ConfigError, match="of those learned"):
+    with pytest.raises(ConfigError, match="one task label"):
         few.eval(benchmark.test_stream[1])
+
+
+def test_one_task_label_of_many_tasks_is_no_given_task() -> None:
+    made, benchmark = strategy(train_epochs=1, infer="given"), digits()
+    made.train(benchmark.train_stream[:2])
+    with pytest.raises(ConfigError, match="with task labels"):
+        made.eval(benchmark.test_stream[0])
+
+
+def test_images_of_other_experiences_are_refused_and_nothing_stays() -> None:
+    made, benchmark = strategy(train_epochs=1, plugins=[ReplayPlugin(mem_size=40)]), digits()
+    made.train(benchmark.train_stream[0])
+    with pytest.raises(ConfigError, match="other experiences"):
+        made.train(benchmark.train_stream[1])
+    assert made.learner.tasks == (0,)
+    assert [*made.model.classes_of] == [0]
+
+
+@pytest.mark.parametrize("eval_every", [0, 1])
+def test_evaluation_in_between_changes_nothing(eval_every: int) -> None:
+    class Seeded:  # an evaluation draws from the generator that orders the batches
+        def before_training_epoch(self, strategy: Any, **_: Any) -> None:
+            torch.default_generator.manual_seed(0)
+
+    benchmark = digits()
+    found = []
+    with torch.random.fork_rng(devices=[]):
+        for every in (-1, eval_every):
+            made = strategy(train_epochs=2, eval_every=every, plugins=[Seeded()])
+            for experience in benchmark.train_stream[:2]:
+                made.train(experience, eval_streams=[benchmark.test_stream])
+            found.append([made.learner.memory.recall(task=task).masks for task in range(2)])
+    for one, other in zip(*found, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_nothing_learned_says_nothing() -> None:
+    metrics = strategy().eval(digits().test_stream)
+    loss = next(value for name, value in metrics.items() if name.startswith("Loss_Stream"))
+    assert loss == pytest.approx(torch.tensor(10.0).log().item())
 
 
 def test_a_loss_that_is_not_finite_learns_nothing() -> None:

@@ -1,6 +1,7 @@
 """Runs that train several of their tasks in one computation."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,38 @@ def test_a_task_that_cannot_be_learned_ends_its_group_before_it(
     assert run.ledger.count == 2
 
 
+@pytest.mark.parametrize(
+    "images", [torch.zeros(96, 60), torch.zeros(96, 64, dtype=torch.float64)], ids=["60", "wide"]
+)
+def test_a_task_of_other_images_ends_its_group_before_it(
+    images: torch.Tensor, equal, groups, small, quiet
+) -> None:
+    other = cut(equal[2], 96, train_images=images)
+    run = Experiment(small(tasks=5, tasks_at_once=5), tasks=[*equal[:2], other, *equal[3:]])
+    with pytest.raises((ConfigError, RuntimeError)):
+        run.run(quiet)
+    assert groups == [(0, 1)]
+    assert run.ledger.count == 2
+
+
+def test_training_images_are_made_once_to_train_and_once_to_store(equal, small, quiet) -> None:
+    made = list[int]()
+
+    def noted(number: int, images: torch.Tensor) -> torch.Tensor:
+        made.append(number)
+        return images
+
+    tasks = [
+        cut(task, 96, train_images=partial(noted, number, task.train_images[:96]))
+        for number, task in enumerate(equal)
+    ]
+    Experiment(small(tasks=5, tasks_at_once=1), tasks=tasks).run(quiet)
+    assert made == [0, 1, 2, 3, 4]
+    made.clear()
+    Experiment(small(tasks=5, tasks_at_once=5), tasks=tasks).run(quiet)
+    assert made == [0, 1, 2, 3, 4, 1, 2, 3, 4]
+
+
 def test_a_stream_that_ends_early_ends_its_group(equal, groups, small, quiet) -> None:
     class Short(list[Task]):
         def __getitem__(self, place: Any) -> Any:
@@ -131,7 +164,7 @@ def test_a_task_that_fails_loses_none_of_the_others(equal, groups, small, quiet)
     tasks[1] = equal[1]
     run.run(quiet)
     assert run.ledger.count == 5
-    assert groups == [(0, 1, 2, 3), (1, 2, 3, 4)]
+    assert groups == [(0, 1, 2, 3)]  # tasks 2 and 3 were trained, and task 1 alone is anew
 
 
 class Stop(Exception):
@@ -214,6 +247,24 @@ def test_what_goes_with_no_groups_is_refused(changes: dict[str, Any], message: s
 def test_starts_from_earlier_masks_are_refused(mask_init: str, small, equal) -> None:
     with pytest.raises(ConfigError, match="--tasks-at-once trains tasks apart"):
         Experiment(small(tasks=3, tasks_at_once=2, mask_init=mask_init), tasks=equal)
+
+
+def test_networks_that_train_one_task_at_a_time_are_refused(equal, small) -> None:
+    pictures = [cut(task, 96, train_images=torch.zeros(96, 3, 32, 32)) for task in equal]
+    settings = RunSettings(benchmark="split-cifar10", tasks=2, tasks_at_once=2, quick=True)
+    tasks = [
+        Task(
+            name=task.name,
+            train_images=task.train_images,
+            train_labels=task.train_labels,
+            inference_images=torch.zeros(9, 3, 32, 32),
+            scored_images=torch.zeros(9, 3, 32, 32),
+            scored_labels=torch.zeros(9, dtype=torch.int64),
+        )
+        for task in pictures
+    ]
+    with pytest.raises(ConfigError, match=r"bfloat16, .* leave out --tasks-at-once"):
+        Experiment(settings, tasks=tasks)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2"])
