@@ -153,7 +153,7 @@ class MaskMemory(HubOperations):
 
         Raises:
             NotForgettableError: the rule has no exact inverse; nothing was changed.
-            UnknownTaskError, and what `store` raises; nothing was changed.
+            UnknownTaskError: no such task, or what `store` raises. Nothing was changed.
 
         Example:
             >>> import torch

@@ -70,8 +70,9 @@ class SupSup(Learning):
             weight kept: for weights="given"), or, from the second task on, around masks learned
             before: the "mean" of all, the "nearest" (of the task that the learner takes the new
             images for), the "previous" task's, or a random "earlier" one.
-        rule, key_bits: of dense couplings; see `hopmask.MaskMemory`.
-        signature_features: of a Hopfield memory, as well; default 2048, 0 for no content address.
+        rule: of dense couplings; see `hopmask.MaskMemory`.
+        key_bits: of dense couplings, as well.
+        signature_features: of a Hopfield memory; see there; default 2048, 0 for no content address.
         signature_groups: of weight masks in a Hopfield memory: the largest number of classes of a
             task, if the content address is to keep a mean of each class and not one of the task
             (default 1). Tasks of more classes are refused. It names the task of one image better
@@ -90,8 +91,9 @@ class SupSup(Learning):
         pixels: how images were made of the pixels of pictures, for `supsup predict` of picture
             files: a `PixelScale`, "unknown", or None (default) for x = pixel / 255.
         task_free: learn by `observe`, from a stream without task boundaries.
-        ask_every, budget, epsilon: task_free: batches between two novelty tests; masks at most; of
-            a bank, see `NoveltyTest`.
+        ask_every: task_free: batches between two novelty tests.
+        budget: task_free: masks at most.
+        epsilon: task_free, of a bank: see `NoveltyTest`.
         closed: task_free: called with number and masks whenever a mask is written to a Hopfield
             memory: on hubs also while it is trained, in dense couplings once it is final.
 

@@ -17,7 +17,8 @@ class PixelScale:
     """x = (pixel / 255 − mean) / std, of the whole picture or of its centre.
 
     Args:
-        mean, std: of pixels / 255; one figure, or one for each channel.
+        mean: of pixels / 255; one figure, or one for each channel.
+        std: as `mean`.
         centre: whether an image is the central 224×224 pixels of a picture whose shorter side was
             made 256, as ImageNet's are. Who reads the picture cuts it; `images` does not.
 
