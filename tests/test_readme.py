@@ -13,10 +13,16 @@ from supsup_bridge.cli import main as supsup
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
-_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+DOCUMENTS = [README, *PAGES]
+_BLOCK = re.compile(r"^```python(?: exec=.*?)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
-documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+def _name(document: Path) -> str:
+    return document.relative_to(ROOT).as_posix()
+
+
+documents = pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 
 
 def _text(document: Path) -> str:
@@ -36,15 +42,13 @@ def _anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if _blocks(d)], ids=lambda d: d.name)
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if _blocks(d)], ids=_name)
 def test_the_python_blocks_run(
     document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names: dict[str, Any] = {}
+    monkeypatch.chdir(tmp_path)
     for before, block in _blocks(document):
-        folder = tmp_path / str(before)
-        folder.mkdir()
-        monkeypatch.chdir(folder)
         exec(compile("\n" * before + block, str(document), "exec"), names)
     tests: list[Callable[[], None]] = [
         test for name, test in names.items() if name.startswith("test_")
@@ -84,9 +88,14 @@ def test_named_scripts_and_figures_exist(document: Path) -> None:
         assert (ROOT / name).is_file(), name
 
 
-def test_every_page_is_reached_from_the_readme() -> None:
-    linked = set(re.findall(r"\]\((docs/[^)#]+)", _text(README)))
-    assert linked == {f"docs/{document.name}" for document in DOCUMENTS[1:]}
+def test_the_site_has_every_page_and_no_other() -> None:
+    named = set(re.findall(r"^ +- ([\w/]+\.md)$", _text(ROOT / "mkdocs.yml"), re.MULTILINE))
+    outside = {"security.md", "changes.md"}  # SECURITY.md and CHANGELOG.md
+    assert named - outside == {page.relative_to(ROOT / "docs").as_posix() for page in PAGES}
+
+
+def test_the_readme_links_the_first_page() -> None:
+    assert "](docs/index.md)" in _text(README)
 
 
 def test_the_options_of_a_run_are_those_described(capsys: pytest.CaptureFixture[str]) -> None:
