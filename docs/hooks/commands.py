@@ -1,6 +1,6 @@
 """Prints the help of `supsup` and `hopmask`, and of every command of theirs, as Markdown.
 
-The parsers print it themselves, 100 columns wide, so that nothing is written twice.
+The parsers print it themselves, 80 columns wide, so that nothing is written twice.
 """
 
 import os
@@ -26,7 +26,7 @@ def help_of(program: Callable[[Sequence[str]], int], *command: str) -> str:
 
 def main() -> None:
     """Print a chapter for each program, and a section for each of its commands."""
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "80"
     for name, program in PROGRAMS.items():
         overview = help_of(program)
         print(f"## `{name}`\n\n```text\n{overview}```\n")
