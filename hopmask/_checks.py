@@ -1,7 +1,5 @@
 """Checks of arguments that many doors share."""
 
-from collections.abc import Iterable
-from difflib import get_close_matches
 from operator import index
 
 from hopmask.errors import ConfigError
@@ -29,8 +27,3 @@ def index_or_none(value: object) -> int | None:
 def is_real(value: object) -> bool:
     """Whether a value is a real number (no bool); NaN is."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def nearest(name: object, known: Iterable[str]) -> str:
-    """The known name that is most like another one, for "did you mean"."""
-    return get_close_matches(str(name), [*known], n=1, cutoff=0.0)[0]

@@ -1,5 +1,8 @@
 """Typed errors: each derives from HopmaskError and, where users expect it, from a builtin."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class HopmaskError(Exception):
     """Base class of every error that hopmask and supsup_bridge raise on purpose."""
@@ -114,3 +117,23 @@ class MissingDependencyError(HopmaskError, ImportError):
 
 class OverloadWarning(UserWarning):
     """A pattern was stored, but the memory no longer holds it as a fixed point."""
+
+
+def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
+    """The message about a name that is none of the known ones; it suggests one that is much alike.
+
+    Args:
+        what: what the name is of, such as "learning rule".
+        name: what was given.
+        known: the names there are.
+
+    Example:
+        >>> unknown_name("animal", "Catt", ["cat", "dog"])
+        "unknown animal 'Catt': did you mean 'cat'? Known: cat, dog"
+        >>> unknown_name("animal", "whale", ["cat", "dog"])
+        "unknown animal 'whale'. Known: cat, dog"
+    """
+    names = {one.lower(): one for one in known}
+    near = get_close_matches(str(name).lower(), names, n=1)
+    suggestion = f": did you mean '{names[near[0]]}'?" if near else "."
+    return f"unknown {what} {name!r}{suggestion} Known: {', '.join(names.values())}"

@@ -12,7 +12,7 @@ from hopmask.errors import HopmaskError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (0 done, 1 failed, 2 bad input, 130 Ctrl-C)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     errors = Console(stderr=True, highlight=False)
     try:
         options.run(options, Console(highlight=False), errors)
@@ -25,13 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, ValueError) else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of `hopmask`; completion for shells is made from it."""
+    made = argparse.ArgumentParser(
         prog="hopmask",
         description="Memories of masks in constant space: what they hold, and their files.",
     )
-    parser.add_argument("--version", action="version", version=f"hopmask {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    made.add_argument("--version", action="version", version=f"hopmask {__version__}")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
     for module in (capacity, files):
         module.add_commands(commands)
-    return parser
+    return made

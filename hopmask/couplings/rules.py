@@ -10,8 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hopmask._checks import nearest
-from hopmask.errors import ConfigError, NotForgettableError, NumericalError
+from hopmask.errors import ConfigError, NotForgettableError, NumericalError, unknown_name
 
 _SOLVED, _TOLERATED = 1e-10, 1e-4  # squared rest of conjugate gradients, relative to d
 _LEVERAGE = 0.01  # how far z·x of a stored pattern may be from 1
@@ -258,8 +257,7 @@ def rule_named(rule: str | LearningRule) -> LearningRule:
         return rule
     if not isinstance(rule, str) or rule not in _RULES:
         raise ConfigError(
-            f"unknown learning rule {rule!r}: did you mean '{nearest(rule, _RULES)}'? "
-            f"Known: {', '.join(_RULES)}, or pass a LearningRule object"
+            f"{unknown_name('learning rule', rule, _RULES)}, or pass a LearningRule object"
         )
     return _RULES[rule]()
 

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hopmask._checks import nearest
-from hopmask.errors import ConfigError, MaskError
+from hopmask.errors import ConfigError, MaskError, unknown_name
 from hopmask.patterns.layout import Layout, Masks, Size
 
 _DIGEST = 64  # bits
@@ -91,8 +90,7 @@ class DigestCode:
         parts = []
         for name in given:
             if name not in self.extras.shapes:
-                near = nearest(name, self.extras.shapes)
-                raise MaskError(f"unknown extra {name!r}: did you mean '{near}'?")
+                raise MaskError(unknown_name("extra", name, self.extras.shapes))
         for name, shape in self.extras.shapes.items():
             if name not in given:
                 raise MaskError(f"extra '{name}' is missing: give {list(self.extras.shapes)}")

@@ -6,8 +6,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from hopmask._checks import index_or_none, nearest
-from hopmask.errors import ConfigError, CueError, MaskError
+from hopmask._checks import index_or_none
+from hopmask.errors import ConfigError, CueError, MaskError, unknown_name
 from hopmask.patterns.spins import check_mask, to_bits, to_spins
 
 Masks = dict[str, Tensor]
@@ -109,10 +109,7 @@ class Layout:
 
     def _known(self, name: str, error: type[CueError] | type[MaskError]) -> None:
         if name not in self.shapes:
-            raise error(
-                f"unknown layer {name!r}: did you mean '{nearest(name, self.shapes)}'? The memory "
-                f"holds {list(self.shapes)}"
-            )
+            raise error(unknown_name("layer", name, self.shapes))
 
 
 def _shapes(sizes: Mapping[str, Size]) -> dict[str, tuple[int, ...]]:

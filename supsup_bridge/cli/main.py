@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from hopmask import HopmaskError
+from hopmask import HopmaskError, __version__
 from hopmask.errors import StoreTooLargeError
 from supsup_bridge.cli import learn, merge, predict, run
 
@@ -19,7 +19,7 @@ _COMMANDS = (run, predict, learn, merge)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (0 done, 1 failed, 2 bad input, 130 Ctrl-C)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     errors = Console(stderr=True, highlight=False)
     try:
         status: int = options.run(options, Console(highlight=False), errors)
@@ -35,13 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of `supsup`; completion for shells is made from it."""
+    made = argparse.ArgumentParser(
         prog="supsup",
         description="Learn tasks as masks of a fixed random network, keep the masks in one "
         "Hopfield network of constant size, and recall the right one from unlabelled images.",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    made.add_argument("--version", action="version", version=f"supsup {__version__}")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add_command(commands)
-    return parser
+    return made

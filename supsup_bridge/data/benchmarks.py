@@ -1,11 +1,11 @@
 """Benchmarks by name, and those that split digits into tasks of two."""
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hopmask import ConfigError
+from hopmask.errors import unknown_name
 from supsup_bridge.data.class_splits import class_task, cut_off
 from supsup_bridge.data.datasets import load_digits, load_mnist
 from supsup_bridge.data.image_benchmarks import (
@@ -154,13 +154,9 @@ def default_classes(benchmark: str) -> int | None:
 
 
 def check_benchmark(benchmark: str) -> None:
-    """Raise ConfigError, naming the nearest benchmark, unless there is one of that name."""
+    """Raise ConfigError unless there is a benchmark of that name."""
     if benchmark not in _BENCHMARKS:
-        near = get_close_matches(str(benchmark), BENCHMARKS, n=1, cutoff=0.0)[0]
-        raise ConfigError(
-            f"unknown benchmark {benchmark!r}: did you mean '{near}'? "
-            f"Known: {', '.join(BENCHMARKS)}"
-        )
+        raise ConfigError(unknown_name("benchmark", benchmark, BENCHMARKS))
 
 
 def _pairs(train: Labelled, test: Labelled, *, seed: int, tasks: int) -> list[Task]:

@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from hopmask import ConfigError, MaskError
+from hopmask.errors import unknown_name
 from supsup_bridge.networks.fixed import (
     REFERENCE,
     FixedNetwork,
@@ -265,10 +265,7 @@ class MaskedNetwork(FixedNetwork):
         wanted = {**self.mask_sizes, **statistics}
         for name in masks:
             if name not in wanted:
-                near = get_close_matches(str(name), wanted, n=1, cutoff=0.0)[0]
-                raise MaskError(
-                    f"unknown mask {name!r}: did you mean '{near}'? The network has {list(wanted)}"
-                )
+                raise MaskError(unknown_name("mask", name, wanted))
         if statistics.keys().isdisjoint(masks):
             wanted = self.mask_sizes
         batches = set()

@@ -1,11 +1,10 @@
 """The settings of a run: each with its default, checked before any work is done."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import isfinite
 
 from hopmask import ConfigError, rule_named
-from hopmask.errors import MemoryFullError
+from hopmask.errors import MemoryFullError, unknown_name
 from supsup_bridge.continual.scoring import PROTOCOLS
 from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_TASKS, check_start
 from supsup_bridge.data.benchmarks import (
@@ -209,7 +208,7 @@ class RunSettings:
         ):
             value = getattr(self, name)
             if value not in known:
-                raise _unknown(name, value, [k for k in known if k])
+                raise ConfigError(unknown_name(name, value, filter(None, known)))
         for name, own in (("network", ("standard", *NETWORKS)), ("signature", SIGNATURES)):
             value = getattr(self, name)
             if value is None and name == "signature":
@@ -221,7 +220,7 @@ class RunSettings:
                     "give the object itself to SupSup(module)"
                 )
             if value not in own and not (isinstance(value, str) and ":" in value):
-                raise _unknown(name, value, [*own, "package.module:function"])
+                raise ConfigError(unknown_name(name, value, [*own, "package.module:function"]))
 
     def _check_count(self, name: str, least: int) -> None:
         value = getattr(self, name)
@@ -387,10 +386,3 @@ def power_of_two(tasks: int) -> int:
 
 def _is_real(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-
-
-def _unknown(name: str, value: object, known: list[str]) -> ConfigError:
-    near = get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
-    return ConfigError(
-        f"unknown {name} {value!r}: did you mean '{near}'? Known: {', '.join(known)}"
-    )
