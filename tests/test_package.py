@@ -13,7 +13,7 @@ import pytest
 import hopmask
 
 ROOT = Path(__file__).parents[1]
-USER = '''\
+USER = """\
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +29,7 @@ task: int = learner.learn((torch.randn(8, 4), torch.arange(8) % 2), epochs=1)
 found: Prediction = learner.predict(torch.randn(2, 4))
 labels: list[int] = found.label.tolist()
 load("memory.h5")
-'''
+"""
 WRONG = USER + 'learner.learn((mask, mask), epochs="many")\n'
 
 
@@ -68,6 +68,18 @@ def test_the_wheel_has_both_commands(wheel: Path) -> None:
 
 def test_the_wheel_is_under_a_megabyte(wheel: Path) -> None:
     assert wheel.stat().st_size < 1_000_000
+
+
+def test_the_citation_is_of_this_version() -> None:
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", text, re.MULTILINE) == [hopmask.__version__]
+
+
+def test_the_links_of_the_contributing_page_lead_somewhere() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
+    assert links
+    assert [link for link in links if not (ROOT / link).is_file()] == []
 
 
 def checked(checker: list[str], text: str, folder: Path) -> subprocess.CompletedProcess[str]:

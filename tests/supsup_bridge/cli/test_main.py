@@ -24,9 +24,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"supsup {hopmask.__version__}\n"
 
 
-def test_exit_statuses_are_those_described(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_exit_statuses_are_those_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["run", "--quick", "--tasks", "1", "--out", str(tmp_path / "out")]
     found = {
         main(arguments),
