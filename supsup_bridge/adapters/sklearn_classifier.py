@@ -131,7 +131,7 @@ class SupSupClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         samples = validate_data(self, X, reset=False, dtype=np.float32)
         found = self.learner_.predict(self._images(samples), together=together, task=task)
         classes = np.empty(len(samples), self.classes_.dtype)
-        for number in found.task.unique().tolist():
+        for number in sorted({*found.task.tolist()}):
             rows, own = found.task == number, self.task_classes_[number]
             label = found.label[rows]
             best = found.logits[rows, : len(own)].argmax(-1)  # where a superfluous output is larger

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from hopmask import ConfigError
+from supsup_bridge.adapters.run_log import LOGS, check_logs, open_logs
 from supsup_bridge.cli import results
 from supsup_bridge.cli.options import add_options, check_code_named, workers_of
 from supsup_bridge.cli.working import check_not_begun, learn_and_score
@@ -21,7 +22,8 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     given = {name: value for name, value in vars(options).items() if name != "run"}
     if "resume" in given:
         return _resume(given, console, errors)
-    data, out = given.pop("data", None), given.pop("out", None)
+    data, out, logs = given.pop("data", None), given.pop("out", None), given.pop("log", [])
+    check_logs(logs)
     overwrite, workers = given.pop("overwrite", False), workers_of(given)
     settings = RunSettings(**given, workers=workers is not None)
     out = out or Path("runs") / f"{settings.benchmark}-{_now()}"
@@ -32,19 +34,23 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     with checkpoint.locked(out):
         check_not_begun(out)
         checkpoints = checkpoint.Checkpoints(out, experiment, data=data)
-        checkpoints.begin()
-        return learn_and_score(experiment, checkpoints, console, errors, workers=workers)
+        with open_logs(logs, out) as opened:
+            checkpoints.begin()
+            return learn_and_score(
+                experiment, checkpoints, console, errors, workers=workers, logs=opened
+            )
 
 
 def _resume(given: dict[str, Any], console: Console, errors: Console) -> int:
     """Continue the run in a folder, with the settings of that run."""
-    out, workers = given["resume"], workers_of(given)
+    out, workers, logs = given["resume"], workers_of(given), given.pop("log", [])
+    check_logs(logs)
     others = given.keys() - {"data", "resume", "network", "signature"}
     if others:
         names = ", ".join("--" + name.replace("_", "-") for name in sorted(others))
         raise ConfigError(
-            f"--resume takes the settings of the interrupted run: leave out {names} (--data and "
-            "--jobs may be given)"
+            f"--resume takes the settings of the interrupted run: leave out {names} (--data, "
+            "--jobs and --log may be given)"
         )
     if not out.is_dir():
         raise ConfigError(f"there is no folder {out}: give --resume that of an interrupted run")
@@ -75,7 +81,10 @@ def _resume(given: dict[str, Any], console: Console, errors: Console) -> int:
                 markup=False,
             )
         checkpoints = checkpoint.Checkpoints(out, experiment, slot=saved.slot, data=data)
-        return learn_and_score(experiment, checkpoints, console, errors, workers=workers)
+        with open_logs(logs, out, continued=True) as opened:
+            return learn_and_score(
+                experiment, checkpoints, console, errors, workers=workers, logs=opened
+            )
 
 
 def add_command(commands: Any) -> None:
@@ -104,6 +113,12 @@ def add_command(commands: Any) -> None:
         type=Path,
         metavar="DIR",
         help="continue the run in DIR where it stopped, with the settings of that run",
+    )
+    add(
+        "--log",
+        action="append",
+        help=f"log losses and accuracies into the run's folder, too: {', '.join(LOGS)}; may be "
+        "repeated",
     )
     add("--out", type=Path, help="where results go (default: runs/BENCHMARK-TIME)")
     add("--overwrite", action="store_true", help="replace the results of a finished run in --out")

@@ -2,7 +2,7 @@
 
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from supsup_bridge.cli import results
 from supsup_bridge.cli.progress import Bars
 from supsup_bridge.runs import checkpoint, report
 from supsup_bridge.runs.experiment import Experiment
+from supsup_bridge.runs.observer import Observer, Observers
 from supsup_bridge.runs.workers import Workers
 
 
@@ -34,8 +35,9 @@ def learn_and_score(
     errors: Console,
     *,
     workers: Workers | None,
+    logs: Sequence[Observer] = (),
 ) -> int:
-    """Learn what is left, score it, and write the results."""
+    """Learn what is left, score it, and write the results; logs are told all that is done."""
     out, tasks = checkpoints.folder.parent, experiment.ledger.tasks
     warn = partial(console.print, style="yellow", markup=False)
     keep = results.PartialResults(experiment, out, warn)
@@ -43,7 +45,7 @@ def learn_and_score(
     bars = Bars(console, tasks=tasks, learned=experiment.ledger.count, keep=keep, jobs=jobs)
     try:
         with bars, stopping(checkpoints):
-            experiment.run(bars, pause=checkpoints, workers=workers)
+            experiment.run(Observers(*logs, bars), pause=checkpoints, workers=workers)
     except (KeyboardInterrupt, HopmaskError) as stop:
         why = "interrupted" if isinstance(stop, KeyboardInterrupt) else f"error: {stop}"
         done = f"After {len(experiment.names())} of {tasks} tasks: "

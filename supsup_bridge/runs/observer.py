@@ -1,4 +1,4 @@
-"""What a run calls to show its progress."""
+"""What a run calls to show its progress, or to log it."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from supsup_bridge.data.task import Task
 
 
 class Observer(Protocol):
-    """Called with what a run does; for progress."""
+    """Called with what a run does; for progress and logs."""
 
     def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None:
         """Called after step `step` of `steps` of training task `number`."""
@@ -19,3 +19,26 @@ class Observer(Protocol):
     def learned(self, task: Task, number: int) -> None:
         """Called after task `number` was learned, stored and scored; the results can be read."""
         ...
+
+
+class Observers:
+    """Several observers as one: each is called in turn.
+
+    Args:
+        observers: who is called.
+    """
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None:
+        for observer in self._observers:
+            observer.training(task, number, step, steps, loss)
+
+    def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None:
+        for observer in self._observers:
+            observer.evaluated(task, number, after, accuracy)
+
+    def learned(self, task: Task, number: int) -> None:
+        for observer in self._observers:
+            observer.learned(task, number)

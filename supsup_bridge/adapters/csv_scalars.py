@@ -1,0 +1,79 @@
+"""Scalars of a run as a table of comma-separated values."""
+
+import csv
+import os
+from pathlib import Path
+
+from hopmask import ConfigError
+
+_HEAD = ["figure", "task", "name", "step", "value"]
+
+
+class CsvScalars:
+    """Writes `log.csv`: figure, task, name, step, value; one row per scalar.
+
+    Args:
+        folder: where the file is, or will be.
+        continued: append to it; else it is replaced.
+
+    Raises:
+        OSError: it cannot be read or written.
+        ConfigError: another file is there, which cannot be continued.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     scalars = CsvScalars(Path(folder))
+        ...     scalars.add("loss", 0, "0 or 1", 1, 0.5)
+        ...     scalars.close()
+        ...     scalars = CsvScalars(Path(folder), continued=True)
+        ...     scalars.close()
+        >>> scalars.last()
+        {('loss', 0): 1}
+    """
+
+    place = "log.csv"
+
+    def __init__(self, folder: Path, *, continued: bool = False) -> None:
+        path = folder / self.place
+        rows = _rows(path) if continued and path.exists() else []
+        self._last = {(figure, int(number)): int(step) for figure, number, _, step, _ in rows[1:]}
+        self._file = path.open("a" if rows else "w", buffering=1, newline="", encoding="utf-8")
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        if not rows:
+            self._rows.writerow(_HEAD)
+
+    @staticmethod
+    def check() -> None:
+        """Nothing is needed."""
+
+    def last(self) -> dict[tuple[str, int], int]:
+        """Figure and number of the task -> the last step that is there already."""
+        return self._last
+
+    def add(self, figure: str, number: int, name: str, step: int, value: float) -> None:
+        """Append a row."""
+        self._rows.writerow([figure, number, name, step, value])
+
+    def flush(self) -> None:
+        """Every row is in the file already, so that a kill loses none."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """The rows of a log, its head first; a last one that a kill cut off is taken out of the file.
+
+    Raises:
+        ConfigError: another file.
+    """
+    text = path.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    rows = [*csv.reader(whole.decode("utf-8", errors="replace").splitlines())]
+    if rows and (rows[0] != _HEAD or any(len(row) != len(_HEAD) for row in rows)):
+        raise ConfigError(f"{path} is no log of a run, whose columns are {_HEAD}: move it away")
+    if whole != text:
+        os.truncate(path, len(whole))
+    return rows

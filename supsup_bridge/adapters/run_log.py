@@ -1,0 +1,137 @@
+"""Logs of a run, for other programs to read: an observer that writes scalars."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from hopmask import ConfigError
+from hopmask.errors import unknown_name
+from supsup_bridge.adapters.csv_scalars import CsvScalars
+from supsup_bridge.adapters.tensorboard_scalars import TensorBoardScalars
+from supsup_bridge.data.task import Task
+
+_log = logging.getLogger(__name__)
+
+
+class Scalars(Protocol):
+    """Where a log is written: series of numbers, each of a figure of one task, by step."""
+
+    def last(self) -> dict[tuple[str, int], int]:
+        """Figure and number of the task -> the last step that is there already."""
+        ...
+
+    def add(self, figure: str, number: int, name: str, step: int, value: float) -> None:
+        """Append to a series: its figure, the task's number and name, the step, the value."""
+        ...
+
+    def flush(self) -> None:
+        """Bring what was added into the files."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more is added."""
+        ...
+
+
+class RunLog:
+    """An observer that logs "loss" by training step, and "accuracy" by tasks learned.
+
+    A run that continues from a checkpoint repeats some steps: what is there already is not written
+    again. Workers report no losses. Where a log cannot be written, the run continues without it.
+
+    Args:
+        scalars: where it is written.
+
+    Example:
+        >>> import tempfile
+        >>> from supsup_bridge import Experiment, RunSettings
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with open_logs(["csv"], Path(folder)) as (log,):
+        ...         Experiment(RunSettings(quick=True, tasks=1)).run(log)
+        ...     lines = (Path(folder) / "log.csv").read_text().splitlines()
+        >>> lines[0], len(lines)
+        ('figure,task,name,step,value', 22)
+    """
+
+    def __init__(self, scalars: Scalars) -> None:
+        self._scalars, self._last, self._works = scalars, scalars.last(), True
+
+    def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None:
+        self._add("loss", number, task.name, step, loss)
+
+    def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None:
+        self._add("accuracy", number, task.name, after + 1, accuracy)
+
+    def learned(self, task: Task, number: int) -> None:
+        self._try(self._scalars.flush)
+
+    def close(self) -> None:
+        """Nothing more is logged."""
+        self._try(self._scalars.close)
+
+    def _add(self, figure: str, number: int, name: str, step: int, value: float) -> None:
+        if step > self._last.get((figure, number), 0):
+            self._try(lambda: self._scalars.add(figure, number, name, step, value))
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            if self._works:
+                write()
+        except OSError as error:
+            self._works = False
+            _log.warning("a log cannot be written, and the run continues without it: %s", error)
+
+
+_LOGS: dict[str, type[CsvScalars] | type[TensorBoardScalars]] = {
+    "csv": CsvScalars,
+    "tensorboard": TensorBoardScalars,
+}
+LOGS = tuple(_LOGS)
+
+
+def check_logs(names: Sequence[str]) -> None:
+    """Raise unless there are logs of these names, and what they need is installed.
+
+    Raises:
+        ConfigError: an unknown name.
+        MissingDependencyError: a package is not installed.
+    """
+    for name in names:
+        if name not in _LOGS:
+            raise ConfigError(unknown_name("log", name, LOGS))
+        _LOGS[name].check()
+
+
+@contextmanager
+def open_logs(
+    names: Sequence[str], folder: Path, *, continued: bool = False
+) -> Iterator[list[RunLog]]:
+    """Logs of a run in a folder, closed at the end of the block.
+
+    Args:
+        names: of "csv" and "tensorboard".
+        folder: of the run.
+        continued: append to the logs that are there, also to those without a name; else they are
+            replaced.
+
+    Raises:
+        ConfigError: an unknown name, or a folder that cannot be written to.
+        MissingDependencyError: a package is not installed.
+    """
+    begun = [name for name in LOGS if continued and (folder / _LOGS[name].place).exists()]
+    chosen = [*dict.fromkeys([*names, *begun])]
+    check_logs(chosen)
+    with ExitStack() as stack:
+        logs = []
+        for name in chosen:
+            try:
+                log = RunLog(_LOGS[name](folder, continued=continued))
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot write the log {folder / _LOGS[name].place} ({error}): leave out --log "
+                    f"{name}, or move what is there away"
+                ) from error
+            logs.append(stack.enter_context(closing(log)))
+        yield logs
