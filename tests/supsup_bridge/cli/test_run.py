@@ -473,7 +473,10 @@ def test_a_run_continues_with_the_data_folder_that_it_was_given(
 
 def test_a_continued_run_takes_no_settings(tmp_path: Path, capsys, untrained) -> None:
     assert run(["--resume", str(tmp_path), "--seed", "1", "--quick", "--data", "x"]) == 2
-    assert "leave out --quick, --seed (--data and --jobs may be given)" in capsys.readouterr().err
+    assert (
+        "leave out --quick, --seed (--data, --jobs and --log may be given)"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_finished_run_cannot_be_continued(done: tuple[int, Path], capsys) -> None:
