@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from supsup_bridge import SupSup, TrainingSettings, fix_weights, mlp, split_digits
+from supsup_bridge import SupSup, fix_weights, mlp, split_digits
 
 
 def digits(part: str) -> tuple[Tensor, Tensor]:  # images (n, 64) and digits (n,)
@@ -39,18 +39,17 @@ def main(users: int = 100) -> None:
     backbone = trained_backbone(images, labels)
     draw = torch.Generator().manual_seed(1)
     likes = torch.stack([torch.randperm(10, generator=draw) < 5 for _ in range(users)])
-    training = TrainingSettings(epochs=10, batch=64)
-    known = {"signature_features": 0}  # who asks is known: there is nothing to infer
-    learner = SupSup(backbone, weights="given", mask_init="ones", training=training, **known)
+    # No features: it is known who asks, so that nothing has to be inferred
+    learner = SupSup(backbone, weights="given", mask_init="ones", signature_features=0)
     for user in range(users):
-        learner.learn((images, likes[user][labels].long()), task=user)
+        learner.learn((images, likes[user][labels].long()), epochs=20, task=user)
     hits = [
         (learner.predict(test_images, task=user).label == likes[user][test_labels]).float().mean()
         for user in range(users)
     ]
     print(f"accuracy over {users} users: {torch.stack(hits).mean():.3f}, worst {min(hits):.3f}")
     weights = sum(p.numel() for p in backbone.parameters())
-    print(f"the memory: {learner.memory.nbytes / 1e6:.2f} MB, for {learner.memory.capacity} users")
+    print(f"the memory: {learner.memory.nbytes / 1e6:.2f} MB")
     print(f"a network for each user: {4e-6 * weights * users:.2f} MB")
     print(f"a packed list of the masks: {weights * users / 8e6:.2f} MB")
 

@@ -1,4 +1,7 @@
-"""The README and the pages under docs/: their code runs, their links and commands exist."""
+"""The README and the pages under docs/: their code runs, their links and commands exist.
+
+Blocks marked `py` are not run: they need what the tests do not install.
+"""
 
 import re
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Logs of a run, for other programs to read: an observer that writes scalars."""
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -106,7 +107,7 @@ def check_logs(names: Sequence[str]) -> None:
 
 @contextmanager
 def open_logs(
-    names: Sequence[str], folder: Path, *, continued: bool = False
+    names: Sequence[str], folder: Path, *, continued: bool = False, overwrite: bool = False
 ) -> Iterator[list[RunLog]]:
     """Logs of a run in a folder, closed at the end of the block.
 
@@ -115,6 +116,7 @@ def open_logs(
         folder: of the run.
         continued: append to the logs that are there, also to those without a name; else they are
             replaced.
+        overwrite: delete the logs that are there and have no name, those of an earlier run.
 
     Raises:
         ConfigError: an unknown name, or a folder that cannot be written to.
@@ -123,15 +125,25 @@ def open_logs(
     begun = [name for name in LOGS if continued and (folder / _LOGS[name].place).exists()]
     chosen = [*dict.fromkeys([*names, *begun])]
     check_logs(chosen)
+    if overwrite:
+        for log in _LOGS.values():
+            _delete(folder / log.place)
     with ExitStack() as stack:
         logs = []
         for name in chosen:
             try:
-                log = RunLog(_LOGS[name](folder, continued=continued))
+                opened = RunLog(_LOGS[name](folder, continued=continued))
             except OSError as error:
                 raise ConfigError(
                     f"cannot write the log {folder / _LOGS[name].place} ({error}): leave out --log "
                     f"{name}, or move what is there away"
                 ) from error
-            logs.append(stack.enter_context(closing(log)))
+            logs.append(stack.enter_context(closing(opened)))
         yield logs
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

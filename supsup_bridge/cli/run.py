@@ -34,7 +34,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     with checkpoint.locked(out):
         check_not_begun(out)
         checkpoints = checkpoint.Checkpoints(out, experiment, data=data)
-        with open_logs(logs, out) as opened:
+        with open_logs(logs, out, overwrite=overwrite) as opened:
             checkpoints.begin()
             return learn_and_score(
                 experiment, checkpoints, console, errors, workers=workers, logs=opened

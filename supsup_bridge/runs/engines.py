@@ -10,7 +10,7 @@ import joblib
 from joblib.externals.loky import get_reusable_executor
 
 from hopmask import ConfigError
-from hopmask.errors import MissingDependencyError
+from hopmask.errors import MissingDependencyError, unknown_name
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def engine(name: str, jobs: int) -> AbstractContextManager[None]:
         MissingDependencyError: its package is not installed.
     """
     if name not in _ENGINES:
-        raise ConfigError(f"unknown engine {name!r}: choose one of {', '.join(ENGINES)}")
+        raise ConfigError(unknown_name("engine", name, ENGINES))
     return _ENGINES[name](jobs)
 
 

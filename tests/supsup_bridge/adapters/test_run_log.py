@@ -93,6 +93,16 @@ def test_logs_are_closed_and_continued_without_being_named(tmp_path: Path) -> No
     assert [line.split(",")[3] for line in lines[1:]] == ["1", "2"]
 
 
+def test_logs_of_an_earlier_run_are_deleted_only_where_it_is_replaced(tmp_path: Path) -> None:
+    with open_logs(["csv"], tmp_path):
+        pass
+    (tmp_path / "tensorboard").mkdir()
+    with open_logs([], tmp_path):
+        assert (tmp_path / "log.csv").exists()
+    with open_logs([], tmp_path, overwrite=True):
+        assert [*tmp_path.iterdir()] == []
+
+
 def test_an_unknown_log_and_a_folder_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'tensorboard'"):
         check_logs(["tensorbord"])
