@@ -1,7 +1,4 @@
-"""The README and the pages under docs/: their code runs, their links and commands exist.
-
-Blocks marked `py` are not run: they need what the tests do not install.
-"""
+"""The README and the pages under docs/: their code runs, their links and commands exist."""
 
 import re
 from collections.abc import Callable
