@@ -197,6 +197,7 @@ def scores_of(tasks: Sequence[int]) -> Scores:
             given=0.95,
             label=0.95,
             joint=0.95,
+            named=[task] * each,
             inferred=[True] * each,
             exact=[True] * each,
             steps=[1] * each,

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
@@ -25,7 +28,7 @@ from hopmask.errors import ConfigError, HopmaskError
 
 _POINTS = 12  # of a curve
 _BEYOND = 1.4  # where a curve ends, in capacities
-_STYLES = ("-", "--", "-.", ":")
+_STYLES, _MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D")
 
 
 def _capacity(options: argparse.Namespace, console: Console, errors: Console) -> None:
@@ -154,35 +157,55 @@ def _limits(limits: Sequence[Limit]) -> Table:
 
 
 def _plot(points: Sequence[Point], found: Sequence[Capacity], what: str) -> Figure:
-    """Share recalled over load, one colour per rule, one style per damage; capacities as ticks."""
-    figure = Figure(figsize=(6.8, 4.4), layout="constrained")
+    """Share recalled over load: a colour per rule, a line and marker per damage; capacities."""
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     rules = list(dict.fromkeys(point.rule for point in points))
     damages = list(dict.fromkeys(point.damage for point in points))
     for one in found:
-        color = f"C{rules.index(one.rule)}"
-        style = _STYLES[damages.index(one.damage) % len(_STYLES)]
+        color, kind = f"C{rules.index(one.rule)}", damages.index(one.damage)
         line = [p for p in points if (p.rule, p.damage) == (one.rule, one.damage)]
         loads = [point.load for point in line]
         axis.plot(
             loads,
             [point.recalled for point in line],
-            style,
+            _STYLES[kind % len(_STYLES)],
             color=color,
-            marker="o",
-            markersize=3,
-            label=f"{one.rule}, {one.damage}",
+            linewidth=max(1.2, 4 - 1.4 * kind),  # a line on another shows above a wider one
+            alpha=0.6 if kind == 0 else 1,
+            marker=_MARKERS[kind % len(_MARKERS)],
+            markersize=max(4, 8 - 2 * kind),
+            label=f"{one.rule}, {one.damage}: capacity {one.patterns:.0f} masks",
         )
         low, high = [point.low for point in line], [point.high for point in line]
         axis.fill_between(loads, low, high, color=color, alpha=0.12, linewidth=0)
-        axis.plot([one.load], [one.recalled], marker="|", markersize=14, color=color)
-    axis.set_xlabel("load: patterns / spins")
-    axis.set_ylabel("share recalled bit for bit")
-    axis.set_title(what, fontsize=9, wrap=True)
+        axis.plot(
+            [one.load], [one.recalled], marker="|", markersize=16, markeredgewidth=2, color=color
+        )
+    wanted = found[0].recalled  # the same for all
+    axis.axhline(wanted, color="grey", linewidth=0.8, linestyle=":")
+    axis.set_xlim(left=0)
+    axis.set_xlabel("load: masks stored / bits of a mask")
+    axis.set_ylabel("share of the masks recalled bit for bit")
+    axis.set_title("\n".join(wrap(what, 80)), fontsize=9)
     axis.set_ylim(-0.03, 1.03)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    handles = [
+        *axis.get_legend_handles_labels()[0],
+        Patch(color="grey", alpha=0.2, label="bands: 95 % intervals (Wilson) of the share"),
+        Line2D(
+            [],
+            [],
+            color="grey",
+            linestyle=":",
+            marker="|",
+            markersize=12,
+            markeredgewidth=2,
+            label=f"ticks: capacity, the most masks of which {100 * wanted:g} % come back",
+        ),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", fontsize=8, frameon=False, ncols=2)
     return figure
 
 

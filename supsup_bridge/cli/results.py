@@ -9,10 +9,14 @@ from typing import Any
 from hopmask import ConfigError
 from supsup_bridge.runs import report
 from supsup_bridge.runs.experiment import Experiment
+from supsup_bridge.runs.report_page import report_page
+from supsup_bridge.runs.report_plots import accuracy_plot
+from supsup_bridge.runs.report_recalls import recall_plot
 from supsup_bridge.runs.timing import Pace
 
 _FIRST = 0.01  # seconds that one is first expected to take
 RESULT, MEMORY, LEARNER = "result.json", "memory.h5", "learner.h5"
+REPORT = "report.html"
 PARTIAL, PARTIAL_MEMORY = "result.partial.json", "memory.partial.h5"
 
 
@@ -22,7 +26,7 @@ def check_unfinished(out: Path) -> None:
     Raises:
         ConfigError: it does.
     """
-    if found := [name for name in (RESULT, MEMORY) if (out / name).exists()]:
+    if found := [name for name in (RESULT, MEMORY, REPORT) if (out / name).exists()]:
         raise ConfigError(
             f"{out} holds {' and '.join(found)} of a finished run: choose another folder with "
             "--out, or give --overwrite"
@@ -52,6 +56,7 @@ def write(experiment: Experiment, out: Path) -> dict[str, Any]:
     experiment.close()
     _discard(out / MEMORY)  # the file of a finished run shows nothing of the breaks in the run
     _discard(out / LEARNER)
+    (out / REPORT).unlink(missing_ok=True)
     report.write_json(result, out / RESULT)
     experiment.save(out)
     (out / PARTIAL).unlink(missing_ok=True)
@@ -66,16 +71,18 @@ def write_partial(experiment: Experiment, out: Path) -> None:
     experiment.memory.save(out / PARTIAL_MEMORY)
 
 
-def write_plots(experiment: Experiment, result: dict[str, Any], out: Path) -> list[str]:
-    """Draw the plots of a finished run; returns their names."""
-    report.accuracy_plot(result).savefig(out / "accuracy.png")
-    if experiment.settings.memory != "hopfield":
-        return ["accuracy.png"]
-    settings = experiment.settings
-    title = f"{settings.benchmark}, seed {settings.seed}\nwhat each recall did, step by step"
-    names, masks = experiment.names(), experiment.mask_names()
-    report.recall_plot(list(experiment.record()), names, masks, title).savefig(out / "recall.png")
-    return ["accuracy.png", "recall.png"]
+def write_pages(experiment: Experiment, result: dict[str, Any], out: Path) -> list[str]:
+    """Draw the plots of a finished run, and write its report; returns their names."""
+    names, masks, records = experiment.names(), experiment.mask_names(), None
+    written = [REPORT, "accuracy.png"]
+    accuracy_plot(result).savefig(out / "accuracy.png")
+    if experiment.settings.memory == "hopfield":
+        settings, records = experiment.settings, list(experiment.record())
+        title = f"{settings.benchmark}, seed {settings.seed}\nwhat each recall did, step by step"
+        recall_plot(records, names, masks, title).savefig(out / "recall.png")
+        written.append("recall.png")
+    report.write_text(report_page(result, records=records, masks=masks), out / REPORT)
+    return written
 
 
 class PartialResults:

@@ -63,12 +63,12 @@ def learn_and_score(
         errors.print(f"{why}. {done}. {further}", style="yellow", markup=False, soft_wrap=True)
         return 130 if isinstance(stop, KeyboardInterrupt) else 1
     result = results.write(experiment, out)
-    plots = results.write_plots(experiment, result, out)
+    pages = results.write_pages(experiment, result, out)
     checkpoints.remove()
     console.print(report.summary(result))
     if note := report.allocation_note(result):
         errors.print(f"note: {note}", style="yellow", soft_wrap=True)
-    written = ", ".join([results.RESULT, results.MEMORY, *plots])
+    written = ", ".join([results.RESULT, results.MEMORY, *pages])
     console.print(f"{out}/{written}", markup=False, soft_wrap=True)
     return 0
 

@@ -31,6 +31,7 @@ class TaskScore:
         given: accuracy with the task given (GG).
         label: accuracy under the inferred masks (GNs).
         joint: the same, with a wrong task as a wrong answer (GNu).
+        named: per inference, number of the mask that it named.
         inferred: per inference, whether the task was right.
         exact: per inference, whether every bit of the mask was that of the learned one.
         steps, verified: per inference; see `Inferred`.
@@ -39,6 +40,7 @@ class TaskScore:
     given: float
     label: float
     joint: float
+    named: list[int]
     inferred: list[bool]
     exact: list[bool]
     steps: list[int]
@@ -153,7 +155,7 @@ def score(
         joint=float((right & allowed).double().mean()),
         **{
             name: [value for part in parts for value in getattr(part, name)]
-            for name in ("inferred", "exact", "steps", "verified")
+            for name in ("named", "inferred", "exact", "steps", "verified")
         },
     )
 
@@ -163,6 +165,7 @@ class _Part(NamedTuple):
 
     right: Tensor
     allowed: Tensor
+    named: list[int]
     inferred: list[bool]
     exact: list[bool]
     steps: list[int]
@@ -193,10 +196,12 @@ def _scored(
             right[where] = _right(network, masks, images[where], labels[where], pool)
         for row in rows:
             exact[row] = key == digest
-    inferred = [int(number) in accepted for number in found.task]
+    numbers = [int(number) for number in found.task]
+    inferred = [number in accepted for number in numbers]
     return _Part(
         right=right,
         allowed=torch.tensor(inferred, device=labels.device)[set_of],
+        named=numbers,
         inferred=inferred,
         exact=exact,
         steps=found.steps.tolist(),

@@ -1,5 +1,6 @@
 """Scoring of the tasks learned so far: what a run keeps of an evaluation."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.runs.timing import Stopwatch
 from supsup_bridge.stores.protocols import MaskStore, for_forward
 
+_MOST_MISTAKEN = 5  # masks that are noted of a task
+
 
 @dataclass(kw_only=True)
 class Scores:
@@ -24,6 +27,7 @@ class Scores:
         given: accuracy with the task given.
         inferences: how often its mask was inferred, or, where tasks are given, recalled.
         inferred: of these, how often the task was right; nothing where tasks are given.
+        mistaken: of these, how often another's mask was named, by mask: the five named most often.
         exact: of these, how often every bit of the mask was that of the learned one.
         verified: of these, how often the answer verified as a memory.
         steps, most_steps: of these, updates in all, and of the longest.
@@ -34,20 +38,22 @@ class Scores:
         ...     given=1.0,
         ...     label=0.75,
         ...     joint=0.5,
+        ...     named=[3, 1],
         ...     inferred=[True, False],
         ...     exact=[True, False],
         ...     steps=[1, 2],
         ...     verified=[True, True],
         ... )
         >>> scores.add(3, 0.5, found)
-        >>> scores.row, scores.figures()["task_inference_accuracy"]
-        ({3: 0.5}, 0.5)
+        >>> scores.row, scores.figures()["task_inference_accuracy"], scores.mistaken
+        ({3: 0.5}, 0.5, {3: {1: 1}})
     """
 
     row: dict[int, float] = field(default_factory=dict)
     given: dict[int, float] = field(default_factory=dict)
     inferences: dict[int, int] = field(default_factory=dict)
     inferred: dict[int, int] = field(default_factory=dict)
+    mistaken: dict[int, dict[int, int]] = field(default_factory=dict)
     exact: dict[int, int] = field(default_factory=dict)
     verified: dict[int, int] = field(default_factory=dict)
     steps: dict[int, int] = field(default_factory=dict)
@@ -59,6 +65,9 @@ class Scores:
         self.inferences[task] = len(found.steps)
         if found.inferred:
             self.inferred[task] = sum(found.inferred)
+            pairs = zip(found.named, found.inferred, strict=True)
+            wrong = Counter(number for number, right in pairs if not right)
+            self.mistaken[task] = dict(wrong.most_common(_MOST_MISTAKEN))
         self.exact[task], self.verified[task] = sum(found.exact), sum(found.verified)
         self.steps[task], self.most_steps[task] = sum(found.steps), max(found.steps)
 
@@ -135,6 +144,7 @@ class Scorer:
                 given=given,
                 label=given,
                 joint=given,
+                named=[],
                 inferred=[],
                 exact=[exact],
                 steps=[known.steps],

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from supsup_bridge.data.task import Task
 from supsup_bridge.networks.digests import mask_digest
@@ -11,6 +11,7 @@ from supsup_bridge.runs import metrics
 from supsup_bridge.runs.evaluation import Scores
 
 _MATRIX = 256  # tasks up to which a result holds the whole accuracy matrix
+Value = TypeVar("Value")
 
 
 @dataclass(kw_only=True)
@@ -156,6 +157,13 @@ class Ledger:
                 "accuracy_given_task": self._per_task(self.scores.given),
                 "task_inference_accuracy": self._rates(self.scores.inferred),
                 "exact_recall_rate": self._rates(self.scores.exact),
+                "inferences": self._per_task(self.scores.inferences),
+                "mistaken_for": self._per_task(
+                    {
+                        task: [[mask, times] for mask, times in counts.items()]
+                        for task, counts in self.scores.mistaken.items()
+                    }
+                ),
             },
             **matrix,
             "task_names": self.names[: self.count],
@@ -184,6 +192,6 @@ class Ledger:
         inferences = self.scores.inferences
         return self._per_task({task: count / inferences[task] for task, count in counts.items()})
 
-    def _per_task(self, values: Mapping[int, float]) -> list[float | None] | None:
+    def _per_task(self, values: Mapping[int, Value]) -> list[Value | None] | None:
         """Values of the last point per task, None where it did not score; None of nothing."""
         return [*map(values.get, range(self.curve[-1]["tasks"]))] if values else None

@@ -81,6 +81,7 @@ def result_of(run: Reported) -> dict[str, Any]:
             "images": run.samples * (PAPER_STEPS if settings.network == "paper" else 1),
         },
         "seconds": run.watch.seconds(),
+        "settings": asdict(settings),
         "config": _config(run),
         "versions": {
             "hopmask": hopmask.__version__,

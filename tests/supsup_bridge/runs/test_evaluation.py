@@ -496,6 +496,7 @@ def found(inferred: list[bool], exact: list[bool], *, given: float) -> TaskScore
         given=given,
         label=given,
         joint=given,
+        named=[0 if right else 1 for right in inferred],
         inferred=inferred,
         exact=exact,
         steps=[1] * len(exact),
@@ -513,6 +514,17 @@ def test_figures_are_means_over_tasks_and_over_inferences() -> None:
         "task_inference_accuracy": 0.75,
         "exact_recall_rate": 0.25,
     }
+
+
+def test_the_masks_named_most_often_in_place_of_the_right_one_are_counted() -> None:
+    """Seven wrong masks, mask n named n times: five of them are noted."""
+    scores = Scores()
+    named = [0, *(n for n in range(1, 8) for _ in range(n))]
+    exact = [n == 0 for n in named]
+    scores.add(0, 0.5, replace(found(exact, exact, given=0.5), named=named))
+    assert scores.mistaken == {0: {7: 7, 6: 6, 5: 5, 4: 4, 3: 3}}
+    scores.add(1, 1.0, found([True], [True], given=1.0))
+    assert scores.mistaken[1] == {}
 
 
 def test_tasks_that_are_given_have_no_rate_of_inference() -> None:

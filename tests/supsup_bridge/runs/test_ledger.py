@@ -155,12 +155,21 @@ def test_rates_per_task_are_none_where_a_task_was_not_scored() -> None:
     ledger = Ledger(tasks=3)
     for number in range(2):
         ledger.learned({number: 1})
-    scores = Scores(row={1: 0.5}, given={1: 0.75}, inferences={1: 4}, inferred={1: 3}, exact={1: 1})
+    scores = Scores(
+        row={1: 0.5},
+        given={1: 0.75},
+        inferences={1: 4},
+        inferred={1: 3},
+        mistaken={1: {0: 1}},
+        exact={1: 1},
+    )
     ledger.scored(scores, point=True)
     assert ledger.figures()["per_task"] == {
         "accuracy_given_task": [None, 0.75],
         "task_inference_accuracy": [None, 0.75],
         "exact_recall_rate": [None, 0.25],
+        "inferences": [None, 4],
+        "mistaken_for": [None, [[0, 1]]],
     }
 
 

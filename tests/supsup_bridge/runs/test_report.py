@@ -1,4 +1,4 @@
-"""What a run leaves behind: a file, a table and a plot."""
+"""What a run leaves behind: a file and a table."""
 
 import io
 import json
@@ -7,18 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from supsup_bridge import Experiment
-from supsup_bridge.continual.task_agnostic.novelty import Verdict
-from supsup_bridge.runs.report import (
-    accuracy_plot,
-    allocation_note,
-    recall_plot,
-    summary,
-    write_json,
-)
+from supsup_bridge.runs.report import allocation_note, summary, write_json
 
 
 def rendered(result: dict[str, Any]) -> str:
@@ -26,17 +18,6 @@ def rendered(result: dict[str, Any]) -> str:
     console = Console(file=io.StringIO(), width=80)
     console.print(summary(result))
     return console.file.getvalue()
-
-
-def plot(experiment: Experiment) -> Figure:
-    names = [task.name for task in experiment.stream]
-    masks = experiment.mask_names()
-    return recall_plot(list(experiment.record()), names, masks, "what each recall did")
-
-
-def places(figure: Figure) -> set[Any]:
-    """Where axes stand; twins stand in one place."""
-    return {axes.get_subplotspec().get_geometry() for axes in figure.axes}
 
 
 # --- result.json
@@ -163,96 +144,3 @@ def test_a_learner_that_found_other_tasks_is_noted(finished) -> None:
     assert allocation_note(one) in rendered(one)
     assert allocation_note({**result, "masks_allocated": 2}) == ""
     assert allocation_note({**finished().result(), "masks_allocated": 1}) == ""
-
-
-# --- the plot
-
-
-@pytest.mark.parametrize("recall", ["both", "address"])
-def test_the_plot_has_two_axes_for_each_task(recall: str, finished) -> None:
-    figure = plot(finished(recall=recall))
-    assert len(places(figure)) == 2 * 2
-
-
-def test_the_plot_shows_every_learned_mask_in_every_overlap(finished) -> None:
-    figure = plot(finished(recall="address"))
-    for axes in figure.axes[:2]:
-        labels = {line.get_label() for line in axes.get_lines()}
-        assert {"digits 0 and 1", "digits 2 and 3"} <= labels
-
-
-def test_untold_runs_are_plotted_by_mask_whatever_their_number(small, quiet, tmp_path) -> None:
-    """Two tasks, four masks: the second task's are masks 2 and 3."""
-    experiment = Experiment(small(scenario="NNs", ask_every=10))
-    verdict = Verdict(mask=0, strength=0.0, new=True)
-    experiment.free.test.judge = lambda images: verdict
-    experiment.run(quiet)
-    assert experiment.mask_names() == ["mask 0", "mask 1", "mask 2", "mask 3"]
-    records = list(experiment.record())
-    assert [record.right for record in records] == [{0, 1}, {2, 3}]
-    figure = plot(experiment)
-    figure.savefig(tmp_path / "recall.png")
-    for axes, right in zip(figure.axes[:2], ({0, 1}, {2, 3}), strict=True):
-        wide = {line.get_label() for line in axes.get_lines() if line.get_linewidth() == 3}
-        assert wide == {f"mask {number}" for number in right}
-
-
-def test_entropy_is_drawn_where_the_recall_used_it(finished) -> None:
-    without, with_it = (len(plot(finished(recall=r)).axes) for r in ("address", "entropy"))
-    assert (without, with_it) == (4, 6)
-
-
-def test_the_plot_is_saved_as_a_picture(finished, tmp_path: Path) -> None:
-    path = tmp_path / "recall.png"
-    plot(finished()).savefig(path)
-    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-
-
-def test_a_run_of_one_task_can_be_plotted(finished, tmp_path: Path) -> None:
-    figure = plot(finished(tasks=1))
-    figure.savefig(tmp_path / "recall.png")
-    assert len(places(figure)) == 2
-
-
-# --- the curve
-
-
-def drawn(figure: Figure) -> dict[str, list[float]]:
-    (axis,) = figure.axes
-    return {line.get_label(): list(line.get_ydata()) for line in axis.get_lines()}
-
-
-def test_the_curve_shows_accuracy_over_the_tasks_learned(finished) -> None:
-    result = finished(tasks=3).result()
-    figure = accuracy_plot(result)
-    lines = drawn(figure)
-    assert lines["GNu: average accuracy"] == [point["accuracy"] for point in result["curve"]]
-    assert lines["task given"] == [point["accuracy_given_task"] for point in result["curve"]]
-    assert list(figure.axes[0].get_lines()[0].get_xdata()) == [1, 2, 3]
-
-
-def test_the_curve_of_given_tasks_has_no_line_of_inferences(finished) -> None:
-    assert "task right" in drawn(accuracy_plot(finished().result()))
-    assert "task right" not in drawn(accuracy_plot(finished(scenario="GG").result()))
-
-
-def test_the_curve_is_saved_as_a_picture(finished, tmp_path: Path) -> None:
-    for memory in ("hopfield", "bank"):
-        accuracy_plot(finished(memory=memory).result()).savefig(tmp_path / "accuracy.png")
-        assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-
-
-@pytest.mark.parametrize("tasks", [1, 3])
-def test_titles_lie_inside_the_figures(tasks: int, finished) -> None:
-    experiment = finished(tasks=tasks)
-    result = {**experiment.result(), "benchmark": "permuted-mnist", "infer_samples": 128}
-    title = "permuted-mnist, seed 1234\nwhat each recall did, step by step"
-    names, masks = experiment.names(), experiment.mask_names()
-    curve = accuracy_plot(result)
-    recalls = recall_plot(list(experiment.record()), names, masks, title)
-    for figure, text in ((curve, curve.axes[0].title), (recalls, recalls._suptitle)):
-        figure.canvas.draw()
-        box = text.get_window_extent(figure.canvas.get_renderer())
-        assert box.x0 >= 0
-        assert box.x1 <= figure.bbox.width
-        assert box.y1 <= figure.bbox.height

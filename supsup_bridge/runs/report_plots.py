@@ -1,0 +1,224 @@
+"""Plots of a run's figures. A share is always drawn from 0 to 1, so that 1 % looks like 1 %."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from supsup_bridge.runs import intervals
+from supsup_bridge.runs.report import title_of
+
+_WRITTEN = 12  # tasks up to which a heat map also writes its figures
+_DRAWN = 256  # marks of a curve above which they are drawn as pixels
+# Lines may coincide, so each is narrower than the one under it: key, colour, how it is drawn
+_LINES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("accuracy_given_task", "#9ecae1", {"linewidth": 8, "solid_capstyle": "round"}),
+    ("accuracy", "#08519c", {"linewidth": 2.5, "marker": "o", "markersize": 5}),
+    ("task_inference_accuracy", "#e6550d", {"linewidth": 1.2, "linestyle": (0, (4, 4))}),
+)
+
+
+def accuracy_plot(result: dict[str, Any]) -> Figure:
+    """Average accuracy over the number of tasks learned: task inferred, and task given."""
+    figure = new_figure(7.2, 4.6)
+    axis = figure.subplots()
+    points = result["curve"]
+    tasks = [point["tasks"] for point in points]
+    names = {
+        "accuracy_given_task": "accuracy with the task given",
+        "accuracy": f"{result['scenario']}: average accuracy",
+        "task_inference_accuracy": "inferences that named the task",
+    }
+    for key, color, style in _LINES:
+        values = [point[key] for point in points]
+        if points and None not in values:
+            label = f"{names[key]}, at the end {values[-1]:.4f}"
+            axis.plot(tasks, values, color=color, label=label, **style)
+    reach = intervals_of(result)
+    if reach:
+        low, high = zip(*(ends for _, ends in reach), strict=True)
+        axis.fill_between(
+            [count for count, _ in reach],
+            low,
+            high,
+            color="#08519c",
+            alpha=0.15,
+            linewidth=0,
+            label="95 % interval of the average accuracy, over tasks",
+        )
+    axis.set_xlabel("tasks learned")
+    axis.set_ylabel("share")
+    axis.set_title("\n".join(title_of(result)), fontsize=9)
+    if len(points) == 1:
+        axis.set_xlim(tasks[0] - 1, tasks[0] + 1)
+    as_share(axis)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if points:
+        figure.legend(loc="outside lower center", fontsize=8, frameon=False)
+    return figure
+
+
+def tasks_plot(result: dict[str, Any]) -> Figure:
+    """Accuracy of each task at the last point of the curve, with its binomial interval."""
+    figure = new_figure(7.2, 4.2)
+    axis = figure.subplots()
+    scored = [
+        (n, value) for n, value in enumerate(result["accuracy_per_task"]) if value is not None
+    ]
+    pixels = len(scored) > _DRAWN
+    given = result["per_task"]["accuracy_given_task"] or []
+    known = [(n, value) for n, value in enumerate(given) if value is not None]
+    label = "accuracy with the task given"
+    axis.plot(*_columns(known), "s", color="#9ecae1", markersize=9, label=label, rasterized=pixels)
+    ends = [intervals.binomial(value, result["images"]["scored"][n]) for n, value in scored]
+    reach = [
+        [max(0.0, value - low) for (_, value), (low, _) in zip(scored, ends, strict=True)],
+        [max(0.0, high - value) for (_, value), (_, high) in zip(scored, ends, strict=True)],
+    ]
+    bars = axis.errorbar(
+        *_columns(scored),
+        yerr=reach,
+        fmt="o",
+        color="#08519c",
+        markersize=4,
+        linewidth=1,
+        label=f"{result['scenario']}: accuracy, 95 % interval over its scored images",
+    )
+    for part in (bars.lines[0], *bars.lines[2]):
+        part.set_rasterized(pixels)
+    _name_tasks(axis, result["task_names"], "task")
+    axis.set_ylabel("share of scored images")
+    as_share(axis)
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=2)
+    return figure
+
+
+def matrix_plot(result: dict[str, Any]) -> Figure:
+    """The accuracy matrix: a row after learning each task, a column for each task scored.
+
+    White was not measured. Of more tasks than the result holds as a matrix, the measured entries.
+    """
+    count = len(result["task_names"])
+    measured = result.get("measured")
+    if measured is None:
+        matrix = result["accuracy_matrix"]
+        rows = [[row, n, v] for row, values in enumerate(matrix) for n, v in enumerate(values)]
+        measured = [[row, task, value] for row, task, value in rows if value is not None]
+    return _heat_map(
+        measured,
+        result["task_names"],
+        [f"after {n + 1}" for n in range(count)] if count <= _WRITTEN else [],
+        title="accuracy",
+        across="task scored",
+        down="tasks learned",
+    )
+
+
+def mistaken_plot(result: dict[str, Any], masks: Sequence[str]) -> Figure:
+    """Which tasks are mistaken for which: the share of a task's inferences that named a mask."""
+    per_task = result["per_task"]
+    entries = []
+    for task, wrong in enumerate(per_task["mistaken_for"]):
+        if wrong is not None:
+            count = per_task["inferences"][task]
+            entries += [[task, mask, times / count] for mask, times in wrong]
+    return _heat_map(
+        entries,
+        masks,
+        result["task_names"],
+        title="share of inferences",
+        across="mask named instead",
+        down="task of the images",
+    )
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches that nothing is cut off."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def intervals_of(result: dict[str, Any]) -> list[tuple[int, intervals.Interval]]:
+    """Tasks learned, and the interval over tasks of the average accuracy, at points of the curve.
+
+    Points that scored one task have none.
+    """
+    rows: dict[int, list[float]] = {}
+    if result.get("measured") is not None:
+        for row, _, value in result["measured"]:
+            rows.setdefault(int(row) + 1, []).append(value)
+    else:
+        for learned, row in enumerate(result["accuracy_matrix"], 1):
+            rows[learned] = [value for value in row if value is not None]
+    points = [point["tasks"] for point in result["curve"]]
+    found = [(learned, intervals.over_tasks(rows[learned])) for learned in points]
+    return [(learned, ends) for learned, ends in found if ends is not None]
+
+
+def as_share(axis: Axes) -> None:
+    """Draw a share whole, from 0 to 1."""
+    axis.set_ylim(-0.02, 1.05)
+    axis.set_yticks(np.linspace(0, 1, 6))
+    axis.grid(alpha=0.3)
+
+
+def _columns(pairs: Iterable[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    pairs = list(pairs)
+    return [first for first, _ in pairs], [second for _, second in pairs]
+
+
+def _name_tasks(axis: Axes, names: Sequence[str], what: str) -> None:
+    """Ticks of tasks along x: names where they are few, else numbers."""
+    if len(names) <= _WRITTEN:
+        axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        what += ", by number"
+    axis.set_xlabel(what)
+
+
+def _heat_map(
+    entries: Sequence[Sequence[float]],
+    columns: Sequence[str],
+    rows: Sequence[str],
+    *,
+    title: str,
+    across: str,
+    down: str,
+) -> Figure:
+    """Entries [row, column, share] in one colour scale from 0 to 1; figures too, where few."""
+    side = 4.2 if len(columns) <= 6 else 6.4
+    figure = new_figure(side + 1.6, side)
+    axis = figure.subplots()
+    height = len(rows) or max((int(row) for row, _, _ in entries), default=0) + 1
+    scale: dict[str, Any] = {"vmin": 0, "vmax": 1, "cmap": "viridis"}
+    if max(height, len(columns)) <= _DRAWN:
+        values = np.full((height, len(columns)), np.nan)
+        for row, column, value in entries:
+            values[int(row), int(column)] = value
+        picture: ScalarMappable = axis.imshow(
+            values, interpolation="nearest", aspect="auto", **scale
+        )
+    else:
+        down_to, right_to, values = np.array(entries, dtype=float).reshape(-1, 3).T
+        picture = axis.scatter(right_to, down_to, c=values, s=4, rasterized=True, **scale)
+        axis.set_ylim(height - 0.5, -0.5)
+    figure.colorbar(picture, ax=axis, label=title)
+    _name_tasks(axis, columns, across)
+    if len(rows) <= _WRITTEN and rows:
+        axis.set_yticks(range(len(rows)), rows, fontsize=8)
+    else:
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+        down += ", by number"
+    axis.set_ylabel(down)
+    if max(height, len(columns)) <= _WRITTEN:
+        for row, column, value in entries:
+            color = "white" if value < 0.6 else "black"
+            axis.text(column, row, f"{value:.3f}", ha="center", va="center", color=color, size=8)
+    return figure
