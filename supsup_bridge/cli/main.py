@@ -12,9 +12,9 @@ from rich.console import Console
 
 from hopmask import HopmaskError, __version__
 from hopmask.errors import StoreTooLargeError
-from supsup_bridge.cli import learn, merge, predict, run
+from supsup_bridge.cli import compare, learn, merge, predict, run
 
-_COMMANDS = (run, predict, learn, merge)
+_COMMANDS = (run, predict, learn, merge, compare)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,17 +1,18 @@
 """report.html: the figures of a run, what they mean, and how to repeat it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from supsup_bridge.runs import intervals
 from supsup_bridge.runs.command import command_of
+from supsup_bridge.runs.flat import flat
 from supsup_bridge.runs.page import Cells, Picture, picture, rendered
 from supsup_bridge.runs.recording import Recorded
 from supsup_bridge.runs.report import allocation_note, title_of
 from supsup_bridge.runs.report_plots import (
     accuracy_plot,
-    intervals_of,
+    interval_at_end,
     matrix_plot,
     mistaken_plot,
     tasks_plot,
@@ -96,15 +97,14 @@ def report_page(
 
 def headlines(result: dict[str, Any]) -> Iterator[Headline]:
     """The figures of a run that are known, the most telling first."""
-    points = intervals_of(result)
-    at_end = points and points[-1][0] == result["curve"][-1]["tasks"]
+    end = interval_at_end(result)
     scenario, scored = result["scenario"], result["curve"][-1]["scored"] if result["curve"] else 0
     found: tuple[tuple[str, float | None, str, str], ...] = (
         (
             f"Average accuracy, {scenario}",
             result["accuracy"],
             f"Share of scored images of which {_JUDGED[scenario]}, mean over {scored} tasks.",
-            f"{_ends(points[-1][1])}, over tasks" if at_end else "",
+            f"{_ends(end)}, over tasks" if end else "",
         ),
         (
             "Accuracy with the task given",
@@ -141,20 +141,6 @@ def headlines(result: dict[str, Any]) -> Iterator[Headline]:
         value=f"{memory:.3g} MB",
         meaning=f"A plain list of these {result['masks_allocated']} masks takes {packed:.3g} MB.",
     )
-
-
-def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Settings as rows, those inside others by a dotted name; None is a dash.
-
-    Example:
-        >>> list(flat({"bits": None, "training": {"rate": 0.01}}))
-        [('bits', '–'), ('training.rate', '0.01')]
-    """
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{before}{name}.")
-        else:
-            yield before + name, "–" if value is None else str(value)
 
 
 def _ends(interval: intervals.Interval) -> str:

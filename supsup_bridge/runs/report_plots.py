@@ -161,6 +161,12 @@ def intervals_of(result: dict[str, Any]) -> list[tuple[int, intervals.Interval]]
     return [(learned, ends) for learned, ends in found if ends is not None]
 
 
+def interval_at_end(result: dict[str, Any]) -> intervals.Interval | None:
+    """The interval over tasks of the average accuracy at the last point of the curve."""
+    found = dict(intervals_of(result))
+    return found.get(result["curve"][-1]["tasks"]) if found else None
+
+
 def as_share(axis: Axes) -> None:
     """Draw a share whole, from 0 to 1."""
     axis.set_ylim(-0.02, 1.05)

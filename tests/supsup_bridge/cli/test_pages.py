@@ -93,3 +93,22 @@ def test_a_report_opens_without_an_error_or_a_request(run: Path, tmp_path: Path)
         "Settings",
     ]
     assert found.dom.count("<svg") == found.dom.count("<figure") == 5
+
+
+def test_a_comparison_opens_without_an_error_or_a_request(run: Path, tmp_path: Path) -> None:
+    other, page = tmp_path / "other", tmp_path / "compare.html"
+    other.mkdir()
+    shutil.copy(run / "result.json", other)
+    assert cli.main(["compare", str(run), str(other), "--out", str(page)]) == 0
+    found = opened(page, tmp_path / "browser")
+    assert found.console == []
+    assert found.requests == []
+    assert headings(found.dom) == [
+        "Are they alike?",
+        "Figures",
+        "Accuracy over tasks",
+        "Accuracy and inference at the end",
+        "Settings that differ",
+        "Repeat these runs",
+    ]
+    assert found.dom.count("<svg") == found.dom.count("<figure") == 2

@@ -1,0 +1,106 @@
+"""Runs side by side: which settings differ, which runs are not alike enough, and what would be."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from hopmask import ConfigError
+from supsup_bridge.runs.command import command_of
+from supsup_bridge.runs.finished_run import FinishedRun
+from supsup_bridge.runs.flat import flat
+from supsup_bridge.runs.settings import RunSettings
+
+# What has to be equal for figures to compare memories and inferences alone: name, and of a result
+_ALIKE: tuple[tuple[str, Callable[[dict[str, Any]], Any]], ...] = (
+    ("benchmark", lambda r: r["benchmark"]),
+    ("scenario", lambda r: r["scenario"]),
+    ("tasks", lambda r: len(r["task_names"])),
+    ("classes of a task", lambda r: r["settings"].get("classes_per_task")),
+    ("protocol", lambda r: r["protocol"]),
+    ("images per inference", lambda r: r["infer_samples"]),
+    ("network", lambda r: r["network"]),
+    ("kind of mask", lambda r: r["masks"]),
+    ("bits of a mask", lambda r: r["config"]["preset"]["bits"] or "one per weight"),
+    ("outputs", lambda r: r["config"]["output_size"]),
+    ("start of the scores", lambda r: r["config"]["preset"]["mask_init"]),
+)
+# Settings that a matched run takes from the first run, and those that only some of them allow
+_TAKEN = (
+    *("benchmark", "scenario", "tasks", "classes_per_task", "protocol", "infer_samples"),
+    *("network", "masks", "bits", "output_size", "mask_init", "sparsity", "batches"),
+    *("augment", "quick"),
+)
+_BOUND = ("hubs", "rule", "recall", "signature", "inference", "objective")
+_BOUND_TO = ("benchmark", "scenario", "network", "masks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlike:
+    """A run that is not like the first one.
+
+    Attributes:
+        name: of the run.
+        reasons: what differs, with both values.
+        command: the run that would be alike; empty where there is none.
+    """
+
+    name: str
+    reasons: list[str]
+    command: str
+
+
+def differing(runs: Sequence[FinishedRun]) -> list[tuple[str, list[str]]]:
+    """Names of settings and versions that differ, each with the values of all runs.
+
+    Settings are those that were used, defaults filled in.
+    """
+    columns = [dict(_settings(run)) for run in runs]
+    names = dict.fromkeys(name for column in columns for name in column)
+    rows = [(name, [column.get(name, "–") for column in columns]) for name in names]
+    return [(name, values) for name, values in rows if len({*values}) > 1]
+
+
+def unlike(runs: Sequence[FinishedRun]) -> list[Unlike]:
+    """Runs whose figures differ from the first one's for other reasons than memory and inference.
+
+    Seeds may differ: runs of several seeds are alike.
+    """
+    first, *others = runs
+    found = []
+    for run in others:
+        reasons = [*_reasons(first.result, run.result)]
+        if reasons:
+            command = _matched(first.settings, run.settings)
+            found.append(Unlike(name=run.name, reasons=reasons, command=command))
+    return found
+
+
+def _settings(run: FinishedRun) -> Iterator[tuple[str, str]]:
+    config = {**run.result["config"]}
+    training = config.pop("preset")["training"]
+    rest = {"training": training, "versions": run.result["versions"]}
+    yield from flat({**config, **rest})
+
+
+def _reasons(first: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
+    for name, of in _ALIKE:
+        if of(first) != of(other):
+            yield f"{name}: {of(other)}, not {of(first)}"
+    mine, yours = (dict(flat(r["config"]["preset"]["training"])) for r in (first, other))
+    for name in {**mine, **yours}:
+        if mine.get(name) != yours.get(name):
+            yield f"training, {name}: {yours.get(name)}, not {mine.get(name)}"
+
+
+def _matched(first: RunSettings, other: RunSettings) -> str:
+    """The command of a run like the other one, but as like the first as a comparison needs."""
+    here, there = asdict(first), asdict(other)
+    taken = {name: here[name] for name in _TAKEN}
+    if any(here[name] != there[name] for name in _BOUND_TO):
+        taken |= dict.fromkeys(_BOUND)  # the defaults of the other kind
+    if first.scenario != "NNs" or other.scenario != "NNs":
+        taken |= {name: here[name] for name in ("epsilon", "ask_every", "budget")}
+    try:
+        return command_of(replace(other, **taken))
+    except ConfigError:
+        return ""
