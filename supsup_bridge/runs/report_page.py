@@ -78,7 +78,7 @@ def report_page(
             rows=wrong[:_MOST_ROWS],
             numbers=frozenset({2, 3}),
         ),
-        **_recalls(records, names, masks),
+        **_recalls(result, records, masks),
         bytes=Cells(
             columns=("bytes", "of what"),
             rows=[(f"{result['bytes'][key]:,}", what) for key, what in _BYTES],
@@ -215,12 +215,17 @@ def _mistaken(result: dict[str, Any], masks: Sequence[str]) -> Picture:
 
 
 def _recalls(
-    records: Sequence[Recorded] | None, names: Sequence[str], masks: Sequence[str]
+    result: dict[str, Any], records: Sequence[Recorded] | None, masks: Sequence[str]
 ) -> dict[str, Any]:
     """What the page says of recalls."""
     if not records:
         return {"recalls": None}
+    names = result["task_names"]
     figure = recall_plot(records, names, masks, "")
+    posterior = (
+        " A posterior compares labels, too, and has no steps: in its place recall by address and "
+        "entropy is shown."
+    )
     says = (
         "Above: overlap of the state with each learned mask, 1 if equal, 0 if independent. Below: "
         "the energy of the state and, where the recall used it, the penalty, such as the entropy "
@@ -229,8 +234,9 @@ def _recalls(
     return {
         "recalls": picture(figure, "recalls", says),
         "recalls_say": f"One further recall for each of the first {len(records)} tasks, from "
-        "images that are not scored, step by step. A posterior compares labels, too, and has no "
-        "steps: in its place recall by address and entropy is shown.",
+        "images that are not scored, step by step."
+        + posterior
+        * (result["config"]["recall"] == "posterior"),
         "recalled": Cells(
             columns=(
                 *("images of", "mask recalled", "proven", "recognized"),

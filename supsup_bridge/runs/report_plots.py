@@ -114,6 +114,7 @@ def matrix_plot(result: dict[str, Any]) -> Figure:
         result["task_names"],
         [f"after {n + 1}" for n in range(count)] if count <= _WRITTEN else [],
         title="accuracy",
+        colors="viridis",
         across="task scored",
         down="tasks learned",
     )
@@ -132,6 +133,7 @@ def mistaken_plot(result: dict[str, Any], masks: Sequence[str]) -> Figure:
         masks,
         result["task_names"],
         title="share of inferences",
+        colors="OrRd",
         across="mask named instead",
         down="task of the images",
     )
@@ -195,6 +197,7 @@ def _heat_map(
     rows: Sequence[str],
     *,
     title: str,
+    colors: str,
     across: str,
     down: str,
 ) -> Figure:
@@ -203,7 +206,7 @@ def _heat_map(
     figure = new_figure(side + 1.6, side)
     axis = figure.subplots()
     height = len(rows) or max((int(row) for row, _, _ in entries), default=0) + 1
-    scale: dict[str, Any] = {"vmin": 0, "vmax": 1, "cmap": "viridis"}
+    scale: dict[str, Any] = {"vmin": 0, "vmax": 1, "cmap": colors}
     if max(height, len(columns)) <= _DRAWN:
         values = np.full((height, len(columns)), np.nan)
         for row, column, value in entries:
@@ -225,6 +228,7 @@ def _heat_map(
     axis.set_ylabel(down)
     if max(height, len(columns)) <= _WRITTEN:
         for row, column, value in entries:
-            color = "white" if value < 0.6 else "black"
+            red, green, blue, _ = picture.to_rgba(np.array(value))
+            color = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
             axis.text(column, row, f"{value:.3f}", ha="center", va="center", color=color, size=8)
     return figure

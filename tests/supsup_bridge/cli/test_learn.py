@@ -66,7 +66,8 @@ def test_shards_are_learned_merged_and_scored(whole: Path, tmp_path: Path, capsy
     assert supsup("merge", "b", "a", "--out", "all") == 0
     out = tmp_path / "all"
     files = {path.name for path in out.iterdir() if path.suffix != ".lock"}
-    assert files == {"result.json", "memory.h5", "learner.h5", "accuracy.png", "recall.png"}
+    pages = {"report.html", "accuracy.png", "recall.png"}
+    assert files == {"result.json", "memory.h5", "learner.h5", *pages}
     assert held(out) == held(whole)
     mine, wanted = figures(out), figures(whole)
     apart = {name for name in mine if mine[name] != wanted[name]}

@@ -37,6 +37,7 @@ from supsup_bridge.training.fit import Lesson
 SHORT = ["--quick", "--tasks", "2", "--device", "cpu"]
 QUICK = SHORT
 BANK = [*SHORT, "--memory", "bank"]
+FILES = {"result.json", "report.html", "memory.h5", "learner.h5", "accuracy.png"}
 PARTIAL = {"result.partial.json", "memory.partial.h5", "checkpoint"}
 
 
@@ -89,10 +90,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
     return run([*QUICK, "--seed", "3", "--out", str(out)]), out
 
 
-def test_a_run_ends_well_and_leaves_its_four_files(done: tuple[int, Path]) -> None:
+def test_a_run_ends_well_and_leaves_its_files(done: tuple[int, Path]) -> None:
     status, out = done
     assert status == 0
-    assert names(out) == {"result.json", "memory.h5", "learner.h5", "recall.png", "accuracy.png"}
+    assert names(out) == {*FILES, "recall.png"}
 
 
 def test_a_runs_result_has_the_settings_that_were_given(done: tuple[int, Path]) -> None:
@@ -123,8 +124,8 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_run_with_a_bank_leaves_three_files(bank: Path) -> None:
-    assert names(bank) == {"result.json", "memory.h5", "learner.h5", "accuracy.png"}
+def test_a_run_with_a_bank_leaves_all_but_recalls(bank: Path) -> None:
+    assert names(bank) == FILES
 
 
 def test_a_runs_bank_can_be_loaded(bank: Path) -> None:
@@ -226,6 +227,25 @@ def test_a_finished_run_is_overwritten_only_on_request(tmp_path: Path, bank: Pat
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert run([*BANK, "--seed", "4", "--out", str(out), "--overwrite"]) == 0
     assert json.loads((out / "result.json").read_text())["seed"] == 4
+    assert "supsup run split-digits --memory bank --tasks 2 --seed 4" in report_of(out)
+
+
+def report_of(out: Path) -> str:
+    return (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_report_alone_is_not_replaced_either(tmp_path: Path, capsys) -> None:
+    (tmp_path / "report.html").write_text("of another run")
+    assert run([*BANK, "--out", str(tmp_path)]) == 2
+    assert "report.html" in capsys.readouterr().err
+    assert report_of(tmp_path) == "of another run"
+
+
+def test_the_files_of_a_run_are_named_at_its_end(tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    assert run([*BANK, "--out", str(out)]) == 0
+    named = capsys.readouterr().out.splitlines()[-1].removeprefix(f"{out}/").split(", ")
+    assert {*named} | {"learner.h5"} == FILES
 
 
 # --- bad input
@@ -431,7 +451,7 @@ def test_a_finished_run_removes_what_an_interrupted_one_left(tmp_path: Path) -> 
         assert run([*BANK, "--out", str(out)]) == 130
     assert names(out) == PARTIAL
     assert run(["--resume", str(out)]) == 0
-    assert names(out) == {"result.json", "memory.h5", "learner.h5", "accuracy.png"}
+    assert names(out) == FILES
     assert not list(out.glob("*.partial.*"))
 
 

@@ -122,3 +122,8 @@ def test_the_page_of_a_hundred_tasks_is_small(finished) -> None:
         },
     )
     assert len(html.encode()) <= MOST_BYTES
+
+
+def test_only_of_a_posterior_the_page_says_what_is_shown_in_its_place(finished) -> None:
+    pages = [words(page(finished(recall=recall))) for recall in ("posterior", "entropy")]
+    assert ["in its place" in text for text in pages] == [True, False]
