@@ -1,7 +1,7 @@
 """A finished run, read from its folder."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from hopmask import ConfigError
 from hopmask.errors import CorruptStoreError, HopmaskError, SchemaTooNewError
 from supsup_bridge.runs import checkpoint
+from supsup_bridge.runs.report import measured_in
 from supsup_bridge.runs.settings import RunSettings
 
 RESULT = "result.json"
@@ -123,17 +124,18 @@ def read_runs(folders: Sequence[Path]) -> list[FinishedRun]:
     ]
 
 
-def _check_curve(result: Mapping[str, Any], path: Path) -> None:
+def _check_curve(result: dict[str, Any], path: Path) -> None:
     """Raise CorruptStoreError unless the points of the curve, and what they scored, can be read."""
-    rows, points = result["accuracy_matrix"], result["curve"]
-    if not all(
-        isinstance(point, dict) and {"tasks", "accuracy"} <= point.keys() for point in points
-    ):
-        raise _damaged(path, "a point of 'curve' is missing its figures")
-    if rows is not None and any(not 0 < point["tasks"] <= len(rows) for point in points):
-        raise _damaged(path, "'accuracy_matrix' has fewer rows than 'curve' says")
-    if rows is None and not isinstance(result.get("measured"), list):
-        raise _damaged(path, "neither 'accuracy_matrix' nor 'measured' is there")
+    try:
+        entries = [(row, task, value) for row, task, value in measured_in(result)]
+        points = [(point["tasks"], point["accuracy"]) for point in result["curve"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, f"its curve or its accuracy matrix cannot be read: {error}") from error
+    figures = [figure for row in (*entries, *points) for figure in row]
+    if not all(isinstance(figure, int | float) for figure in figures):
+        raise _damaged(path, "its curve or its accuracy matrix holds what is no number")
+    if not {tasks - 1 for tasks, _ in points} <= {row for row, _, _ in entries}:
+        raise _damaged(path, "its accuracy matrix lacks rows that its curve has")
 
 
 def _inside(values: Any, names: tuple[str, ...]) -> Any:

@@ -30,6 +30,21 @@ def write_text(text: str, path: Path) -> None:
     draft.replace(path)
 
 
+def measured_in(result: dict[str, Any]) -> list[list[float]]:
+    """What was measured of the accuracy matrix: [row, column, accuracy], in the order of the rows.
+
+    Example:
+        >>> measured_in({"accuracy_matrix": [[1.0, None], [None, 0.5]]})
+        [[0, 0, 1.0], [1, 1, 0.5]]
+    """
+    if result["accuracy_matrix"] is None:
+        measured: list[list[float]] = result["measured"]
+        return measured
+    rows = enumerate(result["accuracy_matrix"])
+    entries = [[row, task, value] for row, values in rows for task, value in enumerate(values)]
+    return [entry for entry in entries if entry[2] is not None]
+
+
 def summary(result: dict[str, Any]) -> Group:
     """What a run prints at its end: the settings, one table, and what the memory takes.
 

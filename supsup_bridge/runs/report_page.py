@@ -178,10 +178,12 @@ def _tasks_say(result: dict[str, Any]) -> str:
 
 def _matrix_says(result: dict[str, Any]) -> str:
     what = (
-        "Accuracy of a task (column) after learning so many (row), from 0 to 1; white was not "
+        "Accuracy of a task (column) after another was learned (row), from 0 to 1; white was not "
         "measured."
     )
-    return what if result["accuracy_matrix"] is not None else f"{what} The entries measured alone."
+    return (
+        what if result["accuracy_matrix"] is not None else f"{what} Marks are larger than entries."
+    )
 
 
 def _mistaken_says(result: dict[str, Any], wrong: int) -> str:

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from supsup_bridge.runs import intervals
-from supsup_bridge.runs.report import title_of
+from supsup_bridge.runs.report import measured_in, title_of
 
 _WRITTEN = 12  # tasks up to which a heat map also writes its figures
+_LONGEST = 24  # characters of a name in a plot
 _DRAWN = 256  # marks of a curve above which they are drawn as pixels
 # Lines may coincide, so each is narrower than the one under it: key, colour, how it is drawn
 _LINES: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -103,20 +104,14 @@ def matrix_plot(result: dict[str, Any]) -> Figure:
 
     White was not measured. Of more tasks than the result holds as a matrix, the measured entries.
     """
-    count = len(result["task_names"])
-    measured = result.get("measured")
-    if measured is None:
-        matrix = result["accuracy_matrix"]
-        rows = [[row, n, v] for row, values in enumerate(matrix) for n, v in enumerate(values)]
-        measured = [[row, task, value] for row, task, value in rows if value is not None]
     return _heat_map(
-        measured,
+        measured_in(result),
         result["task_names"],
-        [f"after {n + 1}" for n in range(count)] if count <= _WRITTEN else [],
+        result["task_names"],
         title="accuracy",
         colors="viridis",
         across="task scored",
-        down="tasks learned",
+        down="last task learned",
     )
 
 
@@ -152,12 +147,8 @@ def intervals_of(result: dict[str, Any]) -> list[tuple[int, intervals.Interval]]
     Points that scored one task have none.
     """
     rows: dict[int, list[float]] = {}
-    if result.get("measured") is not None:
-        for row, _, value in result["measured"]:
-            rows.setdefault(int(row) + 1, []).append(value)
-    else:
-        for learned, row in enumerate(result["accuracy_matrix"], 1):
-            rows[learned] = [value for value in row if value is not None]
+    for row, _, value in measured_in(result):
+        rows.setdefault(int(row) + 1, []).append(value)
     points = [point["tasks"] for point in result["curve"]]
     found = [(learned, intervals.over_tasks(rows[learned])) for learned in points]
     return [(learned, ends) for learned, ends in found if ends is not None]
@@ -176,6 +167,11 @@ def as_share(axis: Axes) -> None:
     axis.grid(alpha=0.3)
 
 
+def shortened(name: str) -> str:
+    """A name of at most 24 characters, for a plot."""
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1].rstrip(", ") + "…"
+
+
 def _columns(pairs: Iterable[tuple[int, float]]) -> tuple[list[int], list[float]]:
     pairs = list(pairs)
     return [first for first, _ in pairs], [second for _, second in pairs]
@@ -184,7 +180,8 @@ def _columns(pairs: Iterable[tuple[int, float]]) -> tuple[list[int], list[float]
 def _name_tasks(axis: Axes, names: Sequence[str], what: str) -> None:
     """Ticks of tasks along x: names where they are few, else numbers."""
     if len(names) <= _WRITTEN:
-        axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize=8)
+        shown = [*map(shortened, names)]
+        axis.set_xticks(range(len(names)), shown, rotation=30, ha="right", fontsize=8)
     else:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         what += ", by number"
@@ -205,10 +202,10 @@ def _heat_map(
     side = 4.2 if len(columns) <= 6 else 6.4
     figure = new_figure(side + 1.6, side)
     axis = figure.subplots()
-    height = len(rows) or max((int(row) for row, _, _ in entries), default=0) + 1
     scale: dict[str, Any] = {"vmin": 0, "vmax": 1, "cmap": colors}
-    if max(height, len(columns)) <= _DRAWN:
-        values = np.full((height, len(columns)), np.nan)
+    most = max(len(rows), len(columns))
+    if most <= _DRAWN:
+        values = np.full((len(rows), len(columns)), np.nan)
         for row, column, value in entries:
             values[int(row), int(column)] = value
         picture: ScalarMappable = axis.imshow(
@@ -217,16 +214,16 @@ def _heat_map(
     else:
         down_to, right_to, values = np.array(entries, dtype=float).reshape(-1, 3).T
         picture = axis.scatter(right_to, down_to, c=values, s=4, rasterized=True, **scale)
-        axis.set_ylim(height - 0.5, -0.5)
+        axis.set_ylim(len(rows) - 0.5, -0.5)
     figure.colorbar(picture, ax=axis, label=title)
     _name_tasks(axis, columns, across)
-    if len(rows) <= _WRITTEN and rows:
-        axis.set_yticks(range(len(rows)), rows, fontsize=8)
+    if len(rows) <= _WRITTEN:
+        axis.set_yticks(range(len(rows)), [*map(shortened, rows)], fontsize=8)
     else:
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
         down += ", by number"
     axis.set_ylabel(down)
-    if max(height, len(columns)) <= _WRITTEN:
+    if most <= _WRITTEN:
         for row, column, value in entries:
             red, green, blue, _ = picture.to_rgba(np.array(value))
             color = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from supsup_bridge.runs.recording import Recorded
-from supsup_bridge.runs.report_plots import new_figure
+from supsup_bridge.runs.report_plots import new_figure, shortened
 
 _ACROSS = 5  # recalls side by side
 
@@ -62,7 +62,7 @@ def chosen(record: Recorded) -> int:
 
 def _explain(figure: Figure, masks: Sequence[str], across: int) -> None:
     """The legend: a colour a mask, and what bold and shaded mean."""
-    lines = [Line2D([], [], color=_color(n), label=name) for n, name in enumerate(masks)]
+    lines = [Line2D([], [], color=_color(n), label=shortened(name)) for n, name in enumerate(masks)]
     figure.legend(
         handles=[
             *lines,
@@ -96,8 +96,10 @@ def _overlaps(axis: Axes, record: Recorded, names: Sequence[str], masks: Sequenc
     found = int(record.hit.task[0])
     correct = found in record.right and bool(record.hit.verified[0])
     axis.set_title(
-        f"images of: {names[record.number]}\n"
-        + (f"recalled: {masks[found]}, every bit" if correct else f"recalled: {masks[found]} ✗"),
+        f"images of: {shortened(names[record.number])}\n"
+        + (
+            "recalled: its mask, every bit" if correct else f"recalled: {shortened(masks[found])} ✗"
+        ),
         color="black" if correct else "crimson",
         fontsize=9,
     )

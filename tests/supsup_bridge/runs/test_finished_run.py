@@ -87,6 +87,7 @@ DAMAGES = {
     "a curve of numbers": lambda result: result.update(curve=[1, 2]),
     "a point without its accuracy": lambda result: result["curve"][0].pop("accuracy"),
     "a matrix with too few rows": lambda result: result["accuracy_matrix"].pop(),
+    "a matrix of texts": lambda result: result["accuracy_matrix"].__setitem__(1, ["a", "b"]),
     "no matrix at all": lambda result: result.update(accuracy_matrix=None),
 }
 

@@ -120,7 +120,11 @@ def pictures(result: dict[str, Any]) -> Iterable[Figure]:
 @pytest.mark.parametrize("tasks", [1, 2, 13, 300])
 def test_titles_and_labels_lie_inside_the_figures(tasks: int, finished, tmp_path: Path) -> None:
     result = {**finished().result(), "benchmark": "permuted-mnist", "infer_samples": 128}
-    for figure in pictures(many(result, tasks)):
+    result = many(result, tasks)
+    result["task_names"] = [
+        f"{n}, a name, of many classes, each of them named" for n in range(tasks)
+    ]
+    for figure in pictures(result):
         figure.savefig(tmp_path / "plot.png")
         box = figure.get_tightbbox(figure.canvas.get_renderer())
         width, height = figure.get_size_inches()

@@ -1,5 +1,6 @@
 """The plot of what recalls did."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +112,16 @@ def test_the_plot_is_saved_as_a_picture(finished, tmp_path: Path) -> None:
 def test_titles_lie_inside_the_figure(tasks: int, finished) -> None:
     experiment = finished(tasks=tasks)
     title = "permuted-mnist, seed 1234\nwhat each recall did, step by step"
-    records, names = list(experiment.record()), experiment.names()
-    figure: Any = recall_plot(records, names, experiment.mask_names(), title)
+    names = [f"{name}, and many classes more than these" for name in experiment.names()]
+    figure: Any = recall_plot(list(experiment.record()), names, names, title)
     figure.canvas.draw()
     for text in (figure._suptitle, *(axes.title for axes in titled(figure))):
         box = text.get_window_extent(figure.canvas.get_renderer())
         assert box.x0 >= 0
         assert box.x1 <= figure.bbox.width
         assert box.y1 <= figure.bbox.height
+    boxes = [axes.title.get_window_extent() for axes in titled(figure)]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_more_recalls_than_fit_side_by_side_continue_below(finished) -> None:
@@ -126,7 +129,6 @@ def test_more_recalls_than_fit_side_by_side_continue_below(finished) -> None:
     records = [*experiment.record()] * 4
     figure = recall_plot(records, experiment.names(), experiment.mask_names(), "eight recalls")
     assert len(titled(figure)) == 8
-    places = {round(axes.get_position().y0, 2) for axes in titled(figure)}
     figure.canvas.draw()
     places = {round(axes.get_window_extent().y0) for axes in titled(figure)}
     assert len(places) == 2
