@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hopmask import ConfigError
-from supsup_bridge.runs import report
+from supsup_bridge.runs import finished_run, report
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.report_page import report_page
 from supsup_bridge.runs.report_plots import accuracy_plot
@@ -15,9 +15,10 @@ from supsup_bridge.runs.report_recalls import recall_plot
 from supsup_bridge.runs.timing import Pace
 
 _FIRST = 0.01  # seconds that one is first expected to take
-RESULT, MEMORY, LEARNER = "result.json", "memory.h5", "learner.h5"
+RESULT, PARTIAL = finished_run.RESULT, finished_run.PARTIAL
+MEMORY, LEARNER = "memory.h5", "learner.h5"
 REPORT = "report.html"
-PARTIAL, PARTIAL_MEMORY = "result.partial.json", "memory.partial.h5"
+PARTIAL_MEMORY = "memory.partial.h5"
 
 
 def check_unfinished(out: Path) -> None:

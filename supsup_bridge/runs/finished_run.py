@@ -12,7 +12,7 @@ from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.report import measured_in
 from supsup_bridge.runs.settings import RunSettings
 
-RESULT = "result.json"
+RESULT, PARTIAL = "result.json", "result.partial.json"
 _FORMAT = 1
 _SHARE = (float, int, type(None))
 # What is read of a result: a name, or names inside one another, and the types it may have
@@ -73,7 +73,7 @@ def read_run(folder: Path) -> FinishedRun:
     path = folder / RESULT
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}: give that of a finished run")
-    if checkpoint.exists(folder) or (folder / "result.partial.json").exists():
+    if checkpoint.exists(folder) or (folder / PARTIAL).exists():
         raise ConfigError(
             f"{folder} holds a run that is not finished: wait for it, or continue it with "
             f"supsup run --resume {folder}"
