@@ -42,7 +42,7 @@ class Clock:
 
     def __init__(self, path: Path, jobs: int) -> None:
         self._path, self._jobs = path, jobs
-        self._last: float | None = None  # the first task of a session has workers to wait for
+        self._last: float | None = None  # the first task after a start has workers to wait for
 
     def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None: ...
 

@@ -37,7 +37,7 @@ def learn_and_score(
     workers: Workers | None,
     logs: Sequence[Observer] = (),
 ) -> int:
-    """Learn what is left, score it, and write the results; logs are told all that is done."""
+    """Learn what is left, score it, and write the results; logs observe all of it."""
     out, tasks = checkpoints.folder.parent, experiment.ledger.tasks
     warn = partial(console.print, style="yellow", markup=False)
     keep = results.PartialResults(experiment, out, warn)

@@ -1,4 +1,4 @@
-"""Logs of a run: what they are told, and what they do not write twice."""
+"""Logs of a run: what they write, and what they do not write twice."""
 
 import logging
 from pathlib import Path
