@@ -52,7 +52,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
         path.relative_to(ROOT).as_posix()
         for package in ("hopmask", "supsup_bridge")
         for path in (ROOT / package).rglob("*")
-        if path.suffix == ".py" or path.name == "py.typed"
+        if path.suffix in (".py", ".html") or path.name == "py.typed"
     }
     assert {"hopmask/py.typed", "supsup_bridge/py.typed"} <= names
     assert tree <= names

@@ -80,7 +80,7 @@ class RunLog:
         try:
             if self._works:
                 write()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._works = False
             _log.warning("a log cannot be written, and the run continues without it: %s", error)
 
@@ -114,20 +114,26 @@ def open_logs(
     Args:
         names: of "csv" and "tensorboard".
         folder: of the run.
-        continued: append to the logs that are there, also to those without a name; else they are
-            replaced.
-        overwrite: delete the logs that are there and have no name, those of an earlier run.
+        continued: append to the logs that are there, also to those without a name.
+        overwrite: delete the logs of an earlier run; nothing that is no log of a run is deleted.
 
     Raises:
-        ConfigError: an unknown name, or a folder that cannot be written to.
+        ConfigError: an unknown name, a folder that cannot be written to, or something in the place
+            of a log that is not continued.
         MissingDependencyError: a package is not installed.
     """
-    begun = [name for name in LOGS if continued and (folder / _LOGS[name].place).exists()]
+    begun = [name for name, log in _LOGS.items() if continued and log.wrote(folder / log.place)]
     chosen = [*dict.fromkeys([*names, *begun])]
     check_logs(chosen)
-    if overwrite:
-        for log in _LOGS.values():
-            _delete(folder / log.place)
+    for name, log in _LOGS.items():
+        place = folder / log.place
+        if overwrite and log.wrote(place):
+            _delete(place)
+        if name in names and not continued and place.exists():
+            raise ConfigError(
+                f"{place} is there already: leave out --log {name}, choose another folder with "
+                "--out, or move it away"
+            )
     with ExitStack() as stack:
         logs = []
         for name in chosen:

@@ -127,7 +127,7 @@ class SupSupClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ConfigError: both, `together` and `task`.
             UnknownTaskError: no task of that number.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "learner_")
         samples = validate_data(self, X, reset=False, dtype=np.float32)
         found = self.learner_.predict(self._images(samples), together=together, task=task)
         classes = np.empty(len(samples), self.classes_.dtype)
@@ -150,6 +150,12 @@ class SupSupClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"classes are {own.tolist()!r:.200}, and y has {np.unique(given).tolist()!r:.200}: "
                 "give all classes of this task, or leave classes out"
             )
+        before = [] if first else self.task_classes_
+        if before and before[0].dtype.kind != own.dtype.kind:
+            raise ConfigError(
+                f"labels of the first task are {before[0].dtype}, and of this one {own.dtype}: "
+                "give labels of one type"
+            )
         learner = self._new_learner(samples, own) if first else self.learner_
         most = learner.settings.signature_groups or 1
         if len(own) > most:
@@ -159,7 +165,6 @@ class SupSupClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         labels = torch.as_tensor(np.searchsorted(own, given))
         learner.learn((self._images(samples), labels))
-        before = [] if first else self.task_classes_
         self.learner_, self.task_classes_ = learner, [*before, own]
         self.classes_ = np.unique(np.concatenate(self.task_classes_))
         return self

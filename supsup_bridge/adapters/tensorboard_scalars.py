@@ -1,6 +1,5 @@
 """Scalars of a run for TensorBoard."""
 
-import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ class TensorBoardScalars:
 
     Args:
         folder: where `tensorboard/` is, or will be.
-        continued: append to the series that are there; else they are replaced.
+        continued: append to the series that are there; else there are none yet.
 
     Raises:
         MissingDependencyError: TensorBoard is not installed.
@@ -31,9 +30,7 @@ class TensorBoardScalars:
     def __init__(self, folder: Path, *, continued: bool = False) -> None:
         self.check()
         place = folder / self.place
-        if place.exists() and not continued:
-            shutil.rmtree(place)
-        self._last = _last(place) if place.exists() else {}
+        self._last = _last(place) if continued and place.exists() else {}
         self._writer: Any = import_module(_WRITER).SummaryWriter(str(place), flush_secs=_SECONDS)
 
     @staticmethod
@@ -46,6 +43,11 @@ class TensorBoardScalars:
                 f"a log for TensorBoard needs a package that is not installed ({error}): python -m "
                 "pip install 'hopmask[log]', or use --log csv"
             ) from error
+
+    @staticmethod
+    def wrote(path: Path) -> bool:
+        """Whether a folder holds event files alone."""
+        return path.is_dir() and all("tfevents" in one.name for one in path.iterdir())
 
     def last(self) -> dict[tuple[str, int], int]:
         """Figure and number of the task -> the last step that is there already."""
@@ -71,5 +73,7 @@ def _last(place: Path) -> dict[tuple[str, int], int]:
     found = {}
     for tag in events.Tags()["scalars"]:
         figure, _, task = tag.partition("/")
-        found[figure, int(task.split()[0])] = int(events.Scalars(tag)[-1].step)
+        number, _, _ = task.partition(" ")
+        if number.isdigit():  # others are no series of a run
+            found[figure, int(number)] = int(events.Scalars(tag)[-1].step)
     return found

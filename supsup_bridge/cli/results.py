@@ -57,7 +57,8 @@ def write(experiment: Experiment, out: Path) -> dict[str, Any]:
     experiment.close()
     _discard(out / MEMORY)  # the file of a finished run shows nothing of the breaks in the run
     _discard(out / LEARNER)
-    (out / REPORT).unlink(missing_ok=True)
+    for page in (REPORT, "accuracy.png", "recall.png"):
+        (out / page).unlink(missing_ok=True)
     report.write_json(result, out / RESULT)
     experiment.save(out)
     (out / PARTIAL).unlink(missing_ok=True)

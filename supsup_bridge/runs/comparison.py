@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from hopmask import ConfigError
+from hopmask import HopmaskError
 from supsup_bridge.runs.command import command_of
 from supsup_bridge.runs.finished_run import FinishedRun
 from supsup_bridge.runs.flat import flat
@@ -69,8 +69,10 @@ def unlike(runs: Sequence[FinishedRun]) -> list[Unlike]:
     found = []
     for run in others:
         reasons = [*_reasons(first.result, run.result)]
+        command = _matched(first.settings, run.settings) if reasons else ""
+        if _of_other_data(first.result, run.result):  # which no option of a command changes
+            reasons.append("names of the tasks, at the same seed: the data are others")
         if reasons:
-            command = _matched(first.settings, run.settings)
             found.append(Unlike(name=run.name, reasons=reasons, command=command))
     return found
 
@@ -92,6 +94,14 @@ def _reasons(first: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
             yield f"training, {name}: {yours.get(name)}, not {mine.get(name)}"
 
 
+def _of_other_data(first: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether tasks that both learned have other names, where the same seed drew them."""
+    names = zip(first["task_names"], other["task_names"], strict=False)
+    alike = all(first[key] == other[key] for key in ("benchmark", "seed"))
+    classes = [r["settings"].get("classes_per_task") for r in (first, other)]
+    return alike and classes[0] == classes[1] and any(mine != theirs for mine, theirs in names)
+
+
 def _matched(first: RunSettings, other: RunSettings) -> str:
     """The command of a run like the other one, but as like the first as a comparison needs."""
     here, there = asdict(first), asdict(other)
@@ -102,5 +112,5 @@ def _matched(first: RunSettings, other: RunSettings) -> str:
         taken |= {name: here[name] for name in ("epsilon", "ask_every", "budget")}
     try:
         return command_of(replace(other, **taken))
-    except ConfigError:
+    except HopmaskError:
         return ""

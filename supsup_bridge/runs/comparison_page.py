@@ -11,7 +11,13 @@ from supsup_bridge.runs.command import command_of
 from supsup_bridge.runs.comparison import differing, unlike
 from supsup_bridge.runs.finished_run import FinishedRun
 from supsup_bridge.runs.page import Cells, picture, rendered
-from supsup_bridge.runs.report_plots import as_share, interval_at_end, intervals_of, new_figure
+from supsup_bridge.runs.report_plots import (
+    as_share,
+    interval_at_end,
+    intervals_of,
+    new_figure,
+    shortened,
+)
 
 _SHARES = (
     ("accuracy", "average accuracy"),
@@ -95,7 +101,7 @@ def curves_plot(runs: Sequence[FinishedRun]) -> Figure:
             marker="o",
             linewidth=_width(number, len(runs)),
             markersize=2 + 1.5 * _width(number, len(runs)),
-            label=run.name,
+            label=shortened(run.name),
         )
         reach = intervals_of(run.result)
         if reach:
@@ -136,7 +142,9 @@ def shares_plot(runs: Sequence[FinishedRun]) -> Figure:
             color="#e6550d",
             label=None if number else "inferences that named the task",
         )
-    axis.set_xticks(range(len(runs)), [run.name for run in runs], rotation=20, ha="right", size=8)
+    axis.set_xticks(
+        range(len(runs)), [shortened(run.name) for run in runs], rotation=20, ha="right", size=8
+    )
     axis.set_xlim(-0.5, len(runs) - 0.5)
     axis.set_ylabel("share")
     as_share(axis)

@@ -26,7 +26,7 @@ def write_json(result: dict[str, Any], path: Path) -> None:
 def write_text(text: str, path: Path) -> None:
     """Write a text file, whole or not at all."""
     draft = path.with_name(path.name + ".tmp")
-    draft.write_text(text, encoding="utf-8")
+    draft.write_text(text, encoding="utf-8", errors="backslashreplace")
     draft.replace(path)
 
 

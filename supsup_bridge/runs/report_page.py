@@ -121,14 +121,16 @@ def headlines(result: dict[str, Any]) -> Iterator[Headline]:
         (
             "Mask right",
             result["exact_recall_rate"],
-            "Share of inferences whose mask is the learned one, bit for bit.",
+            f"Share of {'recalls' if scenario == 'GG' else 'inferences'} whose mask is the learned "
+            "one, bit for bit.",
             _over_inferences(result, "exact_recall_rate"),
         ),
         (
             "Forgetting",
             result["forgetting"],
             "How far tasks fell below their best accuracy, mean over tasks."
-            + " Masks do not change: what is lost is lost in task inference." * (scenario != "NNs"),
+            + " Masks do not change: what is lost is lost in task inference."
+            * (scenario not in ("GG", "NNs")),
             "",
         ),
     )

@@ -168,8 +168,10 @@ def as_share(axis: Axes) -> None:
 
 
 def shortened(name: str) -> str:
-    """A name of at most 24 characters, for a plot."""
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1].rstrip(", ") + "…"
+    """A name of at most 24 characters, for a plot: no formula, no hidden label, no broken byte."""
+    plain = name.encode("utf-8", "backslashreplace").decode()
+    shown = plain if len(plain) <= _LONGEST else plain[: _LONGEST - 1].rstrip(", ") + "…"
+    return ("\u200b" if shown.startswith("_") else "") + shown.replace("$", r"\$")
 
 
 def _columns(pairs: Iterable[tuple[int, float]]) -> tuple[list[int], list[float]]:

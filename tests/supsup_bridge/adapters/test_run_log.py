@@ -1,6 +1,7 @@
 """Logs of a run: what they write, and what they do not write twice."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,43 @@ def test_logs_are_closed_and_continued_without_being_named(tmp_path: Path) -> No
 def test_logs_of_an_earlier_run_are_deleted_only_where_it_is_replaced(tmp_path: Path) -> None:
     with open_logs(["csv"], tmp_path):
         pass
-    (tmp_path / "tensorboard").mkdir()
+    events = tmp_path / "tensorboard" / "events.out.tfevents.1.here"
+    events.parent.mkdir()
+    events.touch()
     with open_logs([], tmp_path):
         assert (tmp_path / "log.csv").exists()
+    with pytest.raises(ConfigError, match="there already"), open_logs(["csv"], tmp_path):
+        pass
     with open_logs([], tmp_path, overwrite=True):
         assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_log_is_never_replaced(overwrite: bool, tmp_path: Path) -> None:
+    notes, other = tmp_path / "log.csv", tmp_path / "tensorboard" / "mine.txt"
+    notes.write_text("precious")
+    other.parent.mkdir()
+    other.write_text("mine")
+    with open_logs([], tmp_path, overwrite=overwrite):
+        pass
+    with pytest.raises(ConfigError), open_logs(["csv"], tmp_path, overwrite=overwrite):
+        pass
+    with pytest.raises(ConfigError), open_logs(["csv"], tmp_path, continued=True):
+        pass
+    with open_logs([], tmp_path, continued=True) as logs:
+        assert logs == []
+    assert (notes.read_text(), other.read_text()) == ("precious", "mine")
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\rb", 'a, "b"', "a\nb", "\udcff"])
+def test_a_log_of_odd_names_is_continued(name: str, tmp_path: Path) -> None:
+    task = replace(TASK, name=name)
+    for steps in ((1, 2), (2, 3)):
+        with open_logs(["csv"], tmp_path, continued=steps[0] > 1) as (log,):
+            for step in steps:
+                log.training(task, 0, step, 3, 0.5)
+    with open_logs([], tmp_path, continued=True) as (log,):
+        assert log._scalars.last() == {("loss", 0): 3}
 
 
 def test_an_unknown_log_and_a_folder_that_cannot_be_written_are_refused(tmp_path: Path) -> None:

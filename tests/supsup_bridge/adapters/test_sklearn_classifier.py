@@ -155,3 +155,14 @@ def test_it_promises_no_probabilities(classifier: SupSupClassifier, tasks: list[
     assert not hasattr(classifier, "predict_proba")
     with pytest.raises(NotFittedError):
         SupSupClassifier().predict(tasks[0][0])
+
+
+def test_labels_of_another_kind_are_refused_and_nothing_changes() -> None:
+    rng = np.random.default_rng(0)
+    samples = np.repeat([[4.0, 0, 0], [-4.0, 0, 0]], 16, 0) + rng.normal(size=(32, 3))
+    letters, numbers = np.repeat(["a", "b"], 16), np.repeat([0, 1], 16)
+    classifier = SupSupClassifier(epochs=2).partial_fit(samples, letters)
+    with pytest.raises(ConfigError, match="one type"):
+        classifier.partial_fit(samples, numbers)
+    assert len(classifier.task_classes_) == len(classifier.learner_.tasks) == 1
+    assert {*classifier.predict(samples)} <= {"a", "b"}

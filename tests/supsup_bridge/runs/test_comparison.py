@@ -31,6 +31,20 @@ def test_a_run_is_like_itself_with_another_seed_memory_or_inference(run) -> None
     assert unlike([run(), *others]) == []
 
 
+def test_tasks_of_other_names_are_of_other_data_and_no_command_changes_that(run) -> None:
+    first, other = run(), run("other")
+    result = {**other.result, "task_names": ["apples", "pears"]}
+    (flagged,) = unlike([first, FinishedRun(name="o", result=result, settings=other.settings)])
+    assert "the data are others" in flagged.reasons[0]
+    assert flagged.command == ""
+
+
+def test_a_run_of_too_few_hubs_for_the_first_ones_tasks_has_no_matched_run(run) -> None:
+    (flagged,) = unlike([run(tasks=3), run("other", tasks=2, hubs=2)])
+    assert flagged.reasons == ["tasks: 2, not 3"]
+    assert flagged.command == ""
+
+
 UNLIKE = {
     "kind of mask": {"masks": "signed"},
     "outputs": {"output_size": 50},

@@ -2,13 +2,16 @@
 
 import re
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from supsup_bridge import Experiment, RunSettings
 from supsup_bridge.runs.command import command_of
+from supsup_bridge.runs.report import write_text
 from supsup_bridge.runs.report_page import headlines, report_page
+from supsup_bridge.runs.report_plots import shortened
 
 MOST_BYTES = 5e6
 HUNDRED = 100
@@ -93,6 +96,14 @@ def test_names_are_escaped(finished) -> None:
     html = page(experiment, task_names=names)
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)" in html
+
+
+@pytest.mark.parametrize("name", [r"$\bad{$", "_hidden", "\udcff", "$"])
+def test_odd_names_are_drawn_and_written(name: str, finished, tmp_path: Path) -> None:
+    html = page(finished(), task_names=[name, "b"])
+    write_text(html, tmp_path / "report.html")
+    assert shortened(name).lstrip("\u200b").replace("\\$", "$") in (name, r"\udcff")
+    assert "</html>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_page_loads_nothing(finished) -> None:
