@@ -133,7 +133,8 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
         >>> unknown_name("animal", "whale", ["cat", "dog"])
         "unknown animal 'whale'. Known: cat, dog"
     """
-    names = {one.lower(): one for one in known}
-    near = get_close_matches(str(name).lower(), names, n=1)
-    suggestion = f": did you mean '{names[near[0]]}'?" if near else "."
-    return f"unknown {what} {name!r}{suggestion} Known: {', '.join(names.values())}"
+    names = [*known]
+    spelt = {one.lower(): one for one in names}
+    near = get_close_matches(str(name).lower(), spelt, n=1)
+    suggestion = f": did you mean '{spelt[near[0]]}'?" if near else "."
+    return f"unknown {what} {name!r}{suggestion} Known: {', '.join(names)}"

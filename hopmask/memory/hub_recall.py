@@ -237,7 +237,8 @@ class HubRecall:
 
     def _named(self, agreement: Tensor) -> "_Found":
         """The task of largest a_t (b, K)."""
-        return replace(self._recalled(agreement.argmax(-1)), margin=self._lead(agreement))
+        best = agreement.topk(min(2, agreement.shape[-1]), -1).values
+        return replace(self._recalled(agreement.argmax(-1)), margin=self._lead(best))
 
     def _tried(self, agreement: Tensor, penalty: Penalty) -> "_Found":
         """The task of lowest F among the few of largest a_t (b, K)."""
@@ -246,10 +247,7 @@ class HubRecall:
         scores, tasks = agreement.topk(few, -1)
         rows = torch.arange(batch, device=agreement.device)  # those whose margin is not clear
         chance = self._of_chance(penalty, batch)
-        lead = self._lead(agreement)
-        if few == 1:
-            lead = torch.full_like(lead, inf)  # there is nothing to be ahead of
-        options = self._options
+        lead, options = self._lead(scores), self._options
         clear = max(_LEAD * self._weight, options.min_margin / 2, options.recognition_margin)
         lowest = torch.full((batch,), inf, dtype=torch.float64, device=agreement.device)
         next_lowest, own = lowest.clone(), lowest.clone()
@@ -278,11 +276,11 @@ class HubRecall:
             visited.append(seen)
             if place == 0:
                 margin = torch.minimum(lead, chance - own)
-                rows = rows[(lead < clear) | (chance - own < self._options.min_margin)]
+                rows = rows[(lead < clear) | (chance - own < options.min_margin)]
             else:
                 ahead = torch.minimum(next_lowest - lowest, chance - own)[rows]
                 margin = margin.index_copy(0, rows, ahead)
-                rows = rows[ahead < self._options.min_margin]
+                rows = rows[ahead < options.min_margin]
             if len(rows) == 0:
                 break
         assert best is not None
@@ -292,9 +290,10 @@ class HubRecall:
             found = replace(found, trace=self._traced(found, steps, values))
         return found
 
-    def _lead(self, agreement: Tensor) -> Tensor:
-        """w (a_1 − a_2): by how much the best candidate leads, were all penalties equal; (b,)."""
-        best = agreement.topk(min(2, agreement.shape[-1]), -1).values
+    def _lead(self, best: Tensor) -> Tensor:
+        """w (a_1 − a_2) of the largest a_t (b, few): the lead, were all penalties equal; (b,)."""
+        if best.shape[-1] == 1:
+            return torch.full_like(best[:, 0], inf)  # there is nothing to be ahead of
         return self._weight * (best[:, 0] - best[:, 1])
 
     def _of_chance(self, penalty: Penalty, batch: int) -> Tensor:

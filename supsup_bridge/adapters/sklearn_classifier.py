@@ -15,6 +15,8 @@ from hopmask import ConfigError
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.training.settings import TrainingSettings
 
+_NUMBERS = "biuf"  # kinds of labels that are numbers
+
 
 class SupSupClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A continual classifier: every call of `partial_fit` is one task, and none is forgotten.
@@ -94,7 +96,7 @@ class SupSupClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ConfigError, ValueError: samples, labels or arguments that nothing can be learned from.
         """
-        return self._learn(X, y, None, first=True)
+        return self._learned(X, y, None, first=True)
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None
@@ -110,7 +112,7 @@ class SupSupClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ConfigError: more classes than `max_classes`, or labels that are none of `classes`; and
                 as for `fit`.
         """
-        return self._learn(X, y, classes, first=not hasattr(self, "learner_"))
+        return self._learned(X, y, classes, first=not hasattr(self, "learner_"))
 
     def predict(
         self, X: ArrayLike, *, together: bool = False, task: int | None = None
@@ -138,6 +140,18 @@ class SupSupClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             classes[rows.numpy()] = own[torch.where(label < len(own), label, best).numpy()]
         return classes
 
+    def _learned(
+        self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None, *, first: bool
+    ) -> "SupSupClassifier":
+        """Learn a task, or be as before."""
+        before = {**self.__dict__}
+        try:
+            return self._learn(X, y, classes, first=first)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
     def _learn(
         self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None, *, first: bool
     ) -> "SupSupClassifier":
@@ -151,11 +165,12 @@ class SupSupClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "give all classes of this task, or leave classes out"
             )
         before = [] if first else self.task_classes_
-        if before and before[0].dtype.kind != own.dtype.kind:
+        if before and (before[0].dtype.kind in _NUMBERS) != (own.dtype.kind in _NUMBERS):
             raise ConfigError(
                 f"labels of the first task are {before[0].dtype}, and of this one {own.dtype}: "
                 "give labels of one type"
             )
+        known = np.unique(np.concatenate([*before, own]))
         learner = self._new_learner(samples, own) if first else self.learner_
         most = learner.settings.signature_groups or 1
         if len(own) > most:
@@ -166,7 +181,7 @@ class SupSupClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels = torch.as_tensor(np.searchsorted(own, given))
         learner.learn((self._images(samples), labels))
         self.learner_, self.task_classes_ = learner, [*before, own]
-        self.classes_ = np.unique(np.concatenate(self.task_classes_))
+        self.classes_ = known
         return self
 
     def _new_learner(self, samples: NDArray[np.float32], own: NDArray[Any]) -> SupSup:

@@ -13,10 +13,11 @@ from supsup_bridge.runs.finished_run import FinishedRun
 from supsup_bridge.runs.page import Cells, picture, rendered
 from supsup_bridge.runs.report_plots import (
     as_share,
+    band,
     interval_at_end,
-    intervals_of,
     new_figure,
     shortened,
+    whiskers,
 )
 
 _SHARES = (
@@ -37,7 +38,7 @@ def figures_of(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[str]]]:
         if values != [None] * len(runs):
             yield name, ["–" if value is None else f"{value:.4f}" for value in values]
         if key == "accuracy" and any(ends):
-            shown = [f"{pair[0]:.4f} to {pair[1]:.4f}" if pair else "–" for pair in ends]
+            shown = [intervals.written(pair) if pair else "–" for pair in ends]
             yield "its 95 % interval over tasks", shown
     sizes = [run.result["bytes"] for run in runs]
     yield "masks", [str(run.result["masks_allocated"]) for run in runs]
@@ -103,11 +104,7 @@ def curves_plot(runs: Sequence[FinishedRun]) -> Figure:
             markersize=2 + 1.5 * _width(number, len(runs)),
             label=shortened(run.name),
         )
-        reach = intervals_of(run.result)
-        if reach:
-            low, high = zip(*(ends for _, ends in reach), strict=True)
-            learned = [count for count, _ in reach]
-            axis.fill_between(learned, low, high, color=color, alpha=0.12, linewidth=0)
+        band(axis, run.result, color=color, alpha=0.12)
     axis.set_xlabel("tasks learned")
     axis.set_ylabel("average accuracy")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -132,11 +129,10 @@ def shares_plot(runs: Sequence[FinishedRun]) -> Figure:
         share, count = (run.result["task_inference_accuracy"], run.result["recall"]["samples"])
         if share is None:
             continue
-        low, high = intervals.binomial(share, count)
         axis.errorbar(
             number + 0.15,
             share,
-            yerr=[[max(0.0, share - low)], [max(0.0, high - share)]],
+            yerr=whiskers([share], [count]),
             fmt="D",
             markersize=4,
             color="#e6550d",

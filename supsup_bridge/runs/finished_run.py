@@ -81,8 +81,8 @@ def read_run(folder: Path) -> FinishedRun:
     if not path.is_file():
         raise ConfigError(f"{folder} holds no {RESULT}: give the folder of a finished run")
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also text that is no UTF-8
+        result = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:  # also text that is no UTF-8
         raise _damaged(path, str(error)) from error
     if not isinstance(result, dict):
         raise _damaged(path, f"it holds a {type(result).__name__}, not the figures of a run")
@@ -95,6 +95,10 @@ def read_run(folder: Path) -> FinishedRun:
         value = _inside(result, names)
         if not isinstance(value, types) or isinstance(value, bool):
             raise _damaged(path, f"'{'.'.join(names)}' is missing, or of another type")
+        if types is _SHARE and isinstance(value, float | int) and not -1 <= value <= 1:
+            raise _damaged(path, f"'{'.'.join(names)}' is {value!r:.40}, and no share")
+    if result["recall"]["samples"] < 1:
+        raise _damaged(path, "its recalls are fewer than one")
     try:
         settings = RunSettings(**result["settings"])
     except (TypeError, HopmaskError) as error:
@@ -134,8 +138,15 @@ def _check_curve(result: dict[str, Any], path: Path) -> None:
     figures = [figure for row in (*entries, *points) for figure in row]
     if not all(isinstance(figure, int | float) for figure in figures):
         raise _damaged(path, "its curve or its accuracy matrix holds what is no number")
+    if not all(0 <= row[-1] <= 1 for row in (*entries, *points)):
+        raise _damaged(path, "its curve or its accuracy matrix holds what is no share")
     if not {tasks - 1 for tasks, _ in points} <= {row for row, _, _ in entries}:
         raise _damaged(path, "its accuracy matrix lacks rows that its curve has")
+
+
+def _no_constant(text: str) -> float:
+    """JSON has no NaN and no infinity, though Python reads them."""
+    raise ValueError(f"it holds {text}")
 
 
 def _inside(values: Any, names: tuple[str, ...]) -> Any:

@@ -17,7 +17,8 @@ def over_tasks(values: Sequence[float]) -> Interval | None:
         values: a share of each of the k tasks.
 
     Returns:
-        Low and high; None of fewer than two tasks.
+        Low and high; None of fewer than two tasks, and of tasks that are all alike, whose scatter
+        says nothing.
 
     Example:
         >>> [round(end, 3) for end in over_tasks([0.8, 0.9, 1.0])]
@@ -25,12 +26,22 @@ def over_tasks(values: Sequence[float]) -> Interval | None:
     """
     from scipy.stats import t as student
 
-    if len(values) < 2:
+    if len(values) < 2 or min(values) == max(values):
         return None
     reach = float(student.ppf(0.5 + CONFIDENCE / 2, len(values) - 1))
     half = reach * statistics.stdev(values) / sqrt(len(values))
     mean = statistics.mean(values)
     return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def written(interval: Interval) -> str:
+    """Both ends, for people.
+
+    Example:
+        >>> written((0.25, 1.0))
+        '0.2500 to 1.0000'
+    """
+    return f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
 def binomial(share: float, count: int) -> Interval:

@@ -26,6 +26,10 @@ class Observers:
 
     Args:
         observers: who is called.
+
+    Example:
+        >>> from supsup_bridge import Experiment, RunSettings
+        >>> Experiment(RunSettings(quick=True, tasks=1)).run(Observers())  # nobody observes it
     """
 
     def __init__(self, *observers: Observer) -> None:

@@ -54,7 +54,12 @@ def picture(figure: Figure, name: str, says: str) -> Picture:
 
 
 def rendered(template: str, **values: Any) -> str:
-    """A page from one of the templates beside this file; values are escaped."""
+    """A page from one of the templates beside this file; values are escaped.
+
+    Args:
+        template: its file, such as "report.html".
+        values: all names that it uses; one that is missing is an error.
+    """
     pages = Environment(
         loader=PackageLoader("supsup_bridge.runs"),
         autoescape=True,

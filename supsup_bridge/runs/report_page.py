@@ -104,7 +104,7 @@ def headlines(result: dict[str, Any]) -> Iterator[Headline]:
             f"Average accuracy, {scenario}",
             result["accuracy"],
             f"Share of scored images of which {_JUDGED[scenario]}, mean over {scored} tasks.",
-            f"{_ends(end)}, over tasks" if end else "",
+            f"{intervals.written(end)}, over tasks" if end else "",
         ),
         (
             "Accuracy with the task given",
@@ -145,13 +145,11 @@ def headlines(result: dict[str, Any]) -> Iterator[Headline]:
     )
 
 
-def _ends(interval: intervals.Interval) -> str:
-    return f"{interval[0]:.4f} to {interval[1]:.4f}"
-
-
 def _over_inferences(result: dict[str, Any], key: str) -> str:
     share, count = result[key], result["recall"]["samples"]
-    return "" if share is None else f"{_ends(intervals.binomial(share, count))}, binomial"
+    return (
+        "" if share is None else f"{intervals.written(intervals.binomial(share, count))}, binomial"
+    )
 
 
 def _curve_says(result: dict[str, Any]) -> str:

@@ -40,18 +40,8 @@ def accuracy_plot(result: dict[str, Any]) -> Figure:
         if points and None not in values:
             label = f"{names[key]}, at the end {values[-1]:.4f}"
             axis.plot(tasks, values, color=color, label=label, **style)
-    reach = intervals_of(result)
-    if reach:
-        low, high = zip(*(ends for _, ends in reach), strict=True)
-        axis.fill_between(
-            [count for count, _ in reach],
-            low,
-            high,
-            color="#08519c",
-            alpha=0.15,
-            linewidth=0,
-            label="95 % interval of the average accuracy, over tasks",
-        )
+    label = "95 % interval of the average accuracy, over tasks"
+    band(axis, result, color="#08519c", alpha=0.15, label=label)
     axis.set_xlabel("tasks learned")
     axis.set_ylabel("share")
     axis.set_title("\n".join(title_of(result)), fontsize=9)
@@ -76,14 +66,10 @@ def tasks_plot(result: dict[str, Any]) -> Figure:
     known = [(n, value) for n, value in enumerate(given) if value is not None]
     label = "accuracy with the task given"
     axis.plot(*_columns(known), "s", color="#9ecae1", markersize=9, label=label, rasterized=pixels)
-    ends = [intervals.binomial(value, result["images"]["scored"][n]) for n, value in scored]
-    reach = [
-        [max(0.0, value - low) for (_, value), (low, _) in zip(scored, ends, strict=True)],
-        [max(0.0, high - value) for (_, value), (_, high) in zip(scored, ends, strict=True)],
-    ]
+    counts = [result["images"]["scored"][n] for n, _ in scored]
     bars = axis.errorbar(
         *_columns(scored),
-        yerr=reach,
+        yerr=whiskers([value for _, value in scored], counts),
         fmt="o",
         color="#08519c",
         markersize=4,
@@ -144,7 +130,7 @@ def new_figure(width: float, height: float) -> Figure:
 def intervals_of(result: dict[str, Any]) -> list[tuple[int, intervals.Interval]]:
     """Tasks learned, and the interval over tasks of the average accuracy, at points of the curve.
 
-    Points that scored one task have none.
+    Points that scored one task, or tasks all alike, have none.
     """
     rows: dict[int, list[float]] = {}
     for row, _, value in measured_in(result):
@@ -152,6 +138,29 @@ def intervals_of(result: dict[str, Any]) -> list[tuple[int, intervals.Interval]]
     points = [point["tasks"] for point in result["curve"]]
     found = [(learned, intervals.over_tasks(rows[learned])) for learned in points]
     return [(learned, ends) for learned, ends in found if ends is not None]
+
+
+def band(axis: Axes, result: dict[str, Any], **style: Any) -> None:
+    """Shade the intervals over tasks along the curve, where there are any."""
+    reach = intervals_of(result)
+    if reach:
+        low, high = zip(*(ends for _, ends in reach), strict=True)
+        axis.fill_between([count for count, _ in reach], low, high, linewidth=0, **style)
+
+
+def whiskers(shares: Sequence[float], counts: Sequence[int]) -> list[list[float]]:
+    """How far binomial intervals reach below and above shares of so many trials.
+
+    Example:
+        >>> [[round(reach, 3) for reach in side] for side in whiskers([0.9], [10])]
+        [[0.304], [0.082]]
+    """
+    ends = [intervals.binomial(share, count) for share, count in zip(shares, counts, strict=True)]
+    pairs = [*zip(shares, ends, strict=True)]
+    return [
+        [max(0.0, share - low) for share, (low, _) in pairs],
+        [max(0.0, high - share) for share, (_, high) in pairs],
+    ]
 
 
 def interval_at_end(result: dict[str, Any]) -> intervals.Interval | None:

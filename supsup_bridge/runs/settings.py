@@ -186,7 +186,7 @@ class RunSettings:
                 "number: leave out --quick or --batches"
             )
         self._check_scenario()
-        _check_workers(self)
+        _check_switches(self)
         if self.memory == "hopfield":
             self._check_hopfield()
         else:
@@ -332,9 +332,10 @@ def _check_augment(settings: RunSettings) -> None:
         )
 
 
-def _check_workers(settings: RunSettings) -> None:
-    if not isinstance(settings.workers, bool):
-        raise ConfigError(f"workers must be True or False, got {settings.workers!r}")
+def _check_switches(settings: RunSettings) -> None:
+    for name in ("workers", "quick"):
+        if not isinstance(value := getattr(settings, name), bool):
+            raise ConfigError(f"{name} must be True or False, got {value!r}")
     if settings.workers and settings.scenario == "NNs":
         raise ConfigError(
             "workers train tasks apart from one another, and scenario NNs decides from the "

@@ -35,6 +35,14 @@ class TrainedTogether:
 
     Raises:
         ConfigError: tasks_at_once of a network that trains one task at a time.
+
+    Example:
+        >>> from supsup_bridge import split_digits
+        >>> tasks = split_digits(tasks=2)
+        >>> learner = SupSup("lenet-300-100", inputs=64, outputs=8)
+        >>> together = TrainedTogether(learner, RunSettings(tasks=2), tasks.__getitem__)
+        >>> together.state()["numbers"]
+        [0, 0]
     """
 
     def __init__(self, learner: SupSup, settings: RunSettings, task: Callable[[int], Task]) -> None:

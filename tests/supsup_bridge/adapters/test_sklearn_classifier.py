@@ -166,3 +166,17 @@ def test_labels_of_another_kind_are_refused_and_nothing_changes() -> None:
         classifier.partial_fit(samples, numbers)
     assert len(classifier.task_classes_) == len(classifier.learner_.tasks) == 1
     assert {*classifier.predict(samples)} <= {"a", "b"}
+
+
+def test_a_fit_that_fails_leaves_what_was_learned_before() -> None:
+    samples, labels = np.random.default_rng(0).normal(size=(32, 3)), np.arange(32) % 2
+    classifier = SupSupClassifier(epochs=1).fit(samples, labels)
+    with pytest.raises(ValueError, match="NaN"):
+        classifier.fit(np.full((32, 5), np.nan), labels)
+    assert classifier.predict(samples).shape == (32,)
+    fresh = SupSupClassifier(max_classes=1)
+    with pytest.raises(ConfigError):
+        fresh.partial_fit(samples, labels)
+    with pytest.raises(NotFittedError):
+        fresh.predict(samples)
+    assert not hasattr(fresh, "n_features_in_")

@@ -59,7 +59,9 @@ def test_a_run_that_replaces_another_is_not_finished(folder: Path) -> None:
         read_run(folder)
 
 
-@pytest.mark.parametrize("text", [b"", b'{"format": 1', b"[]", b"\xff\xfe", b"{}", b'{"format":'])
+@pytest.mark.parametrize(
+    "text", [b"", b'{"format": 1', b"[]", b"\xff\xfe", b"{}", b'{"format":', b"[" * 100_000]
+)
 def test_text_that_is_no_result_is_refused(text: bytes, folder: Path) -> None:
     (folder / "result.json").write_bytes(text)
     with pytest.raises((CorruptStoreError, SchemaTooNewError), match=r"result\.json"):
@@ -88,6 +90,13 @@ DAMAGES = {
     "a point without its accuracy": lambda result: result["curve"][0].pop("accuracy"),
     "a matrix with too few rows": lambda result: result["accuracy_matrix"].pop(),
     "a matrix of texts": lambda result: result["accuracy_matrix"].__setitem__(1, ["a", "b"]),
+    "no recalls": lambda result: result["recall"].update(samples=0),
+    "a share above 1": lambda result: result.update(task_inference_accuracy=2.0),
+    "a share that is not a number": lambda result: result.update(accuracy=float("nan")),
+    "an infinite time": lambda result: result["seconds"].update(total=float("inf")),
+    "a matrix beyond 1": lambda result: result["accuracy_matrix"][1].__setitem__(0, 10**400),
+    "a curve beyond 1": lambda result: result["curve"][0].update(accuracy=7),
+    "quick of another type": lambda result: result["settings"].update(quick="yes"),
     "no matrix at all": lambda result: result.update(accuracy_matrix=None),
 }
 

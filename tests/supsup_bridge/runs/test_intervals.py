@@ -14,10 +14,10 @@ def test_the_interval_over_tasks_is_students() -> None:
     assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-4)
 
 
-def test_one_task_has_no_interval_and_no_share_leaves_its_range() -> None:
+def test_one_task_and_tasks_all_alike_have_no_interval_and_no_share_leaves_its_range() -> None:
     assert over_tasks([0.5]) is None
+    assert over_tasks([1.0, 1.0]) is None
     assert over_tasks([0.2, 1.0]) == (0, 1)
-    assert over_tasks([1.0, 1.0]) == (1, 1)
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 5), (3, 10), (128, 128)])
