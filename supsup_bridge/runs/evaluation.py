@@ -28,8 +28,9 @@ class Scores:
         inferences: how often its mask was inferred, or, where tasks are given, recalled.
         inferred: of these, how often the task was right; nothing where tasks are given.
         mistaken: of these, how often another's mask was named, by mask: the five named most often.
-        exact: of these, how often every bit of the mask was that of the learned one.
-        verified: of these, how often the answer verified as a memory.
+        exact: of these, how often every bit of the mask was that of the learned one; nothing of a
+            learner without masks.
+        verified: of these, how often the answer verified as a memory; likewise.
         steps, most_steps: of these, updates in all, and of the longest.
 
     Example:
@@ -68,7 +69,8 @@ class Scores:
             pairs = zip(found.named, found.inferred, strict=True)
             wrong = Counter(number for number, right in pairs if not right)
             self.mistaken[task] = dict(wrong.most_common(_MOST_MISTAKEN))
-        self.exact[task], self.verified[task] = sum(found.exact), sum(found.verified)
+        if found.exact:
+            self.exact[task], self.verified[task] = sum(found.exact), sum(found.verified)
         self.steps[task], self.most_steps[task] = sum(found.steps), max(found.steps)
 
     def figures(self) -> dict[str, float | None]:

@@ -15,16 +15,18 @@ from supsup_bridge.runs.settings import RunSettings
 RESULT, PARTIAL = "result.json", "result.partial.json"
 _FORMAT = 1
 _SHARE = (float, int, type(None))
+_TEXT, _COUNT = (str, type(None)), (int, type(None))  # None of a learner without masks
 # What is read of a result: a name, or names inside one another, and the types it may have
 _READ: tuple[tuple[tuple[str, ...], tuple[type, ...]], ...] = (
     (("benchmark",), (str,)),
     (("scenario",), (str,)),
-    (("memory",), (str,)),
-    (("masks",), (str,)),
+    (("learner",), (str,)),
+    (("memory",), _TEXT),
+    (("masks",), _TEXT),
     (("network",), (str,)),
     (("protocol",), (str,)),
     (("infer_samples",), (int,)),
-    (("masks_allocated",), (int,)),
+    (("masks_allocated",), _COUNT),
     (("task_names",), (list,)),
     (("accuracy",), _SHARE),
     (("accuracy_given_task",), _SHARE),
@@ -35,7 +37,6 @@ _READ: tuple[tuple[tuple[str, ...], tuple[type, ...]], ...] = (
     (("accuracy_matrix",), (list, type(None))),
     (("curve",), (list,)),
     (("bytes", "memory"), (int,)),
-    (("bytes", "packed_masks"), (int,)),
     (("recall", "samples"), (int,)),
     (("seconds", "total"), (float, int)),
     (("settings",), (dict,)),

@@ -62,6 +62,7 @@ def result_of(run: Reported) -> dict[str, Any]:
         "format": 1,
         "benchmark": settings.benchmark,
         "scenario": settings.scenario,
+        "learner": settings.learner,
         "memory": settings.memory,
         "masks": settings.masks,
         "tasks": settings.tasks,
@@ -83,13 +84,18 @@ def result_of(run: Reported) -> dict[str, Any]:
         "seconds": run.watch.seconds(),
         "settings": asdict(settings),
         "config": _config(run),
-        "versions": {
-            "hopmask": hopmask.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "h5py": h5py.__version__,
-        },
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what figures depend on."""
+    return {
+        "hopmask": hopmask.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "h5py": h5py.__version__,
     }
 
 
