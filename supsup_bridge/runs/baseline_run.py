@@ -171,7 +171,7 @@ class BaselineRun:
                 device=self.device,
                 watch=self.watch,
             )
-            accuracy = {"GG": found.given, "GNu": found.joint}.get(settings.scenario, found.label)
+            accuracy = found.accuracy(settings.scenario)
             scores.add(number, accuracy, found)
             observer.evaluated(task, number, after, accuracy)
         self.ledger.scored(scores, point=point)

@@ -25,6 +25,7 @@ class Scores:
     Attributes:
         row: accuracy.
         given: accuracy with the task given.
+        label: accuracy if only the label counts; nothing where tasks are given.
         inferences: how often its mask was inferred, or, where tasks are given, recalled.
         inferred: of these, how often the task was right; nothing where tasks are given.
         mistaken: of these, how often another's mask was named, by mask: the five named most often.
@@ -52,6 +53,7 @@ class Scores:
 
     row: dict[int, float] = field(default_factory=dict)
     given: dict[int, float] = field(default_factory=dict)
+    label: dict[int, float] = field(default_factory=dict)
     inferences: dict[int, int] = field(default_factory=dict)
     inferred: dict[int, int] = field(default_factory=dict)
     mistaken: dict[int, dict[int, int]] = field(default_factory=dict)
@@ -63,6 +65,8 @@ class Scores:
     def add(self, task: int, accuracy: float, found: TaskScore) -> None:
         """Include what was found for one task."""
         self.row[task], self.given[task] = accuracy, found.given
+        if found.label is not None:
+            self.label[task] = found.label
         self.inferences[task] = len(found.steps)
         if found.inferred:
             self.inferred[task] = sum(found.inferred)
@@ -78,6 +82,7 @@ class Scores:
         return {
             "accuracy": mean(self.row.values()),
             "accuracy_given_task": mean(self.given.values()),
+            "accuracy_label": mean(self.label.values()),
             "task_inference_accuracy": self.rate(self.inferred),
             "exact_recall_rate": self.rate(self.exact),
         }
@@ -144,8 +149,8 @@ class Scorer:
                 exact = mask_digest(known.masks) == digest
             return given, TaskScore(
                 given=given,
-                label=given,
-                joint=given,
+                label=None,
+                joint=None,
                 named=[],
                 inferred=[],
                 exact=[exact],
@@ -163,7 +168,7 @@ class Scorer:
             device=device,
             watch=self.watch,
         )
-        return score.joint if self.scenario == "GNu" else score.label, score
+        return score.accuracy(self.scenario), score
 
 
 def mean(values: Collection[float]) -> float | None:

@@ -70,6 +70,7 @@ class Fit:
         rates: Mapping[str, float] | None = None,
         still: Mapping[str, Tensor] | None = None,
         part: float = 1.0,
+        descent: Descent | None = None,
     ) -> Leaves:
         """The tensors that minimise the loss of the network with weights `values(tensors)`.
 
@@ -79,17 +80,14 @@ class Fit:
             rates: name of a tensor -> its rate, as a multiple of the settings'; default 1.
             still: name of a tensor -> bool, where it must not move.
             part: share of the task's steps to take.
+            descent: goes on, in place of a new one from `start`.
 
         Raises:
             ConfigError: images or labels that do not fit the network.
             NumericalError: a loss that is not finite.
         """
-        device, rates = self.network.device, rates or {}
-        moved = {
-            n: value.detach().clone().to(device).requires_grad_() for n, value in start.items()
-        }
-        settings = self.settings
-        descent = Descent(moved, {n: _PLAIN * rates.get(n, 1.0) for n in moved}, settings)
+        device, settings = self.network.device, self.settings
+        descent = descent or self.descent(start, rates)
         loss = MaskLoss(
             network=self.network,
             binarise=_Weights(values),
@@ -108,10 +106,18 @@ class Fit:
                     f"({settings.rate}) or check the images for NaN. The task was not learned"
                 )
             for name, held in (still or {}).items():
-                gradient = moved[name].grad
+                gradient = descent.moved[name].grad
                 assert gradient is not None
                 gradient.masked_fill_(held, 0)
             descent.step()
             self._done += 1
             self._progress(self._done, value)
         return descent.result
+
+    def descent(
+        self, start: Mapping[str, Tensor], rates: Mapping[str, float] | None = None
+    ) -> Descent:
+        """A new descent; arguments as of a call."""
+        device, rates = self.network.device, rates or {}
+        moved = {n: v.detach().clone().to(device).requires_grad_() for n, v in start.items()}
+        return Descent(moved, {n: _PLAIN * rates.get(n, 1.0) for n in moved}, self.settings)

@@ -36,7 +36,7 @@ _MADE: dict[str, tuple[type[WeightBaseline], dict[str, Any]]] = {  # and its fix
     "exssnet": (ExclusiveSubnetworks, {}),
 }
 BASELINES = (*_MADE,)
-_HEADS = {"GG": "own", "GNs": "shared", "GNu": "all"}
+_HEADS = {"GG": "own", "GNs": "shared", "GNu": "all", "NNs": "shared"}
 
 
 def baseline_named(
@@ -60,7 +60,7 @@ def baseline_named(
         inputs: pixels of a flat image, or its shape.
         classes: labels of a task.
         tasks: how many tasks there will be.
-        scenario: "GG", "GNs" or "GNu"; outputs of "lower-bound" depend on it.
+        scenario: "GG", "GNs", "GNu" or "NNs"; outputs of "lower-bound" depend on it.
         training: how weights are trained.
         seed: of whatever is drawn.
         device: where to compute.
@@ -93,7 +93,8 @@ def baseline_named(
         )
     outputs = classes
     if kind is FineTuned:
-        options |= {"heads": _HEADS[scenario], "classes": classes}
+        boundless = scenario == "NNs"
+        options |= {"heads": _HEADS[scenario], "classes": classes, "boundless": boundless}
         outputs *= tasks if scenario == "GNu" else 1
     bare = bare_network(network, inputs=inputs, outputs=outputs, device=device)
     try:

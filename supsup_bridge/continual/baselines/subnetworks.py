@@ -28,6 +28,11 @@ class SubnetworkBaseline(WeightBaseline):
         network, training, seed: see `WeightBaseline`.
         share: of a layer's weights that a mask keeps.
 
+    Attributes:
+        shared: weights of the trunk, name of a layer -> (*size).
+        masks: of each task, name of a layer -> bool (*size).
+        heads: of each task, the weights of the last layer.
+
     Raises:
         ConfigError: a share that is not in (0, 1].
     """
@@ -77,6 +82,9 @@ class WinningSubnetworks(SubnetworkBaseline):
     Args:
         network, training, seed, share: see `SubnetworkBaseline`.
 
+    Attributes:
+        trained_scores: of the trunk, as the last task left them.
+
     Source:
         Kang et al. 2022 (ICML), "Forget-free continual learning with winning subnetworks".
     """
@@ -86,7 +94,7 @@ class WinningSubnetworks(SubnetworkBaseline):
     ) -> None:
         super().__init__(network, training=training, seed=seed, share=share)
         self.shared = self.trunk(self.drawn())
-        self._scores = self.scores()
+        self.trained_scores = self.scores()
 
     def train(self, fit: Fit) -> None:
         head = self.head
@@ -95,12 +103,14 @@ class WinningSubnetworks(SubnetworkBaseline):
             masks = self.largest_of(leaves)
             return {**{n: leaves[n] * masks[n] for n in self.shared}, head: leaves[head]}
 
-        start = {**self.shared, **self._scores, head: self.drawn("heads")[head]}
+        start = {**self.shared, **self.trained_scores, head: self.drawn("heads")[head]}
         found = fit(start, values, still=self.used)
         self.heads.append(found.pop(head))
-        self._scores = {name: found[name] for name in self._scores}
+        self.trained_scores = {name: found[name] for name in self.trained_scores}
         self.shared = {name: found[name] for name in self.shared}
-        self.masks.append({n: mask > 0.5 for n, mask in self.largest_of(self._scores).items()})
+        self.masks.append(
+            {n: mask > 0.5 for n, mask in self.largest_of(self.trained_scores).items()}
+        )
 
     def kept(self) -> Iterable[Tensor]:
         """Weights that some mask keeps; the others can be drawn anew."""
