@@ -42,6 +42,7 @@ def run_baseline(
         except (KeyboardInterrupt, HopmaskError) as stop:
             interrupted = isinstance(stop, KeyboardInterrupt)
             write_json(run.partial(), out / results.PARTIAL)
+            checkpoint.forget(out)
             errors.print(
                 f"{'interrupted' if interrupted else f'error: {stop}'}. After {run.ledger.count} "
                 f"of {run.ledger.tasks} tasks: what was measured is in {out}/{results.PARTIAL}. A "
@@ -52,6 +53,7 @@ def run_baseline(
             )
             return 130 if interrupted else 1
         written = results.write_alone(result := run.result(), out)
+        checkpoint.forget(out)
     console.print(summary(result))
     console.print(f"{out}/{', '.join(written)}", markup=False, soft_wrap=True)
     return 0
