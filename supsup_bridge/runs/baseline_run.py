@@ -20,7 +20,7 @@ from supsup_bridge.runs.learners import OURS
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.prepared import prepared
-from supsup_bridge.runs.result import versions
+from supsup_bridge.runs.result import OF_MASKS, versions
 from supsup_bridge.runs.schedule import is_newest_due, is_point, tasks_of_point
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.task_data import data_on
@@ -120,8 +120,11 @@ class BaselineRun:
             **self.ledger.figures(),
             "masks_allocated": None,
             "novelty": None,
-            "bytes": {"memory": self.learner.nbytes},
-            "recall": {"samples": sum(scores.inferences.values())},
+            "bytes": {**dict.fromkeys(OF_MASKS), "memory": self.learner.nbytes},
+            "recall": {
+                **dict.fromkeys(("steps_mean", "steps_max", "verified_rate", "images")),
+                "samples": sum(scores.inferences.values()),
+            },
             "seconds": self.watch.seconds(),
             "settings": asdict(settings),
             "config": config,

@@ -84,7 +84,7 @@ def report_page(
             rows=[
                 (f"{result['bytes'][key]:,}", what)
                 for key, what in _BYTES
-                if key in result["bytes"]
+                if result["bytes"][key] is not None
             ],
             numbers=frozenset({0}),
         ),

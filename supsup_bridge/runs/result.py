@@ -24,6 +24,9 @@ from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.timing import Stopwatch
 
 
+OF_MASKS = ("packed_masks", "csc_masks", "extras")  # bytes beside those of the memory
+
+
 class Reported(Protocol):
     """What a result needs of a run: an `Experiment`."""
 

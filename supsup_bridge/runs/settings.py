@@ -75,7 +75,7 @@ class RunSettings:
         infer_samples: images that one inference sees (the paper's network: at each step).
         protocol: "batch": one inference serves 128 scored images and sees others of their task, as
             in the paper; "image": every scored image infers its own task from itself alone.
-        network: a name: "standard" (the preset's), "lenet-300-100", "fc-1024-1024", "layer-norm"
+        network: a name: "standard" (the preset's), "lenet-300-100", "fc-100-100", "layer-norm"
             (unit masks), "package.module:function" (called with inputs and outputs, returns a
             module), or "paper": batch-norm, the paper's training and recall schedule.
         epsilon: NNs on a bank: a mask is recognized where it stands out by 1/epsilon standard
