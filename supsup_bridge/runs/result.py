@@ -23,7 +23,6 @@ from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.timing import Stopwatch
 
-
 OF_MASKS = ("packed_masks", "csc_masks", "extras")  # bytes beside those of the memory
 
 
