@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")}
 TABLES = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
 SHARE, ACCURACY, GIVEN = "exact_recall_rate", "accuracy", "accuracy_given_task"
 # Wortsman et al. 2020: 250 tasks of PermutedMNIST, GNu; SplitCIFAR100, GG, with Transfer, without
@@ -145,3 +146,12 @@ def test_no_figure_on_the_page_of_tables_is_typed_by_hand() -> None:
 def test_the_page_of_tables_shows_every_file() -> None:
     files = sorted((ROOT / "benchmarks").glob("*.json"))
     assert [file.name for file in files if f"benchmarks/{file.stem}." not in TABLES] == []
+
+
+def test_one_page_says_what_was_measured_on_a_gpu_and_others_link_to_it() -> None:
+    says = re.compile(r"(?:measured|measurements?)\s+on\s+a\s+GPU")
+    assert [name for name, text in PAGES.items() if says.search(text)] == ["choosing.md"]
+    links = [
+        name for name, text in PAGES.items() if "choosing.md#one-machine-many-or-a-gpu" in text
+    ]
+    assert {"index.md", "tables.md", "measurements.md", "faq.md", "masks.md"} <= {*links}
