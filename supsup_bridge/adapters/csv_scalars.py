@@ -49,7 +49,13 @@ class CsvScalars:
         )
         self._rows = csv.writer(self._file, lineterminator="\n")
         if not rows:
-            self._rows.writerow(_HEAD)
+            try:
+                self._rows.writerow(_HEAD)
+            except OSError:
+                with suppress(OSError):
+                    self._file.close()
+                path.unlink(missing_ok=True)  # nothing is in it, and it would be in a retry's way
+                raise
 
     @staticmethod
     def check() -> None:

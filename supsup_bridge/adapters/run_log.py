@@ -12,6 +12,7 @@ from hopmask.errors import unknown_name
 from supsup_bridge.adapters.csv_scalars import CsvScalars
 from supsup_bridge.adapters.tensorboard_scalars import TensorBoardScalars
 from supsup_bridge.data.task import Task
+from supsup_bridge.runs.unwritable import unwritable
 
 _log = logging.getLogger(__name__)
 
@@ -120,6 +121,7 @@ def open_logs(
     Raises:
         ConfigError: an unknown name, a folder that cannot be written to, or something in the place
             of a log that is not continued.
+        StoreFileError: a log that cannot be written for another reason, such as a full disk.
         MissingDependencyError: a package is not installed.
     """
     begun = [name for name, log in _LOGS.items() if continued and log.wrote(folder / log.place)]
@@ -140,10 +142,8 @@ def open_logs(
             try:
                 opened = RunLog(_LOGS[name](folder, continued=continued))
             except OSError as error:
-                raise ConfigError(
-                    f"cannot write the log {folder / _LOGS[name].place} ({error}): leave out --log "
-                    f"{name}, or move what is there away"
-                ) from error
+                remedy = f"leave out --log {name}, move what is there away, or make room"
+                raise unwritable(folder / _LOGS[name].place, error, remedy=remedy) from error
             logs.append(stack.enter_context(closing(opened)))
         yield logs
 

@@ -63,7 +63,7 @@ def _table(runs: list[FinishedRun]) -> Table:
     table = Table()
     table.add_column("", overflow="fold")
     for run in runs:
-        table.add_column(Text(run.name), justify="right")
+        table.add_column(Text(run.name), justify="right", overflow="fold")
     for rows in (list(figures_of(runs)), differing(runs)):
         table.add_section()
         for name, values in rows:

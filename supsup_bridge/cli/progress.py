@@ -48,6 +48,7 @@ class Bars:
         )
         self._all = self._progress.add_task("tasks", total=tasks, completed=learned)
         self._steps = self._progress.add_task("training", total=None)
+        self._losses: dict[int, float] = {}  # of the tasks that are trained at once, by number
         self._say_in_training(first + learned)
 
     def __enter__(self) -> "Bars":
@@ -58,9 +59,13 @@ class Bars:
         self._progress.stop()
 
     def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None:
-        self._progress.update(
-            self._steps, total=steps, completed=step, description=f"{task.name}: loss {loss:.3f}"
-        )
+        losses = self._losses
+        losses[number] = loss
+        said = f"{task.name}: loss {loss:.3f}"
+        if len(losses) > 1:
+            mean = sum(losses.values()) / len(losses)
+            said = f"tasks {min(losses)} to {max(losses)}: mean loss {mean:.3f}"
+        self._progress.update(self._steps, total=steps, completed=step, description=said)
 
     def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None:
         self._progress.update(
@@ -68,6 +73,7 @@ class Bars:
         )
 
     def learned(self, task: Task, number: int) -> None:
+        self._losses.clear()
         self._keep()
         self._progress.update(self._all, advance=1)
         self._say_in_training(number + 1)

@@ -13,6 +13,7 @@ from supsup_bridge.runs.report_page import report_page
 from supsup_bridge.runs.report_plots import accuracy_plot
 from supsup_bridge.runs.report_recalls import recall_plot
 from supsup_bridge.runs.timing import Pace
+from supsup_bridge.runs.unwritable import unwritable
 
 _FIRST = 0.01  # seconds that one is first expected to take
 RESULT, PARTIAL = finished_run.RESULT, finished_run.PARTIAL
@@ -39,6 +40,7 @@ def make_writable(out: Path) -> None:
 
     Raises:
         ConfigError: nothing can be written there.
+        StoreFileError: nothing can be written there now, as to a full disk.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -46,9 +48,8 @@ def make_writable(out: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ConfigError(
-            f"cannot write to {out} ({error}): choose another folder with --out"
-        ) from error
+        remedy = "choose another folder with --out, or make room"
+        raise unwritable(out, error, remedy=remedy) from error
 
 
 def write(experiment: Experiment, out: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from hopmask import ConfigError, HopmaskError
 from supsup_bridge.cli import results
 from supsup_bridge.cli.progress import Bars
 from supsup_bridge.runs import checkpoint, report
+from supsup_bridge.runs.command import option
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.observer import Observer, Observers
 from supsup_bridge.runs.workers import Workers
@@ -23,8 +24,8 @@ def check_not_begun(out: Path) -> None:
     """Raise ConfigError where a folder holds a run that was interrupted."""
     if checkpoint.exists(out):
         raise ConfigError(
-            f"{out} holds a run that was interrupted: continue it with supsup run --resume {out}, "
-            "or choose another folder with --out"
+            f"{out} holds a run that was interrupted: continue it with {_continuation(out)}, or "
+            "choose another folder with --out"
         )
 
 
@@ -56,7 +57,7 @@ def learn_and_score(
             done += f"what was done is in {out}/{results.PARTIAL} and {results.PARTIAL_MEMORY}"
         except (HopmaskError, OSError) as error:
             done += f"what was done could not be written ({error})"
-        further = f"Continue with: supsup run --resume {shlex.quote(str(out))}"
+        further = f"Continue with: {_continuation(out)}"
         if workers is not None:
             further += f" --jobs {jobs}"
             further += f" --engine {workers.engine}" * (workers.engine not in (None, "loky"))
@@ -71,6 +72,10 @@ def learn_and_score(
     written = ", ".join([results.RESULT, results.MEMORY, *pages])
     console.print(f"{out}/{written}", markup=False, soft_wrap=True)
     return 0
+
+
+def _continuation(out: Path) -> str:
+    return shlex.join(["supsup", "run", *option("resume", out)])
 
 
 @contextmanager

@@ -84,8 +84,8 @@ def arguments(
         ) from error
     if name not in NETWORKS and module is None:
         raise ConfigError(
-            "the learner has a module of its user's, which no file names: give load(module=) the "
-            f"module{'' if name is None else f' or its name {name!r}'}"
+            "the learner has a module of its user's, which no file names: give it again, "
+            f"SupSup.load(folder, module={'net' if name is None else repr(name)})"
         )
     if own is not None and ":" in own and signature != own:
         raise ConfigError(

@@ -14,7 +14,7 @@ from supsup_bridge.continual.description import some_images
 from supsup_bridge.continual.inferences import Inferences, Memory
 from supsup_bridge.continual.learned import Learned
 from supsup_bridge.continual.numbers import Counted, Held, Numbers
-from supsup_bridge.continual.settings import LearnerSettings, MoreOptions
+from supsup_bridge.continual.settings import LearnerSettings, MoreOptions, check_options
 from supsup_bridge.continual.starts import Starts
 from supsup_bridge.continual.task_agnostic.in_place_memory import InPlaceMemory, Stage
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
@@ -52,6 +52,7 @@ class Learning:
         closed: Callable[[int, Masks], None] = lambda number, masks: None,
         **more: Unpack[MoreOptions],
     ) -> None:
+        check_options(more)
         self._settings = settings = LearnerSettings(
             memory=memory,
             masks=masks,

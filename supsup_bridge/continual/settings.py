@@ -1,9 +1,11 @@
 """The settings of a learner: each with its default, checked before any work is done."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypedDict
 
 from hopmask import ConfigError, rule_named
+from hopmask.errors import unknown_name
 from supsup_bridge.continual.task_agnostic.novelty import EPSILON
 from supsup_bridge.data.pixel_scale import UNKNOWN, PixelScale
 from supsup_bridge.inference.named import INFERENCES, check_objective, follows_gradient
@@ -50,6 +52,14 @@ class MoreOptions(TypedDict, total=False):
     pixels: PixelScale | str | None
     ask_every: int | None
     budget: int | None
+
+
+def check_options(given: Iterable[str]) -> None:
+    """Raise ConfigError for a name that is none of `MoreOptions`."""
+    for name in given:
+        if name not in MoreOptions.__annotations__:
+            known = [*LearnerSettings.__dataclass_fields__, "inputs", "outputs", "device"]
+            raise ConfigError(unknown_name("option", name, known))
 
 
 @dataclass(frozen=True, kw_only=True)

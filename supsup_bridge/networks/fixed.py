@@ -250,9 +250,18 @@ def _misfit(network: FixedNetwork, images: object, error: Exception) -> ConfigEr
             "Its batch norm takes statistics of several images: give more images, in batches of a "
             "size that leaves no single image at the end, or DataLoader(drop_last=True)"
         )
+    parameters = [p for p in network.parameters() if p.is_floating_point()]
+    wanted = parameters[0].dtype if parameters else images.dtype
+    if images.dtype != wanted:
+        remedy = f"Give images of type {wanted}: images.to({wanted})"
+    elif images.device != network.device:
+        remedy = f"Give images on {network.device}: images.to({str(network.device)!r})"
+    else:
+        remedy = (
+            "Give images (n, ...) of the shape that the module takes, or (b, n, ...) for b masks "
+            "at once"
+        )
     return ConfigError(
         f"{type(network).__name__} on {network.device} cannot take images "
-        f"{tuple(images.shape)}, {images.dtype}, on {images.device}: {error}. Give images "
-        "(n, ...), or (b, n, ...) for b masks at once, of the shape, type and device of the "
-        "network's own"
+        f"{tuple(images.shape)}, {images.dtype}, on {images.device}: {error}. {remedy}"
     )

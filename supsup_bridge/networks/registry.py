@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hopmask import ConfigError
+from hopmask.errors import unknown_name
 from supsup_bridge.networks.convolutional import ImageShape, LeNet5, SmallAlexNet
 from supsup_bridge.networks.fixed import FixedNetwork, fix_weights, mlp
 from supsup_bridge.networks.masked import MaskedNetwork
@@ -180,6 +181,9 @@ def _image_shape(name: str, size: int | tuple[int, ...], least: int) -> ImageSha
 def _made(
     name: str, inputs: int | tuple[int, ...], outputs: int, weights: torch.Generator
 ) -> nn.Module:
+    if ":" not in name:
+        known = (*NETWORKS, "package.module:function")
+        raise ConfigError(unknown_name("network", name, known))
     make = imported(name, what="network")
     called = f"{name.partition(':')[2]}({inputs}, {outputs})"
     try:

@@ -23,8 +23,20 @@ def command_of(settings: RunSettings) -> str:
         if field.name == "benchmark" or value == getattr(usual, field.name):
             continue
         if field.name == "workers":
-            words += ["--jobs", "1"]
+            words += option("jobs", 1)
         else:
-            words.append("--" + field.name.replace("_", "-"))
-            words += [] if value is True else [str(value)]
+            words += option(field.name, value)
     return shlex.join(words)
+
+
+def option(name: str, value: object) -> list[str]:
+    """The words of an option; a value that would be taken for another option is tied to its name.
+
+    Example:
+        >>> option("mask_init", "mean"), option("quick", True), option("out", "-x")
+        (['--mask-init', 'mean'], ['--quick'], ['--out=-x'])
+    """
+    flag, text = "--" + name.replace("_", "-"), str(value)
+    if value is True:
+        return [flag]
+    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]

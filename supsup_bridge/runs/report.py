@@ -11,7 +11,7 @@ from rich.text import Text
 
 _COLUMNS = (
     ("accuracy", "accuracy"),
-    ("recalled", "exact_recall_rate"),
+    ("mask right", "exact_recall_rate"),
     ("task given", "accuracy_given_task"),
     ("task right", "task_inference_accuracy"),
 )

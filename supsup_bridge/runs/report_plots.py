@@ -177,9 +177,14 @@ def as_share(axis: Axes) -> None:
 
 
 def shortened(name: str) -> str:
-    """A name of at most 24 characters, for a plot: no formula, no hidden label, no broken byte."""
+    """A name of at most 24 characters, for a plot: no formula, no hidden label, no broken byte.
+
+    The middle of a longer one is left out: names of runs differ at their ends.
+    """
     plain = name.encode("utf-8", "backslashreplace").decode()
-    shown = plain if len(plain) <= _LONGEST else plain[: _LONGEST - 1].rstrip(", ") + "…"
+    half = _LONGEST // 2
+    short = plain[: half - 1].rstrip(", ") + "…" + plain[-half:].lstrip(", ")
+    shown = plain if len(plain) <= _LONGEST else short
     return ("\u200b" if shown.startswith("_") else "") + shown.replace("$", r"\$")
 
 

@@ -181,6 +181,12 @@ def lesson_data(data: Any) -> LessonData:
         return LoaderData(data)
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         return DatasetData(data)
+    if isinstance(data, tuple) and len(data) == 2:
+        kinds = " and ".join(type(value).__name__ for value in data)
+        raise ConfigError(
+            f"images and labels must be tensors, got {kinds}: use torch.as_tensor, and float32 "
+            "for images"
+        )
     raise ConfigError(
         f"a task's data must be (images, labels), a Dataset with a length, or a DataLoader, got "
         f"{type(data).__name__}: put anything else into a DataLoader"

@@ -45,6 +45,19 @@ def test_the_page_goes_where_it_is_wanted(folders: list[str], tmp_path: Path) ->
     assert not (tmp_path / "compare.html").exists()
 
 
+def test_names_of_runs_are_whole_in_a_narrow_terminal(
+    folders: list[str], capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = [f"split-digits-20260101-12000{second}" for second in (1, 2)]
+    for folder, name in zip(folders, names, strict=False):
+        Path(folder).rename(name)
+    assert cli.main(["compare", *names]) == 0
+    head = capsys.readouterr().out.split("┡")[0].splitlines()[1:]
+    columns = zip(*([part.strip() for part in line.split("┃")[2:4]] for line in head), strict=True)
+    assert ["".join(parts) for parts in columns] == names
+
+
 @pytest.mark.parametrize("out", ["nowhere/page.html", "bank", "bank/result.json"])
 def test_a_page_is_written_to_no_other_place(out: str, folders: list[str], capsys) -> None:
     before = Path("bank/result.json").read_bytes()

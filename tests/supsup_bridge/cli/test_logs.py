@@ -1,5 +1,7 @@
 """`supsup run --log`."""
 
+import csv
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,18 @@ def test_an_unknown_log_is_refused_before_anything_is_made(tmp_path: Path) -> No
     assert main(["run", *SHORT, "--log", "cvs", "--out", "out"]) == 2
     assert main(["run", "--resume", "out", "--log", "cvs"]) == 2
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_full_disk_ends_a_run_with_1_and_leaves_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def writerow(self, row: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(csv, "writer", lambda *_, **__: Full())
+        assert main(["run", *SHORT, "--log", "csv", "--out", "out"]) == 1
+    assert not Path("out/log.csv").exists()
+    assert main(["run", *SHORT, "--tasks", "1", "--log", "csv", "--out", "out"]) == 0
 
 
 def test_a_run_without_logs_has_none() -> None:

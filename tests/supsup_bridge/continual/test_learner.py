@@ -622,3 +622,21 @@ def test_an_image_of_zeros_changes_no_other_prediction(learner: SupSup) -> None:
         assert torch.equal(getattr(found, name)[others], getattr(alone, name)), name
     assert not found.recognized[7]
     assert torch.equal(learner.infer_task(blank)[others], alone.task)
+
+
+# --- messages
+
+
+def test_an_option_that_there_is_not_is_refused_with_one_much_like_it() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'hubs'"):
+        SupSup(conv(), hub=4)  # type: ignore[call-arg]
+
+
+def test_images_of_another_type_are_refused_with_the_type_that_is_needed() -> None:
+    images, labels = clouds(0)
+    learner = SupSup(conv(), training=TRAINING)
+    with pytest.raises(ConfigError, match=r"images\.to\(torch\.float32\)"):
+        learner.learn((images.double(), labels))
+    with pytest.raises(ConfigError, match="of the shape that the module takes"):
+        learner.learn((images.flatten(1), labels))
+    assert learner.tasks == ()

@@ -277,3 +277,8 @@ def test_hashed_bits_that_the_weights_cannot_share_are_refused(bits: int, make) 
 def test_an_unknown_kind_of_mask_is_refused(make) -> None:
     with pytest.raises(ConfigError, match="got 'units'"):
         make("lenet-300-100", "units")
+
+
+def test_a_name_much_like_a_network_s_gets_the_network_s(make: Make) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'lenet-300-100'"):
+        make("lenet300-100")

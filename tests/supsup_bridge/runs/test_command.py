@@ -20,6 +20,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"scenario": "NNs", "ask_every": 20, "budget": 9, "evaluate_every": 2},
     {"workers": True, "tasks": 3, "hubs": 16, "recall": "both"},
     {"network": "a.module:with a space", "sparsity": 0.05, "mask_init": "shared"},
+    {"network": "-a.module:f", "signature": "--b.module:with a space"},
 ]
 
 

@@ -106,6 +106,12 @@ def test_odd_names_are_drawn_and_written(name: str, finished, tmp_path: Path) ->
     assert "</html>" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_long_names_of_runs_stay_apart() -> None:
+    runs = [f"split-digits-20260101-12000{second}" for second in range(5)]
+    assert len({shortened(name) for name in runs}) == len(runs)
+    assert max(len(shortened(name)) for name in runs) <= 24
+
+
 def test_a_page_loads_nothing(finished) -> None:
     html = page(finished())
     assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", html)

@@ -92,6 +92,11 @@ def test_other_data_is_refused(data: Any) -> None:
         lesson_data(data)
 
 
+def test_arrays_are_named_as_what_was_given() -> None:
+    with pytest.raises(ConfigError, match="got ndarray and ndarray"):
+        lesson_data((IMAGES.numpy(), LABELS.numpy()))
+
+
 def test_a_data_set_teaches_what_its_tensors_teach(network) -> None:
     losses: dict[int, list[float]] = {0: [], 1: []}
     masks = [
