@@ -8,7 +8,11 @@ from hopmask.errors import unknown_name
 from supsup_bridge.continual.baselines.named import BASELINES
 
 OURS = "supsup"
-LEARNERS = (OURS, *BASELINES)
+RIVALS = (  # Avalanche's: see `supsup_bridge.adapters.learners`
+    *("ewc", "si", "lwf", "replay", "gem", "a-gem", "icarl", "generative-replay", "pnn"),
+    "packnet",
+)
+LEARNERS = (OURS, *BASELINES, *RIVALS)
 _TAKEN = {  # by every learner
     *("benchmark", "scenario", "tasks", "classes_per_task", "seed", "batches", "augment"),
     *("infer_samples", "protocol", "network", "evaluate_every", "quick", "device", "learner"),
