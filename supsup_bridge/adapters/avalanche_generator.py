@@ -1,7 +1,6 @@
 """Generative replay, by Avalanche: a VAE draws images of earlier tasks."""
 
 from collections.abc import Iterable
-from math import prod
 from typing import Any
 
 import torch
@@ -37,8 +36,8 @@ class GenerativeReplay(Method):
         super().__init__(terms)
         if not is_count(latent):
             raise ConfigError(f"latent must be a positive whole number, got {latent!r}")
-        inputs = terms.inputs if isinstance(terms.inputs, int) else prod(terms.inputs)
-        self._vae = MlpVAE((inputs,), nhid=latent, n_classes=1, device=terms.device)
+        shape = (terms.inputs,) if isinstance(terms.inputs, int) else tuple(terms.inputs)
+        self._vae = MlpVAE(shape, nhid=latent, n_classes=1, device=terms.device)
         self.limits.append(LimitedBatches())
         adam = torch.optim.Adam(self._vae.parameters(), lr=0.01, weight_decay=1e-4)
         trainer = VAETraining(
