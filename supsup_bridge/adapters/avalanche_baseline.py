@@ -26,6 +26,7 @@ from supsup_bridge.adapters.avalanche_training import (
 from supsup_bridge.continual.baselines.base import Baseline, Progress
 from supsup_bridge.networks.fixed import Predictor
 from supsup_bridge.rng import stream, stream_seed
+from supsup_bridge.runs.learners import RIVALS
 from supsup_bridge.training.batches import check_labels
 from supsup_bridge.training.data import LessonData
 from supsup_bridge.training.settings import TrainingSettings
@@ -79,13 +80,13 @@ class AvalancheBaseline(Baseline):
     """
 
     def __init__(self, name: str, terms: Terms, **options: Any) -> None:
-        kind, seed = METHODS[name], terms.seed
-        if terms.scenario not in kind.scenarios:
+        kind, served, seed = METHODS[name], RIVALS[name], terms.seed
+        if terms.scenario not in served:
             raise ConfigError(
-                f"learner {name} serves scenarios {', '.join(kind.scenarios)}, got "
-                f"{terms.scenario}: {kind.unserved}"
+                f"learner {name} serves scenarios {', '.join(served)}, got {terms.scenario}: "
+                f"{kind.unserved}"
             )
-        self.scenarios = kind.scenarios  # type: ignore[misc]
+        self.scenarios = served  # type: ignore[misc]
         training = replace(terms.training, averaging=0.0, contrast=0.0, precision="float32")
         self._terms = terms = replace(terms, training=training)
         with drawn_from(stream_seed(seed, "avalanche")):

@@ -29,7 +29,6 @@ class GenerativeReplay(Method):
         generator is a GAN, and its share of new images falls with the number of tasks.
     """
 
-    scenarios = ("GNs", "GNu")
     unserved = "nothing says of which task an image is that its generator draws"
 
     def __init__(self, terms: Terms, *, latent: int = 2) -> None:

@@ -24,7 +24,6 @@ class Pnn(Method):
         Rusu et al. 2016 (arXiv 1606.04671), by Avalanche's `PNN`.
     """
 
-    scenarios = ("GG",)
     unserved = "each task has a column of its own, and nothing chooses one"
 
     def __init__(self, terms: Terms, *, layers: int = 2, width: int = 100) -> None:
@@ -56,7 +55,6 @@ class PackNet(Method):
         norms.
     """
 
-    scenarios = ("GG",)
     unserved = "each task has weights of its own, and nothing chooses them"
     shares = (2 / 3, 1 / 3)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hopmask import ConfigError
 from hopmask.errors import MissingDependencyError
-from supsup_bridge.adapters.avalanche_methods import TASKWISE, Method, check_buffer, check_number
+from supsup_bridge.adapters.avalanche_methods import Method, check_buffer, check_number
 from supsup_bridge.adapters.avalanche_networks import Terms, Trainable
 from supsup_bridge.adapters.avalanche_training import (
     ChangedLoss,
@@ -33,8 +33,6 @@ class Replay(Method):
         Chaudhry et al. 2019 (arXiv 1902.10486), by Avalanche's `ReplayPlugin`; the reservoir is
         Vitter's (1985), by `ReservoirSamplingBuffer`.
     """
-
-    scenarios = (*TASKWISE, "NNs")
 
     def __init__(self, terms: Terms, *, buffer: int = 200) -> None:
         super().__init__(terms)
@@ -126,7 +124,6 @@ class Icarl(Method):
         Rebuffi et al. 2017 (arXiv 1611.07725), by Avalanche's `ICaRL`.
     """
 
-    scenarios = ("GNu",)
     unserved = "its classes must be of one task each, and be told apart by all their means"
 
     def __init__(self, terms: Terms, *, buffer: int = 200) -> None:

@@ -19,8 +19,6 @@ from supsup_bridge.adapters.avalanche_training import (
 )
 from supsup_bridge.training.settings import is_count
 
-TASKWISE = ("GG", "GNs", "GNu")
-
 
 class Method:
     """A method of Avalanche's: what it trains, by which plugins, and what it keeps.
@@ -31,13 +29,11 @@ class Method:
         terms: what it is made for.
 
     Attributes:
-        scenarios: in which it can be scored.
-        unserved: why in no others.
+        unserved: why it cannot be scored in some scenarios; see `RIVALS`.
         training: what it uses of the terms' training.
         pointwise: whether an image can be alone in a batch.
     """
 
-    scenarios: ClassVar[tuple[str, ...]] = TASKWISE
     unserved: ClassVar[str] = "it needs to know where a task ends"
     shares: ClassVar[tuple[float, ...]] = (1.0,)  # of a task's steps, of Avalanche's epochs
     plugins: Sequence[Any] = ()
