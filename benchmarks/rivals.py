@@ -57,10 +57,7 @@ CHOICES: dict[str, tuple[dict[str, Any], ...]] = {  # of each learner two, times
 }
 
 
-READ_OUT = (
-    "lower-bound",
-    *RIVALS,
-)  # outputs of another kind in each scenario; the others compare tasks
+READ_OUT = ("lower-bound", *RIVALS)  # outputs differ by scenario; the others compare tasks
 BOUNDLESS = (OURS, "lower-bound")  # need no task boundaries
 
 
