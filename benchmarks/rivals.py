@@ -27,11 +27,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from supsup_bridge import Experiment, RunSettings
+from supsup_bridge.adapters.learners import maker_of
 from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.runs import intervals
 from supsup_bridge.runs.baseline_presets import Tuned
 from supsup_bridge.runs.baseline_run import BaselineRun
-from supsup_bridge.runs.learners import LEARNERS, OURS
+from supsup_bridge.runs.learners import LEARNERS, OURS, RIVALS
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
 BENCHMARKS: dict[str, dict[str, Any]] = {
@@ -48,15 +49,22 @@ CHOICES: dict[str, tuple[dict[str, Any], ...]] = {  # of each learner two, times
     "xdg": ({"silent": 0.8}, {"silent": 0.5}),
     "wsn": ({"share": 0.5}, {"share": 0.1}),
     "exssnet": ({"share": 0.5}, {"share": 0.1}),
+    "ewc": ({"strength": 1e4}, {"strength": 1e6}),
+    "si": ({"strength": 1e2}, {"strength": 1e3}),
+    "lwf": ({"strength": 1.0}, {"strength": 3.0}),
+    "gem": ({"strength": 0.5}, {"strength": 0.1}),
+    "packnet": ({"prune": 0.5}, {"prune": 0.9}),
 }
 
 
-READ_OUT = ("lower-bound",)  # outputs of another kind in each scenario; the others compare tasks
+READ_OUT = ("lower-bound", *RIVALS)  # outputs differ by scenario; the others compare tasks
 BOUNDLESS = (OURS, "lower-bound")  # need no task boundaries
 
 
 def runs_of(learner: str) -> tuple[str, ...]:
     """The scenarios in which a learner is run; one that compares tasks gives GG and GNs in GNu."""
+    if learner in RIVALS:
+        return RIVALS[learner]
     asked = ("GG", "GNs", "GNu") if learner in READ_OUT else ("GNu",)
     return (*asked, "NNs") if learner in BOUNDLESS else asked
 
@@ -79,8 +87,10 @@ def settings_of(benchmark: str, learner: str, scenario: str, seed: int, **more: 
 
 def outcome(settings: RunSettings, data: Path | None, **more: Any) -> dict[str, Any]:
     """The result of a run."""
-    make: Any = Experiment if settings.learner == OURS else BaselineRun
-    run = make(settings, data=data, **more)
+    if settings.learner == OURS:
+        run: Any = Experiment(settings, data=data, **more)
+    else:
+        run = BaselineRun(settings, data=data, make=maker_of(settings.learner), **more)
     run.run(Quiet(say=False))
     result: dict[str, Any] = run.result()
     return result
@@ -113,7 +123,7 @@ def tune(options: argparse.Namespace) -> None:
             for rate in RATES:
                 for choice in CHOICES.get(learner, ({},)):
                     found = []
-                    for scenario in ("GG", "GNu") if learner in READ_OUT else ("GNu",):
+                    for scenario in [s for s in ("GG", "GNu") if s in runs_of(learner)]:
                         result = outcome(
                             settings_of(benchmark, learner, scenario, TUNING_SEED, **more),
                             options.data,

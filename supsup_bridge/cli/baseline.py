@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from hopmask import HopmaskError
+from supsup_bridge.adapters.learners import maker_of
 from supsup_bridge.adapters.run_log import open_logs
 from supsup_bridge.cli import results
 from supsup_bridge.cli.progress import Bars
@@ -31,7 +32,7 @@ def run_baseline(
 
     A run that is interrupted leaves what it measured, and cannot be continued.
     """
-    run = BaselineRun(settings, data=data)
+    run = BaselineRun(settings, data=data, make=maker_of(settings.learner))
     results.make_writable(out)
     with checkpoint.locked(out):
         check_not_begun(out)

@@ -13,9 +13,10 @@ from supsup_bridge.cli import results
 from supsup_bridge.cli.baseline import run_baseline
 from supsup_bridge.cli.options import add_options, check_code_named, workers_of
 from supsup_bridge.cli.working import check_not_begun, learn_and_score
+from supsup_bridge.continual.baselines.named import BASELINES
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.experiment import Experiment
-from supsup_bridge.runs.learners import LEARNERS, OURS
+from supsup_bridge.runs.learners import OURS, RIVALS
 from supsup_bridge.runs.settings import RunSettings
 
 
@@ -112,7 +113,7 @@ def add_command(commands: Any) -> None:
     add(
         "--learner",
         help=f"{OURS} (default), or a baseline that has no memory of masks: "
-        f"{', '.join(LEARNERS[1:])}",
+        f"{', '.join(BASELINES)}, or Avalanche's (hopmask[rivals]): {', '.join(RIVALS)}",
     )
     add("--tasks", type=int, help="how many tasks (default: the benchmark's)")
     add(

@@ -1,6 +1,8 @@
 """The learners of a run by name, and which settings a baseline takes."""
 
+from collections.abc import Mapping
 from dataclasses import fields
+from types import MappingProxyType
 from typing import Any
 
 from hopmask import ConfigError
@@ -8,7 +10,22 @@ from hopmask.errors import unknown_name
 from supsup_bridge.continual.baselines.named import BASELINES
 
 OURS = "supsup"
-LEARNERS = (OURS, *BASELINES)
+_TASKWISE = ("GG", "GNs", "GNu")
+RIVALS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {  # of Avalanche's learners (`supsup_bridge.adapters.learners`) the scenarios that each serves
+        "ewc": _TASKWISE,
+        "si": _TASKWISE,
+        "lwf": _TASKWISE,
+        "replay": (*_TASKWISE, "NNs"),
+        "gem": _TASKWISE,
+        "a-gem": _TASKWISE,
+        "icarl": ("GNu",),
+        "generative-replay": ("GNs", "GNu"),
+        "pnn": ("GG",),
+        "packnet": ("GG",),
+    }
+)
+LEARNERS = (OURS, *BASELINES, *RIVALS)
 _TAKEN = {  # by every learner
     *("benchmark", "scenario", "tasks", "classes_per_task", "seed", "batches", "augment"),
     *("infer_samples", "protocol", "network", "evaluate_every", "quick", "device", "learner"),

@@ -60,7 +60,7 @@ class Descent:
         """One step down the gradients."""
         if self._decays:
             for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
-                group["lr"] = rate * (1 / (1 + self.done / _TAU))
+                group["lr"] = decayed(rate, self.done)
         self._optimiser.step()
         self.done += 1
         fading = min(self._most, (1 + self.done) / (10 + self.done))
@@ -90,6 +90,16 @@ class Descent:
             for name, average in self._averages.items():
                 average.copy_(state["averages"][name])
         self._optimiser.load_state_dict(state["optimiser"])
+
+
+def decayed(rate: float, done: int) -> float:
+    """Adam's rate after so many steps: rate / (1 + t/τ), τ = 400.
+
+    Example:
+        >>> decayed(1e-3, 400)
+        0.0005
+    """
+    return rate * (1 / (1 + done / _TAU))
 
 
 def optimiser_of(
