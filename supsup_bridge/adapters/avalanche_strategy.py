@@ -1,6 +1,6 @@
 """SupSup in Avalanche: a strategy for its streams, metrics and loggers; its streams as tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import log
 from typing import Any
 
@@ -8,12 +8,15 @@ import torch
 from avalanche.training.plugins.evaluation import default_evaluator
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from hopmask import ConfigError, NumericalError
+from supsup_bridge.adapters.scenario_tasks import (
+    OwnLabels,
+    ScenarioImages,
+    ScenarioTasks,
+    places,
+)
 from supsup_bridge.continual.learner import SupSup
-from supsup_bridge.data.task import Made, Task, TaskStream
-from supsup_bridge.rng import shuffled, stream
 from supsup_bridge.training.data import LessonData, lesson_data
 from supsup_bridge.training.fit import Lesson
 
@@ -175,7 +178,7 @@ class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
             if self._stop_training:
                 break
             self._unpack_minibatch()
-            labels = self._labels(names.to(self.mb_y))
+            labels = places(self.mb_y, names.to(self.mb_y))
             self._before_training_iteration(**kwargs)
             self._before_forward(**kwargs)
             self.mb_output = None
@@ -198,7 +201,7 @@ class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
                 f"{network.outputs} outputs: give classes={int(names[-1]) + 1}, or more outputs"
             )
         self._number, self._shape = self.learner.numbers.next, None
-        self._data: LessonData = lesson_data(_Renumbered(experience.dataset.eval(), names))
+        self._data: LessonData = lesson_data(OwnLabels(_images(experience), names))
         self._lesson = self.learner.lesson(self._data)
         model.classes_of[self._number] = names
         super()._before_training_exp(**kwargs)
@@ -230,16 +233,6 @@ class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
         learned = learner.learned(masks, self._data, image_shape=shape, task=self._number)
         learner.keep(learned, self._data)
 
-    def _labels(self, names: Tensor) -> Tensor:
-        """Labels of the mini-batch by place among the classes of the experience."""
-        places = torch.searchsorted(names, self.mb_y).clamp_max(len(names) - 1)
-        if not bool((names[places] == self.mb_y).all()):
-            raise ConfigError(
-                f"the mini-batch has classes {torch.unique(self.mb_y).tolist()}, the experience "
-                f"{names.tolist()}: leave out plugins that add images of other experiences"
-            )
-        return places
-
     def _given(self) -> int:
         """The task of a mini-batch by its task labels."""
         labels = self.mb_task_id.unique().tolist()
@@ -253,63 +246,31 @@ class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
         return tasks[0]
 
 
-def tasks_of(benchmark: Any, *, seed: int = 0) -> TaskStream:
-    """The experiences of an Avalanche benchmark as tasks, for `Experiment(tasks=...)`.
-
-    Labels are renumbered within a task. Test images are cut in two by the seed: one half infers the
-    task, the other is scored. Images are read at each access, in evaluation mode.
+def tasks_of(benchmark: Any, *, seed: int = 0) -> ScenarioTasks:
+    """The experiences of an Avalanche benchmark as tasks; images are read in evaluation mode.
 
     Args:
         benchmark: with a train_stream and a test_stream of equal lengths.
-        seed: of the cut.
+        seed: of the cut of test images in two; see `ScenarioTasks`.
 
     Raises:
-        ConfigError: streams of unequal lengths.
+        ConfigError: streams of unequal lengths; at access of a task, test images of classes that
+            training has not.
     """
     train, test = benchmark.train_stream, benchmark.test_stream
     if len(train) != len(test):
         raise ConfigError(
             f"a task needs training and test images, got {len(train)} and {len(test)} experiences"
         )
-
-    def made(number: int) -> Task:
-        names = torch.tensor(sorted(train[number].classes_in_this_experience))
-        mine, others = (_Renumbered(one[number].dataset.eval(), names) for one in (train, test))
-        order = shuffled(len(others), stream(seed, "halves", number))
-        half = len(order) // 2
-        labels, scored = mine.labels, others.labels[order[half:]]
-        return Task(
-            name=f"experience {number}",
-            train_images=Made(lambda: _images(mine), len(mine)),
-            train_labels=labels,
-            inference_images=Made(lambda: _images(others)[order[:half]], half),
-            scored_images=Made(lambda: _images(others)[order[half:]], len(order) - half),
-            scored_labels=scored,
-            classes=len(names),
-        )
-
-    return TaskStream(made, tasks=len(train))
+    return ScenarioTasks(
+        lambda number: _images(train[number]),
+        lambda number: _images(test[number]),
+        tasks=len(train),
+        seed=seed,
+        name="experience",
+    )
 
 
-class _Renumbered(Dataset[tuple[Tensor, int]]):
-    """Images of an experience, with labels by place among its classes."""
-
-    def __init__(self, dataset: Any, names: Tensor) -> None:
-        self._dataset = dataset
-        self._label: Mapping[int, int] = {name: place for place, name in enumerate(names.tolist())}
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image, label = self._dataset[index][:2]
-        return image, self._label[int(label)]
-
-    @property
-    def labels(self) -> Tensor:
-        """All of them (n,), without reading an image."""
-        return torch.tensor([self._label[int(label)] for label in self._dataset.targets])
-
-
-def _images(data: _Renumbered) -> Tensor:
-    return torch.cat([images for images, _ in DataLoader(data, batch_size=512)])
+def _images(experience: Any) -> ScenarioImages:
+    dataset = experience.dataset.eval()
+    return ScenarioImages(dataset, torch.tensor([int(label) for label in dataset.targets]))

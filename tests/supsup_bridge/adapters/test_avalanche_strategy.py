@@ -152,7 +152,7 @@ def test_one_task_label_of_many_tasks_is_no_given_task() -> None:
 def test_images_of_other_experiences_are_refused_and_nothing_stays() -> None:
     made, benchmark = strategy(train_epochs=1, plugins=[ReplayPlugin(mem_size=40)]), digits()
     made.train(benchmark.train_stream[0])
-    with pytest.raises(ConfigError, match="other experiences"):
+    with pytest.raises(ConfigError, match="other tasks"):
         made.train(benchmark.train_stream[1])
     assert made.learner.tasks == (0,)
     assert [*made.model.classes_of] == [0]
