@@ -48,7 +48,8 @@ class ScenarioImages:
     @property
     def classes(self) -> Tensor:
         """Those of the labels, ascending (k,)."""
-        return torch.unique(self.labels)
+        found: Tensor = torch.unique(self.labels)
+        return found
 
 
 class OwnLabels(Dataset[tuple[Tensor, int]]):
@@ -60,6 +61,7 @@ class OwnLabels(Dataset[tuple[Tensor, int]]):
 
     Attributes:
         labels: places (n,).
+        classes: as given.
 
     Raises:
         ConfigError: images of other classes.
@@ -72,7 +74,7 @@ class OwnLabels(Dataset[tuple[Tensor, int]]):
     """
 
     def __init__(self, images: ScenarioImages, classes: Tensor) -> None:
-        self._dataset = images.dataset
+        self._dataset, self.classes = images.dataset, classes
         self.labels = places(images.labels, classes)
 
     def __len__(self) -> int:
