@@ -211,17 +211,17 @@ def _scored(
 
 
 def groups(found: Inferred) -> list[list[int]]:
-    """The sets that one mask with its extras is for, of each distinct mask."""
+    """The sets that one task and one mask with its extras is for, of each that differs."""
     given = {**found.masks, **found.extras}.values()
-    rows: list[list[int]] = []
-    for row in range(len(found.task)):
-        for group in rows:
+    of_task: dict[int, list[list[int]]] = {}
+    for row, task in enumerate(found.task.tolist()):
+        for group in (known := of_task.setdefault(task, [])):
             if all(torch.equal(value[row], value[group[0]]) for value in given):
                 group.append(row)
                 break
         else:
-            rows.append([row])
-    return rows
+            known.append([row])
+    return [group for known in of_task.values() for group in known]
 
 
 def _right(
