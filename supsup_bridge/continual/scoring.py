@@ -211,17 +211,19 @@ def _scored(
 
 
 def groups(found: Inferred) -> list[list[int]]:
-    """The sets that one task and one mask with its extras is for, of each that differs."""
+    """The sets that one mask with its extras is for, of each distinct mask."""
     given = {**found.masks, **found.extras}.values()
-    of_task: dict[int, list[list[int]]] = {}
-    for row, task in enumerate(found.task.tolist()):
-        for group in (known := of_task.setdefault(task, [])):
+    kept = [(mask > 0.5).flatten(1).sum(1).tolist() for mask in found.masks.values()]
+    alike: dict[tuple[int, ...], list[list[int]]] = {}  # masks that keep equally many entries
+    for row in range(len(found.task)):
+        known = alike.setdefault(tuple(counts[row] for counts in kept), [])
+        for group in known:
             if all(torch.equal(value[row], value[group[0]]) for value in given):
                 group.append(row)
                 break
         else:
             known.append([row])
-    return [group for known in of_task.values() for group in known]
+    return [group for known in alike.values() for group in known]
 
 
 def _right(
