@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [README, *PAGES]
-EXTRAS = {"avalanche"}  # whose blocks run only where it is installed
+EXTRAS = {"avalanche", "continuum", "models"}  # blocks that need them are skipped; Mammoth's models
 _BLOCK = re.compile(r"^```python(?: exec=.*?)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -1,70 +1,19 @@
 """SupSup in Avalanche: a strategy for its streams, metrics and loggers; its streams as tasks."""
 
-from collections.abc import Mapping, Sequence
-from math import log
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from avalanche.training.plugins.evaluation import default_evaluator
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
-from hopmask import ConfigError, NumericalError
+from hopmask import ConfigError
+from supsup_bridge.adapters.scenario_tasks import OwnLabels, ScenarioImages, ScenarioTasks
+from supsup_bridge.adapters.stream_logits import StepwiseTask, StreamLogits
 from supsup_bridge.continual.learner import SupSup
-from supsup_bridge.data.task import Made, Task, TaskStream
-from supsup_bridge.rng import shuffled, stream
-from supsup_bridge.training.data import LessonData, lesson_data
-from supsup_bridge.training.fit import Lesson
 
 INFER = ("image", "batch", "given")
-_UNLIKELY = log(1e-9)  # of classes that the inferred task does not have
-
-
-class StreamLogits(nn.Module):
-    """The learner as a module: logits over all classes of a stream, for images of unknown task.
-
-    Logits are log-probabilities under the mask of the inferred task; classes of other tasks have
-    log 10⁻⁹. While nothing is learned, all classes are equally likely.
-
-    Args:
-        learner: that predicts.
-        classes: of the whole stream.
-
-    Attributes:
-        classes_of: number of each task -> its classes in the stream, in the order of its labels.
-
-    Example:
-        >>> learner = SupSup("lenet-300-100", inputs=4, outputs=8)
-        >>> images = torch.randn(6, 4)
-        >>> task = learner.learn((images, torch.arange(6) % 2))
-        >>> model = StreamLogits(learner, 10)
-        >>> model.classes_of[task] = torch.tensor([3, 7])
-        >>> model(images).argmax(-1).unique()
-        tensor([3, 7])
-    """
-
-    def __init__(self, learner: SupSup, classes: int) -> None:
-        super().__init__()
-        self.learner, self.classes = learner, classes
-        self.classes_of: dict[int, Tensor] = {}
-
-    def forward(self, images: Tensor, *, together: bool = False, task: int | None = None) -> Tensor:
-        """(n, classes), float32; arguments as of `SupSup.predict`."""
-        if not self.learner.tasks:
-            return images.new_full((len(images), self.classes), -log(self.classes))
-        found = self.learner.predict(images, together=together, task=task)
-        return self.spread(found.logits, found.task)
-
-    def spread(self, logits: Tensor, tasks: Tensor) -> Tensor:
-        """Logits (n, outputs) of tasks (n,) as log-probabilities of all classes, (n, classes)."""
-        found = logits.new_full((len(logits), self.classes), _UNLIKELY)
-        for task in torch.unique(tasks).tolist():
-            rows = (tasks == task).nonzero()
-            names = self.classes_of[task].to(logits.device)
-            own = logits[rows[:, 0], : len(names)]
-            found[rows, names] = own.log_softmax(-1).clamp_min(_UNLIKELY)
-        return found
 
 
 class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
@@ -120,9 +69,8 @@ class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
         if infer not in INFER:
             raise ConfigError(f"infer must be one of {', '.join(INFER)}, got {infer!r}")
         self.learner, self.infer = learner, infer
-        self._lesson: Lesson | None = None  # of the experience in training
+        self._task: StepwiseTask | None = None  # in training
         self._output: Tensor | None = None
-        self._shape: tuple[int, ...] | None = None  # of its images
         self._labelled: dict[int, list[int]] = {}  # task label of a benchmark -> numbers of tasks
         unused = nn.Parameter(torch.zeros(1))
         super().__init__(
@@ -141,13 +89,8 @@ class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
     @property
     def mb_output(self) -> Tensor | None:
         """Logits of the mini-batch over the stream's classes, (n, classes)."""
-        if self._output is None and self._lesson is not None and self.mbatch is not None:
-            (masks,) = self._lesson.trainer.masks()
-            levels = {name: mask.float() for name, mask in masks.items()}
-            with torch.no_grad():
-                logits = self.learner.network(self.mb_x, levels)
-            task = torch.full((len(logits),), self._number, device=logits.device)
-            self._output = self.model.spread(logits, task)
+        if self._output is None and self._task is not None and self.mbatch is not None:
+            self._output = self._task.logits(self.mb_x)
         return self._output
 
     @mb_output.setter
@@ -169,76 +112,41 @@ class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
 
     def training_epoch(self, **kwargs: Any) -> None:
         """One step of the mask for each mini-batch; plugins are called as Avalanche does."""
-        assert self._lesson is not None
-        trainer, names = self._lesson.trainer, self.model.classes_of[self._number]
+        assert self._task is not None
         for self.mbatch in self.dataloader:  # noqa: B020 (as Avalanche does)
             if self._stop_training:
                 break
             self._unpack_minibatch()
-            labels = self._labels(names.to(self.mb_y))
             self._before_training_iteration(**kwargs)
             self._before_forward(**kwargs)
             self.mb_output = None
             self._after_forward(**kwargs)
             self._before_backward(**kwargs)
-            (self.loss,) = trainer.step(self.mb_x[None], labels[None])
-            self.mb_output, self._shape = None, tuple(self.mb_x.shape[1:])
+            self.loss = self._task.step(self.mb_x, self.mb_y)
+            self.mb_output = None
             self._after_backward(**kwargs)
             self._before_update(**kwargs)
             self._after_update(**kwargs)
             self._after_training_iteration(**kwargs)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
-        experience, model, network = self.experience, self.model, self.learner.network
-        names = torch.tensor(sorted(experience.classes_in_this_experience))
-        if int(names[-1]) >= model.classes or len(names) > network.outputs:
-            raise ConfigError(
-                f"experience {experience.current_experience} has {len(names)} classes up to "
-                f"{int(names[-1])}, the strategy {model.classes} and the network "
-                f"{network.outputs} outputs: give classes={int(names[-1]) + 1}, or more outputs"
-            )
-        self._number, self._shape = self.learner.numbers.next, None
-        self._data: LessonData = lesson_data(_Renumbered(experience.dataset.eval(), names))
-        self._lesson = self.learner.lesson(self._data)
-        model.classes_of[self._number] = names
+        images = _images(self.experience)
+        self._task = StepwiseTask(self.model, OwnLabels(images, images.classes))
         super()._before_training_exp(**kwargs)
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        task = self._task
+        assert task is not None
         try:
             super()._train_exp(experience, eval_streams, **kwargs)
-            self._store()
+            task.keep()
         except BaseException:
-            del self.model.classes_of[self._number]
+            task.drop()
             raise
         finally:
-            self._lesson = None
+            self._task = None
         for label in getattr(experience, "task_labels", ()):
-            self._labelled.setdefault(int(label), []).append(self._number)
-
-    def _store(self) -> None:
-        """Store the mask of the experience in training."""
-        learner, lesson, shape = self.learner, self._lesson, self._shape
-        assert lesson is not None
-        if shape is None:
-            raise ConfigError("no mini-batch was trained on: give train_epochs of at least 1")
-        if spoiled := lesson.trainer.spoiled():
-            raise NumericalError(
-                f"scores of mask '{spoiled[0]}' hold NaN: lower the learning rate or check the "
-                "images. The task was not learned"
-            )
-        (masks,) = lesson.trainer.masks()
-        learned = learner.learned(masks, self._data, image_shape=shape, task=self._number)
-        learner.keep(learned, self._data)
-
-    def _labels(self, names: Tensor) -> Tensor:
-        """Labels of the mini-batch by place among the classes of the experience."""
-        places = torch.searchsorted(names, self.mb_y).clamp_max(len(names) - 1)
-        if not bool((names[places] == self.mb_y).all()):
-            raise ConfigError(
-                f"the mini-batch has classes {torch.unique(self.mb_y).tolist()}, the experience "
-                f"{names.tolist()}: leave out plugins that add images of other experiences"
-            )
-        return places
+            self._labelled.setdefault(int(label), []).append(task.number)
 
     def _given(self) -> int:
         """The task of a mini-batch by its task labels."""
@@ -253,63 +161,31 @@ class SupSupStrategy(SupervisedTemplate):  # type: ignore[misc]
         return tasks[0]
 
 
-def tasks_of(benchmark: Any, *, seed: int = 0) -> TaskStream:
-    """The experiences of an Avalanche benchmark as tasks, for `Experiment(tasks=...)`.
-
-    Labels are renumbered within a task. Test images are cut in two by the seed: one half infers the
-    task, the other is scored. Images are read at each access, in evaluation mode.
+def tasks_of(benchmark: Any, *, seed: int = 0) -> ScenarioTasks:
+    """The experiences of an Avalanche benchmark as tasks; images are read in evaluation mode.
 
     Args:
         benchmark: with a train_stream and a test_stream of equal lengths.
-        seed: of the cut.
+        seed: of the cut of test images in two; see `ScenarioTasks`.
 
     Raises:
-        ConfigError: streams of unequal lengths.
+        ConfigError: streams of unequal lengths; at access of a task, test images of classes that
+            training has not.
     """
     train, test = benchmark.train_stream, benchmark.test_stream
     if len(train) != len(test):
         raise ConfigError(
             f"a task needs training and test images, got {len(train)} and {len(test)} experiences"
         )
-
-    def made(number: int) -> Task:
-        names = torch.tensor(sorted(train[number].classes_in_this_experience))
-        mine, others = (_Renumbered(one[number].dataset.eval(), names) for one in (train, test))
-        order = shuffled(len(others), stream(seed, "halves", number))
-        half = len(order) // 2
-        labels, scored = mine.labels, others.labels[order[half:]]
-        return Task(
-            name=f"experience {number}",
-            train_images=Made(lambda: _images(mine), len(mine)),
-            train_labels=labels,
-            inference_images=Made(lambda: _images(others)[order[:half]], half),
-            scored_images=Made(lambda: _images(others)[order[half:]], len(order) - half),
-            scored_labels=scored,
-            classes=len(names),
-        )
-
-    return TaskStream(made, tasks=len(train))
+    return ScenarioTasks(
+        lambda number: _images(train[number]),
+        lambda number: _images(test[number]),
+        tasks=len(train),
+        seed=seed,
+        name="experience",
+    )
 
 
-class _Renumbered(Dataset[tuple[Tensor, int]]):
-    """Images of an experience, with labels by place among its classes."""
-
-    def __init__(self, dataset: Any, names: Tensor) -> None:
-        self._dataset = dataset
-        self._label: Mapping[int, int] = {name: place for place, name in enumerate(names.tolist())}
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image, label = self._dataset[index][:2]
-        return image, self._label[int(label)]
-
-    @property
-    def labels(self) -> Tensor:
-        """All of them (n,), without reading an image."""
-        return torch.tensor([self._label[int(label)] for label in self._dataset.targets])
-
-
-def _images(data: _Renumbered) -> Tensor:
-    return torch.cat([images for images, _ in DataLoader(data, batch_size=512)])
+def _images(experience: Any) -> ScenarioImages:
+    dataset = experience.dataset.eval()
+    return ScenarioImages(dataset, torch.tensor([int(label) for label in dataset.targets]))

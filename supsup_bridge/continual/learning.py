@@ -98,8 +98,9 @@ class Learning:
         Args:
             data: (images (n, *shape), labels (n,)), a Dataset of (image, label), or a DataLoader,
                 which decides the batches itself. Data that is no tensor is read batch by batch,
-                and once more for the content address and the statistics of batch norms: random
-                transforms of its own reach both, those of `TrainingSettings(augment=)` neither.
+                and once more for the content address (of a Dataset 8192 images at most) and the
+                statistics of batch norms: random transforms of its own reach both, those of
+                `TrainingSettings(augment=)` neither.
             epochs: passes over the data; default those of `training`.
             progress: called after each step with the steps done, all steps (None where a loader has
                 no length) and the loss.

@@ -99,7 +99,7 @@ def _each(network: FixedNetwork, inference: TaskInference, images: Tensor) -> Pr
     found = inference.infer(here[:, None])
     recognized = inference.recognizes(here[:, None], found)
     logits = here.new_empty(len(here), network.outputs)
-    for rows in groups(found).values():
+    for rows in groups(found):
         logits[rows] = predict_under(network, found.of_set(rows[0]), here[rows])
     there = images.device
     predicted = _prediction(logits.to(there), found.task.to(there), recognized.to(there))

@@ -195,9 +195,10 @@ def _scored(
     named = found.label if serves == 1 else None  # of the scored images themselves
     if named is not None:
         right = named[:, 0].to(labels) == labels
-    for (key, _), rows in groups(found).items():
+    for rows in groups(found):
+        masks = found.of_set(rows[0])
+        key = mask_digest({name: masks[name] for name in found.masks})
         if named is None:
-            masks = found.of_set(rows[0])
             where = torch.isin(set_of, torch.tensor(rows, device=labels.device))
             right[where] = _right(network, masks, images[where], labels[where], pool)
         for row in rows:
@@ -215,14 +216,20 @@ def _scored(
     )
 
 
-def groups(found: Inferred) -> dict[tuple[str, bytes], list[int]]:
-    """Digest of each distinct mask, and the bytes of its extras -> the sets that they are for."""
-    rows: dict[tuple[str, bytes], list[int]] = {}
+def groups(found: Inferred) -> list[list[int]]:
+    """The sets that one mask with its extras is for, of each distinct mask."""
+    given = {**found.masks, **found.extras}.values()
+    kept = [(mask > 0.5).flatten(1).sum(1).tolist() for mask in found.masks.values()]
+    alike: dict[tuple[int, ...], list[list[int]]] = {}  # masks that keep equally many entries
     for row in range(len(found.task)):
-        digest = mask_digest({name: mask[row] for name, mask in found.masks.items()})
-        extras = b"".join(value[row].cpu().numpy().tobytes() for value in found.extras.values())
-        rows.setdefault((digest, extras), []).append(row)
-    return rows
+        known = alike.setdefault(tuple(counts[row] for counts in kept), [])
+        for group in known:
+            if all(torch.equal(value[row], value[group[0]]) for value in given):
+                group.append(row)
+                break
+        else:
+            known.append([row])
+    return [group for known in alike.values() for group in known]
 
 
 def _right(

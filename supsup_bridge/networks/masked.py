@@ -212,7 +212,7 @@ class MaskedNetwork(FixedNetwork):
     def statistics(
         self, masks: Mapping[str, Tensor], batches: Iterable[Tensor]
     ) -> dict[str, Tensor]:
-        return rounded(self._measured(masks, batches))
+        return rounded(self._measured(masks, batches)) if self.statistics_sizes else {}
 
     def predictor(self, masks: Mapping[str, Tensor], reference: Tensor) -> Predictor:
         self._check(masks)

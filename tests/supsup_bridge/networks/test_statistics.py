@@ -190,7 +190,9 @@ def test_without_norms_in_training_mode_there_are_no_statistics(module: nn.Modul
     network = MaskedNetwork(module)
     assert network.statistics_sizes == {}
     assert network.pointwise
-    assert network.statistics(masks_of(network, 0), [torch.ones(2, 2, 4, 4)]) == {}
+    images = iter([torch.ones(2, 2, 4, 4)])
+    assert network.statistics(masks_of(network, 0), images) == {}
+    assert len([*images]) == 1  # it was not read
 
 
 def test_a_norm_without_running_statistics_has_those_of_the_task() -> None:
