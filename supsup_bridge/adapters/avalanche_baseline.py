@@ -45,7 +45,7 @@ METHODS: Mapping[str, type[Method]] = MappingProxyType(
         "packnet": PackNet,
     }
 )
-_FLOAT, _WHOLE = 4, 8  # bytes
+_PIXEL, _LABEL = 1, 2  # bytes of a buffer: data sets have pixels of 8 bits
 
 
 class AvalancheBaseline(Baseline):
@@ -61,9 +61,9 @@ class AvalancheBaseline(Baseline):
 
     Bytes are what must be kept between two tasks, to predict and to learn on: all weights and
     running statistics of batch norms in float32; what the method keeps beside them (see its class)
-    as Avalanche holds it; and of images in a buffer the pixels in float32 with a label, and where
-    tasks are given a task number, of 8 bytes each. What can be made again from these is not
-    counted: the network as it was when a task began. Nor is the optimiser's state.
+    as Avalanche holds it; and of images in a buffer a byte for a pixel, as data sets have them, two
+    for a label, and where tasks are given two for a task number. What can be made again from these
+    is not counted: the network as it was when a task began. Nor is the optimiser's state.
 
     Args:
         name: one of `METHODS`.
@@ -108,7 +108,7 @@ class AvalancheBaseline(Baseline):
         floats = [value for value in model.state_dict().values() if value.is_floating_point()]
         pixels = inputs if isinstance(inputs, int) else prod(inputs)
         numbers = 2 if self._terms.scenario == "GG" else 1
-        image = _FLOAT * pixels + _WHOLE * numbers
+        image = _PIXEL * pixels + _LABEL * numbers
         tensors: list[Tensor] = [*floats, *self._method.kept()]
         return sum(value.nbytes for value in tensors) + image * self._method.images()
 

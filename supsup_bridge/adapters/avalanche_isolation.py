@@ -63,7 +63,9 @@ class PackNet(Method):
         if not 0 < prune < 1:
             raise ConfigError(f"prune must lie between 0 and 1, got {prune}")
         if terms.tasks > 254:
-            raise ConfigError(f"PackNet's bytes tell 254 tasks apart, got {terms.tasks}")
+            raise ConfigError(
+                f"PackNet has a byte for a weight, and so 254 tasks at most, got {terms.tasks}"
+            )
         self.plugins = [PackNetPlugin(post_prune_epochs=1, prune_proportion=float(prune))]
 
     def network(self) -> tuple[nn.Module, bool]:

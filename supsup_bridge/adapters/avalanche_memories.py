@@ -124,7 +124,7 @@ class Icarl(Method):
         Rebuffi et al. 2017 (arXiv 1611.07725), by Avalanche's `ICaRL`.
     """
 
-    unserved = "its classes must be of one task each, and be told apart by all their means"
+    unserved = "its classes must be of one task each, and compared by all their means"
 
     def __init__(self, terms: Terms, *, buffer: int = 200) -> None:
         super().__init__(terms)

@@ -27,7 +27,7 @@ class Terms:
         inputs: pixels of a flat image, or its shape.
         classes: labels of a task.
         tasks: how many tasks there will be.
-        scenario: "GG", "GNs" or "GNu".
+        scenario: "GG", "GNs", "GNu" or "NNs".
         training: how weights are trained.
         seed: of whatever is drawn.
         device: where to compute.

@@ -137,7 +137,7 @@ class _Limited:
 
 
 class Course(SupervisedPlugin):  # type: ignore[misc]
-    """The rate of each step, as `Descent` has it; tells how far a task is, and stops at NaN.
+    """The rate of each step, as `Descent` has it; calls progress, and stops at NaN.
 
     Args:
         settings: of the training.

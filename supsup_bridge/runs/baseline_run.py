@@ -98,13 +98,17 @@ class BaselineRun:
     def result(self) -> dict[str, Any]:
         """The figures of `result.json`, of the tasks evaluated so far; None for those of masks."""
         settings, scores = self.settings, self.ledger.scores
+        used = ("network", "infer_samples", "training")
+        preset = replace(self.preset, training=self.learner.training)
         config = {
             **asdict(settings),
+            "memory": None,
+            "masks": None,
             "network": self.preset.network,
             "output_size": self.learner.outputs,
             "device": str(self.device),
             "threads": torch.get_num_threads(),
-            "preset": asdict(replace(self.preset, training=self.learner.training)),
+            "preset": {n: v if n in used else None for n, v in asdict(preset).items()},
             "options": self.chosen.options,
             "inference": self._inference(),
         }

@@ -27,7 +27,7 @@ class Baseline(ABC):
         count: tasks learned.
         training: how it learns a task.
         outputs: output units.
-        nbytes: bytes that it has to keep to predict.
+        nbytes: bytes that it has to keep to predict and to learn on.
     """
 
     scenarios: ClassVar[tuple[str, ...]] = ("GG", "GNs", "GNu")
@@ -66,7 +66,7 @@ class Baseline(ABC):
         return False
 
     def read_out(self, images: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Tasks (n,), where outputs tell them, and labels (n,) of images; each by itself.
+        """Tasks (n,), None where no output names them, and labels (n,) of images; each by itself.
 
         Raises:
             ConfigError: this learner compares tasks.
@@ -74,7 +74,7 @@ class Baseline(ABC):
         raise ConfigError(f"{type(self).__name__} has no outputs for all tasks: use infer")
 
     def infer(self, images: Tensor) -> Tensor:
-        """Task of each set of images: that whose network is surest, argmin_t H(f_t(x)).
+        """Task of each set of images: that of least entropy, argmin_t H(f_t(x)).
 
         Args:
             images: (b, n, ...): b sets of n images, each set of one task.

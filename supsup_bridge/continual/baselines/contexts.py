@@ -43,6 +43,8 @@ class ContextBaseline(WeightBaseline):
 class Superposition(ContextBaseline):
     """PSP: each task flips the signs of the inputs of every layer, W_t x = W (c_t ⊙ x).
 
+    The inputs of a convolution are those of each place of its kernel. All tasks share the head.
+
     Args:
         network, training, seed: see `WeightBaseline`.
 

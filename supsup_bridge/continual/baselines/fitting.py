@@ -7,7 +7,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from hopmask import NumericalError
+from hopmask import ConfigError, NumericalError
 from supsup_bridge.continual.baselines.base import Progress
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.networks.masked import MaskedNetwork
@@ -69,7 +69,7 @@ class Fit:
         *,
         rates: Mapping[str, float] | None = None,
         still: Mapping[str, Tensor] | None = None,
-        part: float = 1.0,
+        part: tuple[float, float] = (0, 1),
         descent: Descent | None = None,
     ) -> Leaves:
         """The tensors that minimise the loss of the network with weights `values(tensors)`.
@@ -79,11 +79,12 @@ class Fit:
             values: the weights of the tensors, name of a layer -> (*size), differentiable.
             rates: name of a tensor -> its rate, as a multiple of the settings'; default 1.
             still: name of a tensor -> bool, where it must not move.
-            part: share of the task's steps to take.
+            part: of the task's steps, where those of this call begin and end.
             descent: goes on, in place of a new one from `start`.
 
         Raises:
-            ConfigError: images or labels that do not fit the network.
+            ConfigError: images or labels that do not fit the network, or a part of a number of
+                steps that nobody knows.
             NumericalError: a loss that is not finite.
         """
         device, settings = self.network.device, self.settings
@@ -95,7 +96,7 @@ class Fit:
             noise=[self._generator],
         )
         batches = self.data.batches(settings, self._generator, alone=self.network.pointwise)
-        most = None if batches.steps is None else max(1, round(batches.steps * part))
+        most = self._steps(batches.steps, part)
         for images, labels in islice(batches, most):
             labels = labels + self._shift
             check_labels(images, labels, self.network.outputs)
@@ -121,3 +122,16 @@ class Fit:
         device, rates = self.network.device, rates or {}
         moved = {n: v.detach().clone().to(device).requires_grad_() for n, v in start.items()}
         return Descent(moved, {n: _PLAIN * rates.get(n, 1.0) for n in moved}, self.settings)
+
+    @staticmethod
+    def _steps(steps: int | None, part: tuple[float, float]) -> int | None:
+        """How many of a task's steps are in a part."""
+        if steps is not None:
+            first, last = (round(steps * share) for share in part)
+            return last - first
+        if part != (0, 1):
+            raise ConfigError(
+                "this learner divides the steps of a task, and the loader has no length: give a "
+                "DataLoader with one, a Dataset, or tensors"
+            )
+        return None

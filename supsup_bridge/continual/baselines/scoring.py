@@ -44,7 +44,7 @@ def score_baseline(
     images, labels = task.scored_images.to(device), task.scored_labels.to(device)
     with watch("evaluate"):
         given = _answers(learner, images, number) == labels
-    tasks: Tensor | None = None  # of each scored image, where something tells it
+    tasks: Tensor | None = None  # of each scored image, where one is named
     right, named = given, torch.empty(0)
     if scenario != "GG" and learner.reads_out:
         with watch("evaluate"):
@@ -81,7 +81,7 @@ def score_baseline(
 
 
 def _read_out(learner: Baseline, images: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Tasks (n,), where outputs tell them, and labels (n,) of images."""
+    """Tasks (n,), None where no output names them, and labels (n,) of images."""
     parts = [learner.read_out(part) for part in torch.split(images, _AT_ONCE)]
     tasks = [task for task, _ in parts if task is not None]
     return torch.cat(tasks) if tasks else None, torch.cat([label for _, label in parts])

@@ -34,7 +34,7 @@ class SubnetworkBaseline(WeightBaseline):
         heads: of each task, the weights of the last layer.
 
     Raises:
-        ConfigError: a share that is not in (0, 1].
+        ConfigError: a share that is not in (0, 1], or an optimiser that decays weights.
     """
 
     def __init__(
@@ -42,6 +42,11 @@ class SubnetworkBaseline(WeightBaseline):
     ) -> None:
         if not 0 < share <= 1:
             raise ConfigError(f"share must lie in (0, 1], got {share!r}: of a layer's weights")
+        if training.optimiser != "adam":
+            raise ConfigError(
+                f"weights of earlier masks must stay, and {training.optimiser} decays all weights: "
+                "train with optimiser='adam'"
+            )
         super().__init__(network, training=training, seed=seed)
         names = [*self.trunk(network.mask_sizes)]  # type: ignore[arg-type]
         self.largest = TopK(dict.fromkeys(names, share))
@@ -57,10 +62,10 @@ class SubnetworkBaseline(WeightBaseline):
     @property
     def used(self) -> Masks:
         """Where some task's mask keeps a weight, name -> bool (*size)."""
-        none = {n: torch.zeros_like(w, dtype=torch.bool) for n, w in self.shared.items()}
+        union = {n: torch.zeros_like(w, dtype=torch.bool) for n, w in self.shared.items()}
         for masks in self.masks:
-            none = {name: none[name] | masks[name] for name in none}
-        return none
+            union = {name: union[name] | masks[name] for name in union}
+        return union
 
     def scores(self) -> Masks:
         """New scores of the trunk, Kaiming-uniform with a = √5: within ±1/√fan_in."""
@@ -113,9 +118,9 @@ class WinningSubnetworks(SubnetworkBaseline):
         )
 
     def kept(self) -> Iterable[Tensor]:
-        """Weights that some mask keeps; the others can be drawn anew."""
-        for name, used in self.used.items():
-            yield self.shared[name][used]
+        """Also what the next task starts from: weights that no mask keeps, and scores."""
+        yield from self.shared.values()
+        yield from self.trained_scores.values()
         yield from self.heads
         for masks in self.masks:
             yield from masks.values()
@@ -157,7 +162,7 @@ class ExclusiveSubnetworks(SubnetworkBaseline):
             masks = self.largest_of(leaves)
             return {**{n: w * masks[n] for n, w in weights.items()}, head: leaves[head]}
 
-        found = fit({**self.scores(), head: self.drawn()[head]}, masked, part=self.mask_part)
+        found = fit({**self.scores(), head: self.drawn()[head]}, masked, part=(0, self.mask_part))
         masks = {name: mask > 0.5 for name, mask in self.largest_of(found).items()}
 
         def trained(leaves: Mapping[str, Tensor]) -> Masks:
@@ -165,7 +170,7 @@ class ExclusiveSubnetworks(SubnetworkBaseline):
 
         still = {name: used[name] | ~masks[name] for name in weights}
         start = {**weights, head: found[head]}
-        found = fit(start, trained, still=still, part=1 - self.mask_part)
+        found = fit(start, trained, still=still, part=(self.mask_part, 1))
         self.heads.append(found.pop(head))
         self.shared, self.masks = found, [*self.masks, masks]
         self._changed = {name: self._changed[name] | ~still[name] for name in weights}

@@ -30,7 +30,7 @@ TRAINING = TrainingSettings(rate=1e-3, epochs=10, batch=32, contrast=0)
 TASKS = [*split_digits(tasks=2)]
 SERVED = [(name, scenario) for name, served in RIVALS.items() for scenario in served]
 STRENGTHS = {"ewc": {"strength": 1e8}, "si": {"strength": 1e3}}
-WEIGHTS, IMAGE = 64 * 300 + 300 * 100, 64 * 4 + 8
+WEIGHTS, IMAGE = 64 * 300 + 300 * 100, 64 + 2
 
 
 def learner(name: str, scenario: str, *, make: Made = rival_named, **changes: Any) -> Baseline:

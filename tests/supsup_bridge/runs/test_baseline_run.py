@@ -155,6 +155,18 @@ def test_every_baseline_can_be_run(learner: str) -> None:
     assert 0 <= result["accuracy"] <= result["accuracy_given_task"] <= 1
 
 
+def test_settings_of_a_baseline_make_no_supsup() -> None:
+    with pytest.raises(ConfigError, match="BaselineRun"):
+        Experiment(RunSettings(learner="psp", quick=True))
+
+
+def test_a_config_says_nothing_of_masks() -> None:
+    config = BaselineRun(RunSettings(learner="psp", quick=True, tasks=1)).result()["config"]
+    assert config["memory"] is config["masks"] is config["preset"]["rule"] is None
+    assert config["output_size"] == 2
+    assert config["preset"]["training"]["max_batches"] == 20
+
+
 def test_a_report_of_a_baseline() -> None:
     result = ran("psp", scenario="GNu", quick=True).result()
     assert title_of(result)[0] == "split-digits, GNu: learner psp"

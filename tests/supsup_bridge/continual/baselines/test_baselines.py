@@ -23,7 +23,7 @@ from supsup_bridge.continual.baselines.subnetworks import (
 )
 from supsup_bridge.continual.baselines.weights import WeightBaseline
 from supsup_bridge.rng import stream
-from supsup_bridge.training.data import TensorData
+from supsup_bridge.training.data import LoaderData, TensorData
 
 INPUTS, HIDDEN, CLASSES = 6, (9, 7), 3
 SIZES = {"0": (9, 6), "2": (7, 9), "4": (3, 7)}
@@ -149,12 +149,13 @@ def test_bytes_are_those_of_what_is_kept() -> None:
     assert found["batche-trained"] == 4 * TRUNK + heads + 4 * (tasks - 1) * (9 + 6 + 7 + 9)
     assert found["psp"] == found["xdg"] == 4 * (TRUNK + HEAD)
     assert found["piggyback"] == 4 * TRUNK + heads + (tasks - 1) * bits
-    wsn, exssnet = (taught(name) for name in ("wsn", "exssnet"))
-    assert isinstance(wsn, WinningSubnetworks)
+    assert (
+        found["wsn"] == 4 * 2 * TRUNK + heads + tasks * bits
+    )  # scores, too: the next task's start
+    exssnet = taught("exssnet")
     assert isinstance(exssnet, ExclusiveSubnetworks)
-    for learner in (wsn, exssnet):
-        used = sum(int(mask.sum()) for mask in learner.used.values())
-        assert learner.nbytes == 4 * used + heads + tasks * bits
+    used = sum(int(mask.sum()) for mask in exssnet.used.values())
+    assert exssnet.nbytes == 4 * used + heads + tasks * bits
 
 
 # Updates against slow references. Each one says how the trained tensors make the weights, and where
@@ -537,6 +538,29 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         baseline_named(name, **{**COMMON, "scenario": "GG", **changes})
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("most", [1, 5, 12])
+def test_a_task_takes_the_steps_that_were_announced(name: str, most: int) -> None:
+    learner, steps = made(name, training=replace(TRAINING, max_batches=most)), list[int]()
+    for task in range(2):
+        learner.learn(data(task), progress=lambda step, loss: steps.append(step))
+    assert steps == 2 * [*range(1, learner.steps(48) + 1)]
+    assert learner.steps(48) == most
+
+
+def test_parts_of_a_task_need_its_number_of_steps() -> None:
+    learner, some = made("exssnet"), data(0)
+    endless = LoaderData(iter([(some.images, some.labels)]))
+    with pytest.raises(ConfigError, match="no length"):
+        learner.learn(endless)
+
+
+@pytest.mark.parametrize("name", ["wsn", "exssnet"])
+def test_weights_that_must_stay_are_not_trained_by_sgd(name: str) -> None:
+    with pytest.raises(ConfigError, match="adam"):
+        made(name, training=TrainingSettings(optimiser="sgd"))
 
 
 def test_a_bare_network_is_its_weights() -> None:
