@@ -1,12 +1,13 @@
 """What the benchmark scripts share: an observer, a row of figures, and JSON files."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from supsup_bridge import Experiment, RunSettings, Task
+from supsup_bridge.rng import shuffled, stream
 from supsup_bridge.runs import checkpoint
 
 FIGURES = (
@@ -22,6 +23,7 @@ FIGURES = (
     "config",
     "versions",
 )
+HELD_OUT = 1000  # training images of a task, at most, that settings are chosen on
 
 
 class Quiet:
@@ -77,6 +79,26 @@ def continued(
             checkpoints = checkpoint.Checkpoints(folder, experiment, data=data)
             checkpoints.begin()
         yield experiment, checkpoints
+
+
+def held_out(tasks: Sequence[Task], seed: int) -> list[Task]:
+    """Tasks tested on some of their training images, at most a third, and taught by the others."""
+    made = []
+    for number, task in enumerate(tasks):
+        order = shuffled(len(task.train_labels), stream(seed, "held out", number))
+        count = min(HELD_OUT, len(order) // 3)
+        kept, inference, scored = order[count:], order[: count // 2], order[count // 2 : count]
+        made.append(
+            Task(
+                name=task.name,
+                train_images=task.train_images[kept],
+                train_labels=task.train_labels[kept],
+                inference_images=task.train_images[inference],
+                scored_images=task.train_images[scored],
+                scored_labels=task.train_labels[scored],
+            )
+        )
+    return made
 
 
 def figures(

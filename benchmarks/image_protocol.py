@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import Quiet, read_json, write_json
+from common import Quiet, held_out, read_json, write_json
 from recall import AtTheEnd
 
-from supsup_bridge import MaskBank, PosteriorInference, RunSettings, Task
+from supsup_bridge import MaskBank, PosteriorInference, RunSettings
 from supsup_bridge.continual.scoring import PROTOCOLS, Protocol, TaskScore, score
 from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.inference.posterior import Weights
-from supsup_bridge.rng import shuffled, stream
+from supsup_bridge.rng import stream
 from supsup_bridge.runs.timing import Stopwatch
 from supsup_bridge.stores.protocols import for_forward
 
@@ -34,27 +34,6 @@ WAYS = {
     "address alone": Weights(task=1, group=1, entropy=0, label=0),
     "entropy alone": Weights(task=0, group=0, entropy=1e6, label=1),  # labels of equal entropy
 }
-HELD_OUT = 1000
-
-
-def held_out(tasks: Sequence[Task], seed: int) -> list[Task]:
-    """Tasks tested on some of their training images, at most a third, and taught by the others."""
-    made = []
-    for number, task in enumerate(tasks):
-        order = shuffled(len(task.train_labels), stream(seed, "held out", number))
-        count = min(HELD_OUT, len(order) // 3)
-        kept, inference, scored = order[count:], order[: count // 2], order[count // 2 : count]
-        made.append(
-            Task(
-                name=task.name,
-                train_images=task.train_images[kept],
-                train_labels=task.train_labels[kept],
-                inference_images=task.train_images[inference],
-                scored_images=task.train_images[scored],
-                scored_labels=task.train_labels[scored],
-            )
-        )
-    return made
 
 
 def learned(options: argparse.Namespace, seed: int, signature: str, masks: MaskBank | None) -> Any:

@@ -35,7 +35,8 @@ from supsup_bridge.networks import registry
 from supsup_bridge.rng import stream
 from supsup_bridge.runs.presets import preset
 from supsup_bridge.training.batches import Batches
-from supsup_bridge.training.loss import MaskLoss, score_optimiser
+from supsup_bridge.training.descent import optimiser_of
+from supsup_bridge.training.loss import MaskLoss
 from supsup_bridge.training.scores import binariser, starting_scores
 
 SEED, LEARNED = 1234, 50_000
@@ -97,7 +98,7 @@ def trained(
     growing = {name: score.detach().clone() for name, score in scores.items()}
     noise = stream(SEED, "noise", number)
     loss = MaskLoss(network=network, binarise=binarise, settings=settings, noise=[noise])
-    optimiser = score_optimiser(scores, network.score_bounds, settings)
+    optimiser = optimiser_of(scores, network.score_bounds, settings)
     schedule: torch.optim.lr_scheduler.LRScheduler
     if rate == "cosine":
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

@@ -1,5 +1,6 @@
 """supsup_bridge: supermasks in superposition, with every mask kept or on hopmask's memory."""
 
+from supsup_bridge.continual.baselines.base import Baseline
 from supsup_bridge.continual.evaluation import Evaluation
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.prediction import Prediction
@@ -26,6 +27,7 @@ from supsup_bridge.inference.recall import RecallInference
 from supsup_bridge.networks.fixed import FixedNetwork, fix_weights, mlp
 from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.networks.unit import UnitNetwork
+from supsup_bridge.runs.baseline_run import BaselineRun
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.workers import Workers, WorkersLostError
@@ -39,6 +41,8 @@ __all__ = [  # noqa: RUF022 (what a newcomer needs comes first)
     "SupSup",
     "Prediction",
     "Evaluation",
+    "Baseline",
+    "BaselineRun",
     "DataError",
     "Experiment",
     "FixedNetwork",

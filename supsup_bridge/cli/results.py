@@ -56,15 +56,22 @@ def write(experiment: Experiment, out: Path) -> dict[str, Any]:
     """Write the memory and the result of a finished run; returns the result."""
     result = experiment.result()
     experiment.close()
-    _discard(out / MEMORY)  # the file of a finished run shows nothing of the breaks in the run
-    _discard(out / LEARNER)
-    for page in (REPORT, "accuracy.png", "recall.png"):
-        (out / page).unlink(missing_ok=True)
+    _discard_all(out)  # the files of a finished run show nothing of the breaks in the run
     report.write_json(result, out / RESULT)
     experiment.save(out)
-    (out / PARTIAL).unlink(missing_ok=True)
-    _discard(out / PARTIAL_MEMORY)
+    _discard_partial(out)
     return result
+
+
+def write_alone(result: dict[str, Any], out: Path) -> list[str]:
+    """Write the result and the pages of a learner that leaves no files; returns their names."""
+    _discard_all(out)
+    report.write_json(result, out / RESULT)
+    accuracy_plot(result).savefig(out / "accuracy.png")
+    page = report_page(result, records=None, masks=result["task_names"])
+    report.write_text(page, out / REPORT)
+    _discard_partial(out)
+    return [RESULT, REPORT, "accuracy.png"]
 
 
 def write_partial(experiment: Experiment, out: Path) -> None:
@@ -123,6 +130,20 @@ def _write_partial(experiment: Experiment, out: Path) -> None:
     """Write the result so far, with the accuracies that were measured in place of the matrix."""
     partial = {"accuracy_matrix": None, "measured": experiment.ledger.measured()}
     report.write_json({**experiment.result(), **partial}, out / PARTIAL)
+
+
+def _discard_all(out: Path) -> None:
+    """Delete what a finished run left in the folder, but for its result."""
+    _discard(out / MEMORY)
+    _discard(out / LEARNER)
+    for page in (REPORT, "accuracy.png", "recall.png"):
+        (out / page).unlink(missing_ok=True)
+
+
+def _discard_partial(out: Path) -> None:
+    """Delete what an unfinished run left in the folder."""
+    (out / PARTIAL).unlink(missing_ok=True)
+    _discard(out / PARTIAL_MEMORY)
 
 
 def _discard(memory: Path) -> None:

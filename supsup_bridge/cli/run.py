@@ -10,10 +10,13 @@ from rich.console import Console
 from hopmask import ConfigError
 from supsup_bridge.adapters.run_log import LOGS, check_logs, open_logs
 from supsup_bridge.cli import results
+from supsup_bridge.cli.baseline import run_baseline
 from supsup_bridge.cli.options import add_options, check_code_named, workers_of
 from supsup_bridge.cli.working import check_not_begun, learn_and_score
+from supsup_bridge.continual.baselines.named import BASELINES
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.experiment import Experiment
+from supsup_bridge.runs.learners import OURS, RIVALS
 from supsup_bridge.runs.settings import RunSettings
 
 
@@ -29,6 +32,16 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     out = out or Path("runs") / f"{settings.benchmark}-{_now()}"
     if not overwrite and not checkpoint.exists(out):
         results.check_unfinished(out)
+    if settings.learner != OURS:
+        return run_baseline(
+            settings,
+            out,
+            data=data,
+            logs=logs,
+            overwrite=overwrite,
+            console=console,
+            errors=errors,
+        )
     experiment = Experiment(settings, data=data)
     results.make_writable(out)
     with checkpoint.locked(out):
@@ -97,6 +110,11 @@ def add_command(commands: Any) -> None:
     command.set_defaults(run=run)
     add_options(command)
     add = command.add_argument
+    add(
+        "--learner",
+        help=f"{OURS} (default), or a baseline that has no memory of masks: "
+        f"{', '.join(BASELINES)}, or Avalanche's (hopmask[rivals]): {', '.join(RIVALS)}",
+    )
     add("--tasks", type=int, help="how many tasks (default: the benchmark's)")
     add(
         "--tasks-at-once",

@@ -76,8 +76,8 @@ def evaluate(
     ]
     return Evaluation(
         given=tuple(score.given for score in scores),
-        inferred=tuple(score.label for score in scores),
-        joint=tuple(score.joint for score in scores),
+        inferred=tuple(score.accuracy("GNs") for score in scores),
+        joint=tuple(score.accuracy("GNu") for score in scores),
         tasks=tuple(sum(score.inferred) / len(score.inferred) for score in scores),
     )
 

@@ -50,9 +50,9 @@ class SupSup(Learning):
     Args:
         module: any nn.Module over images (n, *shape) that returns logits (n, outputs); it is
             copied. Or a network by name, with its `inputs` and `outputs`: "lenet-300-100",
-            "fc-1024-1024" and "layer-norm" are over flat images, inputs=784; "lenet-5",
-            "alexnet-small", "gem-resnet18", "resnet18" and "resnet50" over images of shape,
-            inputs=(3, 32, 32). Or a `FixedNetwork`, which has masks already.
+            "fc-1024-1024", "fc-100-100" and "layer-norm" are over flat images, inputs=784;
+            "lenet-5", "alexnet-small", "gem-resnet18", "resnet18" and "resnet50" over images of
+            shape, inputs=(3, 32, 32). Or a `FixedNetwork`, which has masks already.
         memory: "hopfield" (constant size) or "bank" (every mask, one bit per entry).
         masks: "weight" (default) or "signed" (a bit flips a weight's sign in place of cutting it),
             which a Hopfield memory holds on hubs, exactly; "hashed" or "unit", which it holds in

@@ -29,8 +29,8 @@ class TaskScore:
 
     Attributes:
         given: accuracy with the task given (GG).
-        label: accuracy under the inferred masks (GNs).
-        joint: the same, with a wrong task as a wrong answer (GNu).
+        label: accuracy under the inferred masks (GNs); None where tasks were given.
+        joint: the same, with a wrong task as a wrong answer (GNu); None likewise.
         named: per inference, number of the mask that it named.
         inferred: per inference, whether the task was right.
         exact: per inference, whether every bit of the mask was that of the learned one.
@@ -38,13 +38,19 @@ class TaskScore:
     """
 
     given: float
-    label: float
-    joint: float
+    label: float | None
+    joint: float | None
     named: list[int]
     inferred: list[bool]
     exact: list[bool]
     steps: list[int]
     verified: list[bool]
+
+    def accuracy(self, scenario: str) -> float:
+        """What counts in a scenario: "GG", "GNu", or "GNs" and "NNs"."""
+        found = {"GG": self.given, "GNu": self.joint}.get(scenario, self.label)
+        assert found is not None
+        return found
 
 
 class Protocol(NamedTuple):

@@ -85,18 +85,8 @@ class TaskInference(ABC):
         return found.verified
 
     def sets(self, pool: Tensor, *, sets: int, samples: int, generator: torch.Generator) -> Tensor:
-        """Draw (sets, samples, ...) from a pool (n, ...), without repeats within a set.
-
-        Raises:
-            ConfigError: more samples than the pool has.
-        """
-        if not 1 <= samples <= len(pool):
-            raise ConfigError(
-                f"task inference can see 1 to {len(pool)} images of this benchmark's recall part, "
-                f"got {samples}: lower --infer-samples"
-            )
-        draws = [shuffled(len(pool), generator)[:samples] for _ in range(sets)]
-        return pool[torch.stack(draws).to(pool.device)]
+        """Draw (sets, samples, ...) from a pool; see `drawn_sets`."""
+        return drawn_sets(pool, sets=sets, samples=samples, generator=generator)
 
 
 class BankInference(TaskInference):
@@ -192,6 +182,21 @@ class BankInference(TaskInference):
                 else:
                     passes = [self.network(s.expand(len(tasks), *s.shape), masks) for s in images]
                     yield torch.stack(passes, 1)
+
+
+def drawn_sets(pool: Tensor, *, sets: int, samples: int, generator: torch.Generator) -> Tensor:
+    """Draw (sets, samples, ...) from a pool (n, ...), without repeats within a set.
+
+    Raises:
+        ConfigError: more samples than the pool has.
+    """
+    if not 1 <= samples <= len(pool):
+        raise ConfigError(
+            f"task inference can see 1 to {len(pool)} images of this benchmark's recall part, "
+            f"got {samples}: lower --infer-samples"
+        )
+    draws = [shuffled(len(pool), generator)[:samples] for _ in range(sets)]
+    return pool[torch.stack(draws).to(pool.device)]
 
 
 def _joined(parts: Sequence[Masks]) -> Masks:

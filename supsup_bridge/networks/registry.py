@@ -16,7 +16,11 @@ from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.networks.resnets import gem_resnet18, resnet18, resnet50
 from supsup_bridge.networks.unit import UnitNetwork
 
-_HIDDEN = {"lenet-300-100": (300, 100), "fc-1024-1024": (1024, 1024)}
+_HIDDEN = {
+    "lenet-300-100": (300, 100),
+    "fc-1024-1024": (1024, 1024),
+    "fc-100-100": (100, 100),  # of winning subnetworks' figures on PermutedMNIST
+}
 _NORMALISED = {"layer-norm": "layer", "paper": "batch"}  # two hidden layers of `bits` units
 _CONVOLUTIONAL: dict[str, tuple[Callable[[ImageShape, int], nn.Module], int]] = {
     "lenet-5": (LeNet5, 16),  # and the least side of an image

@@ -180,8 +180,7 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Delete the checkpoint of a run that is finished."""
-        (self.folder / "run.h5").unlink(missing_ok=True)  # first: without it there is nothing
-        shutil.rmtree(self.folder, ignore_errors=True)
+        forget(self.folder.parent)
 
     def _is_changed(self) -> bool:
         """Whether the memory differs from the file that run.h5 names."""
@@ -221,6 +220,12 @@ def locked(out: Path) -> Iterator[None]:
                 f"another process works on the run in {out} ({error}): wait for its end"
             ) from error
         yield
+
+
+def forget(out: Path) -> None:
+    """Delete the checkpoint of a folder of results, and what locks it."""
+    (out / FOLDER / "run.h5").unlink(missing_ok=True)  # first: without it there is nothing
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
 
 
 def exists(out: Path) -> bool:

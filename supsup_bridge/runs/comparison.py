@@ -30,6 +30,9 @@ _TAKEN = (
     *("network", "masks", "bits", "output_size", "mask_init", "sparsity", "batches"),
     *("augment", "quick"),
 )
+# What belongs to a learner, and need not be equal where learners are compared
+_OWN = ("kind of mask", "bits of a mask", "outputs", "start of the scores")
+_OWN_TRAINING = ("rate", "contrast", "diluted_every", "sparsity")
 _BOUND = ("hubs", "rule", "recall", "signature", "inference", "objective")
 _BOUND_TO = ("benchmark", "scenario", "network", "masks")
 
@@ -85,12 +88,13 @@ def _settings(run: FinishedRun) -> Iterator[tuple[str, str]]:
 
 
 def _reasons(first: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
+    others = first["learner"] != other["learner"]
     for name, of in _ALIKE:
-        if of(first) != of(other):
+        if of(first) != of(other) and not (others and name in _OWN):
             yield f"{name}: {of(other)}, not {of(first)}"
     mine, yours = (dict(flat(r["config"]["preset"]["training"])) for r in (first, other))
     for name in {**mine, **yours}:
-        if mine.get(name) != yours.get(name):
+        if mine.get(name) != yours.get(name) and not (others and name in _OWN_TRAINING):
             yield f"training, {name}: {yours.get(name)}, not {mine.get(name)}"
 
 

@@ -41,9 +41,12 @@ def figures_of(runs: Sequence[FinishedRun]) -> Iterator[tuple[str, list[str]]]:
             shown = [intervals.written(pair) if pair else "–" for pair in ends]
             yield "its 95 % interval over tasks", shown
     sizes = [run.result["bytes"] for run in runs]
-    yield "masks", [str(run.result["masks_allocated"]) for run in runs]
+    masks = [run.result["masks_allocated"] for run in runs]
+    yield "masks", ["–" if count is None else str(count) for count in masks]
     yield "memory, MB", [f"{size['memory'] / 1e6:.3f}" for size in sizes]
-    yield "packed list of its masks, MB", [f"{size['packed_masks'] / 1e6:.3f}" for size in sizes]
+    packed = [size["packed_masks"] for size in sizes]
+    shown = ["–" if size is None else f"{size / 1e6:.3f}" for size in packed]
+    yield "packed list of its masks, MB", shown
     yield "seconds", [f"{run.result['seconds']['total']:.0f}" for run in runs]
 
 

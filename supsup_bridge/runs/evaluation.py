@@ -25,11 +25,13 @@ class Scores:
     Attributes:
         row: accuracy.
         given: accuracy with the task given.
+        label: accuracy if only the label counts; nothing where tasks are given.
         inferences: how often its mask was inferred, or, where tasks are given, recalled.
         inferred: of these, how often the task was right; nothing where tasks are given.
         mistaken: of these, how often another's mask was named, by mask: the five named most often.
-        exact: of these, how often every bit of the mask was that of the learned one.
-        verified: of these, how often the answer verified as a memory.
+        exact: of these, how often every bit of the mask was that of the learned one; nothing of a
+            learner without masks.
+        verified: of these, how often the answer verified as a memory; likewise.
         steps, most_steps: of these, updates in all, and of the longest.
 
     Example:
@@ -51,6 +53,7 @@ class Scores:
 
     row: dict[int, float] = field(default_factory=dict)
     given: dict[int, float] = field(default_factory=dict)
+    label: dict[int, float] = field(default_factory=dict)
     inferences: dict[int, int] = field(default_factory=dict)
     inferred: dict[int, int] = field(default_factory=dict)
     mistaken: dict[int, dict[int, int]] = field(default_factory=dict)
@@ -62,13 +65,16 @@ class Scores:
     def add(self, task: int, accuracy: float, found: TaskScore) -> None:
         """Include what was found for one task."""
         self.row[task], self.given[task] = accuracy, found.given
+        if found.label is not None:
+            self.label[task] = found.label
         self.inferences[task] = len(found.steps)
         if found.inferred:
             self.inferred[task] = sum(found.inferred)
             pairs = zip(found.named, found.inferred, strict=True)
             wrong = Counter(number for number, right in pairs if not right)
             self.mistaken[task] = dict(wrong.most_common(_MOST_MISTAKEN))
-        self.exact[task], self.verified[task] = sum(found.exact), sum(found.verified)
+        if found.exact:
+            self.exact[task], self.verified[task] = sum(found.exact), sum(found.verified)
         self.steps[task], self.most_steps[task] = sum(found.steps), max(found.steps)
 
     def figures(self) -> dict[str, float | None]:
@@ -76,6 +82,7 @@ class Scores:
         return {
             "accuracy": mean(self.row.values()),
             "accuracy_given_task": mean(self.given.values()),
+            "accuracy_label": mean(self.label.values()),
             "task_inference_accuracy": self.rate(self.inferred),
             "exact_recall_rate": self.rate(self.exact),
         }
@@ -142,8 +149,8 @@ class Scorer:
                 exact = mask_digest(known.masks) == digest
             return given, TaskScore(
                 given=given,
-                label=given,
-                joint=given,
+                label=None,
+                joint=None,
                 named=[],
                 inferred=[],
                 exact=[exact],
@@ -161,7 +168,7 @@ class Scorer:
             device=device,
             watch=self.watch,
         )
-        return score.joint if self.scenario == "GNu" else score.label, score
+        return score.accuracy(self.scenario), score
 
 
 def mean(values: Collection[float]) -> float | None:

@@ -13,6 +13,7 @@ from supsup_bridge.data.task import Task
 from supsup_bridge.inference.named import follows_gradient
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.networks.masked import PER_WEIGHT
+from supsup_bridge.runs.learners import OURS
 from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings, power_of_two
 
@@ -73,8 +74,13 @@ def learner_of(
         hubs: in place of the run's, for a learner that trains tasks and keeps none.
 
     Raises:
-        ConfigError: settings that do not fit the network or the tasks.
+        ConfigError: settings of another learner, or that do not fit the network or the tasks.
     """
+    if settings.learner != OURS:
+        raise ConfigError(
+            f"learner {settings.learner} is a baseline, and this makes a SupSup: run it by "
+            "BaselineRun(settings)"
+        )
     free = settings.scenario == "NNs"
     of_memory: dict[str, Any] = {"epsilon": settings.epsilon}
     if settings.memory == "hopfield":

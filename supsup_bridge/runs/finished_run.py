@@ -9,22 +9,25 @@ from typing import Any
 from hopmask import ConfigError
 from hopmask.errors import CorruptStoreError, HopmaskError, SchemaTooNewError
 from supsup_bridge.runs import checkpoint
+from supsup_bridge.runs.learners import OURS
 from supsup_bridge.runs.report import measured_in
 from supsup_bridge.runs.settings import RunSettings
 
 RESULT, PARTIAL = "result.json", "result.partial.json"
 _FORMAT = 1
 _SHARE = (float, int, type(None))
+_TEXT, _COUNT = (str, type(None)), (int, type(None))  # None of a learner without masks
 # What is read of a result: a name, or names inside one another, and the types it may have
 _READ: tuple[tuple[tuple[str, ...], tuple[type, ...]], ...] = (
     (("benchmark",), (str,)),
     (("scenario",), (str,)),
-    (("memory",), (str,)),
-    (("masks",), (str,)),
+    (("learner",), (str,)),
+    (("memory",), _TEXT),
+    (("masks",), _TEXT),
     (("network",), (str,)),
     (("protocol",), (str,)),
     (("infer_samples",), (int,)),
-    (("masks_allocated",), (int,)),
+    (("masks_allocated",), _COUNT),
     (("task_names",), (list,)),
     (("accuracy",), _SHARE),
     (("accuracy_given_task",), _SHARE),
@@ -35,16 +38,18 @@ _READ: tuple[tuple[tuple[str, ...], tuple[type, ...]], ...] = (
     (("accuracy_matrix",), (list, type(None))),
     (("curve",), (list,)),
     (("bytes", "memory"), (int,)),
-    (("bytes", "packed_masks"), (int,)),
+    (("bytes", "packed_masks"), _COUNT),
     (("recall", "samples"), (int,)),
     (("seconds", "total"), (float, int)),
     (("settings",), (dict,)),
     (("versions",), (dict,)),
     (("config", "output_size"), (int,)),
-    (("config", "preset", "bits"), (int,)),
-    (("config", "preset", "mask_init"), (str,)),
+    (("config", "preset", "bits"), _COUNT),
+    (("config", "preset", "mask_init"), _TEXT),
     (("config", "preset", "training"), (dict,)),
 )
+# What a result of ours has, and a baseline's has not
+_OF_MASKS = (("memory",), ("masks",), ("masks_allocated",), ("bytes", "packed_masks"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +79,10 @@ def read_run(folder: Path) -> FinishedRun:
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}: give that of a finished run")
     if checkpoint.exists(folder) or (folder / PARTIAL).exists():
-        raise ConfigError(
-            f"{folder} holds a run that is not finished: wait for it, or continue it with "
-            f"supsup run --resume {folder}"
-        )
+        remedy = f"continue it with supsup run --resume {folder}"
+        if not checkpoint.exists(folder):  # a baseline has none
+            remedy = "start it anew if it was interrupted"
+        raise ConfigError(f"{folder} holds a run that is not finished: wait for it, or {remedy}")
     if not path.is_file():
         raise ConfigError(f"{folder} holds no {RESULT}: give the folder of a finished run")
     try:
@@ -91,6 +96,7 @@ def read_run(folder: Path) -> FinishedRun:
             f"{path} has format {result.get('format')!r}, and this version reads {_FORMAT}: "
             "compare runs with the version that wrote them"
         )
+    result = {"learner": OURS, **result}  # there was no other one at first
     for names, types in _READ:
         value = _inside(result, names)
         if not isinstance(value, types) or isinstance(value, bool):
@@ -103,6 +109,11 @@ def read_run(folder: Path) -> FinishedRun:
         settings = RunSettings(**result["settings"])
     except (TypeError, HopmaskError) as error:
         raise _damaged(path, f"its settings are none of a run: {error}") from error
+    if settings.learner != result["learner"]:
+        raise _damaged(path, "its learner is not that of its settings")
+    for names in _OF_MASKS:
+        if (_inside(result, names) is None) == (settings.learner == OURS):
+            raise _damaged(path, f"'{'.'.join(names)}' does not go with its learner")
     _check_curve(result, path)
     return FinishedRun(name=folder.resolve().name, result=result, settings=settings)
 

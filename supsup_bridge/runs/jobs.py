@@ -23,7 +23,7 @@ from supsup_bridge.data.task import Task
 from supsup_bridge.runs.factories import TaskForm, learner_of
 from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings
-from supsup_bridge.runs.task_data import data_of
+from supsup_bridge.runs.task_data import data_on
 
 _HUBS = 2  # of a worker's memory, which describes tasks and stores none
 _LOOK = 2.0  # seconds between two looks for the parent
@@ -74,7 +74,9 @@ def trained(job: Job, number: int, task: Task | None = None) -> Learned | Failed
             if os.getppid() == job.process:
                 _end_with(job.process)
             learner = _learner(job)
-            data, shape = data_of(_stream(job)[number] if task is None else task, learner)
+            data, shape = data_on(
+                _stream(job)[number] if task is None else task, learner.network.device
+            )
             data.check(learner.network.outputs)
             masks = learner.lesson(data, task=number).run()
             learned = learner.learned(masks, data, image_shape=shape, task=number)

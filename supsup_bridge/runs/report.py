@@ -79,10 +79,10 @@ def summary(result: dict[str, Any]) -> Group:
 def title_of(result: dict[str, Any]) -> list[str]:
     """What was run, in one line or two."""
     config, images = result["config"], result["infer_samples"]
-    lines = [
-        f"{result['benchmark']}, {result['scenario']}: {result['masks']} masks in a "
-        f"{result['memory']} memory"
-    ]
+    what = f"{result['masks']} masks in a {result['memory']} memory"
+    if result["memory"] is None:
+        what = f"learner {result['learner']}"
+    lines = [f"{result['benchmark']}, {result['scenario']}: {what}"]
     if how := config["recall"] or config["inference"]:
         how = "address and entropy" if how == "both" else how
         shown = f"{images} image{'' if images == 1 else 's'}"
@@ -106,6 +106,8 @@ def allocation_note(result: dict[str, Any]) -> str:
 def _sizes(result: dict[str, Any]) -> list[str]:
     """What the memory takes, and what a plain list of the same masks would take."""
     sizes, count = result["bytes"], result["masks_allocated"]
+    if result["memory"] is None:
+        return [f"kept: {sizes['memory'] / 1e6:.4f} MB"]
     memory, packed = sizes["memory"] / 1e6, sizes["packed_masks"] / 1e6
     rows = [f"as sparse columns with 16-bit indices: {sizes['csc_masks'] / 1e6:.4f} MB"]
     if extras := sizes["extras"]:

@@ -81,7 +81,11 @@ def report_page(
         **_recalls(result, records, masks),
         bytes=Cells(
             columns=("bytes", "of what"),
-            rows=[(f"{result['bytes'][key]:,}", what) for key, what in _BYTES],
+            rows=[
+                (f"{result['bytes'][key]:,}", what)
+                for key, what in _BYTES
+                if result["bytes"][key] is not None
+            ],
             numbers=frozenset({0}),
         ),
         seconds=Cells(
@@ -137,12 +141,12 @@ def headlines(result: dict[str, Any]) -> Iterator[Headline]:
     for name, value, meaning, interval in found:
         if value is not None:
             yield Headline(name=name, value=f"{value:.4f}", meaning=meaning, interval=interval)
-    memory, packed = result["bytes"]["memory"] / 1e6, result["bytes"]["packed_masks"] / 1e6
-    yield Headline(
-        name="Memory",
-        value=f"{memory:.3g} MB",
-        meaning=f"A plain list of these {result['masks_allocated']} masks takes {packed:.3g} MB.",
-    )
+    sizes = result["bytes"]
+    beside = "What the learner has to keep to predict."
+    if result["memory"] is not None:
+        packed = sizes["packed_masks"] / 1e6
+        beside = f"A plain list of these {result['masks_allocated']} masks takes {packed:.3g} MB."
+    yield Headline(name="Memory", value=f"{sizes['memory'] / 1e6:.3g} MB", meaning=beside)
 
 
 def _over_inferences(result: dict[str, Any], key: str) -> str:

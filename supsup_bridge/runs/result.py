@@ -23,6 +23,8 @@ from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.timing import Stopwatch
 
+OF_MASKS = ("packed_masks", "csc_masks", "extras")  # bytes beside those of the memory
+
 
 class Reported(Protocol):
     """What a result needs of a run: an `Experiment`."""
@@ -62,6 +64,7 @@ def result_of(run: Reported) -> dict[str, Any]:
         "format": 1,
         "benchmark": settings.benchmark,
         "scenario": settings.scenario,
+        "learner": settings.learner,
         "memory": settings.memory,
         "masks": settings.masks,
         "tasks": settings.tasks,
@@ -83,13 +86,18 @@ def result_of(run: Reported) -> dict[str, Any]:
         "seconds": run.watch.seconds(),
         "settings": asdict(settings),
         "config": _config(run),
-        "versions": {
-            "hopmask": hopmask.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "h5py": h5py.__version__,
-        },
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what figures depend on."""
+    return {
+        "hopmask": hopmask.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "h5py": h5py.__version__,
     }
 
 

@@ -20,6 +20,7 @@ from supsup_bridge.inference.recall import RECALLS
 from supsup_bridge.inference.signatures import SIGNATURES
 from supsup_bridge.networks.masked import MASKS, PER_WEIGHT
 from supsup_bridge.networks.registry import NETWORKS
+from supsup_bridge.runs.learners import check_learner
 from supsup_bridge.training.settings import AUGMENTATIONS, is_count
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
@@ -74,7 +75,7 @@ class RunSettings:
         infer_samples: images that one inference sees (the paper's network: at each step).
         protocol: "batch": one inference serves 128 scored images and sees others of their task, as
             in the paper; "image": every scored image infers its own task from itself alone.
-        network: a name: "standard" (the preset's), "lenet-300-100", "fc-1024-1024", "layer-norm"
+        network: a name: "standard" (the preset's), "lenet-300-100", "fc-100-100", "layer-norm"
             (unit masks), "package.module:function" (called with inputs and outputs, returns a
             module), or "paper": batch-norm, the paper's training and recall schedule.
         epsilon: NNs on a bank: a mask is recognized where it stands out by 1/epsilon standard
@@ -87,6 +88,8 @@ class RunSettings:
             newest task alone is scored, beyond 100 tasks every tenth. At the end all are.
         quick: 20 training steps per task, to see that everything runs; figures mean nothing.
         device: "auto", "cpu" or "cuda".
+        learner: "supsup", or the name of a learner to compare it with; that has no memory of masks,
+            so that whatever is said of masks, memory and recall must be left out.
         tasks_at_once: tasks that are trained in one computation, of those with equally many images;
             default: as many as the device is fastest with (see `tasks_at_once`). Masks are the same
             up to rounding. Not together with `workers`, nor where those are refused.
@@ -133,11 +136,13 @@ class RunSettings:
     evaluate_every: int | None = None
     quick: bool = False
     device: str = "auto"
+    learner: str = "supsup"
     tasks_at_once: int | None = None
     workers: bool = False
 
     def __post_init__(self) -> None:
         self._check_names()
+        check_learner(self)
         for name in (
             *("bits", "hubs", "output_size", "batches", "infer_samples"),
             *("ask_every", "budget", "evaluate_every", "tasks", "tasks_at_once"),

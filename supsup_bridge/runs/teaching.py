@@ -12,7 +12,7 @@ from supsup_bridge.rng import stream
 from supsup_bridge.runs.apart import TrainedApart
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.observer import Observer
-from supsup_bridge.runs.task_data import data_of
+from supsup_bridge.runs.task_data import data_on
 from supsup_bridge.runs.timing import Stopwatch
 from supsup_bridge.runs.together import TrainedTogether
 from supsup_bridge.stores.bank import MaskBank
@@ -76,7 +76,7 @@ class Teacher:
                 learned = apart.next(pause=pause)
             self._take(task, number, learned, watch)
             return
-        data, shape = data_of(task, self.learner)
+        data, shape = data_on(task, self.learner.network.device)
         data.check(self.learner.network.outputs)
         self.ledger.begun(task)
         steps, observed = self._steps(task), self.learner.observer is not None
@@ -122,7 +122,7 @@ class Teacher:
         """Keep what a worker learned of a task."""
         learner, settings = self.learner, self.learner.settings
         reads = settings.has_address and not settings.on_hubs
-        data = data_of(task, learner)[0] if reads else None
+        data = data_on(task, learner.network.device)[0] if reads else None
         self.ledger.begun(task)
         with watch("store"):
             learner.keep(learned, data, task=number if settings.on_hubs else None)

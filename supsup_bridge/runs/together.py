@@ -14,7 +14,7 @@ from supsup_bridge.data.task import Task
 from supsup_bridge.networks.fixed import Masks, Size
 from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.settings import RunSettings
-from supsup_bridge.runs.task_data import data_of
+from supsup_bridge.runs.task_data import data_on
 from supsup_bridge.stores.packed import pack, unpack
 from supsup_bridge.training.data import LessonData, TensorData
 from supsup_bridge.training.fit import Lesson
@@ -162,7 +162,7 @@ class TrainedTogether:
                 break
             if task.streamed is not None or len(task.train_labels) != len(first.train_labels):
                 break
-            source, _ = data_of(task, learner)
+            source, _ = data_on(task, learner.network.device)
             if not _alike(source, data, outputs=learner.network.outputs):
                 break
             tasks.append(task)

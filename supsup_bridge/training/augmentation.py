@@ -139,14 +139,31 @@ def augmented(
     """
     if settings.augment is None or (cropped and settings.augment == "crop-flip"):
         return batches
+    return _Augmented(batches, lambda images: changed(images, settings, generator, cropped=cropped))
 
-    def change(images: Tensor) -> Tensor:
-        images = images if cropped else crop_flip(images, generator)
-        if settings.augment == "strong":
-            images = cut(jitter(images, generator), generator)
+
+def changed(
+    images: Tensor, settings: TrainingSettings, generator: torch.Generator, *, cropped: bool = False
+) -> Tensor:
+    """Images of one batch, augmented as the settings say.
+
+    Args:
+        images: (n, ...).
+        settings: of the lesson.
+        generator: of the changes.
+        cropped: whether images come cropped and mirrored already.
+
+    Example:
+        >>> images, settings = torch.ones(2, 3, 32, 32), TrainingSettings(augment="strong")
+        >>> changed(images, settings, torch.Generator()).shape
+        torch.Size([2, 3, 32, 32])
+    """
+    if settings.augment is None:
         return images
-
-    return _Augmented(batches, change)
+    images = images if cropped else crop_flip(images, generator)
+    if settings.augment == "strong":
+        images = cut(jitter(images, generator), generator)
+    return images
 
 
 def _check_images(images: Tensor) -> None:

@@ -1,20 +1,30 @@
-"""What the training of a mask minimises, and the optimiser that does it."""
+"""What the training of a mask minimises."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
-from supsup_bridge.training.scores import Binariser
 from supsup_bridge.training.settings import TrainingSettings
 from supsup_bridge.training.transfer import sent
 
-_BOUND = 0.1  # where scores start, for which Adam's rate is meant as it is
-_FUSED = ("cpu", "cuda")
 _DILUTION = 0.2  # λ: share of the mask in a diluted one
+
+
+class AsMasks(Protocol):
+    """How trained tensors become the masks that a network is given: a `Binariser`, for example."""
+
+    def __call__(self, scores: Mapping[str, Tensor], *, stacked: bool = False) -> Masks:
+        """Masks of the tensors, differentiable; `stacked`: of several tasks."""
+        ...
+
+    def blank(self, name: str) -> float:
+        """Level of a mask that says nothing."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +54,7 @@ class MaskLoss:
     """
 
     network: FixedNetwork
-    binarise: Binariser
+    binarise: AsMasks
     settings: TrainingSettings
     noise: Sequence[torch.Generator]
 
@@ -116,26 +126,3 @@ class MaskLoss:
     def _diluted(self, masks: Masks) -> Masks:
         blank = {name: self.binarise.blank(name) for name in masks}
         return {n: blank[n] + _DILUTION * (mask - blank[n]) for n, mask in masks.items()}
-
-
-def score_optimiser(
-    scores: Mapping[str, Tensor], bounds: Mapping[str, float], settings: TrainingSettings
-) -> torch.optim.Optimizer:
-    """The optimiser of some scores; Adam's rate is in proportion to where each score starts.
-
-    Adam goes over the scores once where torch has it fused: on CPUs and CUDA.
-
-    Args:
-        scores: name -> scores, leaves of the graph.
-        bounds: name -> the scores start within ± this.
-        settings: which optimiser, and its rate.
-    """
-    if settings.optimiser == "sgd":
-        return torch.optim.SGD(scores.values(), lr=settings.rate, momentum=0.9, weight_decay=1e-4)
-    return torch.optim.Adam(
-        [
-            {"params": [score], "lr": settings.rate * (bounds[name] / _BOUND)}
-            for name, score in scores.items()
-        ],
-        fused=all(score.device.type in _FUSED for score in scores.values()) or None,
-    )

@@ -7,13 +7,11 @@ import torch
 from torch import Tensor
 
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
-from supsup_bridge.networks.precision import in_precision
-from supsup_bridge.training.loss import MaskLoss, score_optimiser
+from supsup_bridge.training.descent import Descent
+from supsup_bridge.training.gradients import backward
+from supsup_bridge.training.loss import MaskLoss
 from supsup_bridge.training.scores import binariser, starting_scores
 from supsup_bridge.training.settings import TrainingSettings
-from supsup_bridge.training.transfer import sent
-
-_TAU = 400  # steps after which Adam's rate is half of what it was
 
 
 class StackTrainer:
@@ -59,7 +57,7 @@ class StackTrainer:
         means: Sequence[Mapping[str, Tensor] | None] | None = None,
         device: str | torch.device | None = None,
     ) -> None:
-        self.network, self.settings, self.done = network, settings, 0
+        self.network, self.settings = network, settings
         self.device = network.device if device is None else torch.device(device)
         self._noise, self._binarise = noise, binariser(network, settings.sparsity)
         self._loss = MaskLoss(
@@ -73,10 +71,11 @@ class StackTrainer:
             name: torch.stack([start[name] for start in starts]).to(self.device).requires_grad_()
             for name in network.mask_sizes
         }
-        averaged = self.scores if settings.optimiser == "adam" else {}
-        self._averages = {name: score.detach().clone() for name, score in averaged.items()}
-        self._optimiser = score_optimiser(self.scores, network.score_bounds, settings)
-        self._rates = [group["lr"] for group in self._optimiser.param_groups]
+        self._descent = Descent(self.scores, network.score_bounds, settings)
+
+    @property
+    def done(self) -> int:
+        return self._descent.done
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step on images (T, n, ...) and labels (T, n), from any device; the losses (T,).
@@ -90,32 +89,16 @@ class StackTrainer:
 
     def backward(self, images: Tensor, labels: Tensor) -> Tensor:
         """The first half of a step: the losses (T,), and the gradients of the scores."""
-        images, labels = sent(images, self.device), sent(labels, self.device, torch.int64)
-        precision = self.settings.precision
-        if precision != "float32" and images.ndim == 5:
-            maps = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-            images = torch.unflatten(maps, 0, images.shape[:2])
-        with in_precision(precision, self.device):
-            losses = self._loss(self.scores, images, labels, step=self.done + 1)
-        self._optimiser.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        return losses.detach()
+        return backward(self._loss, self._descent, images, labels, device=self.device)
 
     def update(self) -> None:
         """The second half of a step: the scores move, and with them their average."""
-        if self.settings.optimiser == "adam":
-            for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
-                group["lr"] = rate * (1 / (1 + self.done / _TAU))
-        self._optimiser.step()
-        self.done += 1
-        fading = min(self.settings.averaging, (1 + self.done) / (10 + self.done))
-        for name, average in self._averages.items():
-            average.lerp_(self.scores[name].detach(), 1 - fading)
+        self._descent.step()
 
     def masks(self) -> list[Masks]:
         """The masks as they are now, of each task: name -> bool (*size)."""
         with torch.no_grad():
-            found = self._binarise(self._averages or self.scores, stacked=True)
+            found = self._binarise(self._descent.result, stacked=True)
             bits = {name: mask > 0.5 for name, mask in found.items()}
         tasks = range(len(self._noise))
         return [{name: mask[task].clone() for name, mask in bits.items()} for task in tasks]
@@ -130,22 +113,11 @@ class StackTrainer:
 
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, except for its images: tensors, numbers and names."""
-        return {
-            "done": self.done,
-            "scores": {name: score.detach() for name, score in self.scores.items()},
-            "averages": self._averages,
-            "noise": [generator.get_state() for generator in self._noise],
-            "optimiser": self._optimiser.state_dict(),
-        }
+        noise = [generator.get_state() for generator in self._noise]
+        return {**self._descent.state(), "noise": noise}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from the `state` of a trainer that was made alike."""
-        self.done = state["done"]
-        with torch.no_grad():
-            for name, score in self.scores.items():
-                score.copy_(state["scores"][name])
-            for name, average in self._averages.items():
-                average.copy_(state["averages"][name])
+        self._descent.restore(state)
         for generator, kept in zip(self._noise, state["noise"], strict=True):
             generator.set_state(kept)
-        self._optimiser.load_state_dict(state["optimiser"])

@@ -63,12 +63,17 @@ def convolution(inputs: int, outputs: int) -> nn.Module:
 
 
 def test_the_known_names() -> None:
-    flat = ("lenet-300-100", "fc-1024-1024", "layer-norm", "paper")
+    flat = ("lenet-300-100", "fc-1024-1024", "fc-100-100", "layer-norm", "paper")
     assert (*flat, *LEAST) == NETWORKS
 
 
 @pytest.mark.parametrize(
-    ("name", "hidden"), [("lenet-300-100", (300, 100)), ("fc-1024-1024", (1024, 1024))]
+    ("name", "hidden"),
+    [
+        ("lenet-300-100", (300, 100)),
+        ("fc-1024-1024", (1024, 1024)),
+        ("fc-100-100", (100, 100)),
+    ],
 )
 def test_fully_connected_networks_have_the_layers_of_their_name(name, hidden, make) -> None:
     sizes = list(make(name).mask_sizes.values())

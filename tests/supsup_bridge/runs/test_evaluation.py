@@ -494,8 +494,8 @@ def test_an_image_is_judged_alike_whatever_its_mates(bank) -> None:
 def found(inferred: list[bool], exact: list[bool], *, given: float) -> TaskScore:
     return TaskScore(
         given=given,
-        label=given,
-        joint=given,
+        label=given / 2 if inferred else None,
+        joint=given / 2 if inferred else None,
         named=[0 if right else 1 for right in inferred],
         inferred=inferred,
         exact=exact,
@@ -511,6 +511,7 @@ def test_figures_are_means_over_tasks_and_over_inferences() -> None:
     assert scores.figures() == {
         "accuracy": 0.75,
         "accuracy_given_task": 0.75,
+        "accuracy_label": 0.375,
         "task_inference_accuracy": 0.75,
         "exact_recall_rate": 0.25,
     }
@@ -531,7 +532,15 @@ def test_tasks_that_are_given_have_no_rate_of_inference() -> None:
     scores = Scores()
     scores.add(0, 1.0, found([], [True], given=1.0))
     assert scores.figures()["task_inference_accuracy"] is None
+    assert scores.figures()["accuracy_label"] is None
     assert scores.figures()["exact_recall_rate"] == 1
+
+
+def test_a_learner_without_masks_has_no_rate_of_right_masks() -> None:
+    scores = Scores()
+    scores.add(0, 1.0, replace(found([True], [True], given=1.0), exact=[], verified=[]))
+    assert scores.figures()["exact_recall_rate"] is None
+    assert scores.figures()["task_inference_accuracy"] == 1
 
 
 def test_an_accuracy_of_zero_counts() -> None:

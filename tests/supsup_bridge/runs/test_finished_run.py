@@ -46,7 +46,7 @@ def test_a_folder_without_a_result_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_that_is_not_finished_is_refused(folder: Path) -> None:
     (folder / "result.json").rename(folder / "result.partial.json")
-    with pytest.raises(ConfigError, match="--resume"):
+    with pytest.raises(ConfigError, match="start it anew"):  # there is no checkpoint
         read_run(folder)
 
 

@@ -37,6 +37,7 @@ def test_a_plain_run_is_hopsupsup_on_the_digits_with_weight_masks() -> None:
         "network": "standard",
         "quick": False,
         "device": "auto",
+        "learner": "supsup",
         "workers": False,
     }
 

@@ -1,0 +1,282 @@
+"""Every learner on equal terms: accuracy by scenario, forgetting, bytes and seconds; as JSON.
+
+    python benchmarks/rivals.py --tune --data DIR [--benchmarks NAME ...] [--learners NAME ...]
+    python benchmarks/rivals.py --data DIR [--benchmarks ...] [--learners ...] [--seeds S ...]
+        [--minutes M]
+    python benchmarks/rivals.py --table
+    python benchmarks/rivals.py --plot PNG
+
+All learners see the same tasks, take the same training steps and are scored on the same images; a
+task that is not given is inferred for each image by itself (`--protocol image`). `--tune` tries six
+settings of each baseline on held-out training images (of tasks drawn by another seed; on the split
+sets of digits they are the same tasks), and adds what it found to TUNING, which the runs read: a
+baseline that was not tuned is not run. The settings of SupSup are its presets, chosen before on
+held-out images, with more trials than six. A learner that compares tasks, as SupSup does, learns
+the same in GNs and GNu, so that one run gives both. NNs is run, and tuned, where a learner can.
+Rows are written as they come; those that stand in the file are not made again.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from common import Quiet, held_out, read_json, write_json
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from supsup_bridge import Experiment, RunSettings
+from supsup_bridge.adapters.learners import maker_of
+from supsup_bridge.data.benchmarks import task_stream
+from supsup_bridge.runs import intervals
+from supsup_bridge.runs.baseline_presets import Tuned
+from supsup_bridge.runs.baseline_run import BaselineRun
+from supsup_bridge.runs.learners import LEARNERS, OURS, RIVALS
+
+SCENARIOS = ("GG", "GNs", "GNu", "NNs")
+BENCHMARKS: dict[str, dict[str, Any]] = {
+    "split-mnist": {"tasks": 5},
+    "permuted-mnist": {"tasks": 20, "batches": 500},
+    "split-cifar100": {"tasks": 5, "batches": 400, "augment": "crop-flip"},  # 20 epochs
+}
+TUNED_ON = {"split-mnist": (3, None), "permuted-mnist": (3, 500), "split-cifar100": (2, 200)}
+TUNING_SEED = 100
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of which a learner with a choice tries the middle
+MIDDLE = RATES[1:4]
+CHOICES: dict[str, tuple[dict[str, Any], ...]] = {  # two of a learner, with three rates each
+    "batche": ({"rank": 1}, {"rank": 4}),
+    "batche-trained": ({"rank": 1}, {"rank": 4}),
+    "xdg": ({"silent": 0.8}, {"silent": 0.5}),
+    "wsn": ({"share": 0.5}, {"share": 0.1}),
+    "exssnet": ({"share": 0.5}, {"share": 0.1}),
+    "ewc": ({"strength": 1e4}, {"strength": 1e6}),
+    "si": ({"strength": 1e2}, {"strength": 1e3}),
+    "lwf": ({"strength": 1.0}, {"strength": 3.0}),
+    "gem": ({"strength": 0.5}, {"strength": 0.1}),
+    "packnet": ({"prune": 0.5}, {"prune": 0.9}),
+}
+
+
+READ_OUT = ("lower-bound", *RIVALS)  # outputs differ by scenario; the others compare tasks
+BOUNDLESS = (OURS, "lower-bound")  # need no task boundaries
+
+
+def runs_of(learner: str) -> tuple[str, ...]:
+    """The scenarios in which a learner is run; one that compares tasks gives GNs in GNu."""
+    if learner in RIVALS:
+        return RIVALS[learner]
+    wanted = ("GG", "GNs", "GNu") if learner in READ_OUT else ("GG", "GNu")
+    return (*wanted, "NNs") if learner in BOUNDLESS else wanted
+
+
+def tuning_key(benchmark: str, learner: str, scenario: str) -> dict[str, Any]:
+    """What a row of the tuning is of."""
+    return {"benchmark": benchmark, "learner": learner, "boundless": scenario == "NNs"}
+
+
+def settings_of(benchmark: str, learner: str, scenario: str, seed: int, **more: Any) -> RunSettings:
+    """Of one run."""
+    given = {**BENCHMARKS[benchmark], **more}
+    if scenario == "NNs":
+        given.pop("augment", None)
+    return RunSettings(
+        benchmark=benchmark,
+        learner=learner,
+        scenario=scenario,
+        protocol="batch" if scenario == "GG" else "image",
+        seed=seed,
+        evaluate_every=given["tasks"],
+        **given,
+    )
+
+
+def outcome(settings: RunSettings, data: Path | None, **more: Any) -> dict[str, Any]:
+    """The result of a run."""
+    if settings.learner == OURS:
+        run: Any = Experiment(settings, data=data, **more)
+    else:
+        run = BaselineRun(settings, data=data, make=maker_of(settings.learner), **more)
+    run.run(Quiet(say=False))
+    result: dict[str, Any] = run.result()
+    return result
+
+
+def row_of(run: dict[str, Any], data: Path | None) -> dict[str, Any]:
+    """The figures of one run."""
+    wanted = (run[name] for name in ("benchmark", "learner", "scenario", "seed"))
+    how = run["tuned"]
+    more = {} if how is None else {"chosen": Tuned(rate=how["rate"], options=how["options"])}
+    result = outcome(settings_of(*wanted), data, **more)
+    found = {run["scenario"]: result["accuracy"]}
+    if run["scenario"] == "GNu" and run["learner"] not in READ_OUT:
+        found["GNs"] = result["accuracy_label"]
+    kept = ("task_inference_accuracy", "forgetting", "bytes", "seconds", "config", "versions")
+    return {"run": run, "accuracy": found, **{name: result[name] for name in kept}}
+
+
+def tune(options: argparse.Namespace) -> None:
+    """Try each learner's settings on held-out training images; a row each."""
+    for benchmark in options.benchmarks:
+        tasks, batches = TUNED_ON[benchmark]
+        more = {"tasks": tasks, "batches": batches}
+        stream = task_stream(benchmark, seed=TUNING_SEED, tasks=tasks, data=options.data)
+        images = held_out(stream[:tasks], TUNING_SEED)
+        for learner in options.learners:
+            for scenarios in (("GG", "GNu"), ("NNs",)):
+                able = [scenario for scenario in scenarios if scenario in runs_of(learner)]
+                key = tuning_key(benchmark, learner, scenarios[0])
+                done = any(row["run"] == key for row in read_json(options.tuning))
+                if learner == OURS or done or not able:
+                    continue
+                tried = [
+                    {"rate": rate, "options": choice}
+                    for choice in CHOICES.get(learner, ({},))
+                    for rate in (MIDDLE if learner in CHOICES else RATES)
+                ]
+                for how in tried:
+                    found = [
+                        outcome(
+                            settings_of(benchmark, learner, scenario, TUNING_SEED, **more),
+                            options.data,
+                            tasks=images,
+                            chosen=Tuned(**how),
+                        )["accuracy"]
+                        for scenario in able
+                    ]
+                    how["accuracy"] = mean(found)
+                best = max(tried, key=lambda one: one["accuracy"])
+                row = {"run": key, "best": best, "tried": tried}
+                write_json(options.tuning, [*read_json(options.tuning), row])
+                print(key, best, flush=True)
+
+
+def spread(values: list[float]) -> str:
+    """Mean over the seeds, and half of its 95 % interval (Student's t)."""
+    interval = intervals.over_tasks(values)
+    half = "" if interval is None else f" ± {mean(values) - interval[0]:.4f}"
+    return f"{mean(values):.4f}{half}"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A part for each benchmark, a line for each learner."""
+    lines = []
+    for benchmark in BENCHMARKS:
+        mine = [row for row in rows if row["run"]["benchmark"] == benchmark]
+        if not mine:
+            continue
+        lines += [
+            f"{benchmark}, {BENCHMARKS[benchmark]['tasks']} tasks",
+            "",
+            f"| learner | {' | '.join(SCENARIOS)} | forgetting, GNu | MB | s | seeds |",
+            "|---" * (len(SCENARIOS) + 5) + "|",
+        ]
+        for learner in LEARNERS:
+            some = [row for row in mine if row["run"]["learner"] == learner]
+            if some:
+                lines.append(f"| {' | '.join([learner, *_cells(some)])} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cells(rows: list[dict[str, Any]]) -> Iterator[str]:
+    for scenario in SCENARIOS:
+        values = [row["accuracy"][scenario] for row in rows if scenario in row["accuracy"]]
+        yield spread(values) if values else "–"
+    by = {name: [row for row in rows if row["run"]["scenario"] == name] for name in SCENARIOS}
+    last = by["GNu"]
+    yield f"{mean(row['forgetting'] for row in last):.4f}" if last else "–"
+    shown = [f"{_megabytes(some):.3f}" for some in by.values() if some]
+    yield " / ".join(dict.fromkeys(shown))
+    yield f"{mean(row['seconds']['total'] for row in last or rows):.0f}"
+    yield str(len({row["run"]["seed"] for row in rows}))
+
+
+def _megabytes(rows: list[dict[str, Any]]) -> float:
+    return mean(row["bytes"]["memory"] for row in rows) / 1e6
+
+
+def plot(rows: list[dict[str, Any]]) -> Figure:
+    """Accuracy over bytes: a panel for each benchmark; filled GG, hollow GNu."""
+    named = [name for name in BENCHMARKS if any(r["run"]["benchmark"] == name for r in rows)]
+    figure = Figure(figsize=(4.6 * len(named), 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, benchmark in zip(
+        figure.subplots(1, len(named), squeeze=False)[0], named, strict=True
+    ):
+        for place, learner in enumerate(LEARNERS):
+            some = [row for row in rows if row["run"]["benchmark"] == benchmark]
+            some = [row for row in some if row["run"]["learner"] == learner]
+            for scenario, fill in (("GG", "full"), ("GNu", "none")):
+                mine = [row for row in some if row["run"]["scenario"] == scenario]
+                if not mine:
+                    continue
+                axis.plot(
+                    _megabytes(mine),
+                    mean(row["accuracy"][scenario] for row in mine),
+                    "os^DvP*X"[place // 10],
+                    fillstyle=fill,
+                    color=f"C{place % 10}",
+                    label=learner if scenario == "GG" else None,
+                )
+        axis.set(xscale="log", xlabel="MB kept", ylabel="accuracy", title=benchmark)
+        axis.grid(alpha=0.3)
+    handles = {
+        label: h
+        for axis in figure.axes
+        for h, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=6, fontsize=8)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", type=Path)
+    add("--benchmarks", nargs="+", default=[*BENCHMARKS], choices=BENCHMARKS)
+    add("--learners", nargs="+", default=[*LEARNERS], choices=LEARNERS)
+    add("--seeds", nargs="+", type=int, default=[0])
+    add("--minutes", type=float, help="begin no run after so many")
+    add("--tune", action="store_true")
+    add("--tuning", type=Path, default=Path("benchmarks/rivals_tuning.json"))
+    add("--out", type=Path, default=Path("benchmarks/rivals.json"))
+    add("--table", action="store_true")
+    add("--plot", type=Path)
+    options = parser.parse_args()
+    if options.table:
+        print(table(read_json(options.out)))
+        return
+    if options.plot:
+        plot(read_json(options.out)).savefig(options.plot, dpi=120)
+        return
+    if options.tune:
+        tune(options)
+        return
+    began, tuned = time.monotonic(), read_json(options.tuning)
+    found = {str(row["run"]): row["best"] for row in tuned}
+    for benchmark in options.benchmarks:
+        for seed in options.seeds:
+            for learner in options.learners:
+                for scenario in runs_of(learner):
+                    run = {"benchmark": benchmark, "learner": learner, "scenario": scenario}
+                    how = found.get(str(tuning_key(benchmark, learner, scenario)))
+                    if learner != OURS and how is None:
+                        print(f"not tuned, and so not run: {run}")
+                        continue
+                    run = {**run, "seed": seed, "tuned": how, **BENCHMARKS[benchmark]}
+                    if any(row["run"] == run for row in read_json(options.out)):
+                        continue
+                    if options.minutes and time.monotonic() - began > 60 * options.minutes:
+                        print("the time is over: run again to go on")
+                        return
+                    row = row_of(run, options.data)
+                    write_json(options.out, [*read_json(options.out), row])
+                    print(run, row["accuracy"], row["bytes"]["memory"], flush=True)
+
+
+if __name__ == "__main__":
+    main()

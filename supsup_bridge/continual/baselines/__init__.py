@@ -1,0 +1,1 @@
+"""Continual learners that SupSup is compared with."""
