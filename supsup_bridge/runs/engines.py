@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -20,7 +20,8 @@ def _loky(jobs: int) -> Iterator[None]:
             yield
         finally:
             if jobs > 1:  # one job is done in this process
-                get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+                with suppress(RuntimeError):  # interrupted before its first worker began
+                    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
 @contextmanager

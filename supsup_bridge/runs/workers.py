@@ -92,6 +92,8 @@ class Workers:
                         "tensors, or leave out workers"
                     ) from error
                 except Exception as error:
+                    if _interrupted(error):
+                        raise KeyboardInterrupt from error
                     lost += 1
                     if lost == _LOSSES:
                         raise WorkersLostError(
@@ -121,3 +123,12 @@ class Workers:
 
     def _engine(self) -> AbstractContextManager[None]:
         return nullcontext() if self.engine is None else engine(self.engine, self.jobs or 1)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether an error came up while an interrupt was handled: an engine may pass it on alone."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -156,3 +157,30 @@ def test_an_interruption_stops_the_waiting_at_once(
     finally:
         signal.signal(signal.SIGINT, before)
     assert children() == set()
+
+
+def test_an_interruption_while_workers_begin_is_passed_on(tmp_path: Path) -> None:
+    """In a process of its own: loky's one pool does not outlive it."""
+    (tmp_path / "driver.py").write_text(
+        "from operator import neg\n"
+        "from joblib.externals.loky import process_executor\n"
+        "from supsup_bridge.runs.workers import Workers\n"
+        "def interrupted(self):\n"
+        "    raise KeyboardInterrupt\n"
+        "process_executor._ExecutorManagerThread.start = interrupted\n"
+        "try:\n"
+        "    list(Workers(jobs=2, engine='loky').results(neg, [(1,), (2,)]))\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    path = str(Path(__file__).parents[3])
+    done = subprocess.run(
+        [sys.executable, "driver.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "interrupted" in done.stdout.splitlines(), done.stderr
