@@ -1,4 +1,4 @@
-"""How a baseline is trained: the benchmark's preset, and what was tuned for the learner."""
+"""How a baseline is trained: the benchmark's preset, and what is the learner's own."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,7 +9,7 @@ from supsup_bridge.training.settings import TrainingSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """What was chosen for a learner, by `benchmarks/rivals.py --tune`, on held-out training images.
+    """Rate and options of a learner. The defaults are of no tuning: `benchmarks/rivals.py --tune`.
 
     Attributes:
         rate: learning rate of weights.
@@ -18,19 +18,6 @@ class Tuned:
 
     rate: float = 1e-3
     options: dict[str, Any] = field(default_factory=dict)
-
-
-_TUNED: dict[tuple[str, str], Tuned] = {}
-
-
-def tuned(benchmark: str, learner: str) -> Tuned:
-    """What was chosen for a learner on a benchmark; a rate of 1e-3 where nothing was tuned.
-
-    Example:
-        >>> tuned("split-digits", "psp").rate
-        0.001
-    """
-    return _TUNED.get((benchmark, learner), Tuned())
 
 
 def training_of(preset: Preset, chosen: Tuned, *, infers: bool) -> TrainingSettings:

@@ -14,7 +14,7 @@ from supsup_bridge.continual.baselines.scoring import score_baseline
 from supsup_bridge.continual.building import device_named
 from supsup_bridge.data.task import Task
 from supsup_bridge.rng import stream
-from supsup_bridge.runs.baseline_presets import Tuned, training_of, tuned
+from supsup_bridge.runs.baseline_presets import Tuned, training_of
 from supsup_bridge.runs.evaluation import Scores
 from supsup_bridge.runs.learners import OURS
 from supsup_bridge.runs.ledger import Ledger
@@ -37,7 +37,7 @@ class BaselineRun:
         data: folder of the data set's files, where the benchmark needs one.
         tasks: tasks of the user's in place of the benchmark's.
         make: makes the learner, as `baseline_named` does; that is the default.
-        chosen: rate and options of the learner, in place of those tuned for the benchmark.
+        chosen: rate and options of the learner; default a rate of 1e-3 and the learner's options.
 
     Attributes:
         ledger: what was measured.
@@ -66,9 +66,9 @@ class BaselineRun:
             raise ConfigError("supsup is no baseline: run it by Experiment(settings)")
         begun = prepared(settings, data=data, tasks=tasks)
         self.settings, self.preset, self.stream = begun.settings, begun.preset, begun.stream
-        benchmark, name, total = settings.benchmark, settings.learner, begun.settings.tasks
+        name, total = settings.learner, begun.settings.tasks
         assert total is not None  # filled in from the data
-        self.chosen = chosen or tuned(benchmark, name)
+        self.chosen = chosen or Tuned()
         self.device = device_named(settings.device)
         self.learner = make(
             name,

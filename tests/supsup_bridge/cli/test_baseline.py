@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from supsup_bridge import cli
-from supsup_bridge.runs.baseline_run import BaselineRun
+from supsup_bridge.continual.baselines.contexts import Superposition
+from supsup_bridge.continual.baselines.fitting import Fit
 
 QUICK = ["run", "--learner", "psp", "--quick", "--tasks", "2", "--device", "cpu"]
 
@@ -42,14 +43,14 @@ def test_a_finished_run_is_not_overwritten_unless_asked() -> None:
 def test_a_run_that_is_interrupted_leaves_what_it_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    learn = BaselineRun._teach
+    train = Superposition.train
 
-    def stopped(self: BaselineRun, task: Any, number: int, observer: Any) -> None:
-        if number == 1:
+    def stopped(self: Superposition, fit: Fit) -> None:
+        if self.count == 1:
             raise KeyboardInterrupt
-        learn(self, task, number, observer)
+        train(self, fit)
 
-    monkeypatch.setattr(BaselineRun, "_teach", stopped)
+    monkeypatch.setattr(Superposition, "train", stopped)
     assert cli.main([*QUICK, "--out", "out"]) == 130
     partial = json.loads(Path("out/result.partial.json").read_text())
     assert len(partial["task_names"]) == 1

@@ -8,7 +8,7 @@ import pytest
 from hopmask import ConfigError
 from supsup_bridge import Experiment, RunSettings, split_digits
 from supsup_bridge.continual.baselines.named import BASELINES
-from supsup_bridge.runs.baseline_presets import Tuned, training_of, tuned
+from supsup_bridge.runs.baseline_presets import Tuned, training_of
 from supsup_bridge.runs.baseline_run import BaselineRun
 from supsup_bridge.runs.observer import Observers
 from supsup_bridge.runs.presets import preset
@@ -104,7 +104,6 @@ def test_weights_are_trained_as_the_preset_says_but_for_what_is_of_masks() -> No
     assert (
         training_of(preset("permuted-mnist", "weight"), Tuned(), infers=True).diluted_every is None
     )
-    assert tuned("no such benchmark", "psp") == Tuned()
 
 
 def test_options_of_the_learner_can_be_chosen() -> None:
