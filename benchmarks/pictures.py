@@ -30,6 +30,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from supsup_bridge import Experiment, RunSettings, Task
+from supsup_bridge.continual.building import device_named
+from supsup_bridge.networks.precision import precision_on
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.presets import preset, resolved
 
@@ -107,6 +109,7 @@ def key_of(options: argparse.Namespace, settings: RunSettings) -> dict[str, Any]
     """What tells runs apart."""
     names = ("benchmark", "tasks", "classes_per_task", "epochs", "masks", "mask_init", "memory")
     training = asdict(resolved(settings).training)
+    training["precision"] = precision_on(training["precision"], device_named(settings.device))
     return {
         **{name: getattr(options, name) for name in (*names, "seed")},
         "sparsity": settings.sparsity,

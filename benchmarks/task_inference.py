@@ -1,7 +1,8 @@
 """Learned tasks that are no longer named: what each content address and recall is worth, as JSON.
 
-    python benchmarks/task_inference.py --learner FOLDER --data DIR [--samples 1 8 128]
-        [--signatures input patches features] [--benchmark split-cifar100]
+    python benchmarks/task_inference.py --learner FOLDER --data DIR [--benchmark split-cifar100]
+        [--classes-per-task N] [--signatures input patches features] [--samples 1 8 128]
+        [--ways posterior "address alone" "entropy alone" both]
     python benchmarks/task_inference.py --table
 
 FOLDER holds a learner that `supsup run` or `benchmarks/pictures.py` saved. Its masks and
@@ -122,18 +123,21 @@ def stored(
 
 
 def inferences(
-    learner: SupSup, memory: MaskMemory, signature: Signature
+    learner: SupSup, memory: MaskMemory, signature: Signature, ways: Sequence[str]
 ) -> dict[str, TaskInference]:
-    """Name of each way -> what infers the task."""
+    """Name of each of these ways -> what infers the task."""
     common: dict[str, Any] = {
         "network": learner.network,
         "memory": memory,
         "signature": signature,
     }
-    made: dict[str, TaskInference] = {
-        way: PosteriorInference(weights=weights, **common) for way, weights in WAYS.items()
-    }
-    return {**made, "both": RecallInference(recall="both", **common)}
+
+    def made(way: str) -> TaskInference:
+        if way == "both":
+            return RecallInference(recall="both", **common)
+        return PosteriorInference(weights=WAYS[way], **common)
+
+    return {way: made(way) for way in ways}
 
 
 def row(
@@ -163,13 +167,14 @@ def row(
 def table(done: Sequence[dict[str, Any]]) -> str:
     """A line for each row."""
     lines = [
-        "| benchmark | seed | one inference sees | signature | recall | task right "
-        "| GNu | GNs | GG | inferences |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| benchmark | tasks × classes | seed | one inference sees | signature | recall "
+        "| task right | GNu | GNs | GG | inferences |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in done:
         sees = "each image itself" if one["protocol"] == "image" else f"{one['samples']} images"
-        cells = [one["benchmark"], str(one["seed"]), sees, one["signature"], one["way"]]
+        cells = [one["benchmark"], f"{one['tasks']} × {one['classes']}", str(one["seed"]), sees]
+        cells += [one["signature"], one["way"]]
         cells += [f"{one[name]:.4f}" for name in ("task_right", "GNu", "GNs", "GG")]
         lines.append(f"| {' | '.join([*cells, str(one['inferences'])])} |")
     return "\n".join(lines)
@@ -186,6 +191,7 @@ def main() -> None:
     add("--classes-per-task", type=int)
     add("--samples", type=int, nargs="*", default=[1, 8, 128])
     add("--signatures", nargs="+", default=list(SIGNATURES), choices=SIGNATURES)
+    add("--ways", nargs="+", default=[*WAYS, "both"], choices=[*WAYS, "both"])
     add("--features", type=int, default=2048, help="random features of the address")
     add("--out", type=Path, default=Path("benchmarks/task_inference.json"))
     add("--table", action="store_true")
@@ -211,13 +217,14 @@ def main() -> None:
         signature = signature_of(name, learner, tasks)
         memory = stored(learner, tasks, signature, options.features)
         measured = partial(scores, learner, memory, tasks)
-        for way, inference in inferences(learner, memory, signature).items():
+        for way, inference in inferences(learner, memory, signature, options.ways).items():
             for protocol, samples in protocols:
                 if (way, protocol) == ("both", "image"):
                     continue  # a search for every image: hours
                 watch = Stopwatch("recall", "evaluate")
                 about = {
                     "benchmark": options.benchmark,
+                    "classes": tasks[0].classes,
                     "seed": seed,
                     "signature": name,
                     "features": options.features,

@@ -1,10 +1,30 @@
-"""Autocast: switched on for training in less precision, off around what must not depend on it."""
+"""Autocast: switched on for training in less precision, off around what must not depend on it.
+
+A processor without instructions for bfloat16 computes in it many times slower than in float32;
+"auto" is float32 there.
+"""
 
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "auto")
+
+
+def precision_on(name: str, device: torch.device) -> str:
+    """What a precision of `PRECISIONS` is on a device: "float32" or "bfloat16".
+
+    "auto" is bfloat16 on a GPU or CPU that has instructions for it, float32 on others.
+
+    Example:
+        >>> precision_on("auto", torch.device("cpu")) in ("float32", "bfloat16")
+        True
+        >>> precision_on("bfloat16", torch.device("cpu"))
+        'bfloat16'
+    """
+    if name != "auto":
+        return name
+    return "bfloat16" if _computes_in_bfloat16(device) else "float32"
 
 
 def in_precision(name: str, device: torch.device) -> AbstractContextManager[None]:
@@ -15,7 +35,8 @@ def in_precision(name: str, device: torch.device) -> AbstractContextManager[None
         ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
         torch.bfloat16
     """
-    return torch.autocast(device.type, torch.bfloat16) if name == "bfloat16" else nullcontext()
+    rough = precision_on(name, device) == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16) if rough else nullcontext()
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
@@ -30,3 +51,12 @@ def without_autocast(device: torch.device) -> AbstractContextManager[None]:
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
+
+
+def _computes_in_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.11 has none
+    return any("bf16" in name and has for name, has in capabilities.items())

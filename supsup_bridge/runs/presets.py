@@ -73,7 +73,7 @@ _PICTURES = TrainingSettings(
     mixup=0.6,
     contrast=0,
     augment="strong",
-    precision="bfloat16",
+    precision="auto",
 )
 _STREAMED = 64  # images of 224 x 224 pixels in a batch
 _SMALL_PICTURES = Preset(

@@ -49,8 +49,8 @@ class TrainedTogether:
         training, most = learner.settings.training, settings.tasks_at_once
         if most not in (None, 1) and not together(learner.network, training):
             raise ConfigError(
-                f"convolutions and batch norms of many tasks at once are not for "
-                f"{training.precision}, in which {settings.benchmark} is trained: leave out "
+                "convolutions and batch norms of many tasks at once are not for precision "
+                f"{training.precision!r}, in which {settings.benchmark} is trained: leave out "
                 "--tasks-at-once"
             )
         self._learner, self._settings, self._task = learner, settings, task

@@ -67,7 +67,8 @@ class Lessons:
 
     Raises:
         ConfigError: no data, data that cannot be learned or is unequal, or generators that are not
-            one a task; or bfloat16 for several tasks of a network with convolutions or batch norms.
+            one a task; or a precision but float32 for several tasks of a network with
+                convolutions or batch norms.
 
     Example:
         >>> from supsup_bridge import UnitNetwork
@@ -95,8 +96,8 @@ class Lessons:
         _check_number("batches", batches, len(data))
         if len(data) > 1 and not together(network, settings):
             raise ConfigError(
-                f"{settings.precision} is not for convolutions and batch norms of many tasks at "
-                "once: train one by one, or with precision='float32'"
+                f"precision {settings.precision!r} is not for convolutions and batch norms of many "
+                "tasks at once: train one by one, or with precision='float32'"
             )
         if means is not None and len(means) != len(data):
             raise ConfigError(f"means must be one a task, {len(data)}, got {len(means)}")

@@ -41,9 +41,10 @@ class TrainingSettings:
         diluted_every: every so many steps the loss is that of a diluted mask; None for never.
         sparsity: share of the mask's entries kept, from 0 to 1, at most half of each layer (top-k
             under the Erdős–Rényi budget); None for thresholded scores.
-        precision: "float32", or "bfloat16", in which layers compute while a mask is trained, and
-            images with channels lie channels-last: faster for networks with convolutions.
-            Statistics, predictions and inference are in float32 always.
+        precision: "float32" or "bfloat16", in which layers compute while a mask is trained, or
+            "auto": bfloat16 on a device that has instructions for it, else float32. But for
+            "float32", images with channels lie channels-last: faster for networks with
+            convolutions. Statistics, predictions and inference are in float32 always.
 
     Raises:
         ConfigError: a value out of its range.

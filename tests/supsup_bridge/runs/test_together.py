@@ -263,7 +263,7 @@ def test_networks_that_train_one_task_at_a_time_are_refused(equal, small) -> Non
         )
         for task in pictures
     ]
-    with pytest.raises(ConfigError, match=r"bfloat16, .* leave out --tasks-at-once"):
+    with pytest.raises(ConfigError, match=r"precision 'auto', .* leave out --tasks-at-once"):
         Experiment(settings, tasks=tasks)
 
 

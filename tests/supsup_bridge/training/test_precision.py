@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hopmask import ConfigError
 from supsup_bridge import MaskedNetwork, TrainingSettings
 from supsup_bridge.networks.fixed import fix_weights
+from supsup_bridge.networks.precision import precision_on
 from supsup_bridge.training.data import TensorData
 from supsup_bridge.training.fit import Lesson
 
@@ -54,6 +55,37 @@ def test_layers_compute_in_the_precision(precision, dtype, last, contrast) -> No
     assert {kind for kind, _ in module.seen} == {dtype}
     assert all(mask.dtype == torch.bool for mask in masks.values())
     assert all(score.dtype == torch.float32 for score in made.trainer.scores.values())
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({"avx512_bf16": True, "avx2": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": False, "avx2": True, "cpu_name": "x"}, torch.float32),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_has_instructions_for_it(
+    capabilities, dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    made, module = lesson("auto")
+    made.run()
+    assert module.seen[0] == (dtype, True)
+    assert {kind for kind, _ in module.seen} == {dtype}
+
+
+def test_auto_is_float32_where_torch_does_not_say_or_on_another_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert precision_on("auto", torch.device("cpu")) == "float32"
+    assert precision_on("auto", torch.device("meta")) == "float32"
+    assert precision_on("bfloat16", torch.device("meta")) == "bfloat16"
+    for has in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has, **how: has)
+        assert precision_on("auto", torch.device("cuda")) == ("bfloat16" if has else "float32")
 
 
 def test_the_loss_is_nearly_that_of_full_precision() -> None:
@@ -103,5 +135,5 @@ def test_a_lesson_that_was_broken_off_goes_on_to_the_same_bits() -> None:
 
 @pytest.mark.parametrize("precision", ["half", "float16", "float64", "", None, torch.bfloat16, 16])
 def test_an_unknown_precision_is_refused(precision: Any) -> None:
-    with pytest.raises(ConfigError, match="precision must be one of float32, bfloat16"):
+    with pytest.raises(ConfigError, match="precision must be one of float32, bfloat16, auto"):
         TrainingSettings(precision=precision)
