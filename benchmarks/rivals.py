@@ -7,10 +7,13 @@
     python benchmarks/rivals.py --plot PNG
 
 All learners see the same tasks, take the same training steps and are scored on the same images; a
-task that is not given is inferred for each image by itself (`--protocol image`). `--tune` tries six
-settings of each baseline on held-out training images (of tasks drawn by another seed; on the split
-sets of digits they are the same tasks), and adds what it found to TUNING, which the runs read: a
-baseline that was not tuned is not run. The settings of SupSup are its presets, chosen before on
+task that is not given is inferred for each image by itself (`--protocol image`). A learner that
+compares tasks is scored a second time with 128 images of a task for each inference, as in the
+paper; outputs that all tasks share are read for each image either way. `--tune` tries six settings
+of each baseline on held-out training images (of tasks drawn by another seed; on the split sets of
+digits they are the same tasks), and adds what it found to TUNING, which the runs read: a baseline
+that was not tuned is not run. BatchE has the rank at which a task takes about as many bytes as a
+packed mask. The settings of SupSup are its presets, chosen before on
 held-out images, with more trials than six. A learner that compares tasks, as SupSup does, learns
 the same in GNs and GNu, so that one run gives both. NNs is run, and tuned, where a learner can.
 Rows are written as they come; those that stand in the file are not made again.
@@ -18,7 +21,8 @@ Rows are written as they come; those that stand in the file are not made again.
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -27,15 +31,18 @@ from common import Quiet, held_out, read_json, write_json
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from supsup_bridge import Experiment, RunSettings
-from supsup_bridge.adapters.learners import maker_of
+from supsup_bridge import BaselineRun, Experiment, RunSettings, Task
+from supsup_bridge.adapters.rivals.learners import maker_of
+from supsup_bridge.continual.baselines.scoring import score_baseline
 from supsup_bridge.data.benchmarks import task_stream
+from supsup_bridge.rng import stream
 from supsup_bridge.runs import intervals
 from supsup_bridge.runs.baseline_presets import Tuned
-from supsup_bridge.runs.baseline_run import BaselineRun
 from supsup_bridge.runs.learners import LEARNERS, OURS, RIVALS
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
+BATCH = 128  # images of a task that infer it, the paper's
+BATCHED = ("GNu", "NNs")  # of which that is shown
 BENCHMARKS: dict[str, dict[str, Any]] = {
     "split-mnist": {"tasks": 5},
     "permuted-mnist": {"tasks": 20, "batches": 500},
@@ -46,8 +53,6 @@ TUNING_SEED = 100
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of which a learner with a choice tries the middle
 MIDDLE = RATES[1:4]
 CHOICES: dict[str, tuple[dict[str, Any], ...]] = {  # two of a learner, with three rates each
-    "batche": ({"rank": 1}, {"rank": 4}),
-    "batche-trained": ({"rank": 1}, {"rank": 4}),
     "xdg": ({"silent": 0.8}, {"silent": 0.5}),
     "wsn": ({"share": 0.5}, {"share": 0.1}),
     "exssnet": ({"share": 0.5}, {"share": 0.1}),
@@ -58,7 +63,7 @@ CHOICES: dict[str, tuple[dict[str, Any], ...]] = {  # two of a learner, with thr
     "packnet": ({"prune": 0.5}, {"prune": 0.9}),
 }
 
-
+RANK = {"split-mnist": 5, "permuted-mnist": 5, "split-cifar100": 12}
 READ_OUT = ("lower-bound", *RIVALS)  # outputs differ by scenario; the others compare tasks
 BOUNDLESS = (OURS, "lower-bound")  # need no task boundaries
 
@@ -69,6 +74,11 @@ def runs_of(learner: str) -> tuple[str, ...]:
         return RIVALS[learner]
     wanted = ("GG", "GNs", "GNu") if learner in READ_OUT else ("GG", "GNu")
     return (*wanted, "NNs") if learner in BOUNDLESS else wanted
+
+
+def compares(learner: str, scenario: str) -> bool:
+    """Whether a learner infers tasks from images of them, in a scenario."""
+    return scenario != "GG" and learner not in READ_OUT
 
 
 def tuning_key(benchmark: str, learner: str, scenario: str) -> dict[str, Any]:
@@ -92,28 +102,75 @@ def settings_of(benchmark: str, learner: str, scenario: str, seed: int, **more: 
     )
 
 
-def outcome(settings: RunSettings, data: Path | None, **more: Any) -> dict[str, Any]:
-    """The result of a run."""
+def finished(
+    settings: RunSettings,
+    data: Path | None,
+    chosen: Tuned | None = None,
+    tasks: Sequence[Task] | None = None,
+) -> Experiment | BaselineRun:
+    """A run, done."""
+    run: Experiment | BaselineRun
     if settings.learner == OURS:
-        run: Any = Experiment(settings, data=data, **more)
+        run = Experiment(settings, data=data, tasks=tasks)
     else:
-        run = BaselineRun(settings, data=data, make=maker_of(settings.learner), **more)
+        make = maker_of(settings.learner)
+        run = BaselineRun(settings, data=data, tasks=tasks, make=make, chosen=chosen)
     run.run(Quiet(say=False))
-    result: dict[str, Any] = run.result()
-    return result
+    return run
+
+
+def by_batch(run: Experiment | BaselineRun) -> dict[str, float]:
+    """Scenario -> accuracy of what a run has learned, its tasks inferred from 128 images each."""
+    if isinstance(run, Experiment):
+        run.change_inference(replace(run.settings, protocol="batch", infer_samples=BATCH))
+        run.evaluate(Quiet(say=False))
+        result = run.result()
+        if run.settings.scenario == "NNs":
+            return {"NNs": result["accuracy"]}
+        return {"GNs": result["accuracy_label"], "GNu": result["accuracy"]}
+    count = run.ledger.count
+    scores = [
+        score_baseline(
+            run.learner,
+            run.stream[number],
+            number,
+            scenario=run.settings.scenario,
+            protocol="batch",
+            samples=BATCH,
+            generator=stream(run.settings.seed, "evaluation", count - 1, number),
+            device=run.device,
+        )
+        for number in range(count)
+    ]
+    return {name: mean(score.accuracy(name) for score in scores) for name in ("GNs", "GNu")}
 
 
 def row_of(run: dict[str, Any], data: Path | None) -> dict[str, Any]:
     """The figures of one run."""
     wanted = (run[name] for name in ("benchmark", "learner", "scenario", "seed"))
     how = run["tuned"]
-    more = {} if how is None else {"chosen": Tuned(rate=how["rate"], options=how["options"])}
-    result = outcome(settings_of(*wanted), data, **more)
+    chosen = None if how is None else Tuned(rate=how["rate"], options=how["options"])
+    done = finished(settings_of(*wanted), data, chosen)
+    result = done.result()
     found = {run["scenario"]: result["accuracy"]}
     if run["scenario"] == "GNu" and run["learner"] not in READ_OUT:
         found["GNs"] = result["accuracy_label"]
     kept = ("task_inference_accuracy", "forgetting", "bytes", "seconds", "config", "versions")
-    return {"run": run, "accuracy": found, **{name: result[name] for name in kept}}
+    return {
+        "run": run,
+        "accuracy": found,
+        **{name: result[name] for name in kept},
+        "by_batch": by_batch(done) if compares(run["learner"], run["scenario"]) else {},
+    }
+
+
+def tries_of(benchmark: str, learner: str) -> list[dict[str, Any]]:
+    """The six settings of a learner that are tried."""
+    rates = MIDDLE if learner in CHOICES else RATES
+    choices = CHOICES.get(learner, ({},))
+    if learner.startswith("batche"):
+        choices = ({"rank": RANK[benchmark]},)
+    return [{"rate": rate, "options": {**choice}} for choice in choices for rate in rates]
 
 
 def tune(options: argparse.Namespace) -> None:
@@ -130,19 +187,15 @@ def tune(options: argparse.Namespace) -> None:
                 done = any(row["run"] == key for row in read_json(options.tuning))
                 if learner == OURS or done or not able:
                     continue
-                tried = [
-                    {"rate": rate, "options": choice}
-                    for choice in CHOICES.get(learner, ({},))
-                    for rate in (MIDDLE if learner in CHOICES else RATES)
-                ]
+                tried = tries_of(benchmark, learner)
                 for how in tried:
                     found = [
-                        outcome(
+                        finished(
                             settings_of(benchmark, learner, scenario, TUNING_SEED, **more),
                             options.data,
-                            tasks=images,
-                            chosen=Tuned(**how),
-                        )["accuracy"]
+                            Tuned(**how),
+                            images,
+                        ).result()["accuracy"]
                         for scenario in able
                     ]
                     how["accuracy"] = mean(found)
@@ -161,6 +214,8 @@ def spread(values: list[float]) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A part for each benchmark, a line for each learner."""
+    batched = [f"{scenario}, {BATCH} images" for scenario in BATCHED]
+    columns = ["learner", *SCENARIOS, *batched, "forgetting, GNu", "MB", "s", "seeds"]
     lines = []
     for benchmark in BENCHMARKS:
         mine = [row for row in rows if row["run"]["benchmark"] == benchmark]
@@ -169,8 +224,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines += [
             f"{benchmark}, {BENCHMARKS[benchmark]['tasks']} tasks",
             "",
-            f"| learner | {' | '.join(SCENARIOS)} | forgetting, GNu | MB | s | seeds |",
-            "|---" * (len(SCENARIOS) + 5) + "|",
+            f"| {' | '.join(columns)} |",
+            "|---" * len(columns) + "|",
         ]
         for learner in LEARNERS:
             some = [row for row in mine if row["run"]["learner"] == learner]
@@ -183,6 +238,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 def _cells(rows: list[dict[str, Any]]) -> Iterator[str]:
     for scenario in SCENARIOS:
         values = [row["accuracy"][scenario] for row in rows if scenario in row["accuracy"]]
+        yield spread(values) if values else "–"
+    for scenario in BATCHED:
+        values = [row["by_batch"][scenario] for row in rows if scenario in row["by_batch"]]
         yield spread(values) if values else "–"
     by = {name: [row for row in rows if row["run"]["scenario"] == name] for name in SCENARIOS}
     last = by["GNu"]

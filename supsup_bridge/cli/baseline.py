@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from hopmask import HopmaskError
-from supsup_bridge.adapters.learners import maker_of
+from supsup_bridge.adapters.rivals.learners import maker_of
 from supsup_bridge.adapters.run_log import open_logs
 from supsup_bridge.cli import results
 from supsup_bridge.cli.progress import Bars

@@ -14,18 +14,21 @@ from rich.table import Table
 from torch import Tensor
 
 from hopmask import ConfigError
-from supsup_bridge.cli.results import RESULT
+from supsup_bridge.cli.results import LEARNER, RESULT
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.prediction import Prediction
 from supsup_bridge.data.files import DataError
 from supsup_bridge.data.pictures import centre, check_depth
 from supsup_bridge.data.pixel_scale import UNKNOWN, PixelScale
+from supsup_bridge.runs.finished_run import read_run
+from supsup_bridge.runs.learners import OURS
 
 _PLAIN = PixelScale(mean=(0.0,), std=(1.0,))
 
 
 def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Predict, and print a table or JSON; returns the exit status."""
+    _check_saved(options.folder)
     learner = SupSup.load(options.folder, module=options.network, signature=options.signature)
     pixels = learner.settings.pixels
     if pixels is None and (options.folder / RESULT).exists():
@@ -105,6 +108,17 @@ def read_images(
         parts.append(part)
         names += [one.name] if len(part) == 1 else [f"{one.name}[{i}]" for i in range(len(part))]
     return names, torch.cat(parts)
+
+
+def _check_saved(folder: Path) -> None:
+    """Raise ConfigError if a folder is of a run whose learner leaves no files."""
+    if (folder / RESULT).exists() and not (folder / LEARNER).exists():
+        name = read_run(folder).settings.learner
+        if name != OURS:
+            raise ConfigError(
+                f"the run in {folder} was of learner {name}, which is not saved: supsup predict "
+                f"takes a run of --learner {OURS}"
+            )
 
 
 def _from_npy(path: Path, shape: tuple[int, ...]) -> Tensor:

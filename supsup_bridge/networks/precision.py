@@ -55,8 +55,8 @@ def without_autocast(device: torch.device) -> AbstractContextManager[None]:
 
 def _computes_in_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.11 has none
-    return any("bf16" in name and has for name, has in capabilities.items())
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # newer torch
+    return any("bf16" in name and bool(has) for name, has in capabilities.items())

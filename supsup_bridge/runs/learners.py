@@ -12,7 +12,7 @@ from supsup_bridge.continual.baselines.named import BASELINES
 OURS = "supsup"
 _TASKWISE = ("GG", "GNs", "GNu")
 RIVALS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {  # of Avalanche's learners (`supsup_bridge.adapters.learners`) the scenarios that each serves
+    {  # of Avalanche's learners (`supsup_bridge.adapters.rivals`) the scenarios that each serves
         "ewc": _TASKWISE,
         "si": _TASKWISE,
         "lwf": _TASKWISE,

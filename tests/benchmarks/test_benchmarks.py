@@ -1,6 +1,6 @@
 """Every benchmark script runs, small, to its JSON; its rows are of what was really run."""
 
-import importlib.util
+import importlib
 import json
 import os
 import sys
@@ -20,31 +20,21 @@ from supsup_bridge import Experiment, MaskBank, RunSettings, SupSup
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 DIGITS = ("--benchmark", "split-digits")
 Run = Callable[..., Any]
-
-
-def module_of(script: str) -> Any:
-    """A script, loaded as a module of a name of its own."""
-    spec = importlib.util.spec_from_file_location(f"benchmark_{script}", FOLDER / f"{script}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+Script = Callable[[str], Any]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a script; returns what its JSON file holds."""
-    monkeypatch.syspath_prepend(FOLDER)
 
-    def script(name: str, *options: object) -> Any:
+    def ran(name: str, *options: object) -> Any:
         out = tmp_path / f"{name}.json"
         command = [name, *map(str, options), "--out", str(out)]
         monkeypatch.setattr(sys, "argv", command)
-        module_of(name).main()
+        script(name).main()
         return json.loads(out.read_text())
 
-    return script
+    return ran
 
 
 @pytest.fixture
@@ -366,7 +356,7 @@ class Killed(Exception):
 
 
 def test_pictures_continue_where_it_was_killed(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On digits: CIFAR-100 is not at hand."""
     given = {"scenario": "GG", "tasks": 3, "quick": True, "seed": 4, "evaluate_every": 3}
@@ -387,9 +377,9 @@ def test_pictures_continue_where_it_was_killed(
             observer.learned = and_then
             super().run(observer, **options)
 
-    def script(*options: object) -> Any:
+    def pictures(*options: object) -> Any:
         monkeypatch.setattr("supsup_bridge.runs.checkpoint.Experiment", Stopping)
-        loaded = module_of("pictures")
+        loaded = script("pictures")
         monkeypatch.setattr(importlib.import_module("common"), "Experiment", Stopping)
         loaded.settings_of = lambda options, sparsity: RunSettings(sparsity=sparsity, **given)
         if "--images" not in options:
@@ -397,17 +387,16 @@ def test_pictures_continue_where_it_was_killed(
         monkeypatch.setattr(sys, "argv", ["pictures", *map(str, options)])
         loaded.main()
 
-    monkeypatch.syspath_prepend(FOLDER)
     out = tmp_path / "rows.json"
     common = ("--tasks", 3, "--seed", 4, "--sparsity", "none", "1/8", "--out", out)
     with pytest.raises(RuntimeError, match="training images: give --images"):
-        script(*common, "--runs", tmp_path / "others", "--images", 7)
+        pictures(*common, "--runs", tmp_path / "others", "--images", 7)
     with pytest.raises(Killed):
-        script(*common, "--runs", tmp_path / "runs")
+        pictures(*common, "--runs", tmp_path / "runs")
     assert not out.exists()
-    script(*common, "--runs", tmp_path / "runs")
+    pictures(*common, "--runs", tmp_path / "runs")
     assert taught == [0, 1, 2, 0, 1, 2]
-    script(*common, "--runs", tmp_path / "runs")  # everything stands there
+    pictures(*common, "--runs", tmp_path / "runs")  # everything stands there
     assert len(taught) == 6
     rows = json.loads(out.read_text())
     assert [row["run"]["sparsity"] for row in rows] == [None, 0.125]
@@ -416,8 +405,8 @@ def test_pictures_continue_where_it_was_killed(
     assert rows[0]["accuracy_per_task"] == whole.result()["accuracy_per_task"]
     assert rows[0]["bytes"] == whole.result()["bytes"]
     assert rows[1]["bytes"]["csc_masks"] < rows[0]["bytes"]["csc_masks"]
-    script("--out", out, "--table")
-    script("--out", out, "--plot", tmp_path / "plot.png")
+    pictures("--out", out, "--table")
+    pictures("--out", out, "--plot", tmp_path / "plot.png")
     assert len(SupSup.load(next((tmp_path / "runs").glob("*-None-none")))) == 3
     assert (tmp_path / "plot.png").stat().st_size > 10_000
 

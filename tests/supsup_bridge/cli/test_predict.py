@@ -221,3 +221,14 @@ def test_what_is_no_image_is_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_a_folder_without_a_learner_is_refused(tmp_path: Path, images: Path) -> None:
     assert main(["predict", str(tmp_path), str(images)]) == 1
+
+
+def test_a_run_of_a_learner_that_is_not_saved_is_refused(
+    images: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "run"
+    assert main(["run", "--learner", "psp", "--quick", "--tasks", "1", "--out", str(out)]) == 0
+    assert main(["predict", str(out), str(images)]) == 2
+    said = capsys.readouterr().err
+    assert "psp" in said
+    assert "not saved" in said

@@ -8,8 +8,8 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from hopmask import ConfigError
-from supsup_bridge.adapters.avalanche_networks import Heads, OwnHeads, Terms, Trainable
-from supsup_bridge.adapters.avalanche_training import (
+from supsup_bridge.adapters.rivals.networks import Heads, OwnHeads, Terms, Trainable
+from supsup_bridge.adapters.rivals.training import (
     ChangedLoss,
     Course,
     LimitedBatches,

@@ -16,13 +16,13 @@ from torch import Tensor  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from supsup_bridge import split_digits  # noqa: E402
-from supsup_bridge.adapters.avalanche_generator import GenerativeReplay  # noqa: E402
-from supsup_bridge.adapters.avalanche_isolation import PackNet, Pnn  # noqa: E402
-from supsup_bridge.adapters.avalanche_memories import Agem, Gem, Icarl, Replay  # noqa: E402
-from supsup_bridge.adapters.avalanche_methods import Method  # noqa: E402
-from supsup_bridge.adapters.avalanche_networks import Terms  # noqa: E402
-from supsup_bridge.adapters.avalanche_penalties import Ewc, Lwf, Si  # noqa: E402
-from supsup_bridge.adapters.avalanche_training import (  # noqa: E402
+from supsup_bridge.adapters.rivals.generator import GenerativeReplay  # noqa: E402
+from supsup_bridge.adapters.rivals.isolation import PackNet, Pnn  # noqa: E402
+from supsup_bridge.adapters.rivals.memories import Agem, Gem, Icarl, Replay  # noqa: E402
+from supsup_bridge.adapters.rivals.methods import Method  # noqa: E402
+from supsup_bridge.adapters.rivals.networks import Terms  # noqa: E402
+from supsup_bridge.adapters.rivals.penalties import Ewc, Lwf, Si  # noqa: E402
+from supsup_bridge.adapters.rivals.training import (  # noqa: E402
     ChangedLoss,
     Course,
     TaskExperience,

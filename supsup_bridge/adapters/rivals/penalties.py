@@ -6,8 +6,8 @@ from typing import Any
 from avalanche.training.plugins import EWCPlugin, LwFPlugin, SynapticIntelligencePlugin
 from torch import Tensor
 
-from supsup_bridge.adapters.avalanche_methods import Method, check_number
-from supsup_bridge.adapters.avalanche_networks import Terms
+from supsup_bridge.adapters.rivals.methods import Method, check_number
+from supsup_bridge.adapters.rivals.networks import Terms
 
 
 class Ewc(Method):

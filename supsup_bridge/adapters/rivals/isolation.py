@@ -8,8 +8,8 @@ from avalanche.models.packnet import PackNetPlugin
 from torch import Tensor, nn
 
 from hopmask import ConfigError
-from supsup_bridge.adapters.avalanche_methods import Method
-from supsup_bridge.adapters.avalanche_networks import Heads, PackedHeads, Terms, Trainable
+from supsup_bridge.adapters.rivals.methods import Method
+from supsup_bridge.adapters.rivals.networks import Heads, PackedHeads, Terms, Trainable
 from supsup_bridge.training.settings import is_count
 
 

@@ -5,12 +5,12 @@ import sys
 import pytest
 
 from hopmask.errors import MissingDependencyError
-from supsup_bridge.adapters.learners import maker_of
+from supsup_bridge.adapters.rivals.learners import maker_of
 from supsup_bridge.cli import main
 from supsup_bridge.continual.baselines.named import BASELINES, baseline_named
 from supsup_bridge.runs.learners import LEARNERS, RIVALS
 
-ADAPTER = "supsup_bridge.adapters.avalanche_baseline"
+ADAPTER = "supsup_bridge.adapters.rivals.baseline"
 
 
 def test_baselines_of_this_package_need_nothing_else() -> None:

@@ -10,9 +10,9 @@ from avalanche.training.supervised import VAETraining
 from torch import Tensor
 
 from hopmask import ConfigError
-from supsup_bridge.adapters.avalanche_methods import Method
-from supsup_bridge.adapters.avalanche_networks import Terms
-from supsup_bridge.adapters.avalanche_training import LimitedBatches, TaskExperience
+from supsup_bridge.adapters.rivals.methods import Method
+from supsup_bridge.adapters.rivals.networks import Terms
+from supsup_bridge.adapters.rivals.training import LimitedBatches, TaskExperience
 from supsup_bridge.training.settings import is_count
 
 

@@ -22,7 +22,7 @@ def maker_of(learner: str) -> Made:
     if learner not in RIVALS:
         return baseline_named
     try:
-        from supsup_bridge.adapters.avalanche_baseline import rival_named
+        from supsup_bridge.adapters.rivals.baseline import rival_named
     except ImportError as error:
         raise MissingDependencyError(
             f"learner {learner} is Avalanche's, and needs a package that is not installed "

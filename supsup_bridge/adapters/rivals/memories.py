@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from hopmask import ConfigError
 from hopmask.errors import MissingDependencyError
-from supsup_bridge.adapters.avalanche_methods import Method, check_buffer, check_number
-from supsup_bridge.adapters.avalanche_networks import Terms, Trainable
-from supsup_bridge.adapters.avalanche_training import (
+from supsup_bridge.adapters.rivals.methods import Method, check_buffer, check_number
+from supsup_bridge.adapters.rivals.networks import Terms, Trainable
+from supsup_bridge.adapters.rivals.training import (
     ChangedLoss,
     Course,
     TaskExperience,

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of Avalanche and its packag
 
 from torch.nn import functional as F  # noqa: E402
 
-from supsup_bridge.adapters.avalanche_training import (  # noqa: E402
+from supsup_bridge.adapters.rivals.training import (  # noqa: E402
     ChangedLoss,
     Course,
     LimitedBatches,

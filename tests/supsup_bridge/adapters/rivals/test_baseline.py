@@ -14,12 +14,12 @@ from torch import Tensor  # noqa: E402
 
 from hopmask import ConfigError, NumericalError  # noqa: E402
 from supsup_bridge import RunSettings, TrainingSettings, split_digits  # noqa: E402
-from supsup_bridge.adapters.avalanche_baseline import (  # noqa: E402
+from supsup_bridge.adapters.rivals.baseline import (  # noqa: E402
     METHODS,
     AvalancheBaseline,
     rival_named,
 )
-from supsup_bridge.adapters.learners import maker_of  # noqa: E402
+from supsup_bridge.adapters.rivals.learners import maker_of  # noqa: E402
 from supsup_bridge.continual.baselines.base import Baseline  # noqa: E402
 from supsup_bridge.continual.baselines.named import baseline_named  # noqa: E402
 from supsup_bridge.runs.baseline_run import BaselineRun, Made  # noqa: E402

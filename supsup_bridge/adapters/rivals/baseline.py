@@ -11,13 +11,13 @@ from torch import Tensor
 
 from hopmask import ConfigError
 from hopmask.errors import unknown_name
-from supsup_bridge.adapters.avalanche_generator import GenerativeReplay
-from supsup_bridge.adapters.avalanche_isolation import PackNet, Pnn
-from supsup_bridge.adapters.avalanche_memories import Agem, Gem, Icarl, Replay
-from supsup_bridge.adapters.avalanche_methods import Method
-from supsup_bridge.adapters.avalanche_networks import Terms
-from supsup_bridge.adapters.avalanche_penalties import Ewc, Lwf, Si
-from supsup_bridge.adapters.avalanche_training import (
+from supsup_bridge.adapters.rivals.generator import GenerativeReplay
+from supsup_bridge.adapters.rivals.isolation import PackNet, Pnn
+from supsup_bridge.adapters.rivals.memories import Agem, Gem, Icarl, Replay
+from supsup_bridge.adapters.rivals.methods import Method
+from supsup_bridge.adapters.rivals.networks import Terms
+from supsup_bridge.adapters.rivals.penalties import Ewc, Lwf, Si
+from supsup_bridge.adapters.rivals.training import (
     ChangedLoss,
     Course,
     TaskExperience,
