@@ -21,6 +21,7 @@ from norm_statistics import SEED, built, scores
 
 from supsup_bridge import TrainingSettings, train_mask
 from supsup_bridge.data.benchmarks import task_stream
+from supsup_bridge.networks.precision import precision_on
 from supsup_bridge.rng import stream
 from supsup_bridge.runs.presets import preset
 
@@ -41,7 +42,9 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def settings_of(way: str, epochs: int) -> TrainingSettings:
     """How a way trains."""
-    return replace(preset("split-cifar100", "weight").training, epochs=epochs, **WAYS[way])
+    usual = preset("split-cifar100", "weight").training
+    precision = precision_on(usual.precision, torch.device("cpu"))
+    return replace(usual, epochs=epochs, precision=precision, **WAYS[way])
 
 
 def measured(options: argparse.Namespace, way: str, number: int) -> dict[str, float]:

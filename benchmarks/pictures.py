@@ -73,6 +73,7 @@ def settings_of(options: argparse.Namespace, sparsity: float | None) -> RunSetti
         classes_per_task=options.classes_per_task,
         batches=options.epochs * per_epoch,
         augment=options.augment,
+        train_in=precision_on("auto", device_named("auto")),
         evaluate_every=options.tasks,
         seed=options.seed,
     )
@@ -109,7 +110,6 @@ def key_of(options: argparse.Namespace, settings: RunSettings) -> dict[str, Any]
     """What tells runs apart."""
     names = ("benchmark", "tasks", "classes_per_task", "epochs", "masks", "mask_init", "memory")
     training = asdict(resolved(settings).training)
-    training["precision"] = precision_on(training["precision"], device_named(settings.device))
     return {
         **{name: getattr(options, name) for name in (*names, "seed")},
         "sparsity": settings.sparsity,

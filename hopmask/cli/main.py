@@ -23,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HopmaskError as error:
         errors.print(f"error: {error}", style="red", markup=False)
         return 2 if isinstance(error, ValueError) else 1
+    except OSError as error:
+        errors.print(f"error: {error}", style="red", markup=False)
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:

@@ -66,6 +66,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add("--sparsity", type=float, help="share of weights that a mask keeps (default: no limit)")
     add("--mask-init", help=f"where scores start: {', '.join(INITS)} (default: the benchmark's)")
     add("--batches", type=int, help="training steps per task")
+    add("--train-in", help="float32 or bfloat16 (default: what suits benchmark and device)")
     add("--augment", help="pictures: strong (default), crop-flip (better for few steps) or none")
     add(
         "--network",

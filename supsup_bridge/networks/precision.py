@@ -14,7 +14,8 @@ PRECISIONS = ("float32", "bfloat16", "auto")
 def precision_on(name: str, device: torch.device) -> str:
     """What a precision of `PRECISIONS` is on a device: "float32" or "bfloat16".
 
-    "auto" is bfloat16 on a GPU or CPU that has instructions for it, float32 on others.
+    "auto" is bfloat16 on a GPU or CPU that has instructions for it, as far as torch says so (of
+    CPUs a recent one does), and float32 on others.
 
     Example:
         >>> precision_on("auto", torch.device("cpu")) in ("float32", "bfloat16")
@@ -55,7 +56,8 @@ def without_autocast(device: torch.device) -> AbstractContextManager[None]:
 
 def _computes_in_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # newer torch

@@ -13,7 +13,6 @@ from supsup_bridge.continual.baselines.named import baseline_named
 from supsup_bridge.continual.baselines.scoring import score_baseline
 from supsup_bridge.continual.building import device_named
 from supsup_bridge.data.task import Task
-from supsup_bridge.networks.precision import precision_on
 from supsup_bridge.rng import stream
 from supsup_bridge.runs.baseline_presets import Tuned, training_of
 from supsup_bridge.runs.evaluation import Scores
@@ -109,7 +108,6 @@ class BaselineRun:
             "output_size": self.learner.outputs,
             "device": str(self.device),
             "threads": torch.get_num_threads(),
-            "trained_in": precision_on(preset.training.precision, self.device),
             "preset": {n: v if n in used else None for n, v in asdict(preset).items()},
             "options": self.chosen.options,
             "inference": self._inference(),

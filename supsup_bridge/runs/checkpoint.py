@@ -23,7 +23,6 @@ import torch
 import hopmask
 from hopmask import ConfigError, MaskMemory, storage
 from hopmask.errors import CorruptStoreError, StoreFileError, StoreLockedError
-from supsup_bridge.networks.precision import precision_on
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings
@@ -343,6 +342,5 @@ def surroundings(device: torch.device) -> dict[str, str]:
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "threads": str(torch.get_num_threads()),
-        "auto precision": precision_on("auto", device),
         "device": str(device),
     }

@@ -28,7 +28,7 @@ _ALIKE: tuple[tuple[str, Callable[[dict[str, Any]], Any]], ...] = (
 _TAKEN = (
     *("benchmark", "scenario", "tasks", "classes_per_task", "protocol", "infer_samples"),
     *("network", "masks", "bits", "output_size", "mask_init", "sparsity", "batches"),
-    *("augment", "quick"),
+    *("augment", "train_in", "quick"),
 )
 # What belongs to a learner, and need not be equal where learners are compared
 _OWN = ("kind of mask", "bits of a mask", "outputs", "start of the scores")

@@ -28,7 +28,8 @@ RIVALS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 LEARNERS = (OURS, *BASELINES, *RIVALS)
 _TAKEN = {  # by every learner
     *("benchmark", "scenario", "tasks", "classes_per_task", "seed", "batches", "augment"),
-    *("infer_samples", "protocol", "network", "evaluate_every", "quick", "device", "learner"),
+    *("infer_samples", "protocol", "network", "evaluate_every", "quick", "train_in", "device"),
+    "learner",
 }
 
 
@@ -39,6 +40,8 @@ def check_learner(settings: Any) -> None:
         raise ConfigError(unknown_name("learner", name, LEARNERS))
     if name == OURS:
         return
+    if name in RIVALS and settings.train_in is not None:
+        raise ConfigError(f"learner {name} trains in float32: leave out --train-in")
     for field in fields(settings):
         usual = (None, "weight") if field.name == "masks" else (field.default,)  # filled in
         if field.name not in _TAKEN and getattr(settings, field.name) not in usual:

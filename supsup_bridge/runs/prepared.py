@@ -10,7 +10,9 @@ from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.data.task import Task
 from supsup_bridge.runs.factories import LOOKED_AT, TaskForm
 from supsup_bridge.runs.jobs import Job
+from supsup_bridge.runs.learners import RIVALS
 from supsup_bridge.runs.presets import Preset, resolved
+from supsup_bridge.runs.presets import preset as preset_of
 from supsup_bridge.runs.settings import RunSettings
 
 
@@ -80,10 +82,17 @@ def prepared(
 
 
 def completed(settings: RunSettings, tasks: Sequence[Task]) -> tuple[RunSettings, Preset]:
-    """Settings and preset with what depends on the data: number of tasks, and size of images."""
+    """Settings and preset with what depends on data and device.
+
+    These are the number of tasks, the size of images, and the precision that suits the device: it
+    is in the settings, so that a run that is continued, or shared by machines, keeps to it.
+    """
     if settings.tasks is None:
         settings = replace(settings, tasks=max(1, len(tasks)))
     preset = resolved(settings, streamed=any(task.streamed for task in tasks[:1]))
+    usual = preset_of(settings.benchmark, str(settings.masks), settings.network)
+    if usual.training.precision == "auto" and settings.learner not in RIVALS:
+        settings = replace(settings, train_in=preset.training.precision)
     option = "jobs" if settings.workers else "tasks-at-once"
     if preset.mask_init in OF_EARLIER and (
         settings.workers or settings.tasks_at_once not in (None, 1)

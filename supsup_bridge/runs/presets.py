@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hopmask import ConfigError
+from supsup_bridge.continual.building import device_named
 from supsup_bridge.data.benchmarks import check_benchmark
+from supsup_bridge.networks.precision import precision_on
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.training.settings import TrainingSettings
 
@@ -265,7 +267,10 @@ def resolved(settings: RunSettings, *, streamed: bool = False) -> Preset:
         "objective": settings.objective,
     }
     chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
-    training = replace(chosen.training, sparsity=settings.sparsity)
+    precision = settings.train_in or chosen.training.precision
+    if precision == "auto":
+        precision = precision_on(precision, device_named(settings.device))
+    training = replace(chosen.training, sparsity=settings.sparsity, precision=precision)
     if settings.batches is not None:
         training = replace(training, max_batches=settings.batches, epochs=settings.batches)
     if settings.scenario == "NNs":  # where the images of a batch are also compared with tasks

@@ -17,7 +17,6 @@ from supsup_bridge.inference.named import follows_gradient
 from supsup_bridge.inference.paper import PAPER_STEPS
 from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.networks.masked import PER_WEIGHT
-from supsup_bridge.networks.precision import precision_on
 from supsup_bridge.runs import metrics
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.presets import Preset
@@ -142,7 +141,6 @@ def _config(run: Reported) -> dict[str, Any]:
         "output_size": run.preset.outputs,
         "device": str(run.device),
         "threads": torch.get_num_threads(),
-        "trained_in": precision_on(run.preset.training.precision, run.device),
         "layers": run.network.mask_sizes,
         "preset": asdict(run.preset),
     }

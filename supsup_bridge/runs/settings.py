@@ -68,6 +68,8 @@ class RunSettings:
         augment: of benchmarks of pictures: "strong" (default) changes training images as the preset
             says, blends them and smooths labels; "crop-flip" crops and mirrors them alone, better
             for a short training; "none" takes them as they are. NNs always does the last.
+        train_in: precision of layers in training, "float32" or "bfloat16". Default float32; of
+            pictures what suits the device (see `TrainingSettings`), filled in when the run begins.
         tasks: how many tasks; default the benchmark's own number, or as many as the classes of its
             data make, which stays None until the data is read.
         classes_per_task: of benchmarks that split a data set by the seed: classes of a task.
@@ -124,6 +126,7 @@ class RunSettings:
     mask_init: str | None = None
     batches: int | None = None
     augment: str | None = None
+    train_in: str | None = None
     tasks: int | None = None
     classes_per_task: int | None = None
     seed: int = 0
@@ -209,6 +212,7 @@ class RunSettings:
             ("objective", (*OBJECTIVES, None)),
             ("mask_init", (*INITS, None)),
             ("augment", ("none", *AUGMENTATIONS, None)),
+            ("train_in", ("float32", "bfloat16", None)),
             ("device", ("auto", "cpu", "cuda")),
         ):
             value = getattr(self, name)

@@ -25,11 +25,10 @@ def backward(
         ConfigError: images that do not fit the network.
     """
     images, labels = sent(images, device), sent(labels, device, torch.int64)
-    precision = loss.settings.precision
-    if precision != "float32" and images.ndim == 5:
+    if images.ndim == 5 and len(images) == 1:  # a stack of tasks is laid out anew anyway
         maps = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         images = torch.unflatten(maps, 0, images.shape[:2])
-    with in_precision(precision, device):
+    with in_precision(loss.settings.precision, device):
         losses = loss(descent.moved, images, labels, step=descent.done + 1)
     descent.clear()
     losses.sum().backward()  # type: ignore[no-untyped-call]

@@ -67,8 +67,8 @@ class Lessons:
 
     Raises:
         ConfigError: no data, data that cannot be learned or is unequal, or generators that are not
-            one a task; or a precision but float32 for several tasks of a network with
-                convolutions or batch norms.
+            one a task; or a precision other than float32 for several tasks of a network with
+            convolutions or batch norms.
 
     Example:
         >>> from supsup_bridge import UnitNetwork

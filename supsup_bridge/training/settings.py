@@ -42,9 +42,8 @@ class TrainingSettings:
         sparsity: share of the mask's entries kept, from 0 to 1, at most half of each layer (top-k
             under the Erdős–Rényi budget); None for thresholded scores.
         precision: "float32" or "bfloat16", in which layers compute while a mask is trained, or
-            "auto": bfloat16 on a device that has instructions for it, else float32. But for
-            "float32", images with channels lie channels-last: faster for networks with
-            convolutions. Statistics, predictions and inference are in float32 always.
+            "auto": bfloat16 where torch finds instructions for it on the device, else float32.
+            Statistics, predictions and inference are in float32 always.
 
     Raises:
         ConfigError: a value out of its range.

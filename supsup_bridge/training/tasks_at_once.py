@@ -69,7 +69,7 @@ def together(network: FixedNetwork, settings: TrainingSettings) -> bool:
     """Whether several tasks can be trained at once as each alone would be.
 
     In bfloat16 convolutions and batch norms cannot: torch computes those of many tasks in float32,
-    or not at all. So they cannot in "auto", on any device.
+    or not at all. Nor can they in "auto", whatever the device.
 
     Example:
         >>> from supsup_bridge import MaskedNetwork, mlp

@@ -1,1 +1,1 @@
-"""Avalanche's learners as baselines, by its own code; needs the extra `rivals`."""
+"""Avalanche's learners as baselines, by its own code: the extra `rivals`."""

@@ -140,6 +140,16 @@ def test_an_interruption_is_status_130(run, monkeypatch):
     assert "interrupted" in err
 
 
+def test_a_full_disk_is_status_1(run, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device", "capacity.png")
+
+    monkeypatch.setattr(capacity, "measure", full)
+    status, _, err = run("--d", "32")
+    assert status == 1
+    assert "No space left on device: 'capacity.png'" in err
+
+
 def test_the_version_is_told(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--version"])

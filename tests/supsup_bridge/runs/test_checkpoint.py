@@ -105,6 +105,22 @@ def test_a_run_of_streamed_pictures_continues_to_the_same_bits(
     check_that_it_continues(small(**PICTURES), quiet, tmp_path, data=pictures(70))
 
 
+def test_a_run_keeps_to_the_precision_in_which_it_began(
+    small, pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capabilities = {"amx_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    data = pictures(16)
+    begun = Experiment(small(**PICTURES), data=data)
+    keeper = Checkpoints(tmp_path, begun, data=data)
+    with locked(keeper):
+        keeper.begin()
+    capabilities["amx_bf16"] = False  # another machine
+    continued = checkpoint.resumed(tmp_path, checkpoint.read(tmp_path))
+    assert continued.preset.training.precision == begun.settings.train_in == "bfloat16"
+    assert Experiment(small(**PICTURES), data=data).settings.train_in == "float32"
+
+
 def test_data_may_be_a_file(small, pictures, tmp_path: Path) -> None:
     run = Experiment(small(**PICTURES), data=pictures(16))
     archive = tmp_path / "archive.tar.gz"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hopmask import ConfigError
 from supsup_bridge import RunSettings, TrainingSettings
@@ -178,6 +179,21 @@ def test_a_run_may_take_its_pictures_as_they_are() -> None:
     usual = resolved(RunSettings(benchmark="folder")).training
     plain = resolved(RunSettings(benchmark="folder", augment="none")).training
     assert plain == replace(usual, augment=None, mixup=0.0, smoothing=0.0)
+
+
+def test_pictures_are_trained_in_what_suits_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def precision(benchmark: str, **changes: Any) -> str:
+        settings = RunSettings(benchmark=benchmark, device="cpu", **changes)
+        return resolved(settings).training.precision
+
+    for has, suits in ((True, "bfloat16"), (False, "float32")):
+        capabilities = {"amx_bf16": has}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", capabilities.copy, raising=False)
+        assert precision("split-cifar10") == precision("folder") == suits
+        assert precision("split-digits") == "float32"
+        for given in ("float32", "bfloat16"):
+            assert precision("split-cifar10", train_in=given) == given
+            assert precision("split-digits", train_in=given) == given
 
 
 def test_a_preset_without_content_address_recalls_by_entropy() -> None:

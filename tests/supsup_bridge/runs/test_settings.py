@@ -176,6 +176,7 @@ def test_a_seed_may_be_zero_and_huge() -> None:
         ("inference", "oneshot", "one-shot"),
         ("mask_init", "rand", "random"),
         ("augment", "crop", "crop-flip"),
+        ("train_in", "bfloat", "bfloat16"),
         ("device", "cudda", "cuda"),
         ("network", "lenet-300", "lenet-300-100"),
     ],
@@ -198,6 +199,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(name, value, meant) -> Non
         ("objective", ("H", "G")),
         ("mask_init", INITS),
         ("augment", ("none", "crop-flip", "strong")),
+        ("train_in", ("float32", "bfloat16")),
         ("device", ("auto", "cpu", "cuda")),
         ("network", ("standard", *NETWORKS, "package.module:function")),
     ],
@@ -390,3 +392,9 @@ def test_epsilon_without_a_novelty_test_is_refused() -> None:
     with pytest.raises(ConfigError):
         RunSettings(memory="bank", epsilon=0.04)
     assert RunSettings(memory="bank", scenario="NNs", epsilon=0.04).epsilon == 0.04
+
+
+def test_learners_that_train_in_float32_are_told_of_no_precision() -> None:
+    assert RunSettings(learner="psp", train_in="bfloat16").train_in == "bfloat16"
+    with pytest.raises(ConfigError, match="ewc trains in float32: leave out --train-in"):
+        RunSettings(learner="ewc", train_in="float32")

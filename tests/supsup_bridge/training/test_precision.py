@@ -1,5 +1,6 @@
 """Training in bfloat16: the layers alone, and the same bits after a break."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -44,14 +45,14 @@ def lesson(precision: str, **changes: Any) -> tuple[Lesson, Watched]:
 
 @pytest.mark.parametrize("contrast", [0.0, 0.5])
 @pytest.mark.parametrize(
-    ("precision", "dtype", "last"),
-    [("float32", torch.float32, False), ("bfloat16", torch.bfloat16, True)],
+    ("precision", "dtype"),
+    [("float32", torch.float32), ("bfloat16", torch.bfloat16)],
 )
-def test_layers_compute_in_the_precision(precision, dtype, last, contrast) -> None:
+def test_layers_compute_in_the_precision(precision, dtype, contrast) -> None:
     made, module = lesson(precision, contrast=contrast)
     losses: list[float] = []
     masks = made.run(lambda step, loss: losses.append(loss))
-    assert module.seen[0] == (dtype, last)
+    assert module.seen[0] == (dtype, True)  # channels-last
     assert {kind for kind, _ in module.seen} == {dtype}
     assert all(mask.dtype == torch.bool for mask in masks.values())
     assert all(score.dtype == torch.float32 for score in made.trainer.scores.values())
@@ -83,9 +84,14 @@ def test_auto_is_float32_where_torch_does_not_say_or_on_another_device(
     assert precision_on("auto", torch.device("cpu")) == "float32"
     assert precision_on("auto", torch.device("meta")) == "float32"
     assert precision_on("bfloat16", torch.device("meta")) == "bfloat16"
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext(asked.append(device)))
+    asked: list[torch.device] = []
     for has in (True, False):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has, **how: has)
-        assert precision_on("auto", torch.device("cuda")) == ("bfloat16" if has else "float32")
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda *, including_emulation, has=has: has
+        )
+        assert precision_on("auto", torch.device("cuda:1")) == ("bfloat16" if has else "float32")
+    assert asked == [torch.device("cuda:1")] * 2
 
 
 def test_the_loss_is_nearly_that_of_full_precision() -> None:
