@@ -120,9 +120,9 @@ def key_of(options: argparse.Namespace, settings: RunSettings) -> dict[str, Any]
 def table(done: list[dict[str, Any]]) -> str:
     """A line for each row."""
     lines = [
-        "| benchmark | masks | start | sparsity | tasks × classes | epochs | images | seed "
-        "| accuracy | least task | memory, MB | packed, MB | sparse columns, MB | minutes |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| benchmark | masks | start | sparsity | tasks × classes | epochs | images | trained in "
+        "| seed | accuracy | least task | memory, MB | packed, MB | sparse columns, MB | minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in done:
         run, sizes = row["run"], row["bytes"]
@@ -133,7 +133,8 @@ def table(done: list[dict[str, Any]]) -> str:
         cells = [
             *(run["benchmark"], run["masks"], run["mask_init"], share),
             f"{run['tasks']} × {run['classes_per_task']}",
-            *(str(run["epochs"]), run["training"]["augment"] or "as they are", str(run["seed"])),
+            *(str(run["epochs"]), run["training"]["augment"] or "as they are"),
+            *(run["training"]["precision"], str(run["seed"])),
             *(f"{row['accuracy']:.4f}", f"{min(learned):.3f}"),
             *(f"{sizes[name] / 1e6:.2f}" for name in ("memory", "packed_masks", "csc_masks")),
             f"{row['seconds']['total'] / 60:.0f}",

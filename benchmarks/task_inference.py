@@ -18,6 +18,7 @@ alone.
 
 import argparse
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -167,14 +168,15 @@ def row(
 def table(done: Sequence[dict[str, Any]]) -> str:
     """A line for each row."""
     lines = [
-        "| benchmark | tasks × classes | seed | one inference sees | signature | recall "
-        "| task right | GNu | GNs | GG | inferences |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| benchmark | tasks × classes | steps | sparsity | seed | one inference sees | signature "
+        "| recall | task right | GNu | GNs | GG | inferences |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for one in done:
         sees = "each image itself" if one["protocol"] == "image" else f"{one['samples']} images"
-        cells = [one["benchmark"], f"{one['tasks']} × {one['classes']}", str(one["seed"]), sees]
-        cells += [one["signature"], one["way"]]
+        share = "–" if one["sparsity"] is None else str(Fraction(one["sparsity"]))
+        cells = [one["benchmark"], f"{one['tasks']} × {one['classes']}", str(one["steps"]), share]
+        cells += [str(one["seed"]), sees, one["signature"], one["way"]]
         cells += [f"{one[name]:.4f}" for name in ("task_right", "GNu", "GNs", "GG")]
         lines.append(f"| {' | '.join([*cells, str(one['inferences'])])} |")
     return "\n".join(lines)
@@ -225,6 +227,8 @@ def main() -> None:
                 about = {
                     "benchmark": options.benchmark,
                     "classes": tasks[0].classes,
+                    "steps": learner.settings.training.max_batches,
+                    "sparsity": learner.settings.training.sparsity,
                     "seed": seed,
                     "signature": name,
                     "features": options.features,

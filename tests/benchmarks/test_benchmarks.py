@@ -469,6 +469,12 @@ def test_task_inference_scores_a_saved_learner_by_every_signature(
         assert (row["protocol"] == "image") == (row["inferences"] > 3)
     by_entropy = [row["GNu"] for row in rows if row["way"] == "entropy alone"]
     assert by_entropy[:2] == by_entropy[2:4] == by_entropy[4:]  # it asks no signature
+    assert {(row["classes"], row["steps"], row["sparsity"]) for row in rows} == {(2, 20, None)}
+    chosen = ("--signatures", "input", "--ways", "address alone")
+    again = run("task_inference", "--learner", tmp_path / "learner", *options, *chosen)
+    assert {(row["way"], row["signature"]) for row in again[len(rows) :]} == {
+        ("address alone", "input")
+    }
     run("task_inference", "--table")
 
 
