@@ -172,7 +172,15 @@ def plot(done: list[dict[str, Any]]) -> Figure:
             )
     for name, accuracy in PAPER.items():
         axis.axhline(accuracy, color="grey", linestyle="--", linewidth=0.8)
-        axis.annotate(name, (0.01, accuracy), xycoords=("axes fraction", "data"), fontsize=7)
+        axis.annotate(
+            name,
+            (0.01, accuracy),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            fontsize=7,
+        )
+    axis.margins(y=0.1)
     axis.set(xlabel="kB of a task's mask", ylabel="accuracy, task given", xscale="log")
     axis.set_title("split-cifar100, gem-resnet18", fontsize=10)
     axis.grid(alpha=0.3)
