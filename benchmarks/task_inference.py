@@ -174,7 +174,9 @@ def table(done: Sequence[dict[str, Any]]) -> str:
     ]
     for one in done:
         sees = "each image itself" if one["protocol"] == "image" else f"{one['samples']} images"
-        share = "–" if one["sparsity"] is None else str(Fraction(one["sparsity"]))
+        share = (
+            "–" if one["sparsity"] is None else str(Fraction(one["sparsity"]).limit_denominator(99))
+        )
         cells = [one["benchmark"], f"{one['tasks']} × {one['classes']}", str(one["steps"]), share]
         cells += [str(one["seed"]), sees, one["signature"], one["way"]]
         cells += [f"{one[name]:.4f}" for name in ("task_right", "GNu", "GNs", "GG")]

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def learn(options: argparse.Namespace, console: Console, errors: Console) -> int
     numbers = _numbers(given.pop("tasks"))
     settings = RunSettings(**given, tasks=_all_tasks(given, numbers), workers=True)
     results.check_unfinished(out)
+    if settings.train_in is None and checkpoint.exists(out):  # what suited the first machine
+        settings = replace(settings, train_in=checkpoint.read(out).settings.train_in)
     shard = Shard(settings, numbers, data=data)
     results.make_writable(out)
     with checkpoint.locked(out):

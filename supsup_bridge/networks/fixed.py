@@ -31,6 +31,8 @@ class FixedNetwork(nn.Module, ABC):
         outputs: output units, superfluous ones included.
         statistics_sizes: name of each statistic of normalisation that belongs to a task beside its
             masks -> number of values, or shape; none, unless a network says so.
+        channels_last: whether masks are trained on images that lie channels-last, which is faster
+            with convolutions. Networks by name say so; a module of one's own may not take them.
 
     Example:
         >>> class Linear(FixedNetwork):
@@ -46,6 +48,7 @@ class FixedNetwork(nn.Module, ABC):
 
     mask_sizes: dict[str, Size]
     outputs: int
+    channels_last = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`; where torch fails on the images given, a ConfigError names their shape."""

@@ -93,6 +93,7 @@ def build(
         network = MaskedNetwork(module, masks="hashed", bits=bits, spread=spread)
     else:
         network = MaskedNetwork(module, masks=masks)
+    network.channels_last = name in _CONVOLUTIONAL
     if network.outputs != outputs:
         raise ConfigError(
             f"network {name!r} has {network.outputs} outputs, the run needs {outputs}"

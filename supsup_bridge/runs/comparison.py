@@ -8,6 +8,7 @@ from hopmask import HopmaskError
 from supsup_bridge.runs.command import command_of
 from supsup_bridge.runs.finished_run import FinishedRun
 from supsup_bridge.runs.flat import flat
+from supsup_bridge.runs.learners import RIVALS
 from supsup_bridge.runs.settings import RunSettings
 
 # What has to be equal for figures to compare memories and inferences alone: name, and of a result
@@ -32,7 +33,7 @@ _TAKEN = (
 )
 # What belongs to a learner, and need not be equal where learners are compared
 _OWN = ("kind of mask", "bits of a mask", "outputs", "start of the scores")
-_OWN_TRAINING = ("rate", "contrast", "diluted_every", "sparsity")
+_OWN_TRAINING = ("rate", "averaging", "contrast", "diluted_every", "sparsity")
 _BOUND = ("hubs", "rule", "recall", "signature", "inference", "objective")
 _BOUND_TO = ("benchmark", "scenario", "network", "masks")
 
@@ -110,6 +111,8 @@ def _matched(first: RunSettings, other: RunSettings) -> str:
     """The command of a run like the other one, but as like the first as a comparison needs."""
     here, there = asdict(first), asdict(other)
     taken = {name: here[name] for name in _TAKEN}
+    if other.learner in RIVALS:  # they have a precision of their own
+        taken["train_in"] = None
     if any(here[name] != there[name] for name in _BOUND_TO):
         taken |= dict.fromkeys(_BOUND)  # the defaults of the other kind
     if first.scenario != "NNs" or other.scenario != "NNs":

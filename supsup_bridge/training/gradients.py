@@ -25,7 +25,7 @@ def backward(
         ConfigError: images that do not fit the network.
     """
     images, labels = sent(images, device), sent(labels, device, torch.int64)
-    if images.ndim == 5 and len(images) == 1:  # a stack of tasks is laid out anew anyway
+    if loss.network.channels_last and len(images) == 1:  # stacks of tasks are laid out anew anyway
         maps = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         images = torch.unflatten(maps, 0, images.shape[:2])
     with in_precision(loss.settings.precision, device):

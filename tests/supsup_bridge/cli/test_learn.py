@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import hopmask
 from supsup_bridge import Experiment, cli
@@ -56,6 +57,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole") / "out"
     assert supsup("run", *SHORT, "--jobs", "1", "--out", str(out)) == 0
     return out
+
+
+def test_a_shard_keeps_to_the_precision_in_which_it_began(
+    pictures: Callable[[int], Path], capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capabilities = {"amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    data = ("--data", str(pictures(16)), "--network", "lenet-5", "--hubs", "2")
+    command = ("learn", "folder", *SHORT, *data, "--tasks", "0:2", "--out", "a")
+    assert supsup(*command) == 0
+    capabilities["amx_bf16"] = True  # another machine
+    assert supsup(*command) == 0
+    assert "already" in capsys.readouterr().out
+    assert supsup(*command, "--train-in", "bfloat16") == 2
+    assert "was begun with train_in 'float32', got 'bfloat16'" in capsys.readouterr().err
 
 
 def test_shards_are_learned_merged_and_scored(whole: Path, tmp_path: Path, capsys) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from dataclasses import replace
 
 import pytest
 
@@ -88,3 +89,13 @@ def test_where_no_run_is_alike_none_is_named(run) -> None:
     other = FinishedRun(name="other", result=result, settings=RunSettings(memory="bank"))
     (flagged,) = unlike([first, other])
     assert flagged.command == ""
+
+
+def test_a_learner_of_avalanches_is_matched_without_a_precision(run) -> None:
+    mine = RunSettings(benchmark="split-cifar10", train_in="bfloat16", batches=9)
+    theirs = RunSettings(benchmark="split-cifar10", learner="ewc")
+    result = run().result
+    first = FinishedRun(name="first", result=result, settings=mine)
+    other = FinishedRun(name="other", result={**result, "network": "another"}, settings=theirs)
+    (flagged,) = unlike([first, other])
+    assert settings_of(flagged.command) == replace(theirs, batches=9)

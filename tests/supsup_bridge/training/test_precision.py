@@ -11,6 +11,7 @@ from hopmask import ConfigError
 from supsup_bridge import MaskedNetwork, TrainingSettings
 from supsup_bridge.networks.fixed import fix_weights
 from supsup_bridge.networks.precision import precision_on
+from supsup_bridge.networks.registry import build
 from supsup_bridge.training.data import TensorData
 from supsup_bridge.training.fit import Lesson
 
@@ -52,7 +53,7 @@ def test_layers_compute_in_the_precision(precision, dtype, contrast) -> None:
     made, module = lesson(precision, contrast=contrast)
     losses: list[float] = []
     masks = made.run(lambda step, loss: losses.append(loss))
-    assert module.seen[0] == (dtype, True)  # channels-last
+    assert module.seen[0] == (dtype, False)  # a module of one's own gets images as they are
     assert {kind for kind, _ in module.seen} == {dtype}
     assert all(mask.dtype == torch.bool for mask in masks.values())
     assert all(score.dtype == torch.float32 for score in made.trainer.scores.values())
@@ -73,7 +74,6 @@ def test_auto_is_bfloat16_where_the_processor_has_instructions_for_it(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     made, module = lesson("auto")
     made.run()
-    assert module.seen[0] == (dtype, True)
     assert {kind for kind, _ in module.seen} == {dtype}
 
 
@@ -92,6 +92,46 @@ def test_auto_is_float32_where_torch_does_not_say_or_on_another_device(
         )
         assert precision_on("auto", torch.device("cuda:1")) == ("bfloat16" if has else "float32")
     assert asked == [torch.device("cuda:1")] * 2
+
+
+class Viewing(nn.Module):
+    """A module that takes no maps but contiguous ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(3, 8, 3, bias=False), nn.Linear(128, 4, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.out(self.conv(images).view(-1, 128))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_module_of_ones_own_may_use_view(precision: str) -> None:
+    g = torch.Generator().manual_seed(0)
+    network = MaskedNetwork(fix_weights(Viewing(), g))
+    settings = TrainingSettings(epochs=1, batch=8, contrast=0, precision=precision)
+    data = TensorData(torch.randn(24, 3, 6, 6, generator=g), torch.arange(24) % 4)
+    assert Lesson(network, data, settings, scores=g, batches=g).run()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["lenet-5", "gem-resnet18"])
+def test_networks_by_name_train_on_images_that_lie_channels_last(name: str, precision: str) -> None:
+    g = torch.Generator().manual_seed(0)
+    network = build(
+        name, masks="weight", inputs=(3, 32, 32), outputs=4, bits=0, weights=g, spread=g
+    )
+    seen: list[bool] = []
+
+    def look(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    first.register_forward_pre_hook(look)
+    settings = TrainingSettings(epochs=1, batch=4, contrast=0, precision=precision)
+    data = TensorData(torch.randn(4, 3, 32, 32, generator=g), torch.arange(4))
+    Lesson(network, data, settings, scores=g, batches=g).run()
+    assert seen[0]
 
 
 def test_the_loss_is_nearly_that_of_full_precision() -> None:
