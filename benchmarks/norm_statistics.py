@@ -1,6 +1,7 @@
 """How the statistics of batch norms are best measured for a mask, on held-out training images.
 
     python benchmarks/norm_statistics.py --data DIR
+    python benchmarks/norm_statistics.py --speed      # the seconds of a step alone
     python benchmarks/norm_statistics.py --table
 
 Training images of split-cifar100 alone: masks of gem-resnet18 learn from 2,000 images of a task and
@@ -12,7 +13,9 @@ run's. Statistics are measured on images that the mask learned from, not augment
 - of fewer images.
 
 The script also takes the seconds of a training step of 128 images in float32 and in bfloat16, one
-after the other, and prints their ratio: a step of either is disturbed alike by other work.
+after the other, and prints their ratio: a step of either is disturbed alike by other work. FILE
+has one row of them for processors that suit bfloat16, as `precision="auto"` finds, and one for
+those that do not.
 """
 
 import argparse
@@ -30,6 +33,7 @@ from torch import Tensor
 from supsup_bridge import FixedNetwork, TrainingSettings, train_mask
 from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.networks import registry
+from supsup_bridge.networks.precision import precision_on
 from supsup_bridge.rng import stream
 from supsup_bridge.training.trainer import MaskTrainer
 
@@ -84,12 +88,21 @@ def speed(steps: int) -> dict[str, Any]:
                 seconds[precision].append(perf_counter() - began)
     middle = {precision: median(values) for precision, values in seconds.items()}
     ratio = median(a / b for a, b in zip(*seconds.values(), strict=True))
-    return {"kind": "speed", "threads": torch.get_num_threads(), **middle, "ratio": ratio}
+    suits = precision_on("auto", torch.device("cpu"))
+    threads = torch.get_num_threads()
+    return {"kind": "speed", "suits": suits, "threads": threads, **middle, "ratio": ratio}
+
+
+def measure_speed(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of seconds: the one of this processor anew, and that of the other kind as it stands."""
+    row = speed(options.steps)
+    print(row, flush=True)
+    rows = [one for one in read_json(options.out) if one["kind"] == "speed"]
+    return [row, *(one for one in rows if one["suits"] != row["suits"])]
 
 
 def measure(options: argparse.Namespace) -> None:
-    rows: list[dict[str, Any]] = [speed(options.steps)]
-    print(rows[-1], flush=True)
+    rows = measure_speed(options)
     network, tasks = (
         built(),
         task_stream("split-cifar100", seed=SEED, tasks=options.tasks, data=options.data),
@@ -122,8 +135,11 @@ def table(rows: list[dict[str, Any]]) -> str:
         ours = [r for r in rows if (r.get("images"), r.get("batch")) == (count, batch)]
         means = [f"{fmean(r[name] for r in ours):.4f}" for name in ("accuracy", "loss")]
         lines.append(f"| {count} | {batch} | {' | '.join(means)} |")
-    (fast,) = (row for row in rows if row["kind"] == "speed")
-    lines += ["", f"A step in float32 takes {fast['ratio']:.2f} times the seconds of bfloat16."]
+    columns = ("processor suits", "threads", "ratio of seconds, float32 to bfloat16")
+    lines += ["", f"| {' | '.join(columns)} |", "|---|---|---|"]
+    for row in rows:
+        if row["kind"] == "speed":
+            lines.append(f"| {row['suits']} | {row['threads']} | {row['ratio']:.3f} |")
     return "\n".join(lines)
 
 
@@ -136,10 +152,14 @@ def main() -> None:
     add("--held", type=int, default=500, help="images of a task that are scored")
     add("--steps", type=int, default=8, help="training steps whose seconds are taken")
     add("--out", type=Path, default=Path("benchmarks/norm_statistics.json"))
+    add("--speed", action="store_true", help="take the seconds of a step alone")
     add("--table", action="store_true", help="print the JSON as a Markdown table; run nothing")
     options = parser.parse_args()
     if options.table:
         print(table(read_json(options.out)))
+    elif options.speed:
+        ways = [row for row in read_json(options.out) if row["kind"] == "way"]
+        write_json(options.out, [*measure_speed(options), *ways])
     else:
         measure(options)
 

@@ -17,6 +17,10 @@ def precision_on(name: str, device: torch.device) -> str:
     "auto" is bfloat16 on a GPU or CPU that has instructions for it, as far as torch says so (of
     CPUs a recent one does), and float32 on others.
 
+    Args:
+        name: one of `PRECISIONS`.
+        device: where layers compute.
+
     Example:
         >>> precision_on("auto", torch.device("cpu")) in ("float32", "bfloat16")
         True

@@ -488,6 +488,12 @@ def test_norm_statistics_scores_every_way_on_held_out_images(run: Run, monkeypat
     assert speed["ratio"] > 0
     assert len({(row["images"], row["batch"]) for row in ways}) == len(ways) == 7
     assert {row["accuracy"] * 8 % 1 for row in ways} == {0}
+    for suits in ("float32", "bfloat16"):
+        has = {"bf16": suits == "bfloat16"}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", has.copy, raising=False)
+        again = run("norm_statistics", "--speed", "--steps", 1)
+    assert [row.get("suits") for row in again] == ["bfloat16", "float32", *[None] * 7]
+    assert again[2:] == ways
     run("norm_statistics", "--table")
 
 
