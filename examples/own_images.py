@@ -55,4 +55,4 @@ def main(folder: Path, epochs: int = 20) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:])) if sys.argv[1:] else sys.exit(__doc__)

@@ -65,13 +65,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add("--output-size", type=int, help="output units, superfluous ones included")
     add("--sparsity", type=float, help="share of weights that a mask keeps (default: no limit)")
     add("--mask-init", help=f"where scores start: {', '.join(INITS)} (default: the benchmark's)")
-    add("--batches", type=int, help="training steps per task")
+    add("--batches", type=int, help="training steps per task (default: the benchmark's)")
     add("--train-in", help="float32 or bfloat16 (default: what suits benchmark and device)")
     add("--augment", help="pictures: strong (default), crop-flip (better for few steps) or none")
     add(
         "--network",
-        help="lenet-300-100, fc-1024-1024, layer-norm, package.module:function, or paper: "
-        "batch-norm and the paper's schedule (default: the benchmark's)",
+        help="lenet-300-100, fc-1024-1024, layer-norm, package.module:function (called with inputs "
+        "and outputs), or paper: batch-norm and the paper's schedule (default: the benchmark's)",
     )
     add(
         "--classes-per-task",
@@ -79,7 +79,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="CIFAR, ImageNet, folder, idx: classes of a task (default: the benchmark's)",
     )
     add("--seed", type=int, help="of everything (default: {default})")
-    add("--infer-samples", type=int, help="images that one task inference sees")
+    add("--infer-samples", type=int, help="images that one inference sees, of --protocol batch")
     add("--protocol", help="{default} (default): a task for 128 images; image: one for each")
     add(
         "--epsilon",

@@ -34,6 +34,13 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     if pixels is None and (options.folder / RESULT).exists():
         pixels = UNKNOWN  # of a run before runs kept it
     names, images = read_images(options.images, learner.image_shape, pixels=pixels)
+    if pixels is None and any(".npy" not in name for name in names):
+        errors.print(
+            "note: pictures are read as pixel / 255. If the learner's images were made otherwise, "
+            "make it with SupSup(pixels=...)",
+            markup=False,
+            soft_wrap=True,
+        )
     found = learner.predict(images, task=options.task)
     if options.json:
         console.print(json.dumps(_rows(names, found)), markup=False, soft_wrap=True)
@@ -61,7 +68,7 @@ def add_command(commands: Any) -> None:
     )
     add("--task", type=int, help="number of the images' task (default: infer it per image)")
     add("--json", action="store_true", help="a list of objects in place of a table")
-    add("--network", help="package.module:function, where the learner was run with one")
+    add("--network", help="package.module:function of a network that was not built by name")
     add("--signature", help="package.module:function, where the learner was run with one")
 
 
@@ -92,7 +99,7 @@ def read_images(
         raise ConfigError(f"there is no {path}: give an .npy file, an image, or a folder of these")
     paths = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
     if not paths:
-        raise ConfigError(f"{path} is empty: put .npy files or images into it")
+        raise ConfigError(f"{path} holds no files: give a folder of .npy files or images")
     names: list[str] = []
     parts: list[Tensor] = []
     for one in paths:

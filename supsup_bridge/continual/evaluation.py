@@ -25,11 +25,16 @@ class Evaluation:
         inferred: with the task inferred; the label counts (GNs).
         joint: with the task inferred; a wrong task is a wrong answer (GNu).
         tasks: share of the task inferences that found the task.
+        inferences: how many there were. By protocol "batch" each decides 128 scored images at once,
+            so that accuracies from few of them say little.
 
     Example:
-        >>> print(Evaluation(given=(1.0,), inferred=(0.5,), joint=(0.25,), tasks=(0.5,)))
-        task   given  inferred  joint  task right
-        0      1.000     0.500  0.250       0.500
+        >>> given, half, quarter = (1.0,), (0.5,), (0.25,)
+        >>> print(
+        ...     Evaluation(given=given, inferred=half, joint=quarter, tasks=half, inferences=(4,))
+        ... )
+        task   given  inferred  joint  task right  inferences
+        0      1.000     0.500  0.250       0.500           4
         mean   1.000     0.500  0.250       0.500
     """
 
@@ -37,20 +42,23 @@ class Evaluation:
     inferred: tuple[float, ...]
     joint: tuple[float, ...]
     tasks: tuple[float, ...]
+    inferences: tuple[int, ...]
 
     @property
     def mean(self) -> dict[str, float]:
-        """Name of each measure -> mean over the tasks."""
-        return {name: sum(values) / len(values) for name, values in vars(self).items()}
+        """Name of each accuracy or share -> mean over the tasks."""
+        return {name: sum(values) / len(values) for name, values in self._shares().items()}
 
     def __str__(self) -> str:
-        columns = zip(*vars(self).values(), strict=True)
+        columns = zip(*self._shares().values(), self.inferences, strict=True)
         rows = [(str(task), *row) for task, row in enumerate(columns)]
-        rows.append(("mean", *self.mean.values()))
-        head = "task   given  inferred  joint  task right"
-        return "\n".join(
-            [head, *(f"{n:<4}{a:8.3f}{b:10.3f}{c:7.3f}{d:12.3f}" for n, a, b, c, d in rows)]
-        )
+        rows.append(("mean", *self.mean.values(), ""))
+        head = "task   given  inferred  joint  task right  inferences"
+        shown = (f"{n:<4}{a:8.3f}{b:10.3f}{c:7.3f}{d:12.3f}{e:>12}" for n, a, b, c, d, e in rows)
+        return "\n".join([head, *map(str.rstrip, shown)])
+
+    def _shares(self) -> dict[str, tuple[float, ...]]:
+        return {name: values for name, values in vars(self).items() if name != "inferences"}
 
 
 def evaluate(
@@ -79,6 +87,7 @@ def evaluate(
         inferred=tuple(score.accuracy("GNs") for score in scores),
         joint=tuple(score.accuracy("GNu") for score in scores),
         tasks=tuple(sum(score.inferred) / len(score.inferred) for score in scores),
+        inferences=tuple(len(score.inferred) for score in scores),
     )
 
 

@@ -85,7 +85,8 @@ def arguments(
     if name not in NETWORKS and module is None:
         raise ConfigError(
             "the learner has a module of its user's, which no file names: give it again, "
-            f"SupSup.load(folder, module={'net' if name is None else repr(name)})"
+            f"SupSup.load(folder, module={'net' if name is None else repr(name)}), or in a shell "
+            f"--network {name or 'package.module:function'}"
         )
     if own is not None and ":" in own and signature != own:
         raise ConfigError(
@@ -94,6 +95,8 @@ def arguments(
         )
     if module is not None and not isinstance(module, str):
         origin = {}
+    elif name is None and (shape := about["state"]["image_shape"]):
+        origin["inputs"] = shape[0] if len(shape) == 1 else tuple(shape)
     return {"module": name if module is None else module, **origin, **settings}
 
 

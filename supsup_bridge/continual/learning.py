@@ -63,9 +63,9 @@ class Learning:
             task_free=task_free,
             **more,
         )
-        name = module if isinstance(module, str) else None
-        self._origin = {"name": name, "inputs": inputs, "outputs": outputs}
         self._network = network_of(module, settings, inputs=inputs, outputs=outputs, device=device)
+        name = module if isinstance(module, str) else None
+        self._origin = {"name": name, "inputs": inputs, "outputs": self._network.outputs}
         binariser(self._network, settings.training.sparsity)  # refuses a wrong sparsity now
         self._fingerprint = fingerprint(self._network)
         self._inferences = Inferences(settings, self._network)
@@ -96,14 +96,13 @@ class Learning:
         """Learn one more task; where that fails, nothing has changed.
 
         Args:
-            data: (images (n, *shape), labels (n,)), a Dataset of (image, label), or a DataLoader,
-                which decides the batches itself. Data that is no tensor is read batch by batch,
-                and once more for the content address (of a Dataset 8192 images at most) and the
-                statistics of batch norms: random transforms of its own reach both, those of
+            data: (images (n, *shape), labels (n,)), a Dataset of (image, label), a DataLoader,
+                which decides the batches itself, or a `Task`. Data that is no tensor is read batch
+                by batch, and once more for the content address (of a Dataset 8192 images at most)
+                and the statistics of batch norms: random transforms of its own reach both, those of
                 `TrainingSettings(augment=)` neither.
             epochs: passes over the data; default those of `training`.
-            progress: called after each step with the steps done, all steps (None where a loader has
-                no length) and the loss.
+            progress: called after each step with the steps done, all (if known) and the loss.
             task: number of the task, on hubs; default the next one. What is learned depends on the
                 data, the seed and this number (and on earlier masks, if `mask_init` starts from
                 them), so learners of different numbers can be merged.
@@ -135,7 +134,9 @@ class Learning:
 
         masks = lesson.run(tell, seen=seen)
         learned = self.learned(masks, source, image_shape=shapes.pop(), task=number)
-        return self.keep(learned, source, task=task)
+        number = self.keep(learned, source, task=task)
+        self._settings = self._settings.taught_by(data, tasks=len(self))
+        return number
 
     def lesson(
         self, data: LessonData, *, epochs: int | None = None, task: int | None = None
@@ -145,9 +146,9 @@ class Learning:
             raise ConfigError("a task_free learner learns by observe(images, labels), not by learn")
         check_statistics(self._network, self.kept)
         settings, number = self._settings, self.numbers.next if task is None else task
-        training = settings.training
-        if epochs is not None:
-            training = replace(training, epochs=epochs)
+        training = (
+            settings.training if epochs is None else replace(settings.training, epochs=epochs)
+        )
         starts = Starts(settings, self._network, self._inferences)
         levels = starts.levels(
             number, data, memory=self._memory, tasks=self.tasks, image_shape=self._image_shape
@@ -234,13 +235,12 @@ class Learning:
 
     def state(self) -> dict[str, Any]:
         """All but what `kept` holds and what the learner was made of: numbers, names, tensors."""
-        staged = self._memory.state() if isinstance(self._memory, Stage) else None
         return {
             "next": self._counted.next,
             "forgotten": sorted(self._counted.forgotten),
             "image_shape": None if self._image_shape is None else list(self._image_shape),
             "observer": None if self._observer is None else self._observer.state(),
-            "open": staged,
+            "open": self._memory.state() if isinstance(self._memory, Stage) else None,
         }
 
     def restore(self, state: dict[str, Any], memory: MaskMemory | MaskBank) -> None:

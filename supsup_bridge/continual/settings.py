@@ -1,13 +1,14 @@
 """The settings of a learner: each with its default, checked before any work is done."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from hopmask import ConfigError, rule_named
 from hopmask.errors import unknown_name
 from supsup_bridge.continual.task_agnostic.novelty import EPSILON
 from supsup_bridge.data.pixel_scale import UNKNOWN, PixelScale
+from supsup_bridge.data.task import Task
 from supsup_bridge.inference.named import INFERENCES, check_objective, follows_gradient
 from supsup_bridge.inference.objectives import OBJECTIVES
 from supsup_bridge.inference.recall import RECALLS
@@ -111,6 +112,12 @@ class LearnerSettings:
             self._complete_hopfield()
         if self.task_free and self.ask_every is None:
             object.__setattr__(self, "ask_every", ASK_EVERY)
+
+    def taught_by(self, data: object, *, tasks: int) -> "LearnerSettings":
+        """The settings after so many tasks: a first `Task` says what `pixels` leaves open."""
+        if not isinstance(data, Task) or self.pixels is not None or tasks > 1:
+            return self
+        return replace(self, pixels=data.scale or UNKNOWN)
 
     @property
     def mask_kind(self) -> str:

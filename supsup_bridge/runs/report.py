@@ -85,7 +85,7 @@ def title_of(result: dict[str, Any]) -> list[str]:
     lines = [f"{result['benchmark']}, {result['scenario']}: {what}"]
     if how := config["recall"] or config["inference"]:
         how = "address and entropy" if how == "both" else how
-        shown = f"{images} image{'' if images == 1 else 's'}"
+        shown = f"{images} image{'' if images == 1 else 's'}, once for every 128 scored"
         if result["protocol"] == "image":
             shown = "each image by itself"
         lines.append(f"task inferred by {how} from {shown}")

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from hopmask import ConfigError
-from supsup_bridge.data.task import Streamed
+from supsup_bridge.data.task import Streamed, Task
 from supsup_bridge.training.augmentation import augmented
 from supsup_bridge.training.batches import (
     Batch,
@@ -164,7 +164,8 @@ def lesson_data(data: Any) -> LessonData:
     """What a user gives, as a lesson's data.
 
     Args:
-        data: (images, labels), a Dataset with a length, a DataLoader, or a lesson's data already.
+        data: (images, labels), a Dataset with a length, a DataLoader, a `Task`, or a lesson's data
+            already.
 
     Raises:
         ConfigError: something else.
@@ -175,6 +176,10 @@ def lesson_data(data: Any) -> LessonData:
     """
     if isinstance(data, TensorData | DatasetData | LoaderData | StreamedData):
         return data
+    if isinstance(data, Task):
+        if data.streamed is not None:
+            return StreamedData(data.streamed)
+        return TensorData(data.train_images, data.train_labels)
     if isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], Tensor):
         return TensorData(*data)
     if isinstance(data, DataLoader):
@@ -188,6 +193,6 @@ def lesson_data(data: Any) -> LessonData:
             "for images"
         )
     raise ConfigError(
-        f"a task's data must be (images, labels), a Dataset with a length, or a DataLoader, got "
-        f"{type(data).__name__}: put anything else into a DataLoader"
+        "a task's data must be (images, labels), a Dataset with a length, a DataLoader, or a Task, "
+        f"got {type(data).__name__}: put anything else into a DataLoader"
     )

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,46 @@ def test_a_run_on_a_folder_reads_its_pictures_again(
 def test_a_learner_that_was_not_run_takes_pictures(folder: Path, tmp_path: Path, capsys) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "digit.png")
     assert len(printed(capsys, str(folder), str(tmp_path))) == 1
+
+
+def test_what_is_assumed_of_pictures_is_said(folder: Path, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "digit.png"
+    Image.fromarray(np.full((8, 8), 9, dtype=np.uint8)).save(path)
+    assert main(["predict", str(folder), str(path)]) == 0
+    assert "pictures are read as pixel / 255" in capsys.readouterr().err
+    np.save(tmp_path / "digit.npy", np.zeros((8, 8), dtype=np.float32).reshape(64))
+    assert main(["predict", str(folder), str(tmp_path / "digit.npy")]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("shape", [(64,), (8, 8)])
+def test_a_module_of_the_users_is_made_again_by_its_function(
+    shape: tuple[int, ...], tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(inputs: Any, outputs: int) -> nn.Module:
+        assert inputs == (64 if shape == (64,) else shape)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, outputs))
+
+    users = types.ModuleType("users")
+    users.make = make  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "users", users)
+    learner = SupSup(make(64 if shape == (64,) else shape, 7))
+    (task,) = split_digits(tasks=1)
+    images = task.train_images.reshape(-1, *shape)
+    learner.learn((images, task.train_labels), epochs=1)
+    learner.save(tmp_path / "learner")
+    np.save(tmp_path / "images.npy", images[:3].numpy())
+    arguments = (str(tmp_path / "learner"), str(tmp_path / "images.npy"))
+    rows = printed(capsys, *arguments, "--network", "users:make")
+    assert [row["label"] for row in rows] == learner.predict(images[:3]).label.tolist()
+    assert main(["predict", *arguments]) == 2
+    assert "--network package.module:function" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_folder_of_folders_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "class").mkdir()
+    with pytest.raises(ConfigError, match=r"holds no files: give a folder of"):
+        read_images(tmp_path, (64,))
 
 
 def test_pictures_are_read_in_order_of_their_names(tmp_path: Path, capsys) -> None:

@@ -23,7 +23,7 @@ from hopmask import (
 )
 from hopmask.errors import StoreFileError
 from hopmask.memory.features import RandomFeatures
-from supsup_bridge import Experiment, RunSettings, SupSup, Task, split_digits
+from supsup_bridge import Experiment, PixelScale, RunSettings, SupSup, Task, split_digits
 from supsup_bridge.continual import files, prediction
 from supsup_bridge.continual.scoring import PROTOCOLS
 from supsup_bridge.networks.digests import mask_digest
@@ -296,6 +296,34 @@ def test_an_evaluation_measures_what_a_run_does(protocol: str) -> None:
     assert list(evaluation.joint) == result["accuracy_per_task"]
     assert list(evaluation.tasks) == result["per_task"]["task_inference_accuracy"]
     assert evaluation.mean["given"] == result["accuracy_given_task"]
+    scored = [len(task.scored_labels) for task in tasks]
+    expected = scored if protocol == "image" else [-(-count // 128) for count in scored]
+    assert list(evaluation.inferences) == expected
+
+
+def test_a_task_is_learned_like_its_images_and_says_how_they_are_made_of_pixels() -> None:
+    def learned(*, pixels: PixelScale | None = None, whole: bool = True) -> SupSup:
+        learner = SupSup(
+            "lenet-300-100",
+            inputs=64,
+            outputs=10,
+            training=TrainingSettings(epochs=1),
+            pixels=pixels,
+        )
+        for task in tasks:
+            learner.learn(task if whole else (task.train_images, task.train_labels))
+        return learner
+
+    tasks = split_digits(tasks=2)
+    images, own = tasks[1].scored_images, PixelScale(mean=(0.5,), std=(0.5,))
+    by_task, by_images = learned(), learned(whole=False)
+    assert torch.equal(by_task.predict(images).logits, by_images.predict(images).logits)
+    assert by_task.settings.pixels == tasks[0].scale
+    assert tasks[0].scale is not None
+    assert by_images.settings.pixels is None
+    assert learned(pixels=own).settings.pixels == own
+    tasks = [replace(task, scale=None) for task in tasks]
+    assert learned().settings.pixels == "unknown"
 
 
 def test_protocol_image_scores_what_is_predicted_of_each_image() -> None:

@@ -83,7 +83,7 @@ def test_the_summary_says_what_was_run_and_what_it_takes(finished) -> None:
     result = finished().result()
     text, memory = rendered(result), result["bytes"]["memory"] / 1e6
     assert "split-digits, GNu: weight masks in a hopfield memory\n" in text
-    assert "task inferred by posterior from 1 image\n" in text
+    assert "task inferred by posterior from 1 image, once for every 128 scored\n" in text
     packed = f"a packed list of these 2 masks: {2 * 59_200 / 8e6:.4f} MB"
     assert f"memory: {memory:.1f} MB for up to 2 tasks; {packed}\n" in text
     sparse = f"{result['bytes']['csc_masks'] / 1e6:.4f} MB"
@@ -92,7 +92,7 @@ def test_the_summary_says_what_was_run_and_what_it_takes(finished) -> None:
 
 def test_the_summary_says_from_what_the_task_was_inferred(finished) -> None:
     both = rendered(finished(recall="both", infer_samples=8).result())
-    assert "task inferred by address and entropy from 8 images\n" in both
+    assert "task inferred by address and entropy from 8 images, once for every 128 scored\n" in both
     alone = rendered(finished(protocol="image").result())
     assert "task inferred by posterior from each image by itself\n" in alone
 
@@ -104,7 +104,8 @@ def test_a_summary_of_a_run_without_any_task_renders(small: Callable[..., Any]) 
 def test_the_summary_of_a_bank_says_how_the_task_was_inferred_and_what_it_takes(finished) -> None:
     result = finished(memory="bank", inference="one-shot").result()
     text = rendered(result)
-    assert "weight masks in a bank memory\ntask inferred by one-shot from 1 image\n" in text
+    how = "task inferred by one-shot from 1 image, once for every 128 scored"
+    assert f"weight masks in a bank memory\n{how}\n" in text
     assert f"2 masks packed: {result['bytes']['packed_masks'] / 1e6:.4f} MB" in text
     assert f"16-bit indices: {result['bytes']['csc_masks'] / 1e6:.4f} MB\n" in text
 
