@@ -29,7 +29,8 @@ import torch
 from common import read_json, write_json
 from torch import nn
 
-from supsup_bridge import SupSup, TrainingSettings
+from supsup_bridge import SupSup
+from supsup_bridge.runs.presets import preset
 
 BATCH, TASKS = 128, {"split-mnist": 5, "permuted-mnist": 10}
 EWC_LAMBDA, SI_LAMBDA = 100.0, 1.0
@@ -73,7 +74,7 @@ def supsup(infer: str) -> Made:
         from supsup_bridge.adapters.avalanche_strategy import SupSupStrategy
 
         split = options.benchmark == "split-mnist"
-        training = TrainingSettings(rate=3e-3, contrast=TrainingSettings().contrast * split)
+        training = preset(options.benchmark, "weight").training
         learner = SupSup(
             lenet(10 if split else 500),
             seed=seed,
