@@ -48,8 +48,8 @@ def check_groups(labels: Tensor, groups: int | None) -> None:
     if (largest := int(labels.max())) >= groups:
         raise ConfigError(
             f"the content address keeps a mean of each of {groups} classes, and the task has a "
-            f"label {largest}: make the learner with signature_groups={largest + 1} or more, or "
-            "without, for one mean per task"
+            f"label {largest}: labels count from 0 within each task. Tasks of more classes need "
+            f"signature_groups={largest + 1} or more, or none, for one mean per task"
         )
 
 

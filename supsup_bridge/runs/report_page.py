@@ -240,7 +240,8 @@ def _recalls(
     return {
         "recalls": picture(figure, "recalls", says),
         "recalls_say": f"One further recall for each of the first {len(records)} tasks, from "
-        "images that are not scored, step by step."
+        "images that are not scored, step by step: it may name another task than those above did. "
+        "Proven says that the mask is one that was stored, not that it is the right one."
         + posterior
         * (result["config"]["recall"] == "posterior"),
         "recalled": Cells(
