@@ -78,6 +78,7 @@ def arguments(
             settings["pixels"] = PixelScale(**settings["pixels"])
         LearnerSettings(**settings)
         name, own = origin.pop("name"), settings["signature"]
+        shape = about["state"]["image_shape"]
     except (LookupError, TypeError, ValueError) as error:
         raise CorruptStoreError(
             f"the learner is whole, but of a kind that this version does not know ({error!r})"
@@ -95,7 +96,12 @@ def arguments(
         )
     if module is not None and not isinstance(module, str):
         origin = {}
-    elif name is None and (shape := about["state"]["image_shape"]):
+    elif name is None:
+        if settings["weights"] != "fixed" or shape is None or origin["outputs"] is None:
+            raise ConfigError(
+                "only a module whose weights were drawn from the seed can be made by a function's "
+                "name, and only once a task was learned: SupSup.load(folder, module=net) in Python"
+            )
         origin["inputs"] = shape[0] if len(shape) == 1 else tuple(shape)
     return {"module": name if module is None else module, **origin, **settings}
 

@@ -89,8 +89,8 @@ class SupSup(Learning):
         classes: the largest number of classes of a task, for inference "argmax" and objective "G".
         infer_samples: images from which `evaluate` infers a task.
         pixels: how images were made of the pixels of pictures, for `supsup predict` of picture
-            files: a `PixelScale`, "unknown", or None (default) for that of a `Task` that is learned
-            first, else x = pixel / 255.
+            files: a `PixelScale`, "unknown", or None (default): a `Task` that is learned first says
+            it ("unknown" where it has no scale), else x = pixel / 255.
         task_free: learn by `observe`, from a stream without task boundaries.
         ask_every: task_free: batches between two novelty tests.
         budget: task_free: masks at most.
@@ -237,7 +237,7 @@ class SupSup(Learning):
             (0, 5)
             >>> one.merge(other)
         """
-        merging.merge(self, other)
+        self._settings = replace(self._settings, pixels=merging.merge(self, other))
         self._image_shape = self._image_shape or other._image_shape
 
     def change_inference(self, **options: Unpack[MoreOptions]) -> None:

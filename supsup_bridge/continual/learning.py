@@ -134,8 +134,8 @@ class Learning:
 
         masks = lesson.run(tell, seen=seen)
         learned = self.learned(masks, source, image_shape=shapes.pop(), task=number)
-        number = self.keep(learned, source, task=task)
-        self._settings = self._settings.taught_by(data, tasks=len(self))
+        settings = self._settings.taught_by(data, tasks=len(self))
+        number, self._settings = self.keep(learned, source, task=task), settings
         return number
 
     def lesson(
@@ -319,7 +319,7 @@ class Learning:
 
     @property
     def settings(self) -> LearnerSettings:
-        """The settings; they cannot be changed, but for `change_inference`."""
+        """The settings; `change_inference`, a first `Task` and `merge` change some of them."""
         return self._settings
 
     @property

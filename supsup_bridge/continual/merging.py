@@ -7,13 +7,19 @@ from hopmask import ConfigError, MaskMemory
 from hopmask.errors import DuplicateError
 from supsup_bridge.continual.learning import Learning
 from supsup_bridge.continual.numbers import Held
+from supsup_bridge.data.pixel_scale import UNKNOWN, PixelScale
 
 _FREE = ("recall", "inference", "objective", "infer_samples", "pixels")  # that no mask depends on
 
 
-def merge(one: Learning, other: Learning) -> None:
-    """Add the masks of one learner to another's; see `SupSup.merge`."""
+def merge(one: Learning, other: Learning) -> PixelScale | str | None:
+    """Add the masks of one learner to another's; see `SupSup.merge`.
+
+    Returns:
+        How images of both are made of pixels.
+    """
     _check_mergeable(one, other)
+    pixels = _pixels_of_both(one, other)
     mine, theirs = one.kept, other.kept
     assert isinstance(mine, MaskMemory)
     assert isinstance(theirs, MaskMemory)
@@ -22,6 +28,17 @@ def merge(one: Learning, other: Learning) -> None:
         theirs = deepcopy(theirs)  # the other learner stays as it is
     with mine.growing(hubs), theirs.growing(hubs):
         mine.merge(theirs)
+    return pixels
+
+
+def _pixels_of_both(one: Learning, other: Learning) -> PixelScale | str | None:
+    """How images of both learners, not merged yet, are made of pixels; "unknown" if they differ."""
+    mine, theirs = one.settings.pixels, other.settings.pixels
+    if mine == theirs or not other.tasks:
+        return mine
+    if not one.tasks:
+        return theirs if mine is None else mine
+    return UNKNOWN
 
 
 def _check_mergeable(one: Learning, other: Learning) -> None:

@@ -114,8 +114,11 @@ class LearnerSettings:
             object.__setattr__(self, "ask_every", ASK_EVERY)
 
     def taught_by(self, data: object, *, tasks: int) -> "LearnerSettings":
-        """The settings after so many tasks: a first `Task` says what `pixels` leaves open."""
-        if not isinstance(data, Task) or self.pixels is not None or tasks > 1:
+        """The settings once a learner of so many tasks has learned the data.
+
+        A first `Task` says how images are made of pixels, where `pixels` leaves it open.
+        """
+        if not isinstance(data, Task) or self.pixels is not None or tasks > 0:
             return self
         return replace(self, pixels=data.scale or UNKNOWN)
 

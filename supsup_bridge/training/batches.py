@@ -221,7 +221,7 @@ def check_labels(images: Tensor, labels: Tensor, outputs: int) -> None:
     if int(labels.min()) < 0 or int(labels.max()) >= outputs:
         raise ConfigError(
             f"labels must lie in 0 .. {outputs - 1} (the network's outputs), "
-            f"got {int(labels.min())} .. {int(labels.max())}: they count from 0 within each task"
+            f"got {int(labels.min())} .. {int(labels.max())}; labels count from 0 in each task"
         )
 
 

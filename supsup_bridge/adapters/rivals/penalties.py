@@ -35,7 +35,7 @@ class Ewc(Method):
 class Si(Method):
     """Synaptic intelligence: the loss, and strength / 2 · Σ_i Ω_i (w_i − w*_i)².
 
-    Ω_i = Σ_t ω_ti / ((Δ_ti)² + 10⁻⁷), with ω_t the sum over the steps of task t of minus the
+    Ω_i = Σ_t ω_ti / ((Δ_ti)² + damping), with ω_t the sum over the steps of task t of minus the
     gradient times the change of the weight, and Δ_t its change in the whole task. Avalanche's
     gradient holds the penalty, too, and its Ω is at most 10⁻³, as in Maltoni and Lomonaco, so that
     strengths are large. Where tasks are given, Ω is of the trunk alone. Ω before it is cut at 10⁻³
@@ -46,10 +46,11 @@ class Si(Method):
         Avalanche's `SynapticIntelligencePlugin`.
     """
 
-    def __init__(self, terms: Terms, *, strength: float = 1e-4) -> None:
+    def __init__(self, terms: Terms, *, strength: float = 1e-4, damping: float = 1e-7) -> None:
         super().__init__(terms)
         check_number("strength", strength)
-        self._plugin = _Copying(strength, excluded_parameters=["heads"])
+        check_number("damping", damping)
+        self._plugin = _Copying(strength, eps=damping, excluded_parameters=["heads"])
         self.plugins = [self._plugin]
 
     def kept(self) -> Iterable[Tensor]:

@@ -188,6 +188,11 @@ def test_a_module_of_the_users_is_made_again_by_its_function(
     assert [row["label"] for row in rows] == learner.predict(images[:3]).label.tolist()
     assert main(["predict", *arguments]) == 2
     assert "--network package.module:function" in " ".join(capsys.readouterr().err.split())
+    kept = SupSup(make(64 if shape == (64,) else shape, 7), weights="given")
+    kept.learn((images, task.train_labels), epochs=1)
+    kept.save(tmp_path / "kept")
+    assert main(["predict", str(tmp_path / "kept"), arguments[1], "--network", "users:make"]) == 2
+    assert "whose weights were drawn from the seed" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_folder_of_folders_is_refused(folder: Path, tmp_path: Path) -> None:

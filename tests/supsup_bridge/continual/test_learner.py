@@ -326,6 +326,27 @@ def test_a_task_is_learned_like_its_images_and_says_how_they_are_made_of_pixels(
     assert learned().settings.pixels == "unknown"
 
 
+def test_merged_learners_agree_on_how_images_are_made_of_pixels() -> None:
+    def learned(*numbers: int, scale: PixelScale | None) -> SupSup:
+        learner = SupSup(
+            "lenet-300-100", inputs=64, outputs=10, training=TrainingSettings(epochs=1)
+        )
+        for number in numbers:
+            learner.learn(replace(tasks[number], scale=scale), task=number)
+        return learner
+
+    tasks, other = split_digits(tasks=2), PixelScale(mean=(0.5,), std=(0.5,))
+    own = tasks[0].scale
+    for first, second, expected in (
+        (learned(scale=None), learned(1, scale=own), own),
+        (learned(0, scale=own), learned(1, scale=own), own),
+        (learned(0, scale=own), learned(scale=None), own),
+        (learned(0, scale=own), learned(1, scale=other), "unknown"),
+    ):
+        first.merge(second)
+        assert first.settings.pixels == expected
+
+
 def test_protocol_image_scores_what_is_predicted_of_each_image() -> None:
     learner = taught(masks="weight", signature_groups=2)
     tasks = [
