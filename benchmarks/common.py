@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from supsup_bridge import Experiment, RunSettings, Task
 from supsup_bridge.rng import shuffled, stream
-from supsup_bridge.runs import checkpoint
+from supsup_bridge.runs import checkpoint, intervals
 
 FIGURES = (
     "accuracy",
@@ -126,3 +127,10 @@ def read_json(path: Path) -> list[dict[str, Any]]:
 def write_json(path: Path, content: object) -> None:
     """Write rows or figures."""
     path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def spread(values: list[float]) -> str:
+    """Mean over the seeds, and half of its 95 % interval (Student's t)."""
+    interval = intervals.over_tasks(values)
+    half = "" if interval is None else f" ± {mean(values) - interval[0]:.4f}"
+    return f"{mean(values):.4f}{half}"

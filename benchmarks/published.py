@@ -7,7 +7,7 @@ A learner is trained as its figure was: the network (without biases), epochs, ba
 rate of the source. Where Avalanche's code takes another number for the same thing, the comment at
 the figure says how it follows. A figure is reproduced if the mean over the seeds lies within two
 points of it. Accuracy is the mean over the tasks after the last. Rows are written as they come;
-those that stand in the file are not made again. Of learners without a figure none was tried.
+those that stand in the file are not made again.
 
 What differs: Adam's rate decays, each task begins with a new state of the optimiser, and plain SGD
 is SGD with momentum 0.9 at a tenth of the rate. EWC squares gradients at the labels given, there at
@@ -27,7 +27,7 @@ from statistics import mean
 from typing import Any
 
 import torch
-from common import read_json, write_json
+from common import read_json, spread, write_json
 from torch import nn
 
 from supsup_bridge import TrainingSettings
@@ -36,8 +36,7 @@ from supsup_bridge.continual.baselines.scoring import score_baseline
 from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.networks.fixed import mlp
 from supsup_bridge.rng import stream
-from supsup_bridge.runs import intervals
-from supsup_bridge.training.data import TensorData
+from supsup_bridge.training.data import lesson_data
 
 WITHIN = 0.02
 
@@ -99,9 +98,8 @@ _HSU: dict[str, Any] = {
 }
 HSU = Setting(**_HSU)
 HSU_SGD = Setting(**_HSU, optimiser="sgd", rate=1e-3)  # plain SGD's 0.01
-AVALANCHE = "continual-learning-baselines, target_results.csv"
 PERMUTED = Setting(
-    source=AVALANCHE,
+    source="continual-learning-baselines, target_results.csv",
     benchmark="permuted-mnist",
     tasks=17,
     classes=10,
@@ -201,7 +199,7 @@ def measured(figure: Figure, scenario: str, seed: int, data: Path) -> list[float
         **figure.options,
     )
     for number in range(setting.tasks):
-        learner.learn(TensorData(tasks[number].train_images, tasks[number].train_labels))
+        learner.learn(lesson_data(tasks[number]))
     scores = [
         score_baseline(
             learner,
@@ -259,11 +257,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     for key in sorted(groups):
         found = [row["accuracy"] for row in groups[key]]
         published = groups[key][0]["published"]
-        interval = intervals.over_tasks(found)
-        half = "" if interval is None else f" ± {mean(found) - interval[0]:.4f}"
         apart = mean(found) - published
         right = "yes" if abs(apart) < WITHIN else "above" if apart > 0 else "no"
-        cells = [*key, f"{published:.4f}", f"{mean(found):.4f}{half}", str(len(found)), right]
+        cells = [*key, f"{published:.4f}", spread(found), str(len(found)), right]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from common import Quiet, held_out, read_json, write_json
+from common import Quiet, held_out, read_json, spread, write_json
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -36,7 +36,6 @@ from supsup_bridge.adapters.rivals.learners import maker_of
 from supsup_bridge.continual.baselines.scoring import score_baseline
 from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.rng import stream
-from supsup_bridge.runs import intervals
 from supsup_bridge.runs.baseline_presets import Tuned
 from supsup_bridge.runs.learners import LEARNERS, OURS, RIVALS
 
@@ -206,13 +205,6 @@ def tune(options: argparse.Namespace) -> None:
                 row = {"run": key, "best": best, "tried": tried}
                 write_json(options.tuning, [*read_json(options.tuning), row])
                 print(key, best, flush=True)
-
-
-def spread(values: list[float]) -> str:
-    """Mean over the seeds, and half of its 95 % interval (Student's t)."""
-    interval = intervals.over_tasks(values)
-    half = "" if interval is None else f" ± {mean(values) - interval[0]:.4f}"
-    return f"{mean(values):.4f}{half}"
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -18,7 +18,7 @@ from hopmask import ConfigError, MaskMemory, storage
 from hopmask.errors import CorruptStoreError, StoreFileError
 from supsup_bridge.continual.settings import LearnerSettings
 from supsup_bridge.data.pixel_scale import PixelScale
-from supsup_bridge.networks.registry import NETWORKS
+from supsup_bridge.networks.registry import NETWORKS, module_named
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.training.settings import TrainingSettings
 
@@ -64,7 +64,7 @@ def arguments(
 
     Args:
         about: what `read` returned.
-        module: a module of the user's, or its name.
+        module: a module of the user's, or the name of a function that makes it.
         signature: "package.module:function".
 
     Raises:
@@ -94,15 +94,16 @@ def arguments(
             f"the learner calls the signature {own!r}: give it to load(signature=), so that "
             "nothing is run that only a file names"
         )
+    if name is None and isinstance(module, str):
+        if shape is None or origin["outputs"] is None:
+            raise ConfigError(
+                f"the file does not say which inputs and outputs {module!r} is to be called with: "
+                "make the module in Python, SupSup.load(folder, module=net)"
+            )
+        inputs = shape[0] if len(shape) == 1 else tuple(shape)
+        module = module_named(module, inputs, origin["outputs"], seed=settings["seed"])
     if module is not None and not isinstance(module, str):
         origin = {}
-    elif name is None:
-        if settings["weights"] != "fixed" or shape is None or origin["outputs"] is None:
-            raise ConfigError(
-                "only a module whose weights were drawn from the seed can be made by a function's "
-                "name, and only once a task was learned: SupSup.load(folder, module=net) in Python"
-            )
-        origin["inputs"] = shape[0] if len(shape) == 1 else tuple(shape)
     return {"module": name if module is None else module, **origin, **settings}
 
 

@@ -88,9 +88,8 @@ class SupSup(Learning):
             inference by gradient.
         classes: the largest number of classes of a task, for inference "argmax" and objective "G".
         infer_samples: images from which `evaluate` infers a task.
-        pixels: how images were made of the pixels of pictures, for `supsup predict` of picture
-            files: a `PixelScale`, "unknown", or None (default): a `Task` that is learned first says
-            it ("unknown" where it has no scale), else x = pixel / 255.
+        pixels: how `supsup predict` makes images of pixels: a `PixelScale`, "unknown", or None
+            (default): the scale of a `Task` learned first, or "unknown"; else x = pixel / 255.
         task_free: learn by `observe`, from a stream without task boundaries.
         ask_every: task_free: batches between two novelty tests.
         budget: task_free: masks at most.
@@ -284,7 +283,8 @@ class SupSup(Learning):
 
         Args:
             folder: where it is.
-            module: the module that the learner was made of; not needed for a network by name.
+            module: the module that the learner was made of, or "package.module:function", which is
+                called with inputs and outputs and makes it; not needed for a network by name.
                 With weights="given" it needs to have the same weights. A file never names code.
             signature: "package.module:function", where the learner has one of that kind.
             device: where to work.

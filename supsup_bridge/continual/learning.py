@@ -135,7 +135,8 @@ class Learning:
         masks = lesson.run(tell, seen=seen)
         learned = self.learned(masks, source, image_shape=shapes.pop(), task=number)
         settings = self._settings.taught_by(data, tasks=len(self))
-        number, self._settings = self.keep(learned, source, task=task), settings
+        number = self.keep(learned, source, task=task)
+        self._settings = settings
         return number
 
     def lesson(
@@ -146,9 +147,8 @@ class Learning:
             raise ConfigError("a task_free learner learns by observe(images, labels), not by learn")
         check_statistics(self._network, self.kept)
         settings, number = self._settings, self.numbers.next if task is None else task
-        training = (
-            settings.training if epochs is None else replace(settings.training, epochs=epochs)
-        )
+        training = settings.training
+        training = training if epochs is None else replace(training, epochs=epochs)
         starts = Starts(settings, self._network, self._inferences)
         levels = starts.levels(
             number, data, memory=self._memory, tasks=self.tasks, image_shape=self._image_shape

@@ -87,7 +87,7 @@ def build(
         with torch.random.fork_rng(devices=[]):  # torch draws new layers from its global generator
             module = make(_image_shape(name, size, least), outputs)
     else:
-        module = _made(name, size, outputs, weights)
+        module = module_named(name, size, outputs, seed=weights.initial_seed())
     fix_weights(module, weights)
     if masks == "hashed":
         network = MaskedNetwork(module, masks="hashed", bits=bits, spread=spread)
@@ -179,9 +179,18 @@ def _image_shape(name: str, size: int | tuple[int, ...], least: int) -> ImageSha
     return channels, height, width
 
 
-def _made(
-    name: str, inputs: int | tuple[int, ...], outputs: int, weights: torch.Generator
-) -> nn.Module:
+def module_named(name: str, inputs: int | tuple[int, ...], outputs: int, *, seed: int) -> nn.Module:
+    """A user's module, made by calling "package.module:function" with inputs and outputs.
+
+    Args:
+        name: of the function.
+        inputs: pixels of a flat image, or its shape.
+        outputs: of the module.
+        seed: of torch's global generator during the call, which is put back afterwards.
+
+    Raises:
+        ConfigError: the function cannot be imported, fails, or returns no module.
+    """
     if ":" not in name:
         known = (*NETWORKS, "package.module:function")
         raise ConfigError(unknown_name("network", name, known))
@@ -189,8 +198,7 @@ def _made(
     called = f"{name.partition(':')[2]}({inputs}, {outputs})"
     try:
         with torch.random.fork_rng(devices=[]):
-            # whatever is not drawn anew afterwards; the fork gives the generator's state back
-            torch.default_generator.manual_seed(weights.initial_seed())
+            torch.default_generator.manual_seed(seed)
             module = make(inputs, outputs)
     except Exception as error:
         raise ConfigError(

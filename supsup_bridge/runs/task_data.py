@@ -3,7 +3,7 @@
 import torch
 
 from supsup_bridge.data.task import Task
-from supsup_bridge.training.data import LessonData, StreamedData, TensorData
+from supsup_bridge.training.data import LessonData, StreamedData, TensorData, lesson_data
 
 
 def data_on(task: Task, device: torch.device) -> tuple[LessonData, tuple[int, ...]]:
@@ -14,7 +14,9 @@ def data_on(task: Task, device: torch.device) -> tuple[LessonData, tuple[int, ..
         >>> data_on(split_digits(tasks=1)[0], torch.device("cpu"))[1]
         (64,)
     """
-    if task.streamed is not None:
-        return StreamedData(task.streamed), task.streamed.shape
-    data = TensorData(task.train_images.to(device), task.train_labels.to(device))
+    data = lesson_data(task)
+    if isinstance(data, StreamedData):
+        return data, data.stream.shape
+    assert isinstance(data, TensorData)
+    data = TensorData(data.images.to(device), data.labels.to(device))
     return data, tuple(data.images.shape[1:])

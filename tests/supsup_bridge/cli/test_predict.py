@@ -192,7 +192,24 @@ def test_a_module_of_the_users_is_made_again_by_its_function(
     kept.learn((images, task.train_labels), epochs=1)
     kept.save(tmp_path / "kept")
     assert main(["predict", str(tmp_path / "kept"), arguments[1], "--network", "users:make"]) == 2
-    assert "whose weights were drawn from the seed" in " ".join(capsys.readouterr().err.split())
+    assert "the network is not the one" in " ".join(capsys.readouterr().err.split())
+    SupSup(make(64 if shape == (64,) else shape, 7)).save(tmp_path / "kept")  # of no task
+    assert main(["predict", str(tmp_path / "kept"), arguments[1], "--network", "users:make"]) == 2
+    assert "does not say which inputs" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_small_module_with_hashed_masks_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = types.ModuleType("users")
+    users.make = lambda inputs, outputs: nn.Linear(inputs, outputs)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "users", users)
+    (task,) = split_digits(tasks=1)
+    learner = SupSup(nn.Linear(64, 4), masks="hashed")
+    learner.learn(task, epochs=1)
+    learner.save(tmp_path)
+    again, images = SupSup.load(tmp_path, module="users:make"), task.scored_images
+    assert torch.equal(again.predict(images).logits, learner.predict(images).logits)
 
 
 def test_a_folder_of_folders_is_refused(folder: Path, tmp_path: Path) -> None:

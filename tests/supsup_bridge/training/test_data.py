@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from hopmask import ConfigError
-from supsup_bridge import TrainingSettings, UnitNetwork, train_mask
+from supsup_bridge import TrainingSettings, UnitNetwork, split_digits, train_mask
 from supsup_bridge.training.data import (
     DatasetData,
     LoaderData,
@@ -125,6 +125,17 @@ def test_a_stream_is_asked_for_the_settings_batches_and_augments_by_itself(
     taught.run()  # flat images: nothing else augments them
     assert stream.asked == [(settings.batch, augment is not None)]
     assert taught.batches.done == taught.batches.steps == settings.steps(len(IMAGES))
+
+
+def test_a_task_is_its_training_images_or_their_stream() -> None:
+    (task,) = split_digits(tasks=1)
+    data = lesson_data(task)
+    assert isinstance(data, TensorData)
+    assert torch.equal(data.images, task.train_images)
+    assert torch.equal(data.labels, task.train_labels)
+    streamed = lesson_data(replace(task, streamed=(stream := Stream())))
+    assert isinstance(streamed, StreamedData)
+    assert streamed.stream is stream
 
 
 def test_a_strong_stream_is_recoloured_and_cut_as_well() -> None:
