@@ -38,6 +38,7 @@ from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.rng import stream
 from supsup_bridge.runs.baseline_presets import Tuned
 from supsup_bridge.runs.learners import LEARNERS, OURS, RIVALS
+from supsup_bridge.runs.presets import preset
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
 BATCH = 128  # images of a task that infer it, the paper's
@@ -47,7 +48,7 @@ BENCHMARKS: dict[str, dict[str, Any]] = {
     "permuted-mnist": {"tasks": 20, "batches": 500},
     "split-cifar100": {"tasks": 5, "batches": 400, "augment": "crop-flip"},  # 20 epochs
 }
-TUNED_ON = {"split-mnist": (3, None), "permuted-mnist": (3, 500), "split-cifar100": (2, 200)}
+TUNED_ON = {"split-mnist": (3, None), "permuted-mnist": (3, 500), "split-cifar100": (2, 100)}
 TUNING_SEED = 100
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of which a learner with a choice tries the middle
 MIDDLE = RATES[1:4]
@@ -69,12 +70,19 @@ NORMED = ("split-cifar100",)  # batch norms, of whose statistics SupSup needs to
 
 
 def runs_of(learner: str, benchmark: str) -> tuple[str, ...]:
-    """The scenarios in which a learner is run; one that compares tasks gives GNs in GNu."""
+    """The scenarios in which a learner is run; `accuracies` are of more."""
     if learner in RIVALS:
         return RIVALS[learner]
-    wanted = ("GG", "GNs", "GNu") if learner in READ_OUT else ("GG", "GNu")
+    wanted: tuple[str, ...] = ("GG", "GNs", "GNu")
+    if learner not in READ_OUT:
+        wanted = ("GNu",) if alike(benchmark) else ("GG", "GNu")
     free = learner in BOUNDLESS and not (learner == OURS and benchmark in NORMED)
     return (*wanted, "NNs") if free else wanted
+
+
+def alike(benchmark: str) -> bool:
+    """Whether a learner that compares tasks learns the same in GG as in GNu."""
+    return preset(benchmark, "weight").training.contrast == 0
 
 
 def compares(learner: str, scenario: str) -> bool:
@@ -92,6 +100,8 @@ def settings_of(benchmark: str, learner: str, scenario: str, seed: int, **more: 
     given = {**BENCHMARKS[benchmark], **more}
     if scenario == "NNs":
         given.pop("augment", None)
+    if learner not in RIVALS:  # which train so
+        given["train_in"] = "float32"
     return RunSettings(
         benchmark=benchmark,
         learner=learner,
@@ -118,6 +128,17 @@ def finished(
         run = BaselineRun(settings, data=data, tasks=tasks, make=make, chosen=chosen)
     run.run(Quiet(say=False))
     return run
+
+
+def accuracies(run: Experiment | BaselineRun) -> dict[str, float]:
+    """Scenario -> accuracy of what a run has learned."""
+    result, settings = run.result(), run.settings
+    found: dict[str, float] = {settings.scenario: result["accuracy"]}
+    if settings.scenario == "GNu" and settings.learner not in READ_OUT:
+        found["GNs"] = result["accuracy_label"]
+        if alike(settings.benchmark):
+            found["GG"] = result["accuracy_given_task"]
+    return found
 
 
 def by_batch(run: Experiment | BaselineRun) -> dict[str, float]:
@@ -153,13 +174,10 @@ def row_of(run: dict[str, Any], data: Path | None) -> dict[str, Any]:
     chosen = None if how is None else Tuned(rate=how["rate"], options=how["options"])
     done = finished(settings_of(*wanted), data, chosen)
     result = done.result()
-    found = {run["scenario"]: result["accuracy"]}
-    if run["scenario"] == "GNu" and run["learner"] not in READ_OUT:
-        found["GNs"] = result["accuracy_label"]
     kept = ("task_inference_accuracy", "forgetting", "bytes", "seconds", "config", "versions")
     return {
         "run": run,
-        "accuracy": found,
+        "accuracy": accuracies(done),
         **{name: result[name] for name in kept},
         "by_batch": by_batch(done) if compares(run["learner"], run["scenario"]) else {},
     }
@@ -186,21 +204,17 @@ def tune(options: argparse.Namespace) -> None:
                 served = runs_of(learner, benchmark)
                 able = [scenario for scenario in scenarios if scenario in served]
                 key = tuning_key(benchmark, learner, scenarios[0])
-                done = any(row["run"] == key for row in read_json(options.tuning))
-                if learner == OURS or done or not able:
+                stands = any(row["run"] == key for row in read_json(options.tuning))
+                if learner == OURS or stands or not able:
                     continue
                 tried = tries_of(benchmark, learner)
                 for how in tried:
-                    found = [
-                        finished(
-                            settings_of(benchmark, learner, scenario, TUNING_SEED, **more),
-                            options.data,
-                            Tuned(**how),
-                            images,
-                        ).result()["accuracy"]
-                        for scenario in able
-                    ]
-                    how["accuracy"] = mean(found)
+                    found: dict[str, float] = {}
+                    for scenario in able:
+                        settings = settings_of(benchmark, learner, scenario, TUNING_SEED, **more)
+                        done = finished(settings, options.data, Tuned(**how), images)
+                        found |= accuracies(done)
+                    how["accuracy"] = mean(found[name] for name in scenarios if name in found)
                 best = max(tried, key=lambda one: one["accuracy"])
                 row = {"run": key, "best": best, "tried": tried}
                 write_json(options.tuning, [*read_json(options.tuning), row])
@@ -262,7 +276,7 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
             some = [row for row in rows if row["run"]["benchmark"] == benchmark]
             some = [row for row in some if row["run"]["learner"] == learner]
             for scenario, fill in (("GG", "full"), ("GNu", "none")):
-                mine = [row for row in some if row["run"]["scenario"] == scenario]
+                mine = [row for row in some if scenario in row["accuracy"]]
                 if not mine:
                     continue
                 axis.plot(

@@ -153,8 +153,17 @@ def test_a_task_of_batche_takes_about_as_many_bytes_as_a_packed_mask(
     assert sizes[2] - sizes[1] == pytest.approx(packed, rel=0.1)
 
 
-@pytest.mark.parametrize("benchmark", ["split-mnist", "permuted-mnist", "split-cifar100"])
-def test_every_run_of_supsup_can_be_made(script: Script, benchmark: str) -> None:
+@pytest.mark.parametrize(
+    ("benchmark", "scenarios"),
+    [
+        ("split-mnist", {"GG", "GNu", "NNs"}),
+        ("permuted-mnist", {"GNu", "NNs"}),
+        ("split-cifar100", {"GNu"}),
+    ],
+)
+def test_every_run_of_supsup_can_be_made(
+    script: Script, benchmark: str, scenarios: set[str]
+) -> None:
     module = script("rivals")
     shape = (3, 32, 32) if benchmark == "split-cifar100" else (784,)
     images, labels = torch.zeros(130, *shape), torch.arange(130) % 2
@@ -171,8 +180,34 @@ def test_every_run_of_supsup_can_be_made(script: Script, benchmark: str) -> None
         Experiment(module.settings_of(benchmark, "supsup", scenario, 0), tasks=tasks)
         for scenario in module.runs_of("supsup", benchmark)
     ]
-    found = {run.settings.scenario for run in made}
-    assert found == {"GG", "GNu", "NNs"} - ({"NNs"} if benchmark == "split-cifar100" else set())
+    assert {run.settings.scenario for run in made} == scenarios
+
+
+@pytest.mark.parametrize(("learner", "made"), [("piggyback", ["GNu"]), ("supsup", ["GNu", "NNs"])])
+def test_one_run_gives_every_scenario_in_which_a_learner_learns_the_same(
+    script: Script, learner: str, made: list[str]
+) -> None:
+    module = script("rivals")
+    benchmark = "permuted-mnist"
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(130, 784, generator=generator)
+    labels = (images[:, 0] > 0).long()
+    task = Task(
+        name="one",
+        train_images=images,
+        train_labels=labels,
+        inference_images=images,
+        scored_images=images,
+        scored_labels=labels,
+    )
+    assert list(module.runs_of(learner, benchmark)) == made
+    found = {}
+    for scenario in ("GG", "GNs", "GNu"):
+        settings = module.settings_of(benchmark, learner, scenario, 0, tasks=2, batches=4)
+        assert settings.train_in == "float32"
+        settings = replace(settings, evaluate_every=2)
+        found[scenario] = module.accuracies(module.finished(settings, None, None, [task] * 2))
+    assert found["GNu"] == {name: found[name][name] for name in ("GNu", "GNs", "GG")}
 
 
 def test_rivals_are_tuned_on_training_images_alone(
