@@ -74,8 +74,7 @@ def rows(run: AtTheEnd) -> list[dict[str, Any]]:
                     for_forward(run.memory.recall(task=number)),
                     inference,
                     Protocol(protocol, 1, drawn),
-                    accepted={number},
-                    digest=run.ledger.digests[number],
+                    accepted={number: run.ledger.digests[number]},
                     device=run.device,
                     watch=watch,
                 )

@@ -264,8 +264,7 @@ def scores(
             {**hit.masks, **hit.extras},
             inference,
             Protocol(protocol, samples, drawn),
-            accepted={number},
-            digest=mask_digest(hit.masks),
+            accepted={number: mask_digest(hit.masks)},
             device=learner.network.device,
             watch=watch,
         )

@@ -7,6 +7,7 @@ from typing import Any
 from hopmask.errors import MissingDependencyError
 
 _WRITER = "torch.utils.tensorboard"
+_OURS = ".supsup"  # ends the names of event files
 _SECONDS = 10  # between two writings
 _READER = "tensorboard.backend.event_processing.event_accumulator"
 
@@ -31,7 +32,9 @@ class TensorBoardScalars:
         self.check()
         place = folder / self.place
         self._last = _last(place) if continued and place.exists() else {}
-        self._writer: Any = import_module(_WRITER).SummaryWriter(str(place), flush_secs=_SECONDS)
+        self._writer: Any = import_module(_WRITER).SummaryWriter(
+            str(place), flush_secs=_SECONDS, filename_suffix=_OURS
+        )
 
     @staticmethod
     def check() -> None:
@@ -46,8 +49,9 @@ class TensorBoardScalars:
 
     @staticmethod
     def wrote(path: Path) -> bool:
-        """Whether a folder holds event files alone."""
-        return path.is_dir() and all("tfevents" in one.name for one in path.iterdir())
+        """Whether a folder holds event files of runs, and nothing else."""
+        names = [one.name for one in path.iterdir()] if path.is_dir() else []
+        return bool(names) and all("tfevents" in name and name.endswith(_OURS) for name in names)
 
     def last(self) -> dict[tuple[str, int], int]:
         """Figure and number of the task -> the last step that is there already."""

@@ -35,7 +35,7 @@ def run_baseline(
     run = BaselineRun(settings, data=data, make=maker_of(settings.learner))
     results.make_writable(out)
     with checkpoint.locked(out):
-        check_not_begun(out)
+        check_not_begun(out, overwrite=overwrite)
         bars = Bars(console, tasks=run.ledger.tasks, learned=0)
         try:
             with open_logs(logs, out, overwrite=overwrite) as opened, bars:

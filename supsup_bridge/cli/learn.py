@@ -35,6 +35,7 @@ def learn(options: argparse.Namespace, console: Console, errors: Console) -> int
     shard = Shard(settings, numbers, data=data)
     results.make_writable(out)
     with checkpoint.locked(out):
+        results.check_unfinished(out)
         slot = None
         if checkpoint.exists(out):
             saved = checkpoint.read(out)

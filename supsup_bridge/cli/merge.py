@@ -20,7 +20,7 @@ def merge(options: argparse.Namespace, console: Console, errors: Console) -> int
         results.check_unfinished(out)
     results.make_writable(out)
     with checkpoint.locked(out):
-        check_not_begun(out)
+        check_not_begun(out, overwrite=options.overwrite)
         for shard in options.shards:
             check_code_named(checkpoint.read(shard).settings, vars(options))
         data = options.data or checkpoint.read(options.shards[0]).data

@@ -11,6 +11,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from hopmask import ConfigError
@@ -30,6 +31,9 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     """Predict, and print a table or JSON; returns the exit status."""
     _check_saved(options.folder)
     learner = SupSup.load(options.folder, module=options.network, signature=options.signature)
+    if options.task is not None and options.task not in learner.tasks:
+        known = ", ".join(map(str, learner.tasks))
+        raise ConfigError(f"--task {options.task}: unknown task, the learner's are {known}")
     pixels = learner.settings.pixels
     if pixels is None and (options.folder / RESULT).exists():
         pixels = UNKNOWN  # of a run before runs kept it
@@ -43,11 +47,12 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
         )
     found = learner.predict(images, task=options.task)
     if options.json:
-        console.print(json.dumps(_rows(names, found)), markup=False, soft_wrap=True)
+        text = json.dumps(_rows(names, found))
+        console.print(text, markup=False, emoji=False, soft_wrap=True)
         return 0
     table = Table("image", "task", "label", "recognized")
     for row in _rows(names, found):
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(Text(str(value)) for value in row.values()))  # names are no markup
     console.print(table)
     return 0
 

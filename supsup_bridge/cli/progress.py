@@ -39,7 +39,7 @@ class Bars:
     ) -> None:
         self._keep, self._jobs, self._end = keep, jobs, first + tasks
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

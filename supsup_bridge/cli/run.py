@@ -45,7 +45,7 @@ def run(options: argparse.Namespace, console: Console, errors: Console) -> int:
     experiment = Experiment(settings, data=data)
     results.make_writable(out)
     with checkpoint.locked(out):
-        check_not_begun(out)
+        check_not_begun(out, overwrite=overwrite)
         checkpoints = checkpoint.Checkpoints(out, experiment, data=data)
         with open_logs(logs, out, overwrite=overwrite) as opened:
             checkpoints.begin()

@@ -20,13 +20,19 @@ from supsup_bridge.runs.observer import Observer, Observers
 from supsup_bridge.runs.workers import Workers
 
 
-def check_not_begun(out: Path) -> None:
-    """Raise ConfigError where a folder holds a run that was interrupted."""
+def check_not_begun(out: Path, *, overwrite: bool) -> None:
+    """Raise ConfigError where a folder holds a run: interrupted, or unless to overwrite, finished.
+
+    To be called under the folder's lock: another process may have finished a run there since the
+    command began.
+    """
     if checkpoint.exists(out):
         raise ConfigError(
             f"{out} holds a run that was interrupted: continue it with {_continuation(out)}, or "
             "choose another folder with --out"
         )
+    if not overwrite:
+        results.check_unfinished(out)
 
 
 def learn_and_score(

@@ -14,6 +14,7 @@ from supsup_bridge.networks.fixed import FixedNetwork, fix_weights
 from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.rng import stream, stream_seed
 from supsup_bridge.stores.bank import MaskBank
+from supsup_bridge.training.settings import is_count
 
 _HASHED_BITS = 2048  # of a hashed mask, unless the network has fewer weights
 _UNITS = 1024  # hidden units per layer of a named network with unit masks
@@ -122,6 +123,12 @@ def _named(
     if settings.weights != "fixed":
         raise ConfigError("weights='given' is for a module: a network by name has none to keep")
     kind = settings.mask_kind
+    if not is_count(outputs):
+        raise ConfigError(f"outputs must be a positive whole number, got {outputs!r}")
+    if settings.bits is not None and not registry.sized_by_bits(name, kind):
+        raise ConfigError(
+            f"bits does not say how large the {kind} masks of {name!r} are: leave it out"
+        )
     usual = _HASHED_BITS if kind == "hashed" else _UNITS
     return registry.build(
         name,

@@ -36,6 +36,35 @@ def check_images(images: object, shape: tuple[int, ...] | None) -> None:
         raise NumericalError("the images are not finite: they hold NaN or infinity")
 
 
+def check_question(
+    images: object,
+    shape: tuple[int, ...] | None,
+    *,
+    network: FixedNetwork,
+    memory: MaskMemory | MaskBank,
+) -> None:
+    """Raise unless a learner can be asked about these images, each by itself.
+
+    Args:
+        images: what was given.
+        shape: of an image.
+        network: the fixed network.
+        memory: of its tasks.
+
+    Raises:
+        ConfigError: images of another shape or type, a network that needs reference images, or one
+            whose batch norms changed their mode.
+        NumericalError: images that are not finite.
+    """
+    check_images(images, shape)
+    check_statistics(network, memory)
+    if not network.pointwise_given(network.statistics_sizes):
+        raise ConfigError(
+            "the network's batch norm needs reference images for a prediction: use evaluate, or a "
+            "network with layer norm"
+        )
+
+
 def check_groups(labels: Tensor, groups: int | None) -> None:
     """Raise ConfigError for labels (n,) that have no group of their own in the content address.
 

@@ -7,13 +7,15 @@ import torch
 
 from hopmask import ConfigError
 from supsup_bridge.continual import scoring
+from supsup_bridge.continual.checks import check_images
 from supsup_bridge.continual.learning import Learning
 from supsup_bridge.data.task import Task
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.rng import stream
 from supsup_bridge.stores.protocols import for_forward
+from supsup_bridge.training.batches import check_labels
 from supsup_bridge.training.data import LessonData, TensorData, lesson_data
-from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.settings import TrainingSettings, is_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,7 @@ class Evaluation:
     """Accuracy per task, in the three ways that a task's number can be known.
 
     Attributes:
+        numbers: of the tasks.
         given: with the task given (GG).
         inferred: with the task inferred; the label counts (GNs).
         joint: with the task inferred; a wrong task is a wrong answer (GNu).
@@ -30,14 +33,14 @@ class Evaluation:
 
     Example:
         >>> given, half, quarter = (1.0,), (0.5,), (0.25,)
-        >>> print(
-        ...     Evaluation(given=given, inferred=half, joint=quarter, tasks=half, inferences=(4,))
-        ... )
+        >>> shares = {"given": given, "inferred": half, "joint": quarter, "tasks": half}
+        >>> print(Evaluation(numbers=(5,), inferences=(4,), **shares))
         task   given  inferred  joint  task right  inferences
-        0      1.000     0.500  0.250       0.500           4
+        5      1.000     0.500  0.250       0.500           4
         mean   1.000     0.500  0.250       0.500
     """
 
+    numbers: tuple[int, ...]
     given: tuple[float, ...]
     inferred: tuple[float, ...]
     joint: tuple[float, ...]
@@ -51,14 +54,15 @@ class Evaluation:
 
     def __str__(self) -> str:
         columns = zip(*self._shares().values(), self.inferences, strict=True)
-        rows = [(str(task), *row) for task, row in enumerate(columns)]
+        rows = [(str(n), *row) for n, row in zip(self.numbers, columns, strict=True)]
         rows.append(("mean", *self.mean.values(), ""))
         head = "task   given  inferred  joint  task right  inferences"
         shown = (f"{n:<4}{a:8.3f}{b:10.3f}{c:7.3f}{d:12.3f}{e:>12}" for n, a, b, c, d, e in rows)
         return "\n".join([head, *map(str.rstrip, shown)])
 
     def _shares(self) -> dict[str, tuple[float, ...]]:
-        return {name: values for name, values in vars(self).items() if name != "inferences"}
+        counts = ("numbers", "inferences")
+        return {name: values for name, values in vars(self).items() if name not in counts}
 
 
 def evaluate(
@@ -78,17 +82,30 @@ def evaluate(
         raise ConfigError(f"evaluate takes data of 1 to {len(learner)} tasks, got {len(data)}")
     seed = learner.settings.seed
     samples = learner.settings.infer_samples if infer_samples is None else infer_samples
-    scores = [
-        _scored(learner, number, _halves(one, number=number, seed=seed), protocol, samples)
-        for number, one in zip(learner.tasks, data, strict=False)
-    ]
+    if not is_count(samples):
+        raise ConfigError(f"infer_samples must be a positive whole number, got {samples!r}")
+    numbers, outputs = learner.tasks[: len(data)], learner.network.outputs
+    scores = []
+    for number, one in zip(numbers, data, strict=True):
+        task = _halves(one, number=number, seed=seed, outputs=outputs)
+        _check(task, learner, protocol)
+        scores.append(_scored(learner, number, task, protocol, samples))
     return Evaluation(
+        numbers=numbers,
         given=tuple(score.given for score in scores),
         inferred=tuple(score.accuracy("GNs") for score in scores),
         joint=tuple(score.accuracy("GNu") for score in scores),
         tasks=tuple(sum(score.inferred) / len(score.inferred) for score in scores),
         inferences=tuple(len(score.inferred) for score in scores),
     )
+
+
+def _check(task: Task, learner: Learning, protocol: str) -> None:
+    """Raise unless a task's images and labels are what the learner can be asked about."""
+    if protocol == "batch":
+        check_images(task.inference_images, learner.image_shape)
+    check_images(task.scored_images, learner.image_shape)
+    check_labels(task.scored_images, task.scored_labels, learner.network.outputs)
 
 
 def _scored(
@@ -103,22 +120,22 @@ def _scored(
         for_forward(known),
         learner.inferences.inference(learner.memory, after, number),
         scoring.Protocol(protocol, samples, generator),
-        accepted={number},
-        digest=mask_digest(known.masks),
+        accepted={number: mask_digest(known.masks)},
         device=learner.network.device,
     )
 
 
-def _halves(data: object, *, number: int, seed: int) -> Task:
+def _halves(data: object, *, number: int, seed: int, outputs: int) -> Task:
     """Test data as a task whose inference and scored images are disjoint halves, cut by the seed.
 
     Args:
         data: a `Task`, which keeps the cut that it has, or whatever `lesson_data` takes.
         number: of the task.
         seed: of the cut.
+        outputs: that labels lie among.
 
     Raises:
-        ConfigError: fewer than two images.
+        ConfigError: fewer than two images, or labels that do not fit them.
     """
     if isinstance(data, Task):
         return data
@@ -128,6 +145,7 @@ def _halves(data: object, *, number: int, seed: int) -> Task:
             f"test data of task {number} has {len(images)} images: an evaluation needs at least 2, "
             "one to infer the task from and one to score"
         )
+    check_labels(images, labels, outputs)
     order = torch.randperm(len(images), generator=stream(seed, "halves", number))
     order = order.to(images.device)
     first, second = order[: len(order) // 2], order[len(order) // 2 :]

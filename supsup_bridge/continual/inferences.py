@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from hopmask import MaskMemory
+from hopmask import ConfigError, MaskMemory
 from supsup_bridge.continual.description import Described, described
 from supsup_bridge.continual.settings import ASK_EVERY, LearnerSettings
 from supsup_bridge.continual.task_agnostic.in_place_memory import Stage
@@ -45,6 +45,10 @@ class Inferences:
             check_each_alone(network)
         self._settings, self._network = settings, network
         self._labels = network.outputs if settings.classes is None else settings.classes
+        if self._labels > network.outputs:
+            raise ConfigError(
+                f"classes={self._labels} is more than the network's {network.outputs} outputs"
+            )
         self.signature = signature_named(settings.signature or "input", network, seed=settings.seed)
         self._objective = objective_named(
             settings.objective or "H", labels=self._labels, outputs=network.outputs

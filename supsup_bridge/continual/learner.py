@@ -18,7 +18,7 @@ from hopmask import (
 )
 from hopmask.errors import CorruptStoreError
 from supsup_bridge.continual import evaluation, files, merging
-from supsup_bridge.continual.checks import check_images, check_statistics
+from supsup_bridge.continual.checks import check_question, check_statistics
 from supsup_bridge.continual.evaluation import Evaluation
 from supsup_bridge.continual.export import plain_module
 from supsup_bridge.continual.inferences import Inferences
@@ -138,7 +138,7 @@ class SupSup(Learning):
                 raise ConfigError("task= names the task, together= infers it: give one of them")
             stored = self._recalled(task)
             logits = predict_under(self._network, for_forward(stored), images)
-            return of_one_task(logits, task, recognized=stored.verified)
+            return of_one_task(logits, int(task), recognized=stored.verified)
         inference = self._inferences.inference(self._memory)
         if not together:
             return predict_each(self._network, inference, images)
@@ -176,8 +176,9 @@ class SupSup(Learning):
                 in `predict`. The other half of the images then takes no part.
 
         Raises:
-            ConfigError: no data or more than tasks, too few images, an unknown protocol, or a
-                task_free learner, whose masks are not numbered as tasks are.
+            ConfigError: no data or more than tasks, too few images, images or labels that do not
+                fit, an unknown protocol, or a task_free learner, whose masks are no tasks.
+            NumericalError: images that are not finite.
         """
         check_statistics(self._network, self.kept)
         return evaluation.evaluate(self, data, infer_samples=infer_samples, protocol=protocol)
@@ -212,9 +213,12 @@ class SupSup(Learning):
                 f"a {type(self._memory).__name__} cannot forget a task: use memory='hopfield' with "
                 "masks='weight' and no task_free"
             )
-        self._memory.forget(task=self.numbers.require(task))
+        number = self.numbers.require(task)
+        self._memory.forget(task=number)
         if self._memory.capacity is None:
-            self._counted.forgotten.add(task)
+            self._counted.forgotten.add(number)
+        if not self.tasks:
+            self._image_shape = None
 
     def merge(self, other: "SupSup") -> None:
         """Add the tasks of another learner, under their numbers; it is not changed.
@@ -249,6 +253,8 @@ class SupSup(Learning):
             raise ConfigError(f"a learner cannot change its {', '.join(sorted(others))}: make one")
         settings = replace(self._settings, **options)
         self._inferences, self._settings = Inferences(settings, self._network), settings
+        if self._observer is not None and not isinstance(self._memory, MaskMemory):
+            self._observer.change_test(self._inferences.novelty(self._memory))
 
     def save(self, folder: str | Path) -> None:
         """Write `memory.h5` and `learner.h5` into a folder; a crash leaves one state or the other.
@@ -260,7 +266,7 @@ class SupSup(Learning):
             ConfigError: task_free: a mask is in training; call close() first.
             StoreFileError: the folder cannot be written to.
         """
-        if self._observer is not None and self._observer.is_training:
+        if self._observer is not None and self._observer.is_open:
             raise ConfigError("a mask is in training, which no file has a place for: call close()")
         about = {
             "origin": self._origin,
@@ -322,13 +328,7 @@ class SupSup(Learning):
     def _check_question(self, images: Tensor) -> None:
         if self._memory.count == 0:
             raise EmptyMemoryError("no task was learned: call learn(data) first")
-        check_images(images, self._image_shape)
-        check_statistics(self._network, self.kept)
-        if not self._network.pointwise_given(self._network.statistics_sizes):
-            raise ConfigError(
-                "the network's batch norm needs reference images for a prediction: use evaluate, "
-                "or a network with layer norm"
-            )
+        check_question(images, self._image_shape, network=self._network, memory=self.kept)
         self.commit()
 
     def _recalled(self, task: int) -> Recalled:

@@ -124,7 +124,7 @@ class Learning:
         lesson = self.lesson(source, epochs=epochs, task=number)
 
         def seen(images: Tensor, labels: Tensor) -> None:
-            check_images(images, self._image_shape)
+            check_images(images, self._image_shape or next(iter(shapes), None))
             check_groups(labels, self._settings.signature_groups)
             shapes.add(tuple(images.shape[1:]))
 

@@ -2,11 +2,25 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from operator import index
 
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory, UnknownTaskError
 from hopmask.errors import DuplicateError, MemoryFullError
 from supsup_bridge.continual.settings import MOST_HUBS
-from supsup_bridge.training.settings import is_count
+
+
+def whole(number: object) -> int | None:
+    """A whole number as an int, also numpy's and torch's; None of anything else, also of a bool.
+
+    Example:
+        >>> import torch
+        >>> whole(torch.tensor(3)), whole(True), whole(3.0)
+        (3, None, None)
+    """
+    try:
+        return None if isinstance(number, bool) else index(number)  # type: ignore[arg-type]
+    except TypeError:
+        return None
 
 
 class Numbers(ABC):
@@ -46,10 +60,10 @@ class Numbers(ABC):
         """
         if not self.live:
             raise EmptyMemoryError("no task was learned: call learn(data) first")
-        whole = isinstance(task, int) and not isinstance(task, bool)
-        if not whole or task not in self.live:
+        number = whole(task)
+        if number is None or number not in self.live:
             raise UnknownTaskError(f"unknown task {task!r}: the learner's tasks are {self.live}")
-        return int(task)
+        return number
 
 
 class Counted(Numbers):
@@ -128,8 +142,8 @@ class Held(Numbers):
         return self._memory.numbered - 1
 
     def free(self, task: int | None) -> int:
-        number, hubs = self.next if task is None else task, self._hubs
-        if not is_count(number, least=0) or number >= MOST_HUBS:
+        number, hubs = self.next if task is None else whole(task), self._hubs
+        if number is None or not 0 <= number < MOST_HUBS:
             raise ConfigError(
                 f"a task's number must be a whole number below {MOST_HUBS}, got {task!r:.40}"
             )

@@ -5,7 +5,7 @@ alone; by "image" from each scored image by itself. No scored image takes part i
 another, and none is seen before.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -108,8 +108,7 @@ def score(
     inference: TaskInference,
     protocol: Protocol,
     *,
-    accepted: set[int],
-    digest: str,
+    accepted: Mapping[int, str],
     device: torch.device,
     watch: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
 ) -> TaskScore:
@@ -121,8 +120,7 @@ def score(
         known: its masks and extras, recalled by number.
         inference: how the task is inferred.
         protocol: from what.
-        accepted: numbers of the masks that count as the task's.
-        digest: of its learned masks.
+        accepted: numbers of the masks that count as the task's -> digest of each as learned.
         device: where images go.
         watch: takes the times "recall" and "evaluate".
     """
@@ -149,7 +147,6 @@ def score(
                     pool,
                     serves=question.serves,
                     accepted=accepted,
-                    digest=digest,
                 )
             )
         first = end
@@ -186,8 +183,7 @@ def _scored(
     pool: Tensor,
     *,
     serves: int,
-    accepted: set[int],
-    digest: str,
+    accepted: Mapping[int, str],
 ) -> _Part:
     """Some scored images, of which each inference serves so many; see `score`."""
     set_of = torch.arange(len(labels), device=labels.device) // serves
@@ -202,7 +198,7 @@ def _scored(
             where = torch.isin(set_of, torch.tensor(rows, device=labels.device))
             right[where] = _right(network, masks, images[where], labels[where], pool)
         for row in rows:
-            exact[row] = key == digest
+            exact[row] = key in accepted.values()
     numbers = [int(number) for number in found.task]
     inferred = [number in accepted for number in numbers]
     return _Part(

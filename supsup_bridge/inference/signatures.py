@@ -10,7 +10,7 @@ from hopmask import ConfigError
 from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.inference.patches import patches
 from supsup_bridge.inference.slopes import slopes
-from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.networks.fixed import FixedNetwork, half_masks
 from supsup_bridge.networks.precision import without_autocast
 from supsup_bridge.networks.registry import imported
 
@@ -28,13 +28,13 @@ def pixels(images: Tensor) -> Tensor:
 def outputs(images: Tensor, *, network: FixedNetwork) -> Tensor:
     """Outputs of the fixed network with every mask bit at one half, (n, outputs)."""
     with torch.no_grad(), without_autocast(images.device):
-        made: Tensor = network(images, _half(network, images))
+        made: Tensor = network(images, half_masks(network.mask_sizes, images))
     return made
 
 
 def gradient(images: Tensor, *, network: FixedNetwork) -> Tensor:
     """Each image's entropy gradient ∂H/∂m at m = ½, all masks in a row, (n, bits)."""
-    half = _half(network, images)
+    half = half_masks(network.mask_sizes, images)
     parts = []
     with without_autocast(images.device):
         for part in torch.split(images[:, None], _CHUNK):
@@ -106,10 +106,3 @@ def signature_named(name: str, network: FixedNetwork, *, seed: int = 0) -> Signa
         return partial(gradient, network=network)
     made: Signature = imported(name, what="signature")
     return made
-
-
-def _half(network: FixedNetwork, like: Tensor) -> Masks:
-    return {
-        name: like.new_full(size if isinstance(size, tuple) else (size,), 0.5)
-        for name, size in network.mask_sizes.items()
-    }

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from hopmask import NumericalError
 from supsup_bridge.inference.objectives import Objective
-from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.networks.fixed import FixedNetwork, Masks, shape_of
 
 
 def slopes(network: FixedNetwork, objective: Objective, images: Tensor, levels: Masks) -> Masks:
@@ -27,8 +27,8 @@ def slopes(network: FixedNetwork, objective: Objective, images: Tensor, levels: 
     real = {}
     for name, size in {**network.mask_sizes, **network.statistics_sizes}.items():
         if name in levels:
-            shape = (size,) if isinstance(size, int) else size
-            real[name] = levels[name].detach().to(images).expand(len(images), *shape).clone()
+            of_all = levels[name].detach().to(images).expand(len(images), *shape_of(size))
+            real[name] = of_all.clone()
     masks = {name: real[name].requires_grad_() for name in network.mask_sizes}
     with torch.enable_grad():
         value = objective(network(images, real)).mean(-1)

@@ -130,7 +130,27 @@ class FixedNetwork(nn.Module, ABC):
                 used.
         """
         levels = {name: mask.float() for name, mask in masks.items()}
-        return lambda images: self.forward(images, levels)
+        return lambda images: self(images, levels)
+
+
+def shape_of(size: Size) -> tuple[int, ...]:
+    """Shape of a mask of so many bits, or of this shape.
+
+    Example:
+        >>> shape_of(3), shape_of((2, 3))
+        ((3,), (2, 3))
+    """
+    return size if isinstance(size, tuple) else (size,)
+
+
+def half_masks(sizes: Mapping[str, Size], like: Tensor) -> Masks:
+    """Masks of ½, which say nothing, of these sizes; type and device of `like`.
+
+    Example:
+        >>> half_masks({"bits": 2}, torch.ones(1))
+        {'bits': tensor([0.5000, 0.5000])}
+    """
+    return {name: like.new_full(shape_of(size), 0.5) for name, size in sizes.items()}
 
 
 def signed_constant(shape: Sequence[int], generator: torch.Generator) -> Tensor:

@@ -18,6 +18,7 @@ from supsup_bridge.networks.fixed import (
     evenly,
     misfits_named,
     refuse_lazy,
+    shape_of,
 )
 from supsup_bridge.networks.mask_codes import (
     HashedCode,
@@ -219,7 +220,12 @@ class MaskedNetwork(FixedNetwork):
         if not self.pointwise_given(masks):
             masks = {**masks, **self._measured(masks, [evenly(reference, REFERENCE)])}
         values = {**self.code.masked(self._layers, masks), **self._buffers_under(masks, rows=None)}
-        return lambda images: self._call(images, values, given=True, batched=False)
+
+        def predict(images: Tensor) -> Tensor:
+            with misfits_named(self, images):
+                return self._call(images, values, given=True, batched=False)
+
+        return predict
 
     def _measured(
         self, masks: Mapping[str, Tensor], batches: Iterable[Tensor]
@@ -272,7 +278,7 @@ class MaskedNetwork(FixedNetwork):
         for name, size in wanted.items():
             if name not in masks:
                 raise MaskError(f"mask '{name}' is missing: give {list(wanted)}")
-            shape = (size,) if isinstance(size, int) else size
+            shape = shape_of(size)
             came = tuple(masks[name].shape)
             if came[len(came) - len(shape) :] != shape or len(came) > len(shape) + 1:
                 raise MaskError(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hopmask import ConfigError
 from hopmask.errors import unknown_name
 from supsup_bridge.networks.convolutional import ImageShape, LeNet5, SmallAlexNet
-from supsup_bridge.networks.fixed import FixedNetwork, fix_weights, mlp
+from supsup_bridge.networks.fixed import FixedNetwork, fix_weights, half_masks, mlp
 from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.networks.resnets import gem_resnet18, resnet18, resnet50
 from supsup_bridge.networks.unit import UnitNetwork
@@ -101,16 +101,23 @@ def build(
     return network
 
 
+def sized_by_bits(name: str, masks: str) -> bool:
+    """Whether `bits` sets the size of a network's masks: of hashed ones, or of hidden units.
+
+    Example:
+        >>> sized_by_bits("layer-norm", "unit"), sized_by_bits("lenet-5", "unit")
+        (True, False)
+    """
+    return masks == "hashed" or (masks == "unit" and name in _NORMALISED)
+
+
 def check_fits(network: FixedNetwork, images: Tensor, *, name: str) -> None:
     """Pass images through a network once, before any training.
 
     Raises:
         ConfigError: the network cannot take them.
     """
-    blank = {
-        mask: images.new_full(size if isinstance(size, tuple) else (size,), 0.5)
-        for mask, size in {**network.mask_sizes, **network.statistics_sizes}.items()
-    }
+    blank = half_masks({**network.mask_sizes, **network.statistics_sizes}, images)
     try:
         with torch.no_grad():
             network(images, blank)

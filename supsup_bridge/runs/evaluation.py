@@ -122,8 +122,7 @@ class Scorer:
         task: Task,
         *,
         mask: int,
-        accepted: set[int],
-        digest: str,
+        accepted: Mapping[int, str],
         inference: TaskInference,
         samples: int,
         generator: torch.Generator,
@@ -133,9 +132,8 @@ class Scorer:
         Args:
             task: the task.
             mask: number of its mask.
-            accepted: numbers of the masks that count as this task's: `mask` alone, except where a
-                learner allocated several.
-            digest: of the learned mask.
+            accepted: numbers of the masks that count as this task's (`mask` alone, except where a
+                learner allocated several) -> digest of each as it was learned.
             inference: how the task is inferred.
             samples: images that one inference sees.
             generator: draws them from the inference images.
@@ -146,7 +144,7 @@ class Scorer:
         if self.scenario == "GG":
             with self.watch("evaluate"):
                 given = scoring.score_given(network, task, for_forward(known), device=device)
-                exact = mask_digest(known.masks) == digest
+                exact = mask_digest(known.masks) == accepted.get(mask)
             return given, TaskScore(
                 given=given,
                 label=None,
@@ -164,7 +162,6 @@ class Scorer:
             inference,
             scoring.Protocol(self.protocol, samples, generator),
             accepted=accepted,
-            digest=digest,
             device=device,
             watch=self.watch,
         )

@@ -156,7 +156,7 @@ class Experiment:
     def memory_state(self) -> object:
         """Something that differs whenever `kept` holds something else."""
         trained = self.free if isinstance(self.memory, MaskBank | InPlaceMemory) else None
-        return self.kept.count, trained and trained.seen
+        return self.kept.count, trained and trained.writes
 
     def run(
         self,
@@ -251,7 +251,7 @@ class Experiment:
     def _score(self, number: int, scores: Scores, observer: Observer) -> None:
         """Score one task after learning all so far."""
         after, task = self.ledger.count - 1, self.stream[number]
-        mask, accepted = self.ledger.mask_of(number), self._accepted(number)
+        accepted = {mask: self.ledger.digests[mask] for mask in self._accepted(number)}
         scorer = Scorer(
             network=self.network,
             store=self.memory,
@@ -262,9 +262,8 @@ class Experiment:
         )
         accuracy, found = scorer.score(
             task,
-            mask=mask,
+            mask=self.ledger.mask_of(number),
             accepted=accepted,
-            digest=self.ledger.digests[mask] if mask in accepted else "",
             inference=self.learner.inferences.inference(self.memory, after, number),
             samples=self.samples,
             generator=stream(self.settings.seed, "evaluation", after, number),

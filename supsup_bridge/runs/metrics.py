@@ -6,7 +6,7 @@ from math import isnan, prod
 from torch import Tensor
 
 from hopmask import ConfigError, NumericalError
-from supsup_bridge.networks.fixed import Size
+from supsup_bridge.networks.fixed import Size, shape_of
 
 Matrix = Sequence[Sequence[float | None]]
 """R: row i after learning task i, column j for task j; None where nothing was measured."""
@@ -212,4 +212,4 @@ def csc_bytes(masks: Mapping[str, Tensor]) -> int:
 
 
 def _entries(sizes: Mapping[str, Size]) -> int:
-    return sum(prod(size) if isinstance(size, tuple) else size for size in sizes.values())
+    return sum(prod(shape_of(size)) for size in sizes.values())

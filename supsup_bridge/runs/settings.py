@@ -19,7 +19,7 @@ from supsup_bridge.inference.objectives import OBJECTIVES
 from supsup_bridge.inference.recall import RECALLS
 from supsup_bridge.inference.signatures import SIGNATURES
 from supsup_bridge.networks.masked import MASKS, PER_WEIGHT
-from supsup_bridge.networks.registry import NETWORKS
+from supsup_bridge.networks.registry import NETWORKS, sized_by_bits
 from supsup_bridge.runs.learners import check_learner
 from supsup_bridge.training.settings import AUGMENTATIONS, is_count
 
@@ -177,9 +177,10 @@ class RunSettings:
                 f"classes_per_task is for {able}; the tasks of {self.benchmark} are what they are: "
                 "leave out --classes-per-task"
             )
-        if self.masks in PER_WEIGHT and self.bits is not None:
+        named = "layer-norm" if self.network == "standard" else self.network
+        if self.bits is not None and not sized_by_bits(named, str(self.masks)):
             raise ConfigError(
-                f"bits is for hashed and unit masks: {self.masks} masks have one bit per weight"
+                "bits is for hashed masks, and for the units of layer-norm and paper: leave it out"
             )
         if self.masks in ("hashed", "signed") and self.sparsity is not None:
             on = "half of the weights are" if self.masks == "hashed" else "every weight is"

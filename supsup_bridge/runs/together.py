@@ -11,7 +11,7 @@ from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.lessons import lessons_at_once
 from supsup_bridge.continual.settings import OF_EARLIER
 from supsup_bridge.data.task import Task
-from supsup_bridge.networks.fixed import Masks, Size
+from supsup_bridge.networks.fixed import Masks, Size, shape_of
 from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.task_data import data_on
@@ -190,5 +190,5 @@ def _alike(one: LessonData, other: LessonData, *, outputs: int) -> bool:
 
 
 def _opened(packed: Tensor, size: Size) -> Tensor:
-    shape = (size,) if isinstance(size, int) else size
+    shape = shape_of(size)
     return unpack(packed, prod(shape)).reshape(shape)

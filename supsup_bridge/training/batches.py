@@ -215,7 +215,7 @@ def check_labels(images: Tensor, labels: Tensor, outputs: int) -> None:
         raise ConfigError(f"labels must be whole numbers, got {labels.dtype}: use labels.long()")
     if images.ndim < 2 or labels.ndim != 1 or len(images) == 0 or len(images) != len(labels):
         raise ConfigError(
-            "training needs images (n, ...) and as many labels (n,), n >= 1, got "
+            "a task needs images (n, ...) and as many labels (n,), n >= 1, got "
             f"{tuple(images.shape)} and {tuple(labels.shape)}"
         )
     if int(labels.min()) < 0 or int(labels.max()) >= outputs:

@@ -12,6 +12,7 @@ from supsup_bridge.networks.fixed import FixedNetwork, Masks
 from supsup_bridge.training.batches import Place
 from supsup_bridge.training.data import LessonData, lesson_data
 from supsup_bridge.training.drawing import drawn
+from supsup_bridge.training.finite import spoiled
 from supsup_bridge.training.settings import TrainingSettings
 from supsup_bridge.training.stack_trainer import StackTrainer
 from supsup_bridge.training.tasks_at_once import together
@@ -178,14 +179,11 @@ class Lessons:
             return
         first = self.trainer.done - len(self._unread) + 1
         rows, self._unread = torch.stack(self._unread).tolist(), []
+        rate = self.trainer.settings.rate
         for step, losses in enumerate(rows, first):
             for task, loss in enumerate(losses):
-                if not abs(loss) < float("inf"):
-                    self._failed.setdefault(
-                        task,
-                        f"the loss became {loss} at step {step}: lower the learning rate "
-                        f"({self.trainer.settings.rate}) or check the images for NaN",
-                    )
+                if fault := spoiled(loss, step=step, rate=rate):
+                    self._failed.setdefault(task, fault)
             if len(self._failed) == len(losses):
                 raise self._error({})
             self._progress(step, losses)

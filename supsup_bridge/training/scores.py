@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hopmask import ConfigError
-from supsup_bridge.networks.fixed import FixedNetwork, Masks, Size
+from supsup_bridge.networks.fixed import FixedNetwork, Masks, Size, shape_of
 
 _LARGEST = 0.5  # share of a layer's weights that the Erdős–Rényi budget gives at most
 
@@ -124,7 +124,7 @@ def erdos_renyi(sizes: Mapping[str, Size], sparsity: float) -> dict[str, float]:
     """
     if not 0 < sparsity <= 1:
         raise ConfigError(f"sparsity must lie in (0, 1], got {sparsity}")
-    shapes = {name: size if isinstance(size, tuple) else (size,) for name, size in sizes.items()}
+    shapes = {name: shape_of(size) for name, size in sizes.items()}
     counts = {name: prod(shape) for name, shape in shapes.items()}
     most = min(sparsity, _LARGEST)
     shares = {name: most for name, shape in shapes.items() if len(shape) < 2}
@@ -178,8 +178,9 @@ def starting_scores(
     scores = {}
     for name, size in network.mask_sizes.items():
         bound = network.score_bounds[name]
-        shape = size if isinstance(size, tuple) else (size,)
-        drawn = torch.rand(shape, generator=generator, dtype=torch.float32, device=generator.device)
+        drawn = torch.rand(
+            shape_of(size), generator=generator, dtype=torch.float32, device=generator.device
+        )
         noise = (drawn * 2 - 1) * bound
         if mean is not None:
             noise = noise / 2 + binarise.centred(mean[name].float().to(noise.device)) * bound

@@ -1,7 +1,7 @@
 """How a mask is trained: the settings."""
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isfinite
 
 from hopmask import ConfigError
 from supsup_bridge.networks.precision import PRECISIONS
@@ -12,6 +12,11 @@ AUGMENTATIONS = ("crop-flip", "strong")
 def is_count(value: object, *, least: int = 1) -> bool:
     """Whether a value is a whole number (no bool) of at least `least`."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite real number, and no bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +44,8 @@ class TrainingSettings:
         noise: standard deviation of the noise in it, in units of the standardised pixels.
         max_batches: stop after so many steps.
         diluted_every: every so many steps the loss is that of a diluted mask; None for never.
-        sparsity: share of the mask's entries kept, from 0 to 1, at most half of each layer (top-k
-            under the Erdős–Rényi budget); None for thresholded scores.
+        sparsity: share of the mask's entries kept, above 0 and up to 1, at most half of each layer
+            (top-k under the Erdős–Rényi budget); None for thresholded scores.
         precision: "float32" or "bfloat16", in which layers compute while a mask is trained, or
             "auto": bfloat16 where torch finds instructions for it on the device, else float32.
             Statistics, predictions and inference are in float32 always.
@@ -80,9 +85,15 @@ class TrainingSettings:
             raise ConfigError(
                 f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
             )
+        for name in ("rate", "noise", "averaging", "smoothing", "mixup", "contrast", "sparsity"):
+            value = getattr(self, name)
+            if not is_number(value) and not (name == "sparsity" and value is None):
+                raise ConfigError(f"{name} must be a finite number, got {value!r}")
         for name in ("rate", "noise"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.sparsity is not None and not 0 < self.sparsity <= 1:
+            raise ConfigError(f"sparsity must lie in (0, 1], got {self.sparsity}")
         for name in ("epochs", "batch", "max_batches", "diluted_every"):
             value = getattr(self, name)
             optional = name in ("max_batches", "diluted_every")

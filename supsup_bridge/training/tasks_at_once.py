@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hopmask import ConfigError
-from supsup_bridge.networks.fixed import FixedNetwork
+from supsup_bridge.networks.fixed import FixedNetwork, half_masks, shape_of
 from supsup_bridge.networks.precision import in_precision
 from supsup_bridge.training.settings import TrainingSettings, is_count
 
@@ -107,7 +107,7 @@ def bytes_per_task(
     """
     _check_images(images)
     sizes = network.mask_sizes.values()
-    scores = sum(prod(size) if isinstance(size, tuple) else size for size in sizes) * _REAL
+    scores = sum(prod(shape_of(size)) for size in sizes) * _REAL
     kept = 5 if settings.optimiser == "adam" else 3  # score, gradient, (average,) moment(s)
     few, more = (_saved(network, settings, shape, n) for n in (2, 4))
     per_image, fixed = max(0, more - few) / 2, max(0, 2 * few - more)
@@ -138,12 +138,9 @@ def _saved(
 
     device = network.device
     images = torch.zeros((count, *shape), dtype=torch.float32, device=device)
-    masks = {
-        name: torch.full(
-            size if isinstance(size, tuple) else (size,), 0.5, dtype=torch.float32, device=device
-        ).requires_grad_()
-        for name, size in network.mask_sizes.items()
-    }
+    masks = half_masks(network.mask_sizes, images)
+    for mask in masks.values():
+        mask.requires_grad_()
     with (
         torch.autograd.graph.saved_tensors_hooks(note, lambda value: value),
         in_precision(settings.precision, device),

@@ -9,6 +9,7 @@ from torch import Tensor
 from hopmask import NumericalError
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
 from supsup_bridge.training.batches import check_labels
+from supsup_bridge.training.finite import check_loss
 from supsup_bridge.training.settings import TrainingSettings
 from supsup_bridge.training.stack_trainer import StackTrainer
 
@@ -83,11 +84,7 @@ class MaskTrainer:
         """
         check_labels(images, labels, self.network.outputs)
         loss = float(self._stack.backward(images[None], labels[None]))
-        if not abs(loss) < float("inf"):
-            raise NumericalError(
-                f"the loss became {loss} at step {self.done + 1}: lower the learning rate "
-                f"({self.settings.rate}) or check the images for NaN. The task was not learned"
-            )
+        check_loss(loss, step=self.done + 1, rate=self.settings.rate)
         self._stack.update()
         return loss
 

@@ -19,11 +19,11 @@ from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from hopmask import NumericalError
 from supsup_bridge.continual.baselines.base import Progress
 from supsup_bridge.training.augmentation import changed
 from supsup_bridge.training.batches import Batches
 from supsup_bridge.training.descent import decayed
+from supsup_bridge.training.finite import check_loss
 from supsup_bridge.training.settings import TrainingSettings
 
 
@@ -114,15 +114,24 @@ class LimitedBatches(SupervisedPlugin):  # type: ignore[misc]
     def before_training_exp(self, strategy: Any, **_: Any) -> None:
         ends = [round(self.steps * sum(self.shares[: i + 1])) for i in range(len(self.shares))]
         counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-        strategy.dataloader = _Limited(strategy.dataloader, counts)
+        alone = strategy.train_mb_size == 1  # as the settings say
+        strategy.dataloader = _Limited(strategy.dataloader, counts, alone=alone)
 
 
 class _Limited:
-    """Batches of a loader: so many in the first pass, so many in the next."""
+    """Batches of a loader: so many in the first pass, so many in the next.
 
-    def __init__(self, loader: Iterable[list[Tensor]], counts: Iterable[int]) -> None:
+    Args:
+        loader: starts anew whenever it ends.
+        counts: of batches, of each pass.
+        alone: whether an image may come alone.
+    """
+
+    def __init__(
+        self, loader: Iterable[list[Tensor]], counts: Iterable[int], *, alone: bool
+    ) -> None:
         self._loader, self._counts = loader, iter(counts)
-        self._several = len(loader) > 1  # type: ignore[arg-type]
+        self._alone = alone or len(loader) == 1  # type: ignore[arg-type]
         self._batches = self._endless()
 
     def __iter__(self) -> Iterator[list[Tensor]]:
@@ -132,7 +141,7 @@ class _Limited:
     def _endless(self) -> Iterator[list[Tensor]]:
         while True:
             for batch in self._loader:
-                if len(batch[0]) > 1 or not self._several:
+                if len(batch[0]) > 1 or self._alone:
                     yield batch
 
 
@@ -155,12 +164,7 @@ class Course(SupervisedPlugin):  # type: ignore[misc]
         self._done, self._progress = 0, progress
 
     def before_update(self, strategy: Any, **_: Any) -> None:
-        value = float(strategy.loss.detach())
-        if not abs(value) < float("inf"):
-            raise NumericalError(
-                f"the loss became {value} at step {self._done + 1}: lower the learning rate "
-                f"({self._rate}) or check the images for NaN. The task was not learned"
-            )
+        check_loss(float(strategy.loss.detach()), step=self._done + 1, rate=self._rate)
         for group in strategy.optimizer.param_groups if self._decays else ():
             group["lr"] = decayed(self._rate, self._done)
 

@@ -6,12 +6,13 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from hopmask import ConfigError
 from supsup_bridge.continual.baselines.fitting import Fit
 from supsup_bridge.continual.baselines.separate import TrunkBaseline
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.rng import stream
-from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.settings import TrainingSettings, is_count
 
 _SPREAD = 0.1  # standard deviation of the factors at the start
 
@@ -25,6 +26,9 @@ class BatchEnsemble(TrunkBaseline):
     Args:
         network, training, seed, trained: see `TrunkBaseline`.
         rank: k = 1 ... rank. The paper has 1; more take more bytes for a task.
+
+    Raises:
+        ConfigError: a rank that is no positive whole number.
 
     Source:
         Wen et al. 2020 (arXiv 2002.06715), eq. 1; with several ranks, ours, to compare at equal
@@ -41,6 +45,8 @@ class BatchEnsemble(TrunkBaseline):
         rank: int = 1,
     ) -> None:
         super().__init__(network, training=training, seed=seed, trained=trained)
+        if not is_count(rank):
+            raise ConfigError(f"rank must be a positive whole number, got {rank!r}")
         self.rank = rank
         self._factors: list[Masks] = []  # name.out, name.in -> (rank, channels), of each task
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from hopmask import ConfigError
 from supsup_bridge.continual.baselines.fitting import Fit
 from supsup_bridge.continual.baselines.weights import WeightBaseline
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.rng import stream
-from supsup_bridge.training.settings import TrainingSettings
+from supsup_bridge.training.settings import TrainingSettings, is_number
 
 
 class ContextBaseline(WeightBaseline):
@@ -68,6 +69,9 @@ class UnitGating(ContextBaseline):
         network, training, seed: see `WeightBaseline`.
         silent: share of the units, or of channels, that a task silences.
 
+    Raises:
+        ConfigError: a share that is not in [0, 1).
+
     Source:
         Masse et al. 2018 (arXiv 1802.01569), without the stabilisation of weights that they add.
     """
@@ -76,6 +80,8 @@ class UnitGating(ContextBaseline):
         self, network: MaskedNetwork, *, training: TrainingSettings, seed: int, silent: float = 0.8
     ) -> None:
         super().__init__(network, training=training, seed=seed)
+        if not is_number(silent) or not 0 <= silent < 1:
+            raise ConfigError(f"silent must lie in [0, 1), got {silent!r}: a share of the units")
         self.silent = silent
 
     def context(self, task: int) -> Masks:

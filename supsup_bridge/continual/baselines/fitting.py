@@ -7,13 +7,14 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from hopmask import ConfigError, NumericalError
+from hopmask import ConfigError
 from supsup_bridge.continual.baselines.base import Progress
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.training.batches import check_labels
 from supsup_bridge.training.data import LessonData
 from supsup_bridge.training.descent import Descent
+from supsup_bridge.training.finite import check_loss
 from supsup_bridge.training.gradients import backward
 from supsup_bridge.training.loss import MaskLoss
 from supsup_bridge.training.settings import TrainingSettings
@@ -101,11 +102,7 @@ class Fit:
             labels = labels + self._shift
             check_labels(images, labels, self.network.outputs)
             value = float(backward(loss, descent, images[None], labels[None], device=device))
-            if not abs(value) < float("inf"):
-                raise NumericalError(
-                    f"the loss became {value} at step {descent.done + 1}: lower the learning rate "
-                    f"({settings.rate}) or check the images for NaN. The task was not learned"
-                )
+            check_loss(value, step=descent.done + 1, rate=settings.rate)
             for name, held in (still or {}).items():
                 gradient = descent.moved[name].grad
                 assert gradient is not None

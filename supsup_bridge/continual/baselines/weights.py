@@ -11,7 +11,7 @@ from torch import Tensor
 from supsup_bridge.continual.baselines.base import Baseline, Progress
 from supsup_bridge.continual.baselines.fitting import Fit
 from supsup_bridge.continual.description import some_images
-from supsup_bridge.networks.fixed import Masks, Predictor, Size, signed_constant
+from supsup_bridge.networks.fixed import Masks, Predictor, shape_of, signed_constant
 from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.rng import stream
 from supsup_bridge.training.data import LessonData
@@ -52,7 +52,7 @@ class WeightBaseline(Baseline):
 
     @property
     def nbytes(self) -> int:
-        statistics = sum(prod(_shape(size)) for size in self.network.statistics_sizes.values())
+        statistics = sum(prod(shape_of(size)) for size in self.network.statistics_sizes.values())
         return sum(map(_bytes, self.kept())) + 2 * statistics * len(self._statistics)
 
     @property
@@ -94,7 +94,7 @@ class WeightBaseline(Baseline):
         generator = stream(self.seed, purpose, self.count)
         found = {}
         for name, size in self.network.mask_sizes.items():
-            shape = _shape(size)
+            shape = shape_of(size)
             scale = sqrt((1 if name == self.head else 2) / prod(shape[1:]))
             found[name] = torch.randn(shape, generator=generator, dtype=torch.float32) * scale
         return {name: value.to(self.network.device) for name, value in found.items()}
@@ -103,7 +103,7 @@ class WeightBaseline(Baseline):
         """The trunk that SupSup masks: signed constants, which the seed alone says."""
         generator = stream(self.seed, "network")
         found = {
-            name: signed_constant(_shape(size), generator)
+            name: signed_constant(shape_of(size), generator)
             for name, size in self.network.mask_sizes.items()
         }
         return self.trunk({name: value.to(self.network.device) for name, value in found.items()})
@@ -111,10 +111,6 @@ class WeightBaseline(Baseline):
     def trunk(self, weights: Mapping[str, Tensor]) -> Masks:
         """All layers but the last."""
         return {name: value for name, value in weights.items() if name != self.head}
-
-
-def _shape(size: Size) -> tuple[int, ...]:
-    return size if isinstance(size, tuple) else (size,)
 
 
 def _bytes(value: Tensor) -> int:

@@ -58,6 +58,7 @@ class TaskAgnosticLearner:
 
     Attributes:
         seen: batches so far.
+        writes: how often a mask in the store was replaced or closed since the learner was made.
 
     Raises:
         ConfigError: ask_every or a budget below 1.
@@ -89,7 +90,7 @@ class TaskAgnosticLearner:
         self._trainer: MaskTrainer | None = None  # of the newest mask, while it is trained
         self._training = -1  # its number
         self._serving = -1  # number of the mask in use
-        self.seen = 0
+        self.seen, self.writes = 0, 0
         self._ended = False  # the next batch is known to be of a new task
 
     def learn(self, images: Tensor, labels: Tensor) -> tuple[int, float]:
@@ -99,15 +100,22 @@ class TaskAgnosticLearner:
             Number of the mask that served it, and the loss; NaN where nothing was trained.
 
         Raises:
-            NumericalError: the loss is not finite.
+            ConfigError: images or labels that do not fit the network; no mask was added.
+            NumericalError: the loss is not finite; likewise.
         """
+        begun: MaskTrainer | None = None
         if (self._ended and self._has_room) or self.seen % self.ask_every == 0:
-            self._ask(images)
-        self.seen += 1
-        if self._trainer is None or self._serving != self._training:
+            begun = self._ask(images)
+        if begun is not None:
+            loss = begun.step(images, labels)
+            self._add(begun)
+        elif self._trainer is None or self._serving != self._training:
+            self.seen += 1
             self.log.unlearned += 1
             return self._serving, float("nan")
-        loss = self._trainer.step(images, labels)
+        else:
+            loss = self._trainer.step(images, labels)
+        self.seen += 1
         self._trained(images, labels)
         return self._serving, loss
 
@@ -115,19 +123,28 @@ class TaskAgnosticLearner:
         """Bring the store up to date with the mask in training."""
         if self._trainer is not None:
             self.test.store.replace(self._training, self._trainer.masks())
+            self.writes += 1
+
+    def change_test(self, test: Novelty) -> None:
+        """Judge batches in another way from now on, over the same store."""
+        test.restore(self.test.state())
+        self.test = test
 
     def close(self) -> None:
         """End the task at hand: the mask in training is stored for good, the next batch is new."""
         self.commit()
         if isinstance(self.test.store, Stage):
             self.test.store.close()
+            self.writes += 1
         self._freeze()
         self._ended = self.test.store.count > 0
 
     @property
-    def is_training(self) -> bool:
-        """Whether a mask is in training."""
-        return self._trainer is not None
+    def is_open(self) -> bool:
+        """Whether a mask is in training, or waits beside the memory to be closed."""
+        store = self.test.store
+        waits = isinstance(store, Stage) and store.closed < store.count
+        return waits or self._trainer is not None
 
     def state(self) -> dict[str, Any]:
         """All that the next batch depends on, but for the store."""
@@ -152,15 +169,14 @@ class TaskAgnosticLearner:
             self._trainer = self._new_trainer(self._training, device)
             self._trainer.restore(state["trainer"])
 
-    def _ask(self, images: Tensor) -> None:
+    def _ask(self, images: Tensor) -> MaskTrainer | None:
+        """Decide which mask serves images (n, ...): an earlier one, or the new one of a trainer."""
         store = self.test.store
         if store.count == 0 or (self._ended and self._has_room):
-            self._ended = False
-            self._allocate(images.device)
-            return
+            return self._begun(images.device)
         if self._ended:
             self._refuse(self._serving)
-            return
+            return None
         self.commit()
         verdict = self.test.judge(images)
         self.log.asked += 1
@@ -169,9 +185,10 @@ class TaskAgnosticLearner:
         elif not verdict.new:
             self._serve(verdict.mask)
         elif self._has_room:
-            self._allocate(images.device)
+            return self._begun(images.device)
         else:
             self._refuse(verdict.mask)
+        return None
 
     @property
     def _has_room(self) -> bool:
@@ -201,13 +218,17 @@ class TaskAgnosticLearner:
         self._trainer = None
         self._training = -1
 
-    def _allocate(self, device: torch.device) -> None:
+    def _begun(self, device: torch.device) -> MaskTrainer:
+        """The trainer of a new mask, which is not in the store yet."""
         store = self.test.store
         number = store.count
         mean = store.mean if self.transfer and number else None
-        trainer = self._new_trainer(number, device, mean)
-        self._training = self._serving = store.store(trainer.masks())
-        self._trainer = trainer
+        return self._new_trainer(number, device, mean)
+
+    def _add(self, begun: MaskTrainer) -> None:
+        """Store the mask of a trainer; batches train it from now on."""
+        self._training = self._serving = self.test.store.store(begun.masks())
+        self._trainer, self._ended = begun, False
         self.log.allocated += 1
 
     def _new_trainer(

@@ -13,6 +13,7 @@ from supsup_bridge.inference.slopes import slopes
 from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.stores.protocols import GrowingStore
+from supsup_bridge.training.settings import is_number
 
 EPSILON = 0.04
 _SILENT = 1e-5  # spread of a layer's supports, relative to Σ|g|, that is no more than rounding
@@ -100,8 +101,8 @@ class NoveltyTest:
         objective: Objective,
         epsilon: float = EPSILON,
     ) -> None:
-        if not epsilon > 0:
-            raise ConfigError(f"epsilon must be positive, got {epsilon}")
+        if not is_number(epsilon) or not epsilon > 0:
+            raise ConfigError(f"epsilon must be a positive number, got {epsilon!r}")
         self.network, self.store, self.objective = network, bank, objective
         self.epsilon = epsilon
 

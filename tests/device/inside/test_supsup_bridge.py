@@ -432,8 +432,7 @@ class TestScorer:
             accuracy, found = scorer.score(
                 task,
                 mask=1,
-                accepted={1},
-                digest=mask_digest(_masks(network, 1, device)),
+                accepted={1: mask_digest(_masks(network, 1, device))},
                 inference=inference,
                 samples=4,
                 generator=_generator(5),

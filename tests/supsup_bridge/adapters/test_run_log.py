@@ -97,7 +97,7 @@ def test_logs_are_closed_and_continued_without_being_named(tmp_path: Path) -> No
 def test_logs_of_an_earlier_run_are_deleted_only_where_it_is_replaced(tmp_path: Path) -> None:
     with open_logs(["csv"], tmp_path):
         pass
-    events = tmp_path / "tensorboard" / "events.out.tfevents.1.here"
+    events = tmp_path / "tensorboard" / "events.out.tfevents.1.here.supsup"
     events.parent.mkdir()
     events.touch()
     with open_logs([], tmp_path):
@@ -109,8 +109,9 @@ def test_logs_of_an_earlier_run_are_deleted_only_where_it_is_replaced(tmp_path: 
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_is_no_log_is_never_replaced(overwrite: bool, tmp_path: Path) -> None:
-    notes, other = tmp_path / "log.csv", tmp_path / "tensorboard" / "mine.txt"
+@pytest.mark.parametrize("name", ["mine.txt", "events.out.tfevents.1.of.another.program"])
+def test_what_is_no_log_is_never_replaced(name: str, overwrite: bool, tmp_path: Path) -> None:
+    notes, other = tmp_path / "log.csv", tmp_path / "tensorboard" / name
     notes.write_text("precious")
     other.parent.mkdir()
     other.write_text("mine")

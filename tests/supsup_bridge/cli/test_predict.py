@@ -218,6 +218,20 @@ def test_a_folder_of_folders_is_refused(folder: Path, tmp_path: Path) -> None:
         read_images(tmp_path, (64,))
 
 
+def test_names_of_files_are_printed_as_they_are(folder: Path, tmp_path: Path, capsys) -> None:
+    name = "[red]a:100:.npy"
+    array = np.random.default_rng(0).normal(size=(1, 64)).astype("float32")
+    np.save(tmp_path / name, array)
+    assert [row["image"] for row in printed(capsys, str(folder), str(tmp_path))] == [name]
+    assert main(["predict", str(folder), str(tmp_path)]) == 0
+    assert name in capsys.readouterr().out
+
+
+def test_an_unknown_task_is_bad_input(folder: Path, images: Path, capsys) -> None:
+    assert main(["predict", str(folder), str(images), "--task", "9"]) == 2
+    assert "--task 9" in capsys.readouterr().err
+
+
 def test_pictures_are_read_in_order_of_their_names(tmp_path: Path, capsys) -> None:
     learner = SupSup(
         nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 4)),

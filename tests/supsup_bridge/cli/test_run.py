@@ -230,6 +230,22 @@ def test_a_finished_run_is_overwritten_only_on_request(tmp_path: Path, bank: Pat
     assert "supsup run split-digits --memory bank --tasks 2 --seed 4" in report_of(out)
 
 
+def test_a_run_that_another_process_finished_meanwhile_is_kept(
+    tmp_path: Path, bank: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, make = tmp_path / "out", Experiment
+
+    def slow(*arguments: Any, **options: Any) -> Experiment:
+        shutil.copytree(bank, out)
+        return make(*arguments, **options)
+
+    monkeypatch.setattr("supsup_bridge.cli.run.Experiment", slow)
+    assert run([*BANK, "--seed", "4", "--out", str(out)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    for path in bank.iterdir():
+        assert path.is_dir() or path.read_bytes() == (out / path.name).read_bytes()
+
+
 def report_of(out: Path) -> str:
     return (out / "report.html").read_text(encoding="utf-8")
 
@@ -259,7 +275,7 @@ def test_the_files_of_a_run_are_named_at_its_end(tmp_path: Path, capsys) -> None
         (["--tasks", "two"], "invalid int value: 'two'"),
         (["--tasks", "6"], "1 to 5 tasks"),
         (["--masks", "hashed", "--bits", "999999999"], "bits must lie between"),
-        (["--bits", "256"], "bits is for hashed and unit masks"),
+        (["--bits", "256"], "bits is for hashed masks"),
         (["--hubs", "4"], "--hubs 8"),
         (["--rule", "hebbian"], "leave out --rule"),
         (["--infer-samples", "100000"], "can see at most"),

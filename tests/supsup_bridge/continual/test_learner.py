@@ -26,7 +26,9 @@ from hopmask.memory.features import RandomFeatures
 from supsup_bridge import Experiment, PixelScale, RunSettings, SupSup, Task, split_digits
 from supsup_bridge.continual import files, prediction
 from supsup_bridge.continual.scoring import PROTOCOLS
+from supsup_bridge.continual.task_agnostic.novelty import Verdict
 from supsup_bridge.networks.digests import mask_digest
+from supsup_bridge.training.data import LoaderData
 from supsup_bridge.training.fit import Lesson
 from supsup_bridge.training.settings import TrainingSettings
 
@@ -375,6 +377,45 @@ def test_protocols_that_there_are_not_or_that_see_no_other_images_are_refused(le
             learner.evaluate([clouds(0)], **options)
 
 
+SPOILED: dict[str, Any] = {
+    "more labels than images": lambda images, labels: (images, labels.repeat(2)),
+    "labels with an axis": lambda images, labels: (images, labels[:, None]),
+    "labels beyond the outputs": lambda images, labels: (images, labels + 10),
+    "labels that are no whole numbers": lambda images, labels: (images, labels.float()),
+    "other channels": lambda images, labels: (images.repeat(1, 2, 1, 1), labels),
+    "float64": lambda images, labels: (images.double(), labels),
+    "whole numbers": lambda images, labels: (images.long(), labels),
+    "NaN": lambda images, labels: (images * torch.nan, labels),
+}
+
+
+@pytest.mark.parametrize("fault", SPOILED)
+def test_test_data_that_cannot_be_scored_is_refused(learner: SupSup, fault: str) -> None:
+    error = NumericalError if fault == "NaN" else ConfigError
+    with pytest.raises(error):
+        learner.evaluate([SPOILED[fault](*clouds(0))])
+
+
+@pytest.mark.parametrize("samples", [0, 1.5, True])
+def test_an_inference_sees_a_whole_number_of_images(learner: SupSup, samples: Any) -> None:
+    with pytest.raises(ConfigError, match="infer_samples"):
+        learner.evaluate([clouds(0)], infer_samples=samples)
+
+
+def test_images_of_another_type_are_refused_with_the_remedy(learner: SupSup) -> None:
+    for given in (None, 0):
+        with pytest.raises(ConfigError, match=r"torch\.float32"):
+            learner.predict(IMAGES.double(), task=given)
+
+
+def test_an_evaluation_names_the_tasks_that_there_are() -> None:
+    learner = SupSup(conv(), training=TRAINING)
+    learner.learn(clouds(0), task=1, epochs=1)
+    learner.learn(clouds(1), task=5, epochs=1)
+    lines = str(learner.evaluate([clouds(0), clouds(1)])).splitlines()
+    assert [line.split()[0] for line in lines] == ["task", "1", "5", "mean"]
+
+
 def test_means_of_classes_are_weighed_unless_a_gradient_is_to_point() -> None:
     def recall(**options: Any) -> str | None:
         return SupSup(conv(), **options).settings.recall
@@ -428,7 +469,81 @@ def test_a_stream_is_learned_and_answered_while_it_lasts(
     assert mask == masks
 
 
+def stream(learner: SupSup, task: int, batches: int) -> None:
+    for first in range(0, batches * 32, 32):
+        where = torch.arange(first, first + 32) % 96
+        images, labels = clouds(task)
+        learner.observe(images[where], labels[where])
+
+
+@pytest.mark.parametrize("kind", [{}, {"masks": "hashed", "bits": 512}], ids=str)
+def test_a_stream_that_came_back_to_an_earlier_task_is_saved_once_it_is_closed(
+    kind: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = SupSup(conv(), training=TRAINING, task_free=True, ask_every=4, **kind)
+    stream(learner, 0, 4)
+    learner.close()
+    stream(learner, 1, 4)
+    assert learner.observer is not None
+    earlier = Verdict(mask=0, strength=1.0, new=False)
+    monkeypatch.setattr(learner.observer.test, "judge", lambda images: earlier)
+    assert learner.observe(*clouds(0, 32))[0] == 0
+    with pytest.raises(ConfigError, match="call close"):
+        learner.save(tmp_path)
+    assert not list(tmp_path.iterdir())
+    learner.close()
+    learner.save(tmp_path)
+    assert len(SupSup.load(tmp_path, module=conv())) == 2
+
+
+def test_a_batch_that_fails_adds_no_mask_to_a_stream() -> None:
+    learner = SupSup(conv(), training=TRAINING, task_free=True, ask_every=1)
+    for masks in range(2):
+        with pytest.raises(ConfigError, match="shape"):
+            learner.observe(torch.randn(8, 3, 4, 4), torch.arange(8) % 2)
+        assert len(learner) == masks
+        assert learner.observe(*clouds(masks, 32))[0] == masks
+        learner.close()
+
+
+def test_a_changed_inference_judges_the_stream_too(tmp_path: Path) -> None:
+    learner = SupSup(conv(), training=TRAINING, task_free=True, ask_every=4)
+    stream(learner, 0, 6)
+    assert learner.observer is not None
+    state = learner.observer.state()
+    learner.change_inference(recall="entropy")
+    assert learner.observer.test.inference.recall.recall == "entropy"
+    assert str(learner.observer.state()) == str(state)
+
+
 # --- forgetting
+
+
+def test_images_of_another_shape_are_learned_once_every_task_is_forgotten() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
+    images, labels = clouds(0)
+    one, other = SupSup(module, training=TRAINING), SupSup(module, training=TRAINING)
+    one.learn((images, labels))
+    one.forget(0)
+    other.learn((images.flatten(1), labels), task=1)
+    one.merge(other)
+    assert one.image_shape == (16,)
+    assert one.predict(images.flatten(1)[:2]).task.tolist() == [1, 1]
+    one.forget(torch.tensor(1))
+    one.learn((images, labels))
+    assert one.image_shape == (1, 4, 4)
+
+
+def test_images_of_two_shapes_are_no_task() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)
+    )
+    labels = torch.arange(8) % 2
+    batches = [(torch.randn(8, 1, side, side), labels) for side in (8, 12)]
+    learner = SupSup(module, training=TRAINING, signature_features=0)
+    with pytest.raises(ConfigError, match="shape"):
+        learner.learn(LoaderData(batches))
+    assert len(learner) == 0
 
 
 def test_a_forgotten_task_is_gone_and_its_number_is_not_used_again() -> None:
@@ -634,9 +749,16 @@ def test_before_the_first_task_there_is_no_answer() -> None:
 
 
 def test_an_unknown_task_is_refused(learner: SupSup) -> None:
-    for task in (3, -1, True, "0"):
+    for task in (3, -1, True, "0", 1.0):
         with pytest.raises(UnknownTaskError):
             learner.predict(IMAGES, task=task)  # type: ignore[arg-type]
+
+
+def test_a_task_that_was_found_can_be_given(learner: SupSup) -> None:
+    found = learner.predict(clouds(1)[0][:2]).task[0]
+    given = learner.predict(IMAGES, task=found)  # type: ignore[arg-type]
+    assert torch.equal(given.logits, learner.predict(IMAGES, task=int(found)).logits)
+    assert given.task.unique().tolist() == [int(found)]
 
 
 def test_verbs_of_the_other_kind_of_learner_are_refused(learner: SupSup) -> None:

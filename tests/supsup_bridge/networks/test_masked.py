@@ -360,7 +360,7 @@ def test_a_prediction_that_fails_puts_every_mode_back(resnet, images, reference)
     network = build(resnet("train"), "weight")
     modes = [part.training for part in network.modules()]
     predict = network.predictor(some_masks(network, 0), reference)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ConfigError):
         predict(images[:, :2])
     assert [part.training for part in network.modules()] == modes
 

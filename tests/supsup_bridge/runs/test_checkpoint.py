@@ -168,6 +168,33 @@ def check_that_it_continues(settings: RunSettings, quiet: Any, folder: Path, **d
     assert files(run, folder / "again") == wanted
 
 
+@pytest.mark.parametrize("kind", ["NNs", "NNs hashed", "NNs on a bank"])
+def test_what_the_end_of_training_writes_is_in_the_next_checkpoint(
+    kind: str, small, quiet, tmp_path: Path
+) -> None:
+    settings = small(**KINDS[kind])
+    whole = Experiment(settings)
+    whole.run(quiet)
+    wanted = files(whole, tmp_path)
+    assert whole.free is not None
+    run, steps = Experiment(settings), whole.free.seen
+    keeper = Checkpoints(tmp_path / "run", run)
+
+    def pause() -> None:
+        assert run.free is not None
+        if run.free.seen == steps:  # after the last step, and then while the tasks are scored
+            keeper.write()
+            if run.ledger.count == settings.tasks:
+                raise Stopped
+
+    with locked(keeper), pytest.raises(Stopped):
+        run.run(quiet, pause=pause)
+    again = resumed(tmp_path / "run")
+    again.run(quiet)
+    (tmp_path / "again").mkdir()
+    assert files(again, tmp_path / "again") == wanted
+
+
 @pytest.mark.parametrize("kind", ["hashed", "NNs hashed"])
 def test_a_checkpoint_is_small_beside_the_memory(kind: str, small, quiet, tmp_path: Path) -> None:
     run = Experiment(small(**KINDS[kind]))

@@ -100,6 +100,10 @@ def bank() -> MaskBank:
     return bank
 
 
+def digests(bank: MaskBank, numbers: set[int]) -> dict[int, str]:
+    return {number: mask_digest(bank.recall(task=number).masks) for number in numbers}
+
+
 def run(
     task: Task,
     bank: MaskBank,
@@ -122,8 +126,7 @@ def run(
     return scorer.score(
         task,
         mask=told,
-        accepted={told} if accepted is None else accepted,
-        digest=mask_digest(bank.recall(task=told).masks),
+        accepted=digests(bank, {told} if accepted is None else accepted),
         inference=inference,
         samples=samples,
         generator=torch.Generator().manual_seed(seed),
@@ -210,6 +213,8 @@ def test_any_accepted_mask_is_the_right_task(scenario: str, bank) -> None:
         right[2] = [False] * len(right[2])
     assert accuracy == pytest.approx(share(right))
     assert scores.inferred == [True, True, False]
+    assert scores.exact == [True, True, False]
+    assert scores.exact == [True, True, False]
 
 
 def test_accuracy_with_the_task_told_does_not_depend_on_what_was_inferred(bank) -> None:
@@ -279,8 +284,7 @@ def test_scores_of_several_tasks_are_added_up(bank) -> None:
         accuracy, found = scorer.score(
             make_task(200 - 100 * number),
             mask=number,
-            accepted={number},
-            digest=mask_digest(bank.recall(task=number).masks),
+            accepted=digests(bank, {number}),
             inference=Told(bank, answers),
             samples=1,
             generator=torch.Generator().manual_seed(0),
@@ -413,13 +417,11 @@ def image_by_image(task: Task, network: Gates | None = None, **options: Any) -> 
         protocol="image",
     )
     inference = Asked(bank, **options)
-    digest = mask_digest(bank.recall(task=1).masks)
     generator = torch.Generator().manual_seed(0)
     found = scorer.score(
         task,
         mask=1,
-        accepted=accepted,
-        digest=digest,
+        accepted=digests(bank, accepted),
         inference=inference,
         samples=1,
         generator=generator,

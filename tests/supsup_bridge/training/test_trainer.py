@@ -613,6 +613,12 @@ def test_no_images_or_labels_that_do_not_match_are_refused(
         {"diluted_every": True},
         {"optimiser": "lion"},
         {"batch": 2.5},
+        {"rate": float("inf")},
+        {"rate": "a"},
+        {"contrast": float("inf")},
+        {"mixup": True},
+        {"sparsity": 0},
+        {"sparsity": 1.5},
     ],
     ids=str,
 )

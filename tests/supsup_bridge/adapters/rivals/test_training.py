@@ -69,7 +69,8 @@ def test_a_loader_is_cut_and_repeated_to_the_steps_without_a_lone_image() -> Non
             rounds.append(len(rounds))
             return iter([[torch.full((size,), rounds[-1])] for size in sizes])
 
-    limit, strategy = LimitedBatches((2 / 3, 1 / 3)), SimpleNamespace(dataloader=Loader())
+    limit = LimitedBatches((2 / 3, 1 / 3))
+    strategy = SimpleNamespace(dataloader=Loader(), train_mb_size=2)
     limit.steps = 8
     limit.before_training_exp(strategy)
     passes = [[int(one[0][0]) for one in strategy.dataloader] for _ in range(2)]
@@ -78,6 +79,10 @@ def test_a_loader_is_cut_and_repeated_to_the_steps_without_a_lone_image() -> Non
     strategy.dataloader, limit.steps = Loader(), 3
     limit.before_training_exp(strategy)
     assert len([*strategy.dataloader]) == 2  # the only image there is, again and again
+    sizes[:] = [1, 1, 1]
+    strategy.dataloader, strategy.train_mb_size = Loader(), 1
+    limit.before_training_exp(strategy)
+    assert len([*strategy.dataloader]) == 2  # batches of one image by the settings
 
 
 @pytest.mark.parametrize("decays", [True, False])
