@@ -67,6 +67,10 @@ class StoreNotFoundError(StoreFileError, FileNotFoundError):
     """There is no memory file at that path."""
 
 
+class StoreExistsError(StoreFileError, FileExistsError):
+    """There is a file at that path already, which was to be made."""
+
+
 class NotAHopmaskStoreError(StoreFileError):
     """The file is not a hopmask memory."""
 

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "hopmask": (
         *("__init__", "cli", "testing", "capacity", "memory", "recall", "couplings", "patterns"),
-        *("storage", "_precision", "_room", "_checks", "errors"),
+        *("storage", "_precision", "_undisturbed", "_room", "_checks", "errors"),
     ),
     "supsup_bridge": (
         *("__init__", "cli", "adapters", "runs", "continual", "inference", "training", "stores"),

@@ -4,12 +4,23 @@ import torch
 from torch import Tensor
 
 from hopmask._checks import check_whole
+from hopmask._undisturbed import undisturbed
 from hopmask.couplings.rules import LearningRule, rule_named
 from hopmask.errors import ConfigError, DuplicateError, NumericalError
 
 LARGEST = 16_384  # spins: beyond it Ψ alone takes more than 1 GiB, and no file holds it
 RESIDUAL_TOLERANCE = 0.1  # above it a state is no memory; a 3-mixture has 0.25
 _DUPLICATE_RESIDUAL = 0.2  # a fixed point this close to the stored span is a stored pattern
+
+
+def check_size(size: int) -> None:
+    """Raise ConfigError unless dense couplings can have so many spins."""
+    check_whole(size, "size (spins)")
+    if size > LARGEST:
+        raise ConfigError(
+            f"dense couplings take at most {LARGEST} spins, got {size}: their matrix is quadratic "
+            "in the mask. Use fewer mask bits, several smaller memories, or couplings='hub'"
+        )
 
 
 class DenseCouplings:
@@ -48,12 +59,7 @@ class DenseCouplings:
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> None:
-        check_whole(size, "size (spins)")
-        if size > LARGEST:
-            raise ConfigError(
-                f"dense couplings take at most {LARGEST} spins, got {size}: their matrix is "
-                "quadratic in the mask. Use fewer mask bits, or several smaller memories"
-            )
+        check_size(size)
         if dtype not in (torch.float32, torch.float64):
             raise ConfigError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
         self.rule = rule_named(rule)
@@ -129,18 +135,20 @@ class DenseCouplings:
                 f"the pattern, or its negative, is stored already (one of {self.count}), or made "
                 "up of stored ones: a second copy would distort the memory. Skip it"
             )
-        self.rule.update(self.psi, pattern)
-        self.count += 1
-        self.mean += (pattern - self.mean) / self.count
+        with undisturbed():
+            self.rule.update(self.psi, pattern)
+            self.count += 1
+            self.mean += (pattern - self.mean) / self.count
 
     def remove(self, pattern: Tensor) -> None:
         """Take a pattern (d,) out that is held; see `Couplings.remove`."""
-        self.rule.remove(self.psi, pattern)
-        self.count -= 1
-        if self.count:
-            self.mean += (self.mean - pattern) / self.count
-        else:
-            self.mean.zero_()
+        with undisturbed():
+            self.rule.remove(self.psi, pattern)
+            self.count -= 1
+            if self.count:
+                self.mean += (self.mean - pattern) / self.count
+            else:
+                self.mean.zero_()
 
     def holds(self, pattern: Tensor) -> bool:
         """Whether one pattern (d,) itself, not its negative, is stored, as far as Ψ and μ show.

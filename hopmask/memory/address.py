@@ -22,6 +22,8 @@ _RIDGE = 1e-2  # of the mean variance of a feature
 _KEPT = 4  # read-outs, for so many numbers of samples
 _SCALE, _SPREAD, _INVERSE, _SQUARES = range(4)  # scalars: unit, tasks of more than one sample,
 # Σ 1/s_t over them, Σ ‖m_t‖² over all
+_OUTSIDE = 1e-6  # of a key squared: what lies outside the span of those learned
+_NONE = 1e-9  # tasks of more than one sample that are no more than rounding
 _FLOOR = 1e-6  # of a mean feature squared: spread that is no more than rounding
 _TRIES = 12  # of a Cholesky factor, each with ten times the ridge
 
@@ -192,7 +194,8 @@ class ContentAddress:
             return
         decode = torch.linalg.pinv(self.sums["keys"].double(), hermitian=True)
         key = self._with_one(task).double()
-        if float(key @ decode @ key) < 1 - 1e-6:  # outside the span of the keys learned
+        outside = key - self.sums["keys"].double() @ (decode @ key)  # of the keys learned
+        if float(outside.square().sum()) > _OUTSIDE * float(key.square().sum()):
             return
         mean = (self.sums["link"].double() @ (decode @ key)).to(self.sums["link"])
         share = 1 / self.count
@@ -246,7 +249,8 @@ class ContentAddress:
         missed = max(0.0, squares / count - float(decoded.trace()))  # 0 up to count = key bits
         between = decoded - torch.outer(centre, centre)
         cross = link[:, :-1] / count - torch.outer(centre, prior)
-        noise = within / (max(spreads, 1) * samples)
+        spreads = spreads if spreads > _NONE else 1.0  # a share is left where tasks were forgotten
+        noise = within / (spreads * samples)
         level = noise.diagonal().mean()
         if level > 0:
             noise.diagonal().add_(_RIDGE * level)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hopmask.couplings.dense import DenseCouplings
+from hopmask._undisturbed import undisturbed
+from hopmask.couplings.dense import DenseCouplings, check_size
 from hopmask.couplings.rules import LearningRule
 from hopmask.errors import (
     ConfigError,
@@ -27,7 +28,7 @@ from hopmask.memory.numbers import task_number, task_numbers
 from hopmask.memory.query import Query
 from hopmask.memory.signature_sums import SignatureSums
 from hopmask.patterns.joint_code import JointCode
-from hopmask.patterns.layout import Size
+from hopmask.patterns.layout import Layout, Size
 from hopmask.recall.options import Search
 from hopmask.recall.result import Hit
 
@@ -67,6 +68,7 @@ class DenseMasks:
         dtype: torch.dtype,
         device: str | torch.device,
     ) -> None:
+        check_size(Layout(sizes, head=0).size)  # before anything large is made
         self.code = JointCode(sizes, seed=seed, key_bits=key_bits)
         self.numbered = 0
         self.couplings = DenseCouplings(self.code.size, rule=rule, dtype=dtype, device=device)
@@ -128,8 +130,16 @@ class DenseMasks:
         _refuse(task=task, groups=groups, extras=extras)
         body, described = self._body_of(masks), self._described(signature)
         refuse_duplicate(self.couplings, self.code, self.numbered, body)
-        self._write(self.numbered, body, described, check)
-        return self.numbered - 1
+        number, pattern = self.numbered, self._pattern(self.numbered, body)
+        with undisturbed():
+            if described is None or self.address is None:
+                self.couplings.write(pattern)
+            else:
+                with self.address.learning(number, described):
+                    self.couplings.write(pattern)
+            self.numbered += 1
+        self._warn_if_full(number, pattern, check)
+        return number
 
     def replace(
         self,
@@ -146,8 +156,21 @@ class DenseMasks:
         described, body = self._described(signature), self._body_of(masks)
         number = task_number(task, self.numbered)
         refuse_duplicate(self.couplings, self.code, self.numbered, body, but=number)
-        self.forget(number)
-        self._write(number, body, described, check)
+        old, pattern = self._separable(number), self._pattern(number, body)
+        mean = self.couplings.mean.clone()
+        with undisturbed():
+            self.couplings.remove(old)
+            try:
+                self.couplings.write(pattern)
+            except BaseException:
+                self.couplings.write(old)
+                self.couplings.mean.copy_(mean)
+                raise
+            if self.address is not None:
+                self.address.forget(number)
+                if described is not None:
+                    self.address.learn(number, described)
+        self._warn_if_full(number, pattern, check)
 
     def recall(
         self,
@@ -187,6 +210,14 @@ class DenseMasks:
     def forget(self, task: int) -> None:
         """Take a task out; see `MaskMemory.forget`."""
         number = task_number(task, self.numbered)
+        pattern = self._separable(number)
+        with undisturbed():
+            self.couplings.remove(pattern)
+            if self.address is not None:
+                self.address.forget(number)
+
+    def _separable(self, number: int) -> Tensor:
+        """The pattern (d,) of a task that can be taken out of couplings and address."""
         found = self._query(tasks=torch.tensor([number], device="cpu")).answer()
         if self.address is not None and not self.address.can_forget():
             raise NotForgettableError(
@@ -196,12 +227,10 @@ class DenseMasks:
             )
         if not bool(found.verified[0]):
             raise UnknownTaskError(
-                f"task {task} cannot be recalled exactly, so it cannot be forgotten exactly: "
+                f"task {number} cannot be recalled exactly, so it cannot be forgotten exactly: "
                 "it was forgotten before, or the memory is too full"
             )
-        self.couplings.remove(found.state[0])
-        if self.address is not None:
-            self.address.forget(number)
+        return found.state[0]
 
     def report(self, *, sample: int, nbytes: int) -> LoadReport:
         """Recall some tasks by number; see `MaskMemory.report`."""
@@ -213,19 +242,16 @@ class DenseMasks:
         search = question.pop("search", None) or Search()
         return Query(self.couplings, self.code, self.numbered, options=search, **question)
 
-    def _write(self, task: int, body: Tensor, described: Description | None, check: bool) -> None:
-        """Store a task under a number: all of it, or nothing where this raises."""
-        pattern = self.code.pattern(task, body, like=self.couplings.mean)
-        if described is None or self.address is None:
-            self.couplings.write(pattern[0])
-        else:
-            with self.address.learning(task, described):
-                self.couplings.write(pattern[0])
-        self.numbered = max(self.numbered, task + 1)
+    def _pattern(self, task: int, body: Tensor) -> Tensor:
+        """What is stored for a task's number and masks, (d,)."""
+        return self.code.pattern(task, body, like=self.couplings.mean)[0]
+
+    def _warn_if_full(self, task: int, pattern: Tensor, check: bool) -> None:
+        """OverloadWarning where the newest task, or a few others, are not recalled; if asked to."""
         if not check:
             return
         trouble = health.overload(
-            self.couplings, self.code, task=task, pattern=pattern, numbered=self.numbered
+            self.couplings, self.code, task=task, pattern=pattern[None], numbered=self.numbered
         )
         if trouble:
             warnings.warn(trouble, OverloadWarning, stacklevel=5)

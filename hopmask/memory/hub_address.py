@@ -15,6 +15,8 @@ from hopmask.memory.readout import Readout
 from hopmask.memory.signature_sums import UNIT, SignatureSums, fits, largest, triangle
 from hopmask.patterns.hadamard import OrthogonalKeys, transform
 
+_ENTRIES = 1 << 20  # of a link at a time
+
 
 class HubAddress:
     """Which task samples are of, by a Gaussian discriminant, in sums of constant size.
@@ -181,7 +183,7 @@ class HubAddress:
         means = added.means
         if bool(self.addressed[task]):
             means = means - self._means(task)
-        self.sums["link"] += means[:, None] * self._key(task)
+        self.sums["link"].addcmul_(means[:, None], self._key(task)[None])
         self.sums["within"] += added.within
         self.sums["scalars"] += added.scalars
         self.addressed[task], self.length = True, added.length
@@ -190,7 +192,7 @@ class HubAddress:
     def drop(self, task: int) -> None:
         """Forget a task's means, exactly. Its covariance stays in the average of all."""
         if bool(self.addressed[task]):
-            self.sums["link"] -= self._means(task)[:, None] * self._key(task)
+            self.sums["link"].addcmul_(self._means(task)[:, None], self._key(task)[None], value=-1)
             self.addressed[task] = False
             self._ready = None
 
@@ -308,7 +310,9 @@ class HubAddress:
 
     def _means(self, task: int) -> Tensor:
         """m_tg in whole units, group after group, int64 (G F,)."""
-        return (self.sums["link"] * self._key(task)).sum(-1) // self.hubs
+        key = self._key(task)
+        parts = torch.split(self.sums["link"], max(1, _ENTRIES // self.hubs))
+        return torch.cat([(part * key).sum(-1) for part in parts]) // self.hubs
 
     def _key(self, task: int) -> Tensor:
         number = torch.tensor([task], device=self.addressed.device)

@@ -119,10 +119,12 @@ def masks_of(document: Document, device: str | torch.device) -> HubMasks:
         narrow = arrays["narrow"]
     flags = arrays["flags"]
     found.couplings.restore(narrow, arrays["wide"], (flags & _HELD) != 0, levels)
-    found.extras_sum = arrays.get("extras", torch.zeros(0, dtype=torch.int64))
+    none = torch.zeros(0, dtype=torch.int64)
+    found.extras_sum = arrays.get("extras", none).clone()  # no view that would hold the file's
     found.numbered = int(arrays["counters"][1])
     if found.address is not None:
         sums = {name: arrays[name] for name in found.address.sums}
+        sums |= {name: sums[name].clone() for name in ("within", "scalars")}
         known = (flags & _ADDRESSED) != 0
         found.address.restore(sums, known, length=int(arrays["counters"][2]))
     found.to(device)

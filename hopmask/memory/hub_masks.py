@@ -1,12 +1,12 @@
 """Masks of many tasks on hub couplings: what `MaskMemory(couplings="hub")` keeps and does."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from hopmask._room import zeros
+from hopmask._undisturbed import undisturbed
 from hopmask.couplings.hub import HubCouplings
 from hopmask.errors import ConfigError, CueError, DuplicateError, NumericalError
 from hopmask.memory.features import Samples
@@ -149,7 +149,6 @@ class HubMasks:
         live = self.couplings.live
         number = next_number(live, self.numbered) if task is None else free_number(task, live)
         self._put(number, masks, signature, groups, extras)
-        self.numbered = max(self.numbered, number + 1)
         return number
 
     def replace(
@@ -169,10 +168,12 @@ class HubMasks:
         """Take a task out; see `MaskMemory.forget`."""
         number = live_number(task, self.couplings.live)
         held = self._proven(number)
-        self.couplings.drop(number, held=held)
-        self.extras_sum -= self._whole_extras(held)
-        if self.address is not None:
-            self.address.drop(number)
+        change = self._whole_extras(held)
+        with undisturbed():
+            self.couplings.drop(number, held=held)
+            self.extras_sum -= change
+            if self.address is not None:
+                self.address.drop(number)
 
     def recall(
         self,
@@ -227,32 +228,17 @@ class HubMasks:
         if self.address is not None:
             self.address.grow()
 
-    @contextmanager
-    def growing(self, hubs: int) -> Iterator[None]:
-        """Grow to at least so many hubs, unless the block raises; see `MaskMemory.growing`."""
-        couplings, address = self.couplings, self.address
-        before = couplings.narrow, couplings.wide, couplings.live  # growth leaves them as they are
-        known = (dict(address.sums), address.addressed) if address else None
-        try:
-            while self.capacity < hubs:
-                self.grow()
-            yield
-        except BaseException:
-            couplings.restore(*before, couplings.levels)
-            if address is not None and known is not None:
-                address.restore(*known, length=address.length)
-            raise
-
     def merge(self, other: "HubMasks") -> None:
         """Add another memory's tasks; see `MaskMemory.merge`."""
         _check_mergeable(self, other)
         if self.address is not None and other.address is not None:
             self.address.check_addition(other.address)
-        self.couplings.add(other.couplings)
-        if self.address is not None and other.address is not None:
-            self.address.add(other.address)
-        self.extras_sum += other.extras_sum.to(self.extras_sum.device)
-        self.numbered = max(self.numbered, other.numbered)
+        with undisturbed():
+            self.couplings.add(other.couplings)
+            if self.address is not None and other.address is not None:
+                self.address.add(other.address)
+            self.extras_sum += other.extras_sum.to(self.extras_sum.device)
+            self.numbered = max(self.numbered, other.numbered)
 
     def report(self, *, sample: int, nbytes: int) -> LoadReport:
         """Recall some tasks by number; see `MaskMemory.report`."""
@@ -293,10 +279,12 @@ class HubMasks:
         if bool(self.couplings.live[number]):
             held = self._proven(number)
             change = change - self._whole_extras(held)
-        self.couplings.put(number, pattern, held=held)
-        self.extras_sum += change
-        if added is not None and self.address is not None:
-            self.address.put(number, added)
+        with undisturbed():
+            self.couplings.put(number, pattern, held=held)
+            self.extras_sum += change
+            if added is not None and self.address is not None:
+                self.address.put(number, added)
+            self.numbered = max(self.numbered, number + 1)
 
     def _addressed(self) -> HubAddress:
         if self.address is None:

@@ -9,6 +9,7 @@ from hopmask._precision import in_full_precision
 from hopmask.errors import ConfigError
 from hopmask.memory.features import Samples
 from hopmask.memory.groups import Groups
+from hopmask.memory.hub_growth import growing
 from hopmask.memory.hub_masks import HubMasks
 from hopmask.memory.signature_sums import SignatureSums
 from hopmask.memory.state import MemoryState
@@ -128,7 +129,7 @@ class HubOperations(MemoryState):
             ...     memory.store({"hidden": torch.arange(256) % 3 == 0}, task=12)
             12
         """
-        with self._hub("grow").growing(hubs):
+        with growing(self._hub("grow"), hubs):
             yield
 
     def merge(self, other: "HubOperations") -> None:

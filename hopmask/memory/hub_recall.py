@@ -40,7 +40,7 @@ from hopmask.memory.hub_address import HubAddress
 from hopmask.memory.mask_penalty import MaskPenalty, on_levels
 from hopmask.patterns.digest_code import DigestCode
 from hopmask.recall.dynamics import SETTLE
-from hopmask.recall.options import BASINS, Search
+from hopmask.recall.options import BASINS, OF_DATA, Search
 from hopmask.recall.penalty import (
     Penalty,
     PointingPenalty,
@@ -163,16 +163,11 @@ class HubRecall:
         return self._options.agreement_weight or WEIGHT
 
     def _refuse_options_of_data(self) -> None:
-        for name, given in (
-            ("min_margin", self._options.min_margin != inf),
-            ("max_basins", self._options.max_basins is not None),
-            ("agreement_weight", self._options.agreement_weight is not None),
-        ):
-            if given:
-                raise ConfigError(
-                    f"{name} is of a recall from hubs by data: leave it out, or give a signature "
-                    "or a penalty"
-                )
+        if unread := self._options.given("max_basins", *OF_DATA):
+            raise ConfigError(
+                f"{unread} is of a recall from hubs by data: leave it out, or give a signature or "
+                "a penalty"
+            )
 
     def _pointer(self, cue: Mapping[str, Tensor]) -> tuple[Tensor, bool]:
         """A damaged or partial mask as levels in [-1, 1], (b, bits), and whether it is just one."""

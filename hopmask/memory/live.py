@@ -10,7 +10,13 @@ from torch import Tensor
 
 from hopmask import storage
 from hopmask.couplings.rules import LearningRule
-from hopmask.errors import ConfigError, StaleStoreError, StoreFileError, StoreNotFoundError
+from hopmask.errors import (
+    ConfigError,
+    StaleStoreError,
+    StoreExistsError,
+    StoreFileError,
+    StoreNotFoundError,
+)
 from hopmask.memory.features import Samples
 from hopmask.memory.groups import Groups
 from hopmask.memory.health import LoadReport
@@ -52,7 +58,7 @@ def open_memory(
     Raises:
         ConfigError: no such mode, or a `new` that is missing or does not fit.
         StoreNotFoundError, NotAHopmaskStoreError, CorruptStoreError, ...: as in `load`.
-        FileExistsError: mode "x" and the file is there already.
+        StoreExistsError: mode "x" and the file is there already.
         CommitFailedError, StoreLockedError, LockingUnsupportedError: a new file cannot be made.
 
     Example:
@@ -96,7 +102,7 @@ def _begin(path: Path, new: MaskMemory | None, *, exclusive: bool, wait: float) 
     with storage.writing(path, wait=wait) as writer:
         if writer.path.exists():
             if exclusive:
-                raise FileExistsError(f"{path} is there already: open it with mode 'r+' or 'a'")
+                raise StoreExistsError(f"{path} is there already: open it with mode 'r+' or 'a'")
         elif previous_of(writer.path).exists():
             raise StoreNotFoundError(
                 f"{path} is lost, but {previous_of(writer.path)}, the generation before it, is "

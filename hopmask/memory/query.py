@@ -11,8 +11,8 @@ from hopmask.errors import ConfigError, CueError
 from hopmask.memory.chance import beyond_chance, population_means
 from hopmask.memory.mask_penalty import MaskPenalty, on_states
 from hopmask.patterns.joint_code import JointCode
-from hopmask.recall.options import BASINS, Search
-from hopmask.recall.penalty import Penalty, check_penalty
+from hopmask.recall.options import BASINS, OF_DATA, Search
+from hopmask.recall.penalty import Penalty, PointingPenalty, check_penalty
 from hopmask.recall.search import Found, search
 
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
@@ -57,9 +57,14 @@ class Query:
     ) -> None:
         self._couplings, self._code, self._options = couplings, code, options
         self.compare = self.proposes = penalty is not None or guess is not None
-        if options.min_margin != float("inf") and not self.compare:
+        if isinstance(penalty, PointingPenalty):
             raise ConfigError(
-                "min_margin is of a recall by data: leave it out, or give a signature or a penalty"
+                "a penalty that points by another one is of hub couplings: dense couplings descend "
+                "along the penalty itself. Give one without pointing()"
+            )
+        if not self.compare and (unread := options.given(*OF_DATA)):
+            raise ConfigError(
+                f"{unread} is of a recall by data: leave it out, or give a signature or a penalty"
             )
         parts: list[tuple[slice, Tensor]] = []
         if tasks is not None:

@@ -16,7 +16,7 @@ from hopmask.errors import ConfigError, CueError, EmptyMemoryError, OverloadWarn
 from hopmask.memory.dense_document import of_couplings
 from hopmask.memory.held import Held
 from hopmask.patterns.spins import check_spins, to_spins
-from hopmask.recall.options import BASINS, Search
+from hopmask.recall.options import BASINS, OF_DATA, Search
 from hopmask.recall.penalty import Penalty, check_penalty
 from hopmask.recall.result import SpinHit
 from hopmask.recall.search import search as search_basins
@@ -280,7 +280,7 @@ class Reservoir(Held):
             raise CueError(f"spins must be a real tensor of shape (..., {self.size}), got {came}")
         if spins.dtype == torch.bool:
             return self._spins(spins, "spins")
-        if not bool((spins.abs() <= 1).all()):
+        if not bool(((spins >= -1) & (spins <= 1)).all()):  # |−128| is −128 in int8
             raise CueError("spins must lie in [-1, 1], got values outside it or NaN")
         return spins.detach().to(self.psi)
 
@@ -302,8 +302,9 @@ class _Question:
         if cue is None and penalty is None:
             raise CueError("recall needs a cue or a penalty, got neither")
         check_penalty(penalty)
-        if options.min_margin != float("inf"):
-            raise ConfigError("min_margin is of a MaskMemory's recall by data: leave it out")
+        weighs = () if penalty is None else ("agreement_weight",)
+        if unread := options.given(*(name for name in OF_DATA if name not in weighs)):
+            raise ConfigError(f"{unread} is of a MaskMemory's recall by data: leave it out")
         self._couplings, self.compare = couplings, penalty is not None
         self.shape = torch.Size((couplings.size,)) if cue is None else cue.shape
         self.cue = None if cue is None else cue.reshape(-1, couplings.size)

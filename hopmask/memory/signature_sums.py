@@ -10,6 +10,8 @@ from hopmask.memory.features import Description
 
 UNIT = 2.0**-44  # of all sums: values up to 2^19 in int64
 _LARGEST = 2.0**18  # of a sum
+_COARSE = 1024  # units: features of a smaller mean square have covariances of too few units
+_TOO_SMALL = "the signature is too small: scale signatures to values of about 1"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +64,10 @@ class SignatureSums:
         check_size(max(float(within.abs().max()), float(described.means.abs().max())), hubs)
         means, there = _whole(described.means), described.counts > 0
         if not bool(means[there].any(-1).all()):
-            raise CueError("the signature is too small: scale signatures to values of about 1")
+            raise CueError(_TOO_SMALL)
+        size = described.means.double().square().mean() + described.covariance.diagonal().mean()
+        if described.freedom > 0 and float(size) < _COARSE * UNIT:
+            raise CueError(_TOO_SMALL)  # covariances have the square of the signature's scale
         inverse = (1 / described.counts[there].double()).mean()
         scalars = torch.stack([torch.ones_like(inverse), inverse]) * (described.freedom > 0)
         return cls(
@@ -113,7 +118,8 @@ def triangle(square: Tensor) -> Tensor:
 
 def largest(values: Tensor) -> float:
     """Largest size of whole numbers."""
-    return float(values.double().abs().max())
+    low, high = values.aminmax()
+    return float(max(-int(low), int(high)))
 
 
 def _whole(values: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ class MemoryState(Held):
         if couplings not in ("dense", "hub"):
             raise ConfigError(f"couplings must be 'dense' or 'hub', got {couplings!r:.40}")
         _refuse(couplings, of_hub if couplings == "dense" else of_dense)
+        check_whole(signature_features, "signature_features", least=0)
         self.seed, self.signature_features = seed, signature_features
         self.fingerprint = fingerprint
         masks: DenseMasks | HubMasks
@@ -203,6 +204,7 @@ class MemoryState(Held):
         self._require_tasks()
         return self._masks.report(sample=sample, nbytes=self.nbytes)
 
+    @in_full_precision
     def overlap(self, states: Tensor, masks: Mapping[str, Tensor]) -> Tensor:
         """Overlap (1/n) Σ z z' of the mask bits of joint states with given masks.
 

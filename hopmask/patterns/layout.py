@@ -86,7 +86,8 @@ class Layout:
         for name, value in cue.items():
             shape = self.shapes[name]
             real = isinstance(value, Tensor) and not value.is_complex()
-            if not real or tuple(value.shape[-len(shape) :]) != shape:
+            fits = real and len(shape) <= value.ndim <= len(shape) + 1
+            if not fits or tuple(value.shape[-len(shape) :]) != shape:
                 came = tuple(value.shape) if real else type(value).__name__
                 raise CueError(f"cue '{name}' must have shape {shape} or (batch, ...), got {came}")
             level = value.detach().float().flatten(-len(shape))

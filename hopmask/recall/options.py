@@ -11,6 +11,10 @@ from hopmask.recall.dynamics import SETTLE, Dynamics
 BASINS = 8  # visited at most, unless a search says otherwise
 
 
+OF_DATA = ("min_margin", "agreement_weight", "recognition_margin")
+"""Options of a `Search` that a recall by number or by a damaged mask has no use for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """How a recall searches.
@@ -49,6 +53,11 @@ class Search:
     agreement_weight: float | None = None
     recognition_margin: float = 2.0
     trace: bool = False
+
+    def given(self, *names: str) -> str | None:
+        """The first of these options that is not the default; None where all are."""
+        usual = type(self)()
+        return next((n for n in names if getattr(self, n) != getattr(usual, n)), None)
 
     def __post_init__(self) -> None:
         parts = isinstance(self.dynamics, Sequence) and len(self.dynamics) > 0

@@ -16,9 +16,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from hopmask.errors import (
     CommitFailedError,
@@ -110,6 +111,11 @@ def commit(
     return header
 
 
+def distrust(path: Path) -> None:
+    """Let the next commit read the file before it becomes NAME.prev."""
+    _left.pop(path, None)
+
+
 def header_or_none(path: Path) -> Header | None:
     """The header of a file; None where there is no file, or none with a sound header.
 
@@ -151,16 +157,26 @@ def _written(
         allocate(handle, HEADER + length)
         at = HEADER
         for part in _parts(payload):  # hashed while it goes to the disk, and in one state
-            hashed = hashing.submit(digest.update, part)
+            hashed = _hashed(hashing, digest, part)
             write_at(handle, part, at)
             at += len(part)
-            hashed.result()  # so that one part at a time is in memory
+            if hashed is not None:
+                hashed.result()  # so that one part at a time is in memory
         sync_data(handle)
         header = header_of(length, digest.digest())
         write_at(handle, header.packed(), 0)
         set_time(handle, time.time_ns())  # finer than the clock that a write goes by
         os.fsync(handle)
     return header
+
+
+def _hashed(pool: ThreadPoolExecutor, digest: Any, part: bytes) -> "Future[None] | None":
+    """Hash a part in the pool's thread; here and now where the interpreter is shutting down."""
+    try:
+        return pool.submit(digest.update, part)
+    except RuntimeError:
+        digest.update(part)
+        return None
 
 
 def _refuse_read_only(path: Path) -> None:

@@ -12,7 +12,7 @@ from hopmask.errors import (
     StoreNotFoundError,
     UnsafeStoreError,
 )
-from hopmask.storage.commit import previous_of
+from hopmask.storage.commit import distrust, previous_of
 from hopmask.storage.container import DAMAGE
 from hopmask.storage.document import SCHEMA, Stamp, read_stamped
 from hopmask.storage.writer import writing
@@ -72,6 +72,7 @@ def recover(path: str | Path) -> Recovered:
             return Recovered(stamp=stamp, source=None, damaged=None, cleared=cleared)
         except _DAMAGE as error:
             damage = error
+            distrust(writer.path)
         previous = previous_of(writer.path)
         try:
             document, source = read_stamped(previous)

@@ -241,6 +241,33 @@ def test_forgetting_what_was_never_learned_changes_nothing():
     assert empty.count == 0
 
 
+def test_a_number_that_was_never_learned_changes_nothing_however_many_there_are():
+    address = learned(clouds(45, 3))
+    before = {name: value.clone() for name, value in address.sums.items()}
+    for task in range(45, 64):
+        address.forget(task)
+    assert all(torch.equal(value, before[name]) for name, value in address.sums.items())
+    address.forget(44)
+    assert address.count == 44
+
+
+def test_data_of_a_task_are_no_strangers_once_others_were_forgotten():
+    generator_ = generator(3)
+    means = 2 * torch.randn(10, 16, generator=generator_, dtype=torch.float64)
+
+    def data(task: int, count: int) -> torch.Tensor:
+        noise = torch.randn(count, 16, generator=generator_, dtype=torch.float64)
+        return means[task] + noise
+
+    address = make(features=256)
+    for task in range(10):
+        address.learn(task, address.describe(data(task, 200 if task == 0 else 1)))
+    for task in range(1, 10):
+        address.forget(task)
+        _, strange = address.guess(data(0, 40)[:, None])
+        assert 0.7 < float(strange.mean()) < 1.4
+
+
 @pytest.mark.parametrize(
     ("samples", "says"),
     [

@@ -42,6 +42,30 @@ def holds(memory, tasks):
     return True
 
 
+# Growth that fails
+
+
+def test_a_growth_that_is_taken_back_takes_its_task_with_it(
+    hub_memory, hub_task, hub_state, tmp_path
+):
+    memory = hub_memory(2, hubs=4)
+    before = hub_state(memory)
+
+    def grow_and_store():
+        with memory.growing(16):
+            memory.store(task=12, **hub_task(5))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grow_and_store()
+    assert hub_state(memory) == before
+    memory.save(tmp_path / "memory.h5")
+    assert load(tmp_path / "memory.h5").tasks == (0, 1)
+    with pytest.raises(ConfigError, match="at most"), memory.growing(1 << 20):
+        pass
+    assert memory.capacity == 4
+
+
 # Store
 
 

@@ -561,12 +561,25 @@ def test_dynamics_are_of_dense_couplings(dynamics, memory):
 
 
 @pytest.mark.parametrize(
-    "option", [{"min_margin": 1.0}, {"max_basins": 2}, {"agreement_weight": 1.0}], ids=str
+    "option",
+    [
+        {"min_margin": 1.0},
+        {"max_basins": 2},
+        {"agreement_weight": 1.0},
+        {"recognition_margin": 1.0},
+    ],
+    ids=str,
 )
 def test_options_of_a_recall_by_data_are_refused_elsewhere(option, memory):
     for by in ({"task": 0}, {"cue": {"a": torch.ones(96)}}):
         with pytest.raises(ConfigError):
             memory.recall(**by, search=Search(**option))
+
+
+def test_a_cue_has_one_batch_dimension(memory):
+    for shape in ((5, 3, 96), (1, 1, 96)):
+        with pytest.raises(CueError, match="shape"):
+            memory.recall(cue={"a": torch.ones(shape)})
 
 
 def test_the_weight_decides_between_agreement_and_penalty(memory, targets):

@@ -37,6 +37,7 @@ from hopmask.errors import (
     CorruptStoreError,
     NotAHopmaskStoreError,
     StaleStoreError,
+    StoreExistsError,
     StoreFileError,
     StoreLockedError,
     StoreNotFoundError,
@@ -135,7 +136,7 @@ def test_a_file_that_is_not_there_is_not_found(path, mode):
 
 def test_a_file_that_is_there_is_not_made_again(live, path):
     before = path.read_bytes()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(StoreExistsError):
         hopmask.open_memory(path, "x", new=blank())
     assert path.read_bytes() == before
 

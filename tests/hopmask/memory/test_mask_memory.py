@@ -19,12 +19,14 @@ from hopmask import (
     MaskError,
     MaskMemory,
     NotForgettableError,
+    NumericalError,
     OverloadWarning,
     PenaltyError,
     Search,
     UnknownTaskError,
     paper_schedule,
 )
+from hopmask.couplings.rules import Hebbian
 from hopmask.patterns.check_bits import MENDED
 from hopmask.recall.dynamics import (
     SignPolish,
@@ -939,6 +941,39 @@ def test_what_cannot_replace_a_task_changes_nothing(tasks, task, masks, error):
         memory.replace(task, {} if masks is None else tasks[masks])
     assert torch.equal(memory.couplings.psi, psi)
     assert memory.count == TASKS
+
+
+def test_a_replacement_that_the_rule_refuses_leaves_the_task(tasks, signatures):
+    class Full(Hebbian):
+        name, left = "full", TASKS
+
+        def update(self, psi, pattern):
+            self.left -= 1
+            if self.left == -1:
+                raise NumericalError("nothing new in the pattern")
+            super().update(psi, pattern)
+
+    memory = filled(tasks, signatures, rule=Full())
+    psi, mean = memory.couplings.psi.clone(), memory.couplings.mean.clone()
+    sums = {name: value.clone() for name, value in memory.address.sums.items()}
+    with pytest.raises(NumericalError):
+        memory.replace(1, tasks[7], signature=signatures[2])
+    assert torch.equal(memory.couplings.psi, psi)
+    assert torch.equal(memory.couplings.mean, mean)
+    assert all(torch.equal(value, sums[name]) for name, value in memory.address.sums.items())
+    assert memory.recall(1).verified
+
+
+def test_masks_too_long_for_dense_couplings_are_refused_before_room_is_taken():
+    with pytest.raises(ConfigError, match="couplings='hub'"):
+        MaskMemory({"h": 10**12})
+
+
+@pytest.mark.parametrize("couplings", ["dense", "hub"])
+@pytest.mark.parametrize("features", [False, True, 0.0, -1])
+def test_a_number_of_features_is_a_whole_number(couplings, features):
+    with pytest.raises(ConfigError, match="signature_features"):
+        MaskMemory({"h": 64}, couplings=couplings, signature_features=features)
 
 
 @pytest.mark.parametrize("rule", ["storkey", "storkey-matrix", "projection"])

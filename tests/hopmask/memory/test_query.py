@@ -73,8 +73,21 @@ def test_a_damaged_mask_visits_as_many_basins_as_it_is_given(memory):
 
 def test_options_that_a_recall_would_ignore_are_refused(memory, masks):
     for question in ({"task": 3}, {"cue": {"h": masks[0].float()}}):
-        with pytest.raises(ConfigError):
-            memory.recall(**question, search=Search(min_margin=1.0))
+        for option in ("min_margin", "agreement_weight", "recognition_margin"):
+            with pytest.raises(ConfigError, match=option):
+                memory.recall(**question, search=Search(**{option: 1.0}))
+
+
+def test_a_penalty_that_points_by_another_is_refused(memory):
+    class Pointing:
+        def __call__(self, masks):
+            return masks["h"].sum(-1)
+
+        def pointing(self):
+            return self
+
+    with pytest.raises(ConfigError, match="hub couplings"):
+        memory.recall(penalty=Pointing())
 
 
 class Counted:

@@ -721,3 +721,9 @@ def test_a_reservoir_that_is_not_finite_is_not_saved(tmp_path, random_spins):
     with pytest.raises(NumericalError, match="'psi'"):
         reservoir.save(tmp_path / "memory.h5")
     assert (tmp_path / "memory.h5").read_bytes() == before
+
+
+def test_a_spin_of_minus_128_in_int8_is_refused():
+    reservoir = Reservoir(8)
+    with pytest.raises(CueError):
+        reservoir.energy(torch.full((8,), -128, dtype=torch.int8))

@@ -88,3 +88,19 @@ def test_dense_couplings_and_a_memory_without_address_describe_nothing(hub_memor
         dense.store({"h": torch.ones(64)}, signature=hub_memory(0).describe(signature))
     with pytest.raises(CueError):
         hub_memory(0, signature_features=0).describe(signature)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-8])
+def test_signatures_of_too_small_a_scale_are_refused_before_anything_is_stored(
+    scale, hub_memory, hub_task
+):
+    memory, task = hub_memory(0), hub_task(0)
+    with pytest.raises(CueError, match="too small"):
+        memory.store(**{**task, "signature": scale * task["signature"]})
+    assert memory.count == 0
+
+
+def test_samples_that_are_all_alike_are_no_small_signature(hub_memory, hub_task):
+    memory, task = hub_memory(0), hub_task(0)
+    alike = task["signature"][:1].expand(8, -1)
+    assert memory.store(**{**task, "signature": alike}) == 0

@@ -5,6 +5,8 @@ import hashlib
 import os
 import signal
 import stat
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -525,3 +527,15 @@ def test_a_system_that_cannot_reserve_room_writes_all_the_same(committed, counts
     monkeypatch.setattr(system, "os", Bare())
     write(committed, counts(2))
     assert number_of(committed) == 2
+
+
+def test_a_memory_is_saved_while_the_interpreter_shuts_down(tmp_path):
+    path = tmp_path / "memory.h5"
+    code = f"""
+import atexit
+from hopmask import Reservoir
+atexit.register(lambda: Reservoir(16).save({str(path)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert read_stamped(path)[1].generation == 1

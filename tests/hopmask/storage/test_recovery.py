@@ -63,6 +63,16 @@ def test_a_whole_file_is_left_as_it_is(committed, names):
     assert names(committed.parent) == begin
 
 
+def test_a_file_that_rots_unnoticed_does_not_become_the_previous_generation(committed):
+    about = committed.stat()
+    damage(committed)
+    os.utime(committed, ns=(about.st_atime_ns, about.st_mtime_ns))
+    before = read_stamped(previous_of(committed))[1]
+    recover(committed)
+    assert read_stamped(previous_of(committed))[1].sha256 == before.sha256
+    assert read_stamped(committed)[1].sha256 == before.sha256
+
+
 def test_the_previous_generation_comes_back_and_the_damaged_one_is_kept(committed, names):
     content = damage(committed)
     before, lost = read_stamped(previous_of(committed))[1], read_header(committed)

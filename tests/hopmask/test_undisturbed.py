@@ -1,0 +1,108 @@
+"""Changes that Ctrl-C does not cut in two."""
+
+import signal
+from threading import Thread
+
+import pytest
+import torch
+
+from hopmask import MaskMemory, Reservoir, load
+from hopmask._undisturbed import undisturbed
+from hopmask.couplings.rules import Hebbian
+from hopmask.memory.hub_address import HubAddress
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+class Interrupted(Hebbian):
+    """Is interrupted in the midst of each change."""
+
+    name = "interrupted"
+
+    def update(self, psi, pattern):
+        interrupt()
+        super().update(psi, pattern)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_the_block_is_over(kind):
+    def handler(number, frame):
+        raise KeyboardInterrupt
+
+    before, done = signal.signal(kind, handler), []
+    try:
+        with pytest.raises(KeyboardInterrupt), undisturbed():
+            with undisturbed():
+                signal.raise_signal(kind)
+                done.append("inner")
+            done.append("outer")
+        assert done == ["inner", "outer"]
+        assert signal.getsignal(kind) is handler
+    finally:
+        signal.signal(kind, before)
+
+
+def test_what_the_block_raises_comes_out_and_handlers_are_put_back():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ValueError, match="own"), undisturbed():
+        raise ValueError("own")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_another_thread_needs_no_signals():
+    done = []
+
+    def work():
+        with undisturbed():
+            done.append(True)
+
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [True]
+
+
+@pytest.mark.parametrize("change", ["store", "replace", "forget"])
+def test_a_hub_memory_is_changed_whole(change, hub_memory, hub_task, monkeypatch, tmp_path):
+    memory, task = hub_memory(3), hub_task(9)
+    put, drop = HubAddress.put, HubAddress.drop
+
+    def interrupted_put(self, number, added):
+        interrupt()
+        put(self, number, added)
+
+    def interrupted_drop(self, number):
+        interrupt()
+        drop(self, number)
+
+    monkeypatch.setattr(HubAddress, "put", interrupted_put)
+    monkeypatch.setattr(HubAddress, "drop", interrupted_drop)
+    with pytest.raises(KeyboardInterrupt):
+        if change == "store":
+            memory.store(**task)
+        elif change == "replace":
+            memory.replace(1, **task)
+        else:
+            memory.forget(1)
+    tasks = {"store": (0, 1, 2, 3), "replace": (0, 1, 2), "forget": (0, 2)}[change]
+    memory.save(tmp_path / "memory.h5")
+    again = load(tmp_path / "memory.h5")
+    assert again.tasks == memory.tasks == tasks
+    assert bool(again.recall(list(tasks)).verified.all())
+
+
+def test_dense_couplings_are_changed_whole():
+    memory = MaskMemory({"h": 64}, rule=Interrupted(), signature_features=32, key_bits=64)
+    mask = torch.arange(64) % 3 == 0
+    with pytest.raises(KeyboardInterrupt):
+        memory.store({"h": mask}, signature=torch.eye(3))
+    assert memory.count == 1
+    assert memory.recall(0).verified
+    assert int(memory.recall(signature=torch.eye(3)[None]).task) == 0
+    reservoir = Reservoir(32, rule=Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        reservoir.store(torch.ones(32))
+    assert reservoir.count == 1
+    assert bool(reservoir.recall(torch.ones(32)).verified)
