@@ -164,6 +164,8 @@ def main() -> None:
     if options.table:
         print(table(done))
         return
+    if options.learned is None and not options.random:
+        parser.error("say which masks: --random, or --learned BANK")
     rows = []
     if options.random:
         rows = measured("random", RandomMasks(size=options.size), options)

@@ -1,4 +1,4 @@
-"""A day in production: one writer, four readers, and a process that is killed again and again.
+"""Constant use of one live file: a writer, four readers, and a process killed again and again.
 
     python benchmarks/soak.py [--seconds 3600] [--folder DIRECTORY] [--out FILE]
 

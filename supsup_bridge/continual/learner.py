@@ -80,9 +80,9 @@ class SupSup(Learning):
         recall: of a Hopfield memory: "both" (default), "entropy" (default without features),
             "address", or "posterior" (default with signature_groups, unless an objective is given):
             tasks and labels are compared in pairs, see `PosteriorInference`.
-        signature: what the content address sees of an image: "input" (default), "patches" (answers
-            to random filters, for images of two dimensions or flat squares), "outputs", "gradient",
-            or "package.module:function".
+        signature: what the content address sees of an image: "input" (default), "patches"
+            (responses of random filters, for images of two dimensions or flat squares), "outputs",
+            "gradient", or "package.module:function".
         inference: of a bank: "try-all" (default), "one-shot", "binary", "descent" or "argmax".
         objective: whose gradient points at a task: "H" (default) or "G", on hubs and of a bank's
             inference by gradient.

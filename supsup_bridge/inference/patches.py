@@ -1,4 +1,4 @@
-"""Random patches: an image as its answers to random filters, averaged over places."""
+"""Random patches: an image as responses of random filters, averaged over places."""
 
 from math import isqrt
 
@@ -26,7 +26,7 @@ def patches(images: Tensor, *, seed: int) -> Tensor:
         seed: of the filters.
 
     Returns:
-        (n, k), each of mean square 1; zeros for an image that no filter answers to.
+        (n, k), each of mean square 1; zeros for an image to which no filter responds.
 
     Raises:
         ConfigError: images of another shape.

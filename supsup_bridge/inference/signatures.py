@@ -75,7 +75,7 @@ def signature_named(name: str, network: FixedNetwork, *, seed: int = 0) -> Signa
     """A signature by its name in `SIGNATURES`, or "package.module:function".
 
     Args:
-        name: "input" (the images), "patches" (their answers to random filters), "outputs" (of the
+        name: "input" (the images), "patches" (responses of random filters), "outputs" (of the
             fixed network at half mask), "gradient" (of the entropy at half mask), or a function of
             images (n, *shape) that gives (n, k).
         network: the fixed network.

@@ -51,9 +51,9 @@ class RunSettings:
             or NNs is given). Scenario GG infers
             nothing: recall, inference and objective are of the learner that the run leaves behind.
         signature: of a Hopfield memory: what the content address computes from images to recognize
-            a task: "input", "patches" (answers to random filters), "outputs" or "gradient" (of the
-            network at half mask), or "package.module:function" of images (..., pixels); default
-            the benchmark's.
+            a task: "input", "patches" (responses of random filters), "outputs" or "gradient" (of
+            the network at half mask), or "package.module:function" of images (..., pixels);
+            default the benchmark's.
         inference: of a bank: "one-shot", "binary", "descent", "try-all" or "argmax".
         objective: whose gradient points at a task, of weight masks in a Hopfield memory and of a
             bank's inference by gradient: "H" (entropy) or "G" (superfluous outputs).

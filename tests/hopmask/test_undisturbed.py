@@ -31,13 +31,17 @@ def test_a_signal_waits_until_the_block_is_over(kind):
     def handler(number, frame):
         raise KeyboardInterrupt
 
-    before, done = signal.signal(kind, handler), []
-    try:
-        with pytest.raises(KeyboardInterrupt), undisturbed():
+    def change():
+        with undisturbed():
             with undisturbed():
                 signal.raise_signal(kind)
                 done.append("inner")
             done.append("outer")
+
+    before, done = signal.signal(kind, handler), []
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            change()
         assert done == ["inner", "outer"]
         assert signal.getsignal(kind) is handler
     finally:
@@ -79,13 +83,13 @@ def test_a_hub_memory_is_changed_whole(change, hub_memory, hub_task, monkeypatch
 
     monkeypatch.setattr(HubAddress, "put", interrupted_put)
     monkeypatch.setattr(HubAddress, "drop", interrupted_drop)
+    made = {
+        "store": lambda: memory.store(**task),
+        "replace": lambda: memory.replace(1, **task),
+        "forget": lambda: memory.forget(1),
+    }
     with pytest.raises(KeyboardInterrupt):
-        if change == "store":
-            memory.store(**task)
-        elif change == "replace":
-            memory.replace(1, **task)
-        else:
-            memory.forget(1)
+        made[change]()
     tasks = {"store": (0, 1, 2, 3), "replace": (0, 1, 2), "forget": (0, 2)}[change]
     memory.save(tmp_path / "memory.h5")
     again = load(tmp_path / "memory.h5")
