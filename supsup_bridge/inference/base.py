@@ -98,15 +98,6 @@ class BankInference(TaskInference):
         objective: of logits (..., outputs): `entropy`, or, for the ways that follow a gradient,
             `superfluous` with its `labels` bound.
         chunk: sets, or masks, that pass through the network at once.
-
-    Example:
-        >>> from supsup_bridge import MaskBank, OneShot, UnitNetwork
-        >>> network = UnitNetwork([4, 8, 3], network=torch.Generator().manual_seed(0))
-        >>> bank = MaskBank(network.mask_sizes)
-        >>> for mask in torch.eye(8)[:4] > 0:
-        ...     task = bank.store({"hidden1": mask})
-        >>> OneShot(network=network, bank=bank).infer(torch.ones(2, 1, 4)).task.shape
-        torch.Size([2])
     """
 
     def __init__(

@@ -26,6 +26,10 @@ def _lowest(values: Tensor, steps: int) -> tuple[Tensor, Tensor, int]:
 class TryAll(BankInference):
     """argmin_i H(f(x, W ⊙ M_i)): every mask is tried; k forward passes.
 
+    Args:
+        network, bank, objective: see `OneShot`.
+        chunk: masks that pass through the network at once.
+
     Source:
         The exhaustive search that Wortsman et al. 2020 (arXiv 2006.14769), section 3.3, avoids.
     """
@@ -39,6 +43,7 @@ class ArgmaxLogits(BankInference):
     """argmax_i of the largest real logit under M_i, averaged over a set's images; k passes.
 
     Args:
+        network, bank, chunk: see `TryAll`.
         labels: how many outputs are real; superfluous ones are left out.
 
     Source:

@@ -17,6 +17,21 @@ _NOTHING = 1e-6  # a share of a mask in a superposition that rounding leaves of 
 class OneShot(BankInference):
     """argmax_i (−∂H/∂α_i) at α = 1/k: one pass at the running mean of the masks.
 
+    Args:
+        network: the fixed network.
+        bank: the masks.
+        objective: of logits (..., outputs): `entropy`, or `superfluous` with its `labels` bound.
+        chunk: sets that pass through the network at once.
+
+    Example:
+        >>> from supsup_bridge import MaskBank, OneShot, UnitNetwork
+        >>> network = UnitNetwork([4, 8, 3], network=torch.Generator().manual_seed(0))
+        >>> bank = MaskBank(network.mask_sizes)
+        >>> for mask in torch.eye(8)[:4] > 0:
+        ...     task = bank.store({"hidden1": mask})
+        >>> OneShot(network=network, bank=bank).infer(torch.ones(2, 1, 4)).task.shape
+        torch.Size([2])
+
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), eq. 4.
     """
@@ -28,6 +43,9 @@ class OneShot(BankInference):
 
 class Binary(BankInference):
     """⌈log₂ k⌉ steps; each keeps the half of the masks with the largest −∂H/∂α_i.
+
+    Args:
+        network, bank, objective, chunk: see `OneShot`.
 
     Source:
         Wortsman et al. 2020 (arXiv 2006.14769), algorithm 1 (binary search).
@@ -60,6 +78,7 @@ class Descent(BankInference):
     and number of tasks; masks that were cut off stay off.
 
     Args:
+        network, bank, objective, chunk: see `OneShot`.
         steps: how many.
         rate: η, in (0, 1].
 

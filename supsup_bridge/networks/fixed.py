@@ -186,7 +186,11 @@ def evenly(images: Tensor, most: int) -> Tensor:
 def fix_weights(module: nn.Module, generator: torch.Generator) -> nn.Module:
     """Draw a new module's weights: signed Kaiming constants, biases 0; returns the module.
 
-    Linear and Conv2d layers alone are drawn, in the order of `module.modules()`.
+    Linear and Conv2d layers alone are drawn, in the order of `module.modules()`; all else stays.
+
+    Args:
+        module: changed in place.
+        generator: of the signs.
 
     Raises:
         ConfigError: lazy layers that have no weights yet.

@@ -36,13 +36,16 @@ class Observers:
         self._observers = observers
 
     def training(self, task: Task, number: int, step: int, steps: int, loss: float) -> None:
+        """As `Observer.training`, of each."""
         for observer in self._observers:
             observer.training(task, number, step, steps, loss)
 
     def evaluated(self, task: Task, number: int, after: int, accuracy: float) -> None:
+        """As `Observer.evaluated`, of each."""
         for observer in self._observers:
             observer.evaluated(task, number, after, accuracy)
 
     def learned(self, task: Task, number: int) -> None:
+        """As `Observer.learned`, of each."""
         for observer in self._observers:
             observer.learned(task, number)
