@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 
 from hopmask import MaskMemory
-from supsup_bridge import Experiment, MaskBank, RunSettings, SupSup
+from supsup_bridge import Experiment, MaskBank, RunSettings, SupSup, split_digits
+from supsup_bridge.runs.presets import preset
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 DIGITS = ("--benchmark", "split-digits")
@@ -181,6 +182,22 @@ def test_novelty_counts_detections_and_false_alarms(run: Run, learned: Path) -> 
         *(("both", 1), ("both", 8)),
     ]
     assert all(0 <= row["detected"] <= 1 for row in rows)
+
+
+def test_foreign_classes_are_those_of_the_task_left_out(run: Run, script: Script) -> None:
+    module = script("foreign_classes")
+    task, other = split_digits(tasks=2)
+    learner = module.learner_of("split-digits", [task], "pixels, a mean of each class", 0)
+    assert learner.settings.signature_groups == 2
+    assert learner.settings.training == preset("split-digits", "weight").training
+    rows = run("foreign_classes", *DIGITS, "--tasks", 2, "--seeds", 0, "--images", 32)
+    assert [row["run"]["left_out"] for row in rows] == [0, 0, 0, 1, 1, 1]
+    assert {row["run"]["way"] for row in rows} == {*module.WAYS}
+    foreign = learner.predict(other.scored_images[:32]).recognized.double().mean()
+    asked = {"left_out": 1, "way": "pixels, a mean of each class"}
+    same = [row for row in rows if row["run"].items() >= asked.items()]
+    assert [row["foreign_recognized"] for row in same] == [float(foreign)]
+    assert all(row["own_recognized_and_right"] <= row["own_recognized"] for row in rows)
 
 
 @pytest.mark.skipif("HOPMASK_DATA" not in os.environ, reason="there is no MNIST to read")
