@@ -14,6 +14,7 @@ from hopmask.patterns.keys import random_words
 
 STRANGE = 4.0  # strangeness from which on data are of no task that was learned
 LARGEST = 16_384  # features: no file holds the sums of more
+_BLOCKS = 8  # rows of them, of a square of which half is computed
 _CHUNK = 1 << 23  # numbers that features take at once
 Samples = Tensor | Iterable[Tensor]  # (n,), (s, n), or parts (s_i, n)
 
@@ -148,14 +149,27 @@ class RandomFeatures:
             scale=scale,
             length=samples.shape[-1],
         )
+        weight = 1 / max(1, part.freedom)
         for group in counts.nonzero()[:, 0].tolist():
-            own = torch.split(samples[groups == group], max(1, _CHUNK // self.count))
-            means[group] = torch.stack([self.of(some, scale).sum(0) for some in own]).sum(0)
-            means[group] /= counts[group]
-            for some in own:
-                rest = self.of(some, scale) - means[group]
-                part.covariance.addmm_(rest.T, rest, alpha=1 / max(1, part.freedom))
+            done = 0
+            for some in torch.split(samples[groups == group], max(1, _CHUNK // self.count)):
+                rest, more = self.of(some, scale), len(some)
+                rest -= (mean := rest.mean(0))
+                _add_square(part.covariance, rest, weight)
+                shift = mean - means[group]
+                part.covariance.addr_(shift, shift, alpha=weight * done * more / (done + more))
+                means[group] += shift * (more / (done + more))
+                done += more
+        part.covariance.triu_().add_(part.covariance.triu(1).T)
         return part
+
+
+def _add_square(square: Tensor, rows: Tensor, weight: float) -> None:
+    """square ← square + weight rowsᵀ rows, in its upper triangle and a few blocks beside it."""
+    side = -(-len(square) // _BLOCKS)
+    for first in range(0, len(square), side):
+        left = rows[:, first : first + side]
+        square[first : first + side, first:].addmm_(left.T, rows[:, first:], alpha=weight)
 
 
 def checked(samples: Tensor, wanted: int) -> Tensor:
