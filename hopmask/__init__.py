@@ -1,6 +1,7 @@
 """hopmask: a constant-size associative memory of neural-network masks."""
 
 from hopmask import capacity, errors, storage
+from hopmask._undisturbed import undisturbed
 from hopmask.capacity.damage import Damage
 from hopmask.capacity.mask_sources import GivenMasks, RandomMasks
 from hopmask.couplings.rules import LearningRule, rule_named
@@ -72,4 +73,5 @@ __all__ = [
     "storage",
     "to_mask",
     "to_spins",
+    "undisturbed",
 ]

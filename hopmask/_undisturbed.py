@@ -2,9 +2,8 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import current_thread, main_thread
-from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)  # whose Python handlers raise
 
@@ -28,22 +27,23 @@ def undisturbed() -> Iterator[None]:
         >>> done
         ['all of it', 'interrupted']
     """
-    waiting: list[tuple[int, Any]] = []
-    before: dict[signal.Signals, Any] = {}
+    waiting: list[int] = []
 
-    def wait(number: int, frame: Any) -> None:
-        waiting.append((number, frame))
+    def wait(number: int, frame: object) -> None:
+        waiting.append(number)
 
-    try:
+    with ExitStack() as stack:  # which goes on where a handler raises
+        stack.callback(_deliver, waiting)  # the last, to the handlers that are back then
         if current_thread() is main_thread():
             for kind in _SIGNALS:
                 handler = signal.getsignal(kind)
                 if callable(handler):  # others do not run Python
-                    before[kind] = handler
+                    stack.callback(signal.signal, kind, handler)
                     signal.signal(kind, wait)
         yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
-        for number, frame in waiting:
-            before[signal.Signals(number)](number, frame)
+
+
+def _deliver(waiting: list[int]) -> None:
+    """Raise signals again, each for the handler that the one before has left."""
+    for number in waiting:
+        signal.raise_signal(number)

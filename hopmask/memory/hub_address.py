@@ -182,7 +182,7 @@ class HubAddress:
         """Learn a task from what is `fitting`, or learn it anew: its means replace those before."""
         means = added.means
         if bool(self.addressed[task]):
-            means = means - self._means(task)
+            means = means - _means(self.sums["link"], self._key(task))
         self.sums["link"].addcmul_(means[:, None], self._key(task)[None])
         self.sums["within"] += added.within
         self.sums["scalars"] += added.scalars
@@ -190,11 +190,16 @@ class HubAddress:
         self._ready = None
 
     def drop(self, task: int) -> None:
-        """Forget a task's means, exactly. Its covariance stays in the average of all."""
+        """Forget a task's means, exactly; its covariance stays on average until no task is left."""
         if bool(self.addressed[task]):
-            self.sums["link"].addcmul_(self._means(task)[:, None], self._key(task)[None], value=-1)
+            link, key = self.sums["link"], self._key(task)
+            link.addcmul_(_means(link, key)[:, None], key[None], value=-1)
             self.addressed[task] = False
             self._ready = None
+            if self.count == 0:
+                self.length = 0
+                for value in self.sums.values():
+                    value.zero_()
 
     def add(self, other: "HubAddress") -> None:
         """Add what another address knows of other tasks, exactly."""
@@ -308,15 +313,15 @@ class HubAddress:
         ratio = inverse / max(spreads, 1)
         return Readout.of(link, within, inverse=ratio, addressed=self.addressed)
 
-    def _means(self, task: int) -> Tensor:
-        """m_tg in whole units, group after group, int64 (G F,)."""
-        key = self._key(task)
-        parts = torch.split(self.sums["link"], max(1, _ENTRIES // self.hubs))
-        return torch.cat([(part * key).sum(-1) for part in parts]) // self.hubs
-
     def _key(self, task: int) -> Tensor:
         number = torch.tensor([task], device=self.addressed.device)
         return self.keys.of(number, hubs=self.hubs, dtype=torch.int64)[0]
+
+
+def _means(link: Tensor, key: Tensor) -> Tensor:
+    """m_tg of a task's key in whole units, group after group, int64 (G F,)."""
+    parts = torch.split(link, max(1, _ENTRIES // len(key)))
+    return torch.cat([(part * key).sum(-1) for part in parts]) // len(key)
 
 
 def _check_range(sums: Mapping[str, Tensor], added: Mapping[str, Tensor]) -> None:

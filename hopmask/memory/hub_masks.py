@@ -224,9 +224,10 @@ class HubMasks:
         self.couplings.require_exact()
         if self.address is not None:
             self.address.check_growth()
-        self.couplings.grow()
-        if self.address is not None:
-            self.address.grow()
+        with undisturbed():
+            self.couplings.grow()
+            if self.address is not None:
+                self.address.grow()
 
     def merge(self, other: "HubMasks") -> None:
         """Add another memory's tasks; see `MaskMemory.merge`."""

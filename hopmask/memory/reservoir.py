@@ -280,9 +280,10 @@ class Reservoir(Held):
             raise CueError(f"spins must be a real tensor of shape (..., {self.size}), got {came}")
         if spins.dtype == torch.bool:
             return self._spins(spins, "spins")
-        if not bool(((spins >= -1) & (spins <= 1)).all()):  # |−128| is −128 in int8
+        real_spins = spins.detach().to(self.psi)
+        if not bool((real_spins.abs() <= 1).all()):
             raise CueError("spins must lie in [-1, 1], got values outside it or NaN")
-        return spins.detach().to(self.psi)
+        return real_spins
 
 
 class _Question:

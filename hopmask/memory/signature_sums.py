@@ -10,7 +10,7 @@ from hopmask.memory.features import Description
 
 UNIT = 2.0**-44  # of all sums: values up to 2^19 in int64
 _LARGEST = 2.0**18  # of a sum
-_COARSE = 1024  # units: features of a smaller mean square have covariances of too few units
+_COARSE = 16  # units: features of a smaller mean square have covariances of too few units
 _TOO_SMALL = "the signature is too small: scale signatures to values of about 1"
 
 

@@ -68,6 +68,11 @@ class CsvScalars:
             return _begins(path.read_bytes())
         return False
 
+    @staticmethod
+    def may_go(path: Path) -> bool:
+        """Whether a file is a log of a run."""
+        return CsvScalars.wrote(path)
+
     def last(self) -> dict[tuple[str, int], int]:
         """Figure and number of the task -> the last step that is there already."""
         return self._last

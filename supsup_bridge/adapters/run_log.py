@@ -129,7 +129,7 @@ def open_logs(
     check_logs(chosen)
     for name, log in _LOGS.items():
         place = folder / log.place
-        if overwrite and log.wrote(place):
+        if overwrite and log.may_go(place):
             _delete(place)
         if name in names and not continued and place.exists():
             raise ConfigError(

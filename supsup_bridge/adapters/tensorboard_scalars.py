@@ -49,9 +49,13 @@ class TensorBoardScalars:
 
     @staticmethod
     def wrote(path: Path) -> bool:
-        """Whether a folder holds event files of runs, and nothing else."""
-        names = [one.name for one in path.iterdir()] if path.is_dir() else []
-        return bool(names) and all("tfevents" in name and name.endswith(_OURS) for name in names)
+        """Whether a folder holds event files alone."""
+        return path.is_dir() and all("tfevents" in one.name for one in path.iterdir())
+
+    @staticmethod
+    def may_go(path: Path) -> bool:
+        """Whether a folder holds event files of runs alone."""
+        return path.is_dir() and all(one.name.endswith(_OURS) for one in path.iterdir())
 
     def last(self) -> dict[tuple[str, int], int]:
         """Figure and number of the task -> the last step that is there already."""

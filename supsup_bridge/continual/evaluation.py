@@ -1,7 +1,7 @@
 """Evaluation of a learner: test data cut into disjoint halves, its tasks scored one by one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -9,13 +9,14 @@ from hopmask import ConfigError
 from supsup_bridge.continual import scoring
 from supsup_bridge.continual.checks import check_images
 from supsup_bridge.continual.learning import Learning
+from supsup_bridge.continual.numbers import whole
 from supsup_bridge.data.task import Task
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.rng import stream
 from supsup_bridge.stores.protocols import for_forward
 from supsup_bridge.training.batches import check_labels
 from supsup_bridge.training.data import LessonData, TensorData, lesson_data
-from supsup_bridge.training.settings import TrainingSettings, is_count
+from supsup_bridge.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +82,13 @@ def evaluate(
     if not 0 < len(data) <= len(learner):
         raise ConfigError(f"evaluate takes data of 1 to {len(learner)} tasks, got {len(data)}")
     seed = learner.settings.seed
-    samples = learner.settings.infer_samples if infer_samples is None else infer_samples
-    if not is_count(samples):
-        raise ConfigError(f"infer_samples must be a positive whole number, got {samples!r}")
+    samples = whole(learner.settings.infer_samples if infer_samples is None else infer_samples)
+    if samples is None or samples < 1:
+        raise ConfigError(f"infer_samples must be a positive whole number, got {infer_samples!r}")
     numbers, outputs = learner.tasks[: len(data)], learner.network.outputs
     scores = []
     for number, one in zip(numbers, data, strict=True):
-        task = _halves(one, number=number, seed=seed, outputs=outputs)
-        _check(task, learner, protocol)
+        task = _checked(_halves(one, number=number, seed=seed, outputs=outputs), learner, protocol)
         scores.append(_scored(learner, number, task, protocol, samples))
     return Evaluation(
         numbers=numbers,
@@ -100,12 +100,14 @@ def evaluate(
     )
 
 
-def _check(task: Task, learner: Learning, protocol: str) -> None:
-    """Raise unless a task's images and labels are what the learner can be asked about."""
+def _checked(task: Task, learner: Learning, protocol: str) -> Task:
+    """A task with its images at hand; raises unless the learner can be asked about them."""
+    pool, scored = task.inference_images, task.scored_images
     if protocol == "batch":
-        check_images(task.inference_images, learner.image_shape)
-    check_images(task.scored_images, learner.image_shape)
-    check_labels(task.scored_images, task.scored_labels, learner.network.outputs)
+        check_images(pool, learner.image_shape)
+    check_images(scored, learner.image_shape)
+    check_labels(scored, task.scored_labels, learner.network.outputs)
+    return replace(task, inference_images=pool, scored_images=scored)
 
 
 def _scored(

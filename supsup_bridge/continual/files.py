@@ -18,7 +18,7 @@ from hopmask import ConfigError, MaskMemory, storage
 from hopmask.errors import CorruptStoreError, StoreFileError
 from supsup_bridge.continual.settings import LearnerSettings
 from supsup_bridge.data.pixel_scale import PixelScale
-from supsup_bridge.networks.registry import NETWORKS, module_named
+from supsup_bridge.networks.registry import NETWORKS, module_named, sized_by_bits
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.training.settings import TrainingSettings
 
@@ -76,8 +76,10 @@ def arguments(
         settings["training"] = TrainingSettings(**settings["training"])
         if isinstance(settings.get("pixels"), dict):
             settings["pixels"] = PixelScale(**settings["pixels"])
-        LearnerSettings(**settings)
+        kind = LearnerSettings(**settings).mask_kind
         name, own = origin.pop("name"), settings["signature"]
+        if name in NETWORKS and not sized_by_bits(name, kind):
+            settings["bits"] = None  # earlier learners kept a number that said nothing
         shape = about["state"]["image_shape"]
     except (LookupError, TypeError, ValueError) as error:
         raise CorruptStoreError(

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from hopmask import ConfigError, EmptyMemoryError, MaskMemory
+from hopmask import ConfigError, EmptyMemoryError, MaskMemory, undisturbed
 from supsup_bridge.continual.building import memory_of, network_of
 from supsup_bridge.continual.checks import check_groups, check_images, check_statistics
 from supsup_bridge.continual.description import some_images
@@ -93,7 +93,7 @@ class Learning:
         progress: Progress | None = None,
         task: int | None = None,
     ) -> int:
-        """Learn one more task; where that fails, nothing has changed.
+        """Learn one more task; where that fails, nothing has changed. Ctrl-C waits for a store.
 
         Args:
             data: (images (n, *shape), labels (n,)), a Dataset of (image, label), a DataLoader,
@@ -135,8 +135,9 @@ class Learning:
         masks = lesson.run(tell, seen=seen)
         learned = self.learned(masks, source, image_shape=shapes.pop(), task=number)
         settings = self._settings.taught_by(data, tasks=len(self))
-        number = self.keep(learned, source, task=task)
-        self._settings = settings
+        with undisturbed():
+            number = self.keep(learned, source, task=task)
+            self._settings = settings
         return number
 
     def lesson(
@@ -180,22 +181,21 @@ class Learning:
     def keep(self, learned: Learned, data: LessonData | None, *, task: int | None = None) -> int:
         """Keep what was `learned` of a task, here or elsewhere; returns the task's number.
 
-        Dense couplings with a content address alone read the data, since their address has no sums
-        that a task could bring along.
+        Dense couplings with a content address alone read the data: no sums describe it to them.
         """
         number, learned = self.numbers.free(task), learned.to(self._network.device)
-        if isinstance(self._memory, MaskMemory) and self._memory.capacity is not None:
-            with self._memory.growing(number + 1):
-                self._memory.store(
-                    learned.masks, task=number, signature=learned.sums, extras=learned.extras
-                )
-        else:
-            more: dict[str, Any] = {"extras": learned.extras} if learned.extras else {}
-            if self._settings.has_address and data is not None:
-                more["signature"] = self._inferences.described(data, number).signature
-            number = self._memory.store(learned.masks, **more)
-            self._counted.add(number)
-        self._image_shape = learned.image_shape
+        memory, extras = self._memory, learned.extras
+        with undisturbed():
+            if isinstance(memory, MaskMemory) and memory.capacity is not None:
+                with memory.growing(number + 1):
+                    memory.store(learned.masks, task=number, signature=learned.sums, extras=extras)
+            else:
+                more: dict[str, Any] = {"extras": extras} if extras else {}
+                if self._settings.has_address and data is not None:
+                    more["signature"] = self._inferences.described(data, number).signature
+                number = memory.store(learned.masks, **more)
+                self._counted.add(number)
+            self._image_shape = learned.image_shape
         return number
 
     def observe(self, images: Tensor, labels: Tensor) -> tuple[int, float]:

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from operator import index
 
+import torch
+
 from hopmask import ConfigError, EmptyMemoryError, MaskMemory, UnknownTaskError
 from hopmask.errors import DuplicateError, MemoryFullError
 from supsup_bridge.continual.settings import MOST_HUBS
@@ -13,12 +15,13 @@ def whole(number: object) -> int | None:
     """A whole number as an int, also numpy's and torch's; None of anything else, also of a bool.
 
     Example:
-        >>> import torch
         >>> whole(torch.tensor(3)), whole(True), whole(3.0)
         (3, None, None)
     """
+    if isinstance(number, bool) or getattr(number, "dtype", None) is torch.bool:
+        return None
     try:
-        return None if isinstance(number, bool) else index(number)  # type: ignore[arg-type]
+        return index(number)  # type: ignore[arg-type]
     except TypeError:
         return None
 

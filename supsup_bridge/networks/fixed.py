@@ -271,14 +271,14 @@ def _misfit(network: FixedNetwork, images: object, error: Exception) -> ConfigEr
             f"{type(network).__name__} takes images as a tensor (n, ...), got "
             f"{type(images).__name__}: {error}"
         )
-    if len(images) == 1 and not network.pointwise:
+    parameters = [p for p in network.parameters() if p.is_floating_point()]
+    wanted = parameters[0].dtype if parameters else images.dtype
+    if len(images) == 1 and images.dtype == wanted and not network.pointwise:
         return ConfigError(
             f"{type(network).__name__} cannot take one image {tuple(images.shape)} alone: {error}. "
             "Its batch norm takes statistics of several images: give more images, in batches of a "
             "size that leaves no single image at the end, or DataLoader(drop_last=True)"
         )
-    parameters = [p for p in network.parameters() if p.is_floating_point()]
-    wanted = parameters[0].dtype if parameters else images.dtype
     if images.dtype != wanted:
         remedy = f"Give images of type {wanted}: images.to({wanted})"
     elif images.device != network.device:

@@ -13,6 +13,7 @@ from supsup_bridge.data.task import Task
 from supsup_bridge.inference.named import follows_gradient
 from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.networks.masked import PER_WEIGHT
+from supsup_bridge.networks.registry import sized_by_bits
 from supsup_bridge.runs.learners import OURS
 from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings, power_of_two
@@ -97,7 +98,7 @@ def learner_of(
         outputs=preset.outputs,
         memory=settings.memory,
         masks=settings.masks,
-        bits=preset.bits or None,
+        bits=preset.bits if sized_by_bits(preset.network, str(settings.masks)) else None,
         seed=settings.seed,
         device=device,
         training=preset.training,

@@ -1,7 +1,9 @@
 """How a mask is trained: the settings."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, isfinite
+from numbers import Real
 
 from hopmask import ConfigError
 from supsup_bridge.networks.precision import PRECISIONS
@@ -16,7 +18,11 @@ def is_count(value: object, *, least: int = 1) -> bool:
 
 def is_number(value: object) -> bool:
     """Whether a value is a finite real number, and no bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    with suppress(OverflowError):  # of whole numbers beyond all floats
+        return isfinite(value)
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)

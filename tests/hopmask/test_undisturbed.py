@@ -48,6 +48,61 @@ def test_a_signal_waits_until_the_block_is_over(kind):
         signal.signal(kind, before)
 
 
+def test_the_second_signal_goes_to_the_handler_that_the_first_left():
+    done = []
+
+    def second(number, frame):
+        done.append("second")
+
+    def first(number, frame):
+        done.append("first")
+        signal.signal(number, second)
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        with undisturbed():
+            interrupt()
+            interrupt()
+            assert done == []
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == ["first", "second"]
+
+
+def test_every_handler_is_put_back_though_one_raises():
+    def leave(number, frame):
+        raise SystemExit
+
+    before = signal.signal(signal.SIGTERM, leave)
+    own = signal.getsignal(signal.SIGINT)
+
+    def change():
+        with undisturbed():
+            signal.raise_signal(signal.SIGTERM)
+
+    try:
+        with pytest.raises(SystemExit):
+            change()
+        assert signal.getsignal(signal.SIGINT) is own
+        assert signal.getsignal(signal.SIGTERM) is leave
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_growth_is_whole(hub_memory, monkeypatch):
+    memory, grow = hub_memory(3), HubAddress.grow
+
+    def interrupted(self):
+        interrupt()
+        grow(self)
+
+    monkeypatch.setattr(HubAddress, "grow", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        memory.grow()
+    assert memory.capacity == memory.address.hubs == 16
+    assert bool(memory.recall([0, 1, 2]).verified.all())
+
+
 def test_what_the_block_raises_comes_out_and_handlers_are_put_back():
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(ValueError, match="own"), undisturbed():

@@ -14,6 +14,7 @@ from hopmask import (
     MemoryFullError,
     NotForgettableError,
     storage,
+    undisturbed,
 )
 from supsup_bridge.continual.task_agnostic.kept_images import KeptImages
 from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
@@ -126,17 +127,19 @@ class InPlaceMemory:
         if signature is not None:
             raise ConfigError("an InPlaceMemory takes images by observe(images), not a signature")
         Layout(self.memory.shapes, head=0).bits(masks)  # refused before the open mask is closed
-        if self.memory.count == self.memory.capacity:
-            if not self.grows:
-                raise MemoryFullError(
-                    f"the memory holds {self.memory.count} masks, as many as it has hubs: nothing "
-                    "was changed. Make the learner without hubs=, or with more"
-                )
-            self.memory.grow()
-        self.close()
-        number = self.memory.store(masks)
-        self._is_open = True
-        self._written(number, dict(masks))
+        full = self.memory.count == self.memory.capacity
+        if full and not self.grows:
+            raise MemoryFullError(
+                f"the memory holds {self.memory.count} masks, as many as it has hubs: nothing was "
+                "changed. Make the learner without hubs=, or with more"
+            )
+        with undisturbed():
+            if full:
+                self.memory.grow()
+            self.close()
+            number = self.memory.store(masks)
+            self._is_open = True
+            self._written(number, dict(masks))
         return number
 
     def replace(self, task: int, masks: Mapping[str, Tensor]) -> None:
@@ -178,10 +181,12 @@ class InPlaceMemory:
     def close(self) -> None:
         """Give the open mask its place in the content address; without one nothing happens."""
         if self._is_open and self.signature is not None and self._images:
-            number = self.closed
+            number, groups = self.closed, self._images.labels()
             masks = self.memory.recall(task=number).masks
             signature = self.signature(self.images)
-            self.memory.replace(number, masks, signature=signature, groups=self._images.labels())
+            with undisturbed():
+                self.memory.replace(number, masks, signature=signature, groups=groups)
+                self._is_open = False
         self._is_open = False
         self._images.clear()
 

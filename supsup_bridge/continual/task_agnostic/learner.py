@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hopmask import ConfigError
+from hopmask import ConfigError, undisturbed
 from supsup_bridge.continual.task_agnostic.in_place_memory import Stage
 from supsup_bridge.continual.task_agnostic.novelty import Novelty
 from supsup_bridge.networks.fixed import Masks
@@ -106,17 +106,17 @@ class TaskAgnosticLearner:
         begun: MaskTrainer | None = None
         if (self._ended and self._has_room) or self.seen % self.ask_every == 0:
             begun = self._ask(images)
-        if begun is not None:
-            loss = begun.step(images, labels)
-            self._add(begun)
-        elif self._trainer is None or self._serving != self._training:
+        trainer = begun or (self._trainer if self._serving == self._training else None)
+        if trainer is None:
             self.seen += 1
             self.log.unlearned += 1
             return self._serving, float("nan")
-        else:
-            loss = self._trainer.step(images, labels)
-        self.seen += 1
-        self._trained(images, labels)
+        loss = trainer.step(images, labels)
+        with undisturbed():
+            if begun is not None:
+                self._add(begun)
+            self.seen += 1
+            self._trained(images, labels)
         return self._serving, loss
 
     def commit(self) -> None:
@@ -132,12 +132,13 @@ class TaskAgnosticLearner:
 
     def close(self) -> None:
         """End the task at hand: the mask in training is stored for good, the next batch is new."""
-        self.commit()
-        if isinstance(self.test.store, Stage):
-            self.test.store.close()
-            self.writes += 1
-        self._freeze()
-        self._ended = self.test.store.count > 0
+        with undisturbed():
+            self.commit()
+            if isinstance(self.test.store, Stage):
+                self.test.store.close()
+                self.writes += 1
+            self._freeze()
+            self._ended = self.test.store.count > 0
 
     @property
     def is_open(self) -> bool:

@@ -15,6 +15,7 @@ from hopmask import (
     MaskMemory,
     NotForgettableError,
     storage,
+    undisturbed,
 )
 from supsup_bridge.continual.task_agnostic.kept_images import KeptImages
 from supsup_bridge.inference.signatures import Signature
@@ -179,13 +180,12 @@ class StagedMemory:
         if self.open is None:
             return
         described = self._images and self.signature is not None
-        number = self.memory.store(
-            self.open,
-            signature=self.signature(self.images) if described and self.signature else None,
-        )
-        self._closed(number, self.open)
-        self.open = None
-        self._images.clear()
+        signature = self.signature(self.images) if described and self.signature else None
+        with undisturbed():
+            number = self.memory.store(self.open, signature=signature)
+            self._closed(number, self.open)
+            self.open = None
+            self._images.clear()
 
     def recall(self, *, task: int) -> Recalled:
         """The masks of a number: the open one as it is, others from the memory.

@@ -727,3 +727,9 @@ def test_a_spin_of_minus_128_in_int8_is_refused():
     reservoir = Reservoir(8)
     with pytest.raises(CueError):
         reservoir.energy(torch.full((8,), -128, dtype=torch.int8))
+
+
+def test_spins_of_whole_numbers_without_a_sign_are_taken():
+    reservoir = Reservoir(8)
+    reservoir.store(torch.ones(8))
+    assert reservoir.energy(torch.ones(8, dtype=torch.uint8)) == reservoir.energy(torch.ones(8))

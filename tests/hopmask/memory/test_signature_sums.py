@@ -90,7 +90,7 @@ def test_dense_couplings_and_a_memory_without_address_describe_nothing(hub_memor
         hub_memory(0, signature_features=0).describe(signature)
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e-8])
+@pytest.mark.parametrize("scale", [1e-7, 1e-8])
 def test_signatures_of_too_small_a_scale_are_refused_before_anything_is_stored(
     scale, hub_memory, hub_task
 ):

@@ -10,6 +10,7 @@ import pytest
 from hopmask import ConfigError
 from supsup_bridge import Experiment, split_digits
 from supsup_bridge.adapters.run_log import RunLog, check_logs, open_logs
+from supsup_bridge.adapters.tensorboard_scalars import TensorBoardScalars
 from supsup_bridge.runs.observer import Observers
 
 TASK = split_digits(tasks=1)[0]
@@ -121,9 +122,20 @@ def test_what_is_no_log_is_never_replaced(name: str, overwrite: bool, tmp_path: 
         pass
     with pytest.raises(ConfigError), open_logs(["csv"], tmp_path, continued=True):
         pass
-    with open_logs([], tmp_path, continued=True) as logs:
-        assert logs == []
+    if name == "mine.txt":  # event files are appended to, and none is replaced
+        with open_logs([], tmp_path, continued=True) as logs:
+            assert logs == []
     assert (notes.read_text(), other.read_text()) == ("precious", "mine")
+
+
+def test_event_files_of_earlier_runs_are_continued_and_not_deleted(tmp_path: Path) -> None:
+    folder = tmp_path / "tensorboard"
+    folder.mkdir()
+    assert TensorBoardScalars.wrote(folder)
+    assert TensorBoardScalars.may_go(folder)  # nothing is in it
+    (folder / "events.out.tfevents.1.here").touch()
+    assert TensorBoardScalars.wrote(folder)
+    assert not TensorBoardScalars.may_go(folder)
 
 
 @pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\rb", 'a, "b"', "a\nb", "\udcff"])

@@ -1,6 +1,7 @@
 """SupSup: what is taught, what is answered, and what is refused."""
 
 import os
+import signal
 import weakref
 from copy import deepcopy
 from dataclasses import replace
@@ -17,6 +18,7 @@ from hopmask import (
     ConfigError,
     EmptyMemoryError,
     HopmaskError,
+    MaskMemory,
     NotForgettableError,
     NumericalError,
     UnknownTaskError,
@@ -516,7 +518,64 @@ def test_a_changed_inference_judges_the_stream_too(tmp_path: Path) -> None:
     assert str(learner.observer.state()) == str(state)
 
 
+# --- Ctrl-C
+
+
+@pytest.mark.parametrize("kind", [{}, {"masks": "hashed", "bits": 512}], ids=str)
+def test_a_store_that_is_interrupted_is_done(
+    kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, store, asked = SupSup(conv(), training=TRAINING, **kind), MaskMemory.store, [True]
+
+    def interrupted(memory: MaskMemory, *given: Any, **options: Any) -> int:
+        if asked.pop() if asked else False:
+            signal.raise_signal(signal.SIGINT)
+        return store(memory, *given, **options)
+
+    monkeypatch.setattr(MaskMemory, "store", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        learner.learn(clouds(0))
+    assert learner.tasks == (0,)
+    assert learner.image_shape == (1, 4, 4)
+    assert learner.learn(clouds(1)) == 1
+    assert len(learner.evaluate([clouds(0), clouds(1)]).numbers) == 2
+
+
+@pytest.mark.parametrize("kind", [{}, {"masks": "hashed", "bits": 512}], ids=str)
+def test_a_stream_that_is_interrupted_goes_on(
+    kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = SupSup(conv(), training=TRAINING, task_free=True, ask_every=4, **kind)
+    stage, asked = learner.memory, [True]
+    store = stage.store
+
+    def interrupted(*given: Any, **options: Any) -> int:
+        number = store(*given, **options)
+        if asked.pop() if asked else False:
+            signal.raise_signal(signal.SIGINT)
+        return number
+
+    monkeypatch.setattr(stage, "store", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        learner.observe(*clouds(0, 32))
+    assert learner.observe(*clouds(0, 32))[0] == 0
+    stream(learner, 0, 3)
+    learner.close()
+    assert len(learner) == 1
+
+
 # --- forgetting
+
+
+def test_images_of_more_pixels_are_learned_once_every_task_is_forgotten() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)
+    )
+    learner, labels = SupSup(module, training=TRAINING), torch.arange(32) % 2
+    for side in (8, 12):
+        learner.learn((torch.randn(32, 1, side, side), labels), epochs=1)
+        assert learner.image_shape == (1, side, side)
+        learner.forget(learner.tasks[0])
 
 
 def test_images_of_another_shape_are_learned_once_every_task_is_forgotten() -> None:

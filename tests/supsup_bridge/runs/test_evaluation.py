@@ -214,7 +214,6 @@ def test_any_accepted_mask_is_the_right_task(scenario: str, bank) -> None:
     assert accuracy == pytest.approx(share(right))
     assert scores.inferred == [True, True, False]
     assert scores.exact == [True, True, False]
-    assert scores.exact == [True, True, False]
 
 
 def test_accuracy_with_the_task_told_does_not_depend_on_what_was_inferred(bank) -> None:

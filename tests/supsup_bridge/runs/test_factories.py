@@ -1,10 +1,12 @@
 """What a run makes from its settings."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from hopmask import ConfigError
-from supsup_bridge import Experiment, RunSettings, Task, split_digits
+from supsup_bridge import Experiment, RunSettings, SupSup, Task, split_digits
 from supsup_bridge.runs.factories import novelty_interval
 from supsup_bridge.runs.presets import resolved
 
@@ -53,3 +55,14 @@ def test_the_address_keeps_a_mean_of_each_class_where_the_preset_says_so(masks: 
         assert experiment.hopfield.signature_groups == groups
         echoed = groups if masks == "weight" else None
         assert experiment.result()["config"]["signature_groups"] == echoed
+
+
+@pytest.mark.parametrize("memory", ["hopfield", "bank"])
+def test_unit_masks_of_a_network_with_sizes_of_its_own(memory: str, tmp_path: Path) -> None:
+    settings = RunSettings(
+        masks="unit", network="lenet-300-100", memory=memory, tasks=1, quick=True, device="cpu"
+    )
+    run = Experiment(settings)
+    assert run.network.mask_sizes == {"0": 300, "2": 100}
+    run.learner.save(tmp_path)
+    assert SupSup.load(tmp_path).settings.bits is None
