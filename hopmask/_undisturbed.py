@@ -17,6 +17,7 @@ def undisturbed() -> Iterator[None]:
     take no longer than a user waits.
 
     Example:
+        >>> before = signal.signal(signal.SIGINT, signal.default_int_handler)
         >>> done = []
         >>> try:
         ...     with undisturbed():
@@ -26,6 +27,7 @@ def undisturbed() -> Iterator[None]:
         ...     done.append("interrupted")
         >>> done
         ['all of it', 'interrupted']
+        >>> _ = signal.signal(signal.SIGINT, before)
     """
     waiting: list[int] = []
 

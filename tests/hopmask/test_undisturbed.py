@@ -1,6 +1,7 @@
 """Changes that Ctrl-C does not cut in two."""
 
 import signal
+from collections.abc import Iterator
 from threading import Thread
 
 import pytest
@@ -10,6 +11,14 @@ from hopmask import MaskMemory, Reservoir, load
 from hopmask._undisturbed import undisturbed
 from hopmask.couplings.rules import Hebbian
 from hopmask.memory.hub_address import HubAddress
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, though the tests were started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupt() -> None:

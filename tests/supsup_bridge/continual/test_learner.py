@@ -3,6 +3,7 @@
 import os
 import signal
 import weakref
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -521,9 +522,17 @@ def test_a_changed_inference_judges_the_stream_too(tmp_path: Path) -> None:
 # --- Ctrl-C
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, though the tests were started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("kind", [{}, {"masks": "hashed", "bits": 512}], ids=str)
 def test_a_store_that_is_interrupted_is_done(
-    kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch, ctrl_c: None
 ) -> None:
     learner, store, asked = SupSup(conv(), training=TRAINING, **kind), MaskMemory.store, [True]
 
@@ -543,7 +552,7 @@ def test_a_store_that_is_interrupted_is_done(
 
 @pytest.mark.parametrize("kind", [{}, {"masks": "hashed", "bits": 512}], ids=str)
 def test_a_stream_that_is_interrupted_goes_on(
-    kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch, ctrl_c: None
 ) -> None:
     learner = SupSup(conv(), training=TRAINING, task_free=True, ask_every=4, **kind)
     stage, asked = learner.memory, [True]

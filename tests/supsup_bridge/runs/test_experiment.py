@@ -1490,7 +1490,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("kind", "least"),
-    [({}, 0.6), ({"masks": "unit"}, 0), (BANK, 0.6), (FREE, 0.6)],  # 32 channels are too few bits
+    [({}, 0.6), ({"masks": "unit", "bits": None}, 0), (BANK, 0.6), (FREE, 0.6)],  # 32 units: few
     ids=str,
 )
 def test_a_module_of_ones_own_is_masked_and_learns(
