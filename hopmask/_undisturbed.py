@@ -14,7 +14,8 @@ def undisturbed() -> Iterator[None]:
 
     Python handles a signal between any two steps of the main thread, and a handler may raise there,
     as that of Ctrl-C does. A change of several tensors would then be half made. The block should
-    take no longer than a user waits.
+    take no longer than a user waits. In any other thread nothing changes, since no handler runs
+    there. SIGINT and SIGTERM wait; whatever else the block raises comes out at once.
 
     Example:
         >>> before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -43,9 +43,9 @@ class HubAddress:
 
     All sums are whole multiples of 2⁻⁴⁴, so that adding, merging and forgetting means are exact and
     free of order. A task's covariance cannot be taken out again: it stays in the average that says
-    what varies within groups. λ is 1 % of the mean variance of a feature; where no group has more
-    than one sample, C̄ is taken as isotropic and a quarter of what separates the means, and the
-    factor is 1/s.
+    what varies within groups, until no task is left. λ is 1 % of the mean variance of a feature;
+    where no group has more than one sample, C̄ is taken as isotropic and a quarter of what
+    separates the means, and the factor is 1/s.
 
     Args:
         keys: of the memory.

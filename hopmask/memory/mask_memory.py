@@ -244,7 +244,7 @@ class MaskMemory(HubOperations):
         """Take one task out again, exactly, where the memory can.
 
         Hub couplings free the number; dense ones do not use it again. What the content address
-        learned of the spread within tasks stays in its average of all tasks.
+        learned of the spread within tasks stays in its average until no task is left.
 
         Raises:
             NotForgettableError: the rule has no exact inverse, or the content address holds more

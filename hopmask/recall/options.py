@@ -55,7 +55,15 @@ class Search:
     trace: bool = False
 
     def given(self, *names: str) -> str | None:
-        """The first of these options that is not the default; None where all are."""
+        """The first of these options that is not the default; None where all are.
+
+        Args:
+            names: of options.
+
+        Example:
+            >>> Search(min_margin=2.0).given("max_basins", "min_margin")
+            'min_margin'
+        """
         usual = type(self)()
         return next((n for n in names if getattr(self, n) != getattr(usual, n)), None)
 

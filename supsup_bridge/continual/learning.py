@@ -185,14 +185,15 @@ class Learning:
         """
         number, learned = self.numbers.free(task), learned.to(self._network.device)
         memory, extras = self._memory, learned.extras
+        on_hubs = isinstance(memory, MaskMemory) and memory.capacity is not None
+        more: dict[str, Any] = {"extras": extras} if extras else {}
+        if not on_hubs and self._settings.has_address and data is not None:
+            more["signature"] = self._inferences.described(data, number).signature
         with undisturbed():
-            if isinstance(memory, MaskMemory) and memory.capacity is not None:
+            if isinstance(memory, MaskMemory) and on_hubs:
                 with memory.growing(number + 1):
-                    memory.store(learned.masks, task=number, signature=learned.sums, extras=extras)
+                    memory.store(learned.masks, task=number, signature=learned.sums, **more)
             else:
-                more: dict[str, Any] = {"extras": extras} if extras else {}
-                if self._settings.has_address and data is not None:
-                    more["signature"] = self._inferences.described(data, number).signature
                 number = memory.store(learned.masks, **more)
                 self._counted.add(number)
             self._image_shape = learned.image_shape
@@ -258,8 +259,7 @@ class Learning:
         else:
             self._memory = memory
         self._counted = Counted(state["next"], forgotten=state["forgotten"])
-        shape = state["image_shape"]
-        self._image_shape = None if shape is None else tuple(shape)
+        self._image_shape = state["image_shape"] and tuple(state["image_shape"])
         if isinstance(self._memory, Stage | MaskBank) and self._observer is not None:
             self._observer = self._inferences.observer(self._memory)
             self._observer.restore(state["observer"], device=self._network.device)

@@ -3,7 +3,6 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil, isfinite
-from numbers import Real
 
 from hopmask import ConfigError
 from supsup_bridge.networks.precision import PRECISIONS
@@ -17,8 +16,13 @@ def is_count(value: object, *, least: int = 1) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite real number, and no bool."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    """Whether a value is a finite int or float of Python's, which a file can hold, and no bool.
+
+    Example:
+        >>> is_number(0.5), is_number(float("nan")), is_number(True)
+        (True, False, False)
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     with suppress(OverflowError):  # of whole numbers beyond all floats
         return isfinite(value)
@@ -94,7 +98,9 @@ class TrainingSettings:
         for name in ("rate", "noise", "averaging", "smoothing", "mixup", "contrast", "sparsity"):
             value = getattr(self, name)
             if not is_number(value) and not (name == "sparsity" and value is None):
-                raise ConfigError(f"{name} must be a finite number, got {value!r}")
+                raise ConfigError(
+                    f"{name} must be a finite number, got {value!r}: give float(...) of others"
+                )
         for name in ("rate", "noise"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")

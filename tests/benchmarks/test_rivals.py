@@ -39,6 +39,17 @@ def rivals(tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> C
     return run
 
 
+def task_of(images: torch.Tensor, labels: torch.Tensor) -> Task:
+    return Task(
+        name="one",
+        train_images=images,
+        train_labels=labels,
+        inference_images=images,
+        scored_images=images,
+        scored_labels=labels,
+    )
+
+
 def rows_of(path: Path) -> list[Any]:
     return json.loads(path.read_text()) if path.exists() else []
 
@@ -167,14 +178,7 @@ def test_every_run_of_supsup_can_be_made(
     module = script("rivals")
     shape = (3, 32, 32) if benchmark == "split-cifar100" else (784,)
     images, labels = torch.zeros(130, *shape), torch.arange(130) % 2
-    task = Task(
-        name="one",
-        train_images=images,
-        train_labels=labels,
-        inference_images=images,
-        scored_images=images,
-        scored_labels=labels,
-    )
+    task = task_of(images, labels)
     tasks = [task] * module.BENCHMARKS[benchmark]["tasks"]
     made = [
         Experiment(module.settings_of(benchmark, "supsup", scenario, 0), tasks=tasks)
@@ -192,14 +196,7 @@ def test_one_run_gives_every_scenario_in_which_a_learner_learns_the_same(
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(130, 784, generator=generator)
     labels = (images[:, 0] > 0).long()
-    task = Task(
-        name="one",
-        train_images=images,
-        train_labels=labels,
-        inference_images=images,
-        scored_images=images,
-        scored_labels=labels,
-    )
+    task = task_of(images, labels)
     assert list(module.runs_of(learner, benchmark)) == made
     found = {}
     for scenario in ("GG", "GNs", "GNu"):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -615,6 +616,8 @@ def test_no_images_or_labels_that_do_not_match_are_refused(
         {"batch": 2.5},
         {"rate": float("inf")},
         {"rate": "a"},
+        {"rate": 10**400},
+        {"rate": np.float32(0.01)},
         {"contrast": float("inf")},
         {"mixup": True},
         {"sparsity": 0},
