@@ -12,7 +12,7 @@ run's. Statistics are measured on images that the mask learned from, not augment
 - of one batch of all images, so that every layer sees the very statistics that are kept;
 - of fewer images.
 
-The script also takes the seconds of a training step of 128 images in float32 and in bfloat16, one
+The script also takes the seconds of a training step (`--batch 128`) in float32 and in bfloat16, one
 after the other, and prints their ratio: a step of either is disturbed alike by other work. FILE
 has one row of them for processors that suit bfloat16, as `precision="auto"` finds, and one for
 those that do not.
@@ -67,9 +67,9 @@ def scores(network: FixedNetwork, masks: dict[str, Tensor], held: Any) -> dict[s
     return {"accuracy": float(right), "loss": float(F.cross_entropy(logits, labels))}
 
 
-def speed(steps: int) -> dict[str, Any]:
+def speed(steps: int, batch: int) -> dict[str, Any]:
     """Seconds of a training step in both precisions."""
-    images, labels = torch.randn(128, 3, 32, 32), torch.arange(128) % 5
+    images, labels = torch.randn(batch, 3, 32, 32), torch.arange(batch) % 5
     trainers = {
         precision: MaskTrainer(
             built(),
@@ -90,12 +90,13 @@ def speed(steps: int) -> dict[str, Any]:
     ratio = median(a / b for a, b in zip(*seconds.values(), strict=True))
     suits = precision_on("auto", torch.device("cpu"))
     threads = torch.get_num_threads()
-    return {"kind": "speed", "suits": suits, "threads": threads, **middle, "ratio": ratio}
+    about = {"kind": "speed", "suits": suits, "threads": threads, "batch": batch}
+    return {**about, **middle, "ratio": ratio}
 
 
 def measure_speed(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of seconds: the one of this processor anew, and that of the other kind as it stands."""
-    row = speed(options.steps)
+    row = speed(options.steps, options.batch)
     print(row, flush=True)
     rows = [one for one in read_json(options.out) if one["kind"] == "speed"]
     return [row, *(one for one in rows if one["suits"] != row["suits"])]
@@ -151,6 +152,7 @@ def main() -> None:
     add("--epochs", type=int, default=TRAINING.epochs)
     add("--held", type=int, default=500, help="images of a task that are scored")
     add("--steps", type=int, default=8, help="training steps whose seconds are taken")
+    add("--batch", type=int, default=128, help="images of each of these steps")
     add("--out", type=Path, default=Path("benchmarks/norm_statistics.json"))
     add("--speed", action="store_true", help="take the seconds of a step alone")
     add("--table", action="store_true", help="print the JSON as a Markdown table; run nothing")

@@ -500,7 +500,7 @@ def test_norm_statistics_scores_every_way_on_held_out_images(run: Run, monkeypat
     images = torch.randn(24, 3, 32, 32, generator=g)
     task = SimpleNamespace(train_images=images, train_labels=torch.arange(24) % 5)
     monkeypatch.setattr("supsup_bridge.data.benchmarks.task_stream", lambda name, **options: [task])
-    small = ("--tasks", 1, "--epochs", 1, "--steps", 1, "--held", 8)
+    small = ("--tasks", 1, "--epochs", 1, "--steps", 1, "--batch", 4, "--held", 8)
     speed, *ways = run("norm_statistics", *small)
     assert speed["ratio"] > 0
     assert len({(row["images"], row["batch"]) for row in ways}) == len(ways) == 7
@@ -508,7 +508,7 @@ def test_norm_statistics_scores_every_way_on_held_out_images(run: Run, monkeypat
     for suits in ("float32", "bfloat16"):
         has = {"bf16": suits == "bfloat16"}
         monkeypatch.setattr(torch.cpu, "get_capabilities", has.copy, raising=False)
-        again = run("norm_statistics", "--speed", "--steps", 1)
+        again = run("norm_statistics", "--speed", "--steps", 1, "--batch", 4)
     assert [row.get("suits") for row in again] == ["bfloat16", "float32", *[None] * 7]
     assert again[2:] == ways
     run("norm_statistics", "--table")
