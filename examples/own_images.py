@@ -40,7 +40,8 @@ def pictures(folder: Path) -> Tensor:
 def main(folder: Path, epochs: int = 20) -> None:
     training = TrainingSettings(epochs=epochs)
     learner = SupSup(network(), signature_groups=2, training=training)
-    classes, held_out = sorted(path for path in folder.iterdir() if path.is_dir()), []
+    classes = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
+    held_out = []
     for one, other in zip(classes[::2], classes[1::2], strict=False):
         first, second = pictures(one), pictures(other)
         images = torch.cat([first, second])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,8 +18,8 @@ from hopmask import ConfigError
 from supsup_bridge.cli.results import LEARNER, RESULT
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.prediction import Prediction
-from supsup_bridge.data.files import DataError
-from supsup_bridge.data.pictures import centre, check_depth
+from supsup_bridge.data.files import DataError, printable
+from supsup_bridge.data.pictures import centre, plain_colours
 from supsup_bridge.data.pixel_scale import UNKNOWN, PixelScale
 from supsup_bridge.runs.finished_run import read_run
 from supsup_bridge.runs.learners import OURS
@@ -85,6 +85,8 @@ def read_images(
 ) -> tuple[list[str], Tensor]:
     """Images (n, *shape) from an .npy file, a picture, or a folder of them, with their names.
 
+    Hidden files of a folder are passed over.
+
     An .npy file holds one image or many, as the learner was taught them. Pictures become gray or
     RGB, as the shape asks for; flat images are those of square ones.
 
@@ -97,12 +99,13 @@ def read_images(
     Raises:
         ConfigError: no images, images of another size, or pictures where it is unknown how images
             are made of them.
-        DataError: a picture of more than 8 bits per channel; of a learner that cuts pictures to
-            their centre, also one that is no whole JPEG or PNG.
+        DataError: a picture of more than 8 bits per channel, or a transparent one; of a learner
+            that cuts pictures to their centre, also one that is no whole JPEG or PNG.
     """
     if not path.exists():
         raise ConfigError(f"there is no {path}: give an .npy file, an image, or a folder of these")
-    paths = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    inside = path.glob("[!.]*") if path.is_dir() else [path]
+    paths = sorted(one for one in inside if one.is_file())
     if not paths:
         raise ConfigError(f"{path} holds no files: give a folder of .npy files or images")
     names: list[str] = []
@@ -118,7 +121,8 @@ def read_images(
         else:
             part = _from_picture(one, shape, pixels or _PLAIN)
         parts.append(part)
-        names += [one.name] if len(part) == 1 else [f"{one.name}[{i}]" for i in range(len(part))]
+        name = printable(one.name)
+        names += [name] if len(part) == 1 else [f"{name}[{i}]" for i in range(len(part))]
     return names, torch.cat(parts)
 
 
@@ -136,9 +140,14 @@ def _check_saved(folder: Path) -> None:
 def _from_npy(path: Path, shape: tuple[int, ...]) -> Tensor:
     try:
         values = np.load(path, allow_pickle=False)
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+            raise TypeError(f"it holds {getattr(values, 'dtype', 'several arrays')}")
         images = torch.from_numpy(values.astype(np.float32))
-    except (OSError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path} is no array of numbers ({error})") from error
+    except Exception as error:  # a damaged file may raise anything
+        raise ConfigError(
+            f"{path} is no array of real numbers ({type(error).__name__}: {error}): save images "
+            "with numpy.save"
+        ) from error
     if tuple(images.shape) == shape:
         images = images[None]
     if tuple(images.shape[1:]) != shape or len(images) == 0:
@@ -171,11 +180,11 @@ def _pixels(path: Path, *, colour: bool) -> Tensor:
     """A whole picture, uint8 (channels, height, width)."""
     try:
         with Image.open(path) as picture:
-            check_depth(picture, path)
-            values = torch.from_numpy(np.array(picture.convert("RGB" if colour else "L")))
+            plain = plain_colours(picture, path).convert("RGB" if colour else "L")
+            values = torch.from_numpy(np.array(plain))
     except DataError:
         raise
-    except (UnidentifiedImageError, OSError) as error:
+    except Exception as error:  # a damaged file may raise anything
         raise ConfigError(f"{path} is no image that Pillow can read ({error})") from error
     return values.permute(2, 0, 1) if colour else values[None]
 

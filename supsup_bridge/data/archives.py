@@ -88,7 +88,7 @@ def _packed(path: Path, layouts: Sequence[Layout], what: str) -> tuple[Layout, d
                     layout, name = wanted[where]
                     content = Content(name=f"{path}: {where}", raw=file.read(_MOST))
                     found[layout.folder][name] = content
-    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError, OverflowError, ValueError) as error:
         raise DataError(
             f"{path} cannot be unpacked ({error}): it is truncated, altered or no .tar.gz; fetch "
             "it again"

@@ -53,6 +53,16 @@ def given_folder(given: str | Path | None, *, what: str) -> Path:
     return place
 
 
+def printable(name: str) -> str:
+    """A name of a file that can be printed, also where the file system's is no text.
+
+    Example:
+        >>> printable("caf\\udce9")
+        'caf\\\\xe9'
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def read_file(path: Path) -> bytes:
     """A file's bytes.
 

@@ -117,6 +117,8 @@ def _parts(folder: Path) -> dict[str, tuple[Path, Path]]:
     """Of each part that a folder holds, its files of images and labels."""
     found: dict[str, set[str]] = {}
     for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
         name = path.name.removesuffix(".gz")
         for ending in (_IMAGES, _LABELS):
             if name.endswith(ending):

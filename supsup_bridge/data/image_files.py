@@ -1,9 +1,12 @@
 """Labelled pictures that stay in their files, and are decoded at each access."""
 
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
+from multiprocessing import current_process
 from pathlib import Path
 
 import torch
@@ -60,37 +63,54 @@ class FileStream:
     def __init__(self, data: LabelledFiles) -> None:
         self.data, self.shape = data, (3, SIDE, SIDE)
 
-    def batches(self, size: int, *, augment: bool) -> "FileBatches":
+    def batches(self, size: int, *, augment: bool, alone: bool = True) -> "FileBatches":
         """Batches of random parts, or without `augment` of centres, in random order."""
-        return FileBatches(self.data, size, augment=augment)
+        return FileBatches(self.data, size, augment=augment, alone=alone)
 
 
 class FileBatches:
     """One pass over pictures in files each time it is iterated, in another order.
 
     Raises:
-        DataError: while iterating, a file that is no whole picture.
+        DataError: while iterating, a file that is no whole picture, or a process that was lost.
     """
 
-    def __init__(self, data: LabelledFiles, size: int, *, augment: bool) -> None:
-        self._data, self._size, self._augment = data, size, augment
+    def __init__(
+        self, data: LabelledFiles, size: int, *, augment: bool, alone: bool = True
+    ) -> None:
+        self._data, self._augment = data, augment
+        count = len(data.files)
+        starts = list(range(0, count, size))
+        if not alone and count > 1 and count - starts[-1] == 1:
+            starts.pop()
+        self._parts = [slice(*ends) for ends in pairwise([*starts, count])]
 
     def __len__(self) -> int:
-        return -(-len(self._data.files) // self._size)
+        return len(self._parts)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         count = len(self._data.files)
         order = torch.randperm(count, device="cpu").tolist()
         seeds = torch.randint(2**62, (count,), device="cpu").tolist()
         pairs = list(zip(order, seeds, strict=True))
-        chosen = [pairs[first : first + self._size] for first in range(0, count, self._size)]
-        decoded = DataLoader(
-            _Decoder(self._data, augment=self._augment),
-            sampler=chosen,
-            batch_size=None,
-            num_workers=min(_MOST_WORKERS, len(chosen), _cores()),
+        chosen = [pairs[part] for part in self._parts]
+        decoded = iter(
+            DataLoader(
+                _Decoder(self._data, augment=self._augment),
+                sampler=chosen,
+                batch_size=None,
+                num_workers=min(_decoders(), len(chosen)),
+                worker_init_fn=_leave_signals,
+            )
         )
-        for part, pixels in zip(chosen, decoded, strict=True):
+        for part in chosen:
+            try:
+                pixels = next(decoded)
+            except RuntimeError as error:
+                raise DataError(
+                    f"a process that decodes pictures was lost ({error}): often memory is short; "
+                    "continue where this one was stopped, with fewer other processes"
+                ) from error
             if isinstance(pixels, DataError):
                 raise pixels
             labels = self._data.labels[[number for number, _ in part]]
@@ -115,6 +135,18 @@ class _Decoder(Dataset[Tensor | DataError]):
 
 def _centres(files: tuple[Path, ...]) -> Tensor:
     return IMAGENET.images(all_of(centre, files))
+
+
+def _leave_signals(_: int) -> None:
+    """Ctrl-C reaches every process of a terminal: the training one ends those that decode."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _decoders() -> int:
+    """Processes that decode; none where a worker process trains, which has one core to itself."""
+    if current_process().name != "MainProcess":
+        return 0
+    return min(_MOST_WORKERS, _cores())
 
 
 def _cores() -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from supsup_bridge.data.files import DataError, given_folder, read_file
+from supsup_bridge.data.files import DataError, given_folder, printable, read_file
 from supsup_bridge.data.image_files import IMAGENET, LabelledFiles
 from supsup_bridge.data.labelled import Labelled, LabelledPixels, LabelledSet
 from supsup_bridge.data.pictures import all_of, picture, whole
@@ -113,6 +113,11 @@ def _folders(folder: Path) -> list[str]:
     names = _subfolders(folder)
     if not names:
         raise DataError(f"{folder} holds no class folders: sort the pictures into one per class")
+    for path in folder.glob("[!.]*"):
+        stray = path.is_file() and path.suffix.lower() in _KINDS
+        if stray or not path.exists():
+            why = "is a picture outside of them" if stray else "leads nowhere"
+            raise DataError(f"{folder} holds class folders, and {path.name} {why}: take it out")
     return names
 
 
@@ -192,7 +197,7 @@ def _joined(
     names = sorted(train)
     parts = [None if part is None else _labelled(part, names, in_memory) for part in (train, test)]
     assert parts[0] is not None
-    return LabelledSet(train=parts[0], test=parts[1], names=tuple(names))
+    return LabelledSet(train=parts[0], test=parts[1], names=tuple(map(printable, names)))
 
 
 def _named(root: Path, data: LabelledSet) -> LabelledSet:

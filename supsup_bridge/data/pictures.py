@@ -23,12 +23,12 @@ def picture(path: Path) -> Image.Image:
     """A decoded picture in three channels.
 
     Raises:
-        DataError: the file is no whole picture, or has more than 8 bits per channel.
+        DataError: the file is no whole picture, is transparent, or has more than 8 bits per
+            channel.
     """
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as file:
-            check_depth(file, path)
-            return file.convert("RGB")
+            return plain_colours(file, path).convert("RGB")
     except DataError:
         raise
     except Exception as error:  # a damaged file may raise anything
@@ -37,17 +37,28 @@ def picture(path: Path) -> Image.Image:
         ) from error
 
 
-def check_depth(found: Image.Image, path: Path) -> None:
-    """Refuse a picture whose values would be cut off at 255 in 8 bits.
+def plain_colours(found: Image.Image, path: Path) -> Image.Image:
+    """A picture that was just opened, without an alpha channel; the file is named in errors.
 
     Raises:
-        DataError: the picture of that file is grey of 16 bits or more, or of floats.
+        DataError: the picture of that file has more bits per channel, floats, or pixels that let a
+            background through.
     """
-    if found.mode.startswith(("I", "F")):
+    packing = " ".join(str(tile[3]) for tile in getattr(found, "tile", ()))  # as RGB;16B
+    if found.mode.startswith(("I", "F")) or "16" in packing:
         raise DataError(
-            f"{path} has more than 8 bits per channel (mode {found.mode}): save it with 8 bits per "
-            "channel"
+            f"{path} has more than 8 bits per channel (mode {found.mode} {packing}): save it with "
+            "8 bits per channel"
         )
+    if "A" in found.getbands() or "transparency" in found.info:
+        found = found.convert("RGBA")
+        if found.getchannel("A").getextrema()[0] != 255:
+            raise DataError(
+                f"{path} is transparent in part, and what it looks like there depends on what is "
+                "behind it: save it on a background, without transparency"
+            )
+        return found.convert("RGB")
+    return found
 
 
 def whole(path: Path, *, size: tuple[int, int]) -> Tensor:

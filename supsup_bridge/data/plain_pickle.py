@@ -89,7 +89,11 @@ class _Restricted(pickle.Unpickler):
 
 
 def _arrays(value: Any) -> Any:
-    """The value with every stand-in made an array; dicts at the top alone hold any."""
+    """The value, or the entries of a dict, with stand-ins made arrays; no deeper ones are."""
+
+    def plain_one(entry: Any) -> Any:
+        return entry.array() if isinstance(entry, _Array) else entry
+
     if isinstance(value, dict):
-        return {key: _arrays(entry) for key, entry in value.items()}
-    return value.array() if isinstance(value, _Array) else value
+        return {key: plain_one(entry) for key, entry in value.items()}
+    return plain_one(value)

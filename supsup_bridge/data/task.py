@@ -18,9 +18,12 @@ class Streamed(Protocol):
         """Of an image."""
         ...
 
-    def batches(self, size: int, *, augment: bool) -> Iterable[tuple[Tensor, Tensor]]:
+    def batches(
+        self, size: int, *, augment: bool, alone: bool = True
+    ) -> Iterable[tuple[Tensor, Tensor]]:
         """Batches of images (n, *shape) and labels (n,), as many as its length says.
 
+        Unless one may be `alone`, an image that is left over goes with the batch before it.
         Order, crops and flips are drawn from torch's global generator each time it is iterated.
         """
         ...

@@ -11,7 +11,7 @@ import logging
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +23,9 @@ import torch
 import hopmask
 from hopmask import ConfigError, MaskMemory, storage
 from hopmask.errors import CorruptStoreError, StoreFileError, StoreLockedError
+from supsup_bridge.data.files import DataError
+from supsup_bridge.data.fingerprint import fingerprints
+from supsup_bridge.data.task import Task
 from supsup_bridge.runs.experiment import Experiment
 from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.settings import RunSettings
@@ -41,6 +44,9 @@ class Resumable(Protocol):
 
     @property
     def settings(self) -> RunSettings: ...
+
+    @property
+    def stream(self) -> Sequence[Task]: ...
 
     @property
     def preset(self) -> Preset: ...
@@ -79,6 +85,7 @@ class Saved:
         state: what `Experiment.restore` takes; None of a run that has only just begun.
         slot: where the masks of that state lie; None as well.
         data: folder of the data set's files that the run was given.
+        contents: `fingerprints` of its tasks; empty where an earlier version took none.
         preset: the settings that the benchmark's defaults filled in.
         surroundings: what of programs and machine the figures may depend on, by name.
         shard: numbers of the first task and of the one after the last, of a part of a run.
@@ -88,6 +95,7 @@ class Saved:
     state: dict[str, Any] | None
     slot: Slot | None
     data: Path | None
+    contents: tuple[str, ...]
     preset: dict[str, Any]
     surroundings: dict[str, str]
     shard: tuple[int, int] | None
@@ -129,6 +137,7 @@ class Checkpoints:
         self.seconds = 0.0  # spent on checkpoints
         self.stop = False  # to write one and to interrupt the run at the next call
         self._data, self._shard = data, shard
+        self._contents = fingerprints(experiment.stream)
         self._slot, self._of = slot, experiment.memory_state  # what run.h5 names, and what it holds
         self._pace = Pace()
         least, rate = _FIRST
@@ -192,6 +201,7 @@ class Checkpoints:
             "settings": asdict(self.experiment.settings),
             "preset": asdict(self.experiment.preset),
             "data": None if self._data is None else str(self._data.absolute()),
+            "contents": self._contents,
             "surroundings": surroundings(self.experiment.device),
             "shard": None if self._shard is None else [self._shard.start, self._shard.stop],
         }
@@ -253,6 +263,7 @@ def read(out: Path) -> Saved:
             state=unpacked(document.arrays),
             slot=None if about["memory"] is None else Slot(**about["memory"]),
             data=None if about["data"] is None else Path(about["data"]),
+            contents=tuple(about.get("contents", ())),
             preset=dict(about["preset"]),
             surroundings=dict(about["surroundings"]),
             shard=None if about["shard"] is None else tuple(about["shard"]),
@@ -274,7 +285,7 @@ def resumed(out: Path, saved: Saved, *, data: Path | None = None) -> Experiment:
     Raises:
         ConfigError: the data folder that the checkpoint names no longer exists, or the
             benchmark's defaults are others than when the run began; and as for `Experiment`.
-        DataError: as for `Experiment`.
+        DataError: as for `Experiment`; or the data changed since the run began.
         StoreFileError: the memory is damaged, or this version does not know such a state.
     """
     if saved.shard is not None:
@@ -303,14 +314,28 @@ def check_defaults(run: Resumable, out: Path, saved: Saved) -> None:
         )
 
 
+def check_data(run: Resumable, out: Path, saved: Saved) -> None:
+    """Raise DataError if a run's tasks are of other data than those of a checkpoint."""
+    now = fingerprints(run.stream)
+    for number, (there, here) in enumerate(zip(saved.contents, now, strict=False)):
+        if there != here:
+            raise DataError(
+                f"the data of the run in {out} changed since it began: task {number} is "
+                f"'{run.stream[number].name}' now, and had other classes or images. Put the data "
+                "back as they were, or start the run anew"
+            )
+
+
 def restore(run: Resumable, out: Path, saved: Saved) -> None:
     """Bring a run that was made alike to where the checkpoint in its folder stands.
 
     Raises:
         ConfigError: the benchmark's defaults are others than when the run began.
+        DataError: the data changed since then.
         StoreFileError: the memory is damaged, or this version does not know such a state.
     """
     check_defaults(run, out, saved)
+    check_data(run, out, saved)
     if saved.state is None or saved.slot is None:
         return
     path = slot_file(out / FOLDER, saved.slot.number)

@@ -43,7 +43,7 @@ def merged(
             shards of more tasks than the run has.
         DuplicateError: tasks that two hold.
         StoreFileError: a shard that is damaged.
-        DataError: as for `Experiment`.
+        DataError: as for `Experiment`; or a shard learned from other data.
     """
     if tasks is not None and not is_count(tasks):
         raise ConfigError(f"tasks must be a positive whole number, got {tasks!r}")
@@ -62,6 +62,7 @@ def merged(
     ledger, kept = Ledger(tasks=0), run.hopfield
     for folder, saved in shards:
         checkpoint.check_defaults(run, folder, saved)
+        checkpoint.check_data(run, folder, saved)
     for folder, saved in shards:
         memory = _memory(folder, saved, run)
         kept.merge(memory)

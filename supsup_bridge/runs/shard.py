@@ -33,6 +33,7 @@ class Shard:
         data: folder of the data set's files, where the benchmark needs one.
 
     Attributes:
+        stream: the tasks of the whole run.
         ledger: what was learned, in the order of the tasks; without scores.
         learner: has learned the tasks, under their numbers.
         watch: seconds of "train" and "store".
@@ -68,7 +69,7 @@ class Shard:
                 f"{hubs} hubs hold tasks 0 to {hubs - 1}, and the shard has {numbers.stop - 1}: "
                 f"give all shards --hubs {power_of_two(numbers.stop)}, or more"
             )
-        self.numbers, self._begun = numbers, begun
+        self.numbers, self.stream, self._begun = numbers, begun.stream, begun
         self.ledger = Ledger(tasks=len(numbers))
         self.learner: SupSup = learner_of(
             begun.settings,
@@ -122,7 +123,7 @@ class Shard:
         left = self.numbers[self.ledger.count :]
         with TrainedApart(workers or Workers(jobs=1), self._begun.job, left) as self._apart:
             for number in left:
-                task = self._begun.stream[number]
+                task = self.stream[number]
                 self._teacher.teach(
                     task, number, observer, pause, watch=self.watch, apart=self._apart
                 )

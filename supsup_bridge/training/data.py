@@ -154,7 +154,8 @@ class StreamedData:
     def batches(
         self, settings: TrainingSettings, generator: torch.Generator, *, alone: bool = True
     ) -> LessonBatches:
-        passes = self.stream.batches(settings.batch, augment=settings.augment is not None)
+        augment = settings.augment is not None
+        passes = self.stream.batches(settings.batch, augment=augment, alone=alone)
         return augmented(
             LoadedBatches(passes, settings, generator), settings, generator, cropped=True
         )

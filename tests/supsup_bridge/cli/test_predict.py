@@ -1,6 +1,8 @@
 """`supsup predict`: images from files in, tasks and labels out."""
 
+import io
 import json
+import os
 import shutil
 import sys
 import types
@@ -309,3 +311,49 @@ def test_a_run_of_a_learner_that_is_not_saved_is_refused(
     assert main(["predict", str(out), str(images)]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "learner psp, which is not saved" in said
+
+
+def array_of(values: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
+def several_arrays() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, np.zeros((1, 64)))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        several_arrays(),
+        array_of(np.zeros((1, 64))).replace(b"descr", b"de\\cr"),
+        array_of(np.zeros((1, 64))).replace(b"(1, 64)", b"(9999999999999, 64)"),
+        array_of(np.zeros((1, 64), complex)),
+        array_of(np.full((1, 64), "a")),
+    ],
+    ids=["empty", "several", "header", "huge", "complex", "text"],
+)
+def test_a_file_that_is_no_array_of_images_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "images.npy").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"images.npy is no array of real numbers"):
+        read_images(tmp_path / "images.npy", (64,))
+
+
+@pytest.mark.parametrize("cut", [20, 40])
+def test_a_damaged_picture_is_named(cut: int, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "one.png")
+    (tmp_path / "one.png").write_bytes((tmp_path / "one.png").read_bytes()[:cut])
+    with pytest.raises(ConfigError, match=r"one.png is no image that Pillow can read"):
+        read_images(tmp_path / "one.png", (64,))
+
+
+def test_hidden_files_are_passed_over_and_names_can_be_printed(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "one.png")
+    (tmp_path / "one.png").rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    (tmp_path / ".DS_Store").write_bytes(b"of another system")
+    names, images = read_images(tmp_path, (64,))
+    assert (names, len(images)) == ([r"caf\xe9.png"], 1)

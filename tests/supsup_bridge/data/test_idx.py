@@ -227,3 +227,9 @@ def test_real_sets_have_their_sizes(name: str, train: int, test: int | None, pix
     assert found.train.pixels.shape == (train, pixels)
     assert (None if found.test is None else len(found.test.labels)) == test
     assert set(found.train.labels.tolist()) == set(range(10))
+
+
+def test_hidden_files_do_not_count(folder: Path) -> None:
+    for path in list(folder.iterdir()):
+        (folder / f"._{path.name}").write_bytes(b"of another system")
+    assert len(load_idx(folder).train.labels) > 0

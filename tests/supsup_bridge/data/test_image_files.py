@@ -1,6 +1,7 @@
 """Pictures that are streamed: each once a pass, decoded by workers, the same for any number."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +117,27 @@ def test_a_damaged_picture_is_named_when_it_is_reached(held, augment, tmp_path: 
     spoilt = LabelledFiles(files=(*held.files[:-1], bad), labels=held.labels)
     with pytest.raises(DataError, match=rf"^{bad} is no whole JPEG or PNG picture .*fetch"):
         read(stream(spoilt).batches(2, augment=augment))
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(3, [3, 4]), (2, [2, 2, 3]), (7, [7]), (1, [1] * 7)])
+def test_a_picture_left_over_goes_with_the_batch_before(
+    held: LabelledFiles, size: int, sizes: list[int]
+) -> None:
+    batches = stream(held).batches(size, augment=False, alone=False)
+    found = read(batches)
+    if size == 1:
+        sizes = [1] * 5 + [2]
+    assert [len(labels) for _, labels in found] == sizes
+    assert len(batches) == len(sizes)
+    assert sorted(torch.cat([labels for _, labels in found]).tolist()) == list(range(COUNT))
+
+
+def end_oneself(path: Path, seed: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_lost_decoder_is_named(held: LabelledFiles, monkeypatch) -> None:
+    monkeypatch.setattr(image_files, "_cores", lambda: 2)
+    monkeypatch.setattr(image_files, "random_part", end_oneself)
+    with pytest.raises(DataError, match=r"a process that decodes pictures was lost"):
+        read(stream(held).batches(3, augment=True))

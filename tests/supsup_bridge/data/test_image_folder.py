@@ -1,5 +1,6 @@
 """Folders of pictures: every layout read whole, and whatever is amiss named with its file."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -275,3 +276,24 @@ def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     listed.unlink()
     with pytest.raises(DataError, match=rf"{listed} cannot be read"):
         load_tiny_imagenet(tmp_path)
+
+
+@pytest.mark.parametrize("given", ["", "train"])
+def test_what_lies_beside_class_folders_is_named(given: str, tmp_path: Path) -> None:
+    root, part = classes(tmp_path) / given, tmp_path / "train"
+    (part / "notes.txt").write_text("of the author")
+    assert load_image_folder(root).names == CLASSES
+    (part / "n04").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"holds class folders, and n04 leads nowhere"):
+        load_image_folder(root)
+    (part / "n04").unlink()
+    save(part / "stray.PNG", 0, 16)
+    with pytest.raises(DataError, match=r"stray.PNG is a picture outside of them: take it out"):
+        load_image_folder(root)
+
+
+def test_a_name_that_is_no_text_can_be_printed(tmp_path: Path) -> None:
+    root = classes(tmp_path)
+    for part in ("train", "val"):
+        (root / part / "n02").rename(root / part / os.fsdecode(b"caf\xe9"))
+    assert load_image_folder(root).names == (r"caf\xe9", "n01", "n03")

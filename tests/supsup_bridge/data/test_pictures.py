@@ -1,5 +1,7 @@
 """Pictures in files: decoded as they are, cropped as the field does, refused by name if damaged."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +144,39 @@ def test_many_files_come_in_their_order(tmp_path: Path) -> None:
     made = all_of(lambda path: whole(path, size=(4, 4)), files)
     for one, path in zip(made, files, strict=True):
         assert torch.equal(one, whole(path, size=(4, 4)))
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    checked = kind + content
+    return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+
+@pytest.mark.parametrize("colours", [2, 4, 6], ids=["RGB", "grey and alpha", "RGBA"])
+def test_a_png_of_16_bits_in_several_channels_is_refused(colours: int, tmp_path: Path) -> None:
+    channels = {2: 3, 4: 2, 6: 4}[colours]
+    rows = (b"\0" + b"\xff" * 2 * channels * 8) * 8
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, colours, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
+    with pytest.raises(DataError, match=r"deep.png has more than 8 bits per channel"):
+        picture(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_a_transparent_picture_is_refused_and_an_opaque_one_is_not(
+    mode: str, tmp_path: Path
+) -> None:
+    pixels = DRAW.integers(0, 256, (8, 8, 4), dtype=np.uint8)
+    pixels[..., 3] = 255
+    opaque = Image.fromarray(pixels).convert(mode)
+    opaque.save(tmp_path / "opaque.png")
+    assert torch.equal(
+        whole(tmp_path / "opaque.png", size=(8, 8)).permute(1, 2, 0),
+        torch.from_numpy(np.array(opaque.convert("RGB"))),
+    )
+    pixels[0, 0, 3] = 254
+    through = opaque if mode == "P" else Image.fromarray(pixels).convert(mode)
+    more = {"transparency": opaque.getpixel((0, 0))} if mode == "P" else {}
+    through.save(tmp_path / "icon.png", **more)
+    with pytest.raises(DataError, match=r"icon.png is transparent in part.*save it on a backgr"):
+        picture(tmp_path / "icon.png")

@@ -96,3 +96,10 @@ def test_a_truncated_pickle_is_refused_by_name(length: int) -> None:
 def test_an_array_of_fewer_bytes_than_its_shape_says_is_refused() -> None:
     with pytest.raises(DataError, match="6 bytes"):
         plain(OF_PYTHON_2.replace(b"K\x02K\x03\x86", b"K\x02K\x04\x86"), "train")
+
+
+def test_a_dict_that_holds_itself_many_times_over_is_read_at_once() -> None:
+    inside: dict[str, Any] = {}
+    for _ in range(60):
+        inside = {"one": inside, "other": inside}
+    assert plain(pickle.dumps(inside), "a file").keys() == {"one", "other"}

@@ -1,6 +1,7 @@
 """Runs on pictures: shaped images, held or streamed, in as many tasks as the data makes."""
 
 import io
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,22 @@ import torch
 from rich.console import Console
 
 from hopmask import ConfigError
-from supsup_bridge import DataError, Experiment, RunSettings, SupSup, split_folder, split_imagenet
+from supsup_bridge import (
+    DataError,
+    Experiment,
+    RunSettings,
+    SupSup,
+    Workers,
+    split_folder,
+    split_imagenet,
+)
 from supsup_bridge.continual.description import described
 from supsup_bridge.data import image_files
+from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.ledger import Ledger
+from supsup_bridge.runs.merging import merged
 from supsup_bridge.runs.report import summary
+from supsup_bridge.runs.shard import Shard
 from supsup_bridge.training.data import StreamedData
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of xdist's threads
@@ -207,3 +219,75 @@ def test_streams_and_whole_images_of_a_task_are_the_same_pictures(large: Path, s
         whole = task.train_images[task.train_labels == label].flatten(1)
         some = images[labels == label].flatten(1)
         assert sorted(map(tuple, some.tolist())) == sorted(map(tuple, whole.tolist()))
+
+
+SMALL_NETWORK = """
+from torch import nn
+
+def made(inputs, outputs):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(192, outputs))
+"""
+
+
+def test_workers_decode_streamed_pictures_themselves(
+    large: Path, quiet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small_network.py").write_text(SMALL_NETWORK)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = Experiment(
+        settings(network="small_network:made", batches=2, workers=True, scenario="GG"), data=large
+    )
+    run.run(quiet, workers=Workers(jobs=2))
+    assert run.ledger.count == 2
+
+
+def one_more(folder: Path) -> None:
+    shutil.copy(folder / "train" / "class2" / "0.png", folder / "train" / "class2" / "more.png")
+
+
+def another_class(folder: Path) -> None:
+    for part in ("train", "val"):
+        (folder / part / "class3").rename(folder / part / "zebra")
+
+
+def other_pixels(folder: Path) -> None:
+    for number in range(4):
+        one, other = (folder / "val" / f"class{label}" / f"{number}.png" for label in (0, 3))
+        kept = one.read_bytes()
+        one.write_bytes(other.read_bytes())
+        other.write_bytes(kept)
+
+
+@pytest.mark.parametrize(
+    ("side", "change"),
+    [(16, one_more), (16, another_class), (16, other_pixels), (70, one_more), (70, another_class)],
+)
+def test_a_run_of_data_that_changed_does_not_continue(
+    side: int, change, pictures, quiet, tmp_path: Path, small_crops
+) -> None:
+    moved, folder = tmp_path / "moved", pictures(side)
+    run = Experiment(settings(batches=1, tasks=1, classes_per_task=4), data=folder)
+    keeper = checkpoint.Checkpoints(tmp_path, run, data=folder)
+    with checkpoint.locked(tmp_path):
+        keeper.write()
+    saved = checkpoint.read(tmp_path)
+    shutil.copytree(folder, moved)
+    assert checkpoint.resumed(tmp_path, saved, data=moved).ledger.tasks == 1
+    change(moved)
+    with pytest.raises(DataError, match=r"changed since it began: task 0 is 'class\d"):
+        checkpoint.resumed(tmp_path, saved, data=moved)
+
+
+def test_shards_of_data_that_differ_are_not_merged(pictures, quiet, tmp_path: Path) -> None:
+    folder = pictures(16)
+    for number in range(2):
+        shard = Shard(settings(batches=1, workers=True), range(number, number + 1), data=folder)
+        shard.run(quiet)
+        out = tmp_path / str(number)
+        with checkpoint.locked(out):
+            checkpoint.Checkpoints(out, shard, data=folder, shard=shard.numbers).write()
+    folders = [tmp_path / "0", tmp_path / "1"]
+    assert merged(folders).ledger.count == 2
+    one_more(folder)
+    with pytest.raises(DataError, match="changed since it began: task"):
+        merged(folders)

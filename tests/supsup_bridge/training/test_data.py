@@ -72,7 +72,7 @@ class Stream:
     def __init__(self) -> None:
         self.asked: list[tuple[int, bool]] = []
 
-    def batches(self, size: int, *, augment: bool) -> DataLoader[Any]:
+    def batches(self, size: int, *, augment: bool, alone: bool = True) -> DataLoader[Any]:
         self.asked.append((size, augment))
         return DataLoader(TensorDataset(IMAGES, LABELS), batch_size=size, shuffle=True)
 
@@ -140,7 +140,7 @@ def test_a_task_is_its_training_images_or_their_stream() -> None:
 
 def test_a_strong_stream_is_recoloured_and_cut_as_well() -> None:
     class Whole(Stream):
-        def batches(self, size: int, *, augment: bool) -> Any:
+        def batches(self, size: int, *, augment: bool, alone: bool = True) -> Any:
             self.asked.append((size, augment))
             return [(torch.ones(4, 3, 8, 8), LABELS[:4])]
 
