@@ -1,6 +1,7 @@
 """Predictions: from images to tasks, labels and logits, in pieces of bounded size."""
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import log
 
 import torch
@@ -89,7 +90,7 @@ def of_one_task(logits: Tensor, task: int, *, recognized: bool) -> Prediction:
 
 def _pieces(network: FixedNetwork, images: Tensor) -> list[Tensor]:
     """Images in pieces for each of which a masked copy of all weights fits into memory."""
-    weights = sum(value.numel() for value in network.state_dict().values())
+    weights = sum(value.numel() for value in chain(network.parameters(), network.buffers()))
     size = max(1, min(128, _NUMBERS // max(1, weights)))
     return list(torch.split(images, size))
 

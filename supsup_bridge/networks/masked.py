@@ -10,6 +10,7 @@ from torch.func import functional_call, vmap
 
 from hopmask import ConfigError, MaskError
 from hopmask.errors import unknown_name
+from supsup_bridge.networks.calls import Calls
 from supsup_bridge.networks.fixed import (
     REFERENCE,
     FixedNetwork,
@@ -103,7 +104,7 @@ class MaskedNetwork(FixedNetwork):
         self.module = nn.Sequential(copy) if bare else copy
         self.training = module.training
         self._layers = _maskable(self.module)
-        self._norms = NormStatistics(self.module)
+        self._norms, self._calls = NormStatistics(self.module), Calls(self.module)
         _forget_unread(self.module)
         self._still()
         if masks == "unit" and any(isinstance(m, _Norm) for m in self.module.modules()):
@@ -176,10 +177,11 @@ class MaskedNetwork(FixedNetwork):
             MaskError: a name that is missing or unknown, or a mask of another shape.
         """
         batched = self._check(masks)
-        values = self.code.masked(self._layers, masks)
-        rows = len(next(iter(values.values()))) if batched else None
-        values |= self._buffers_under(masks, rows=rows)
-        return self._call(images, values, given=self.pointwise_given(masks), batched=batched)
+        with self._calls.one():
+            values = self.code.masked(self._layers, masks)
+            rows = len(next(iter(values.values()))) if batched else None
+            values |= self._buffers_under(masks, rows=rows)
+            return self._call(images, values, given=self.pointwise_given(masks), batched=batched)
 
     def masked_parameters(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Name of each masked parameter of `module` -> its value W ⊙ M.
@@ -191,7 +193,8 @@ class MaskedNetwork(FixedNetwork):
             MaskError: as in a call.
         """
         self._check(masks)
-        return self.code.masked(self._layers, masks)
+        with self._calls.one():
+            return self.code.masked(self._layers, masks)
 
     def task_buffers(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Name of each buffer of `module` that belongs to the task -> its value.
@@ -219,10 +222,12 @@ class MaskedNetwork(FixedNetwork):
         self._check(masks)
         if not self.pointwise_given(masks):
             masks = {**masks, **self._measured(masks, [evenly(reference, REFERENCE)])}
-        values = {**self.code.masked(self._layers, masks), **self._buffers_under(masks, rows=None)}
+        with self._calls.one():
+            buffers = self._buffers_under(masks, rows=None)
+            values = {**self.code.masked(self._layers, masks), **buffers}
 
         def predict(images: Tensor) -> Tensor:
-            with misfits_named(self, images):
+            with misfits_named(self, images), self._calls.one():
                 return self._call(images, values, given=True, batched=False)
 
         return predict
@@ -231,12 +236,11 @@ class MaskedNetwork(FixedNetwork):
         self, masks: Mapping[str, Tensor], batches: Iterable[Tensor]
     ) -> dict[str, Tensor]:
         """Statistics of the norms in training mode, as they are."""
-        self._check(masks)
-        values = self.code.masked(self._layers, masks)
+        values = self.masked_parameters(masks)
 
         def run(images: Tensor) -> dict[str, Tensor]:
-            buffers = self._buffers_under({}, rows=None)
-            with misfits_named(self, images):
+            with misfits_named(self, images), self._calls.one():
+                buffers = self._buffers_under({}, rows=None)
                 self._call(images, {**values, **buffers}, given=False, batched=False)
             return buffers  # of these images
 

@@ -19,6 +19,9 @@ from supsup_bridge.rng import shuffled
 
 _REFERENCE = 128  # images of the open mask's task by which its entropy is known
 _KNOWN = 0.5  # strength from which on images are a mask's own
+_SEEN = 512  # images of the open mask's task that others are compared with
+_CHANCE = 4.0  # distance of two means from which on it is no accident, in its mean over accidents
+_ORDER = 0.04  # distance that is nothing but the order of a stream, in shares of the variance
 _UNTRAINED = 0.05  # a mask whose entropy is this near to chance, in shares of it, says nothing yet
 
 
@@ -120,9 +123,15 @@ class RecallNovelty:
     be distinguished from chance: unless another one is recalled, the images then say nothing.
 
     On PermutedMNIST, other images of a task have a strength of about 1 and unknown permutations of
-    about a third or less (held-out training images, from 50 batches on). Where tasks share their
-    inputs' statistics (the split benchmarks), masks are sure of other tasks' images too, and tasks
-    are mistaken for one another.
+    about a third or less (held-out training images, from 50 batches on). Where tasks show images of
+    one kind (the split benchmarks), masks are sure of other tasks' images too. So images must also
+    look like those of the mask: for one recalled from hubs the content address recognizes them, and
+    for the open one the means of signatures a of its images and b of those asked about lie near,
+
+        ‖ā − b̄‖² ≤ (4 (1/n_a + 1/n_b) + 0.04) Σ var(a),
+
+    of which the first part is chance, and the second what batches of one task may differ by. Each
+    batch asked about should hold a task's classes mixed. Without signature, entropy alone decides.
 
     Args:
         inference: over the memory and its open mask.
@@ -178,6 +187,8 @@ class RecallNovelty:
         trained = chance - usual >= _UNTRAINED * chance
         if trained:
             strength = (chance - self._level(images, opened)) / (chance - usual)
+            if strength >= _KNOWN and not self._looks_alike(images):
+                strength = 0.0
         if number > 0:
             found = self.inference.recall.infer(images[None])
             masks = {name: mask[0] for name, mask in found.masks.items()}
@@ -185,7 +196,10 @@ class RecallNovelty:
             closed = self._closed / self._of if self._of else usual
             recalled = (chance - level) / max(chance - closed, _UNTRAINED * chance)
             another = bool(found.verified) and int(found.task) != number
-            if another and recalled > strength and (trained or recalled >= _KNOWN):
+            another = another and recalled > strength and (trained or recalled >= _KNOWN)
+            if another and recalled >= _KNOWN and isinstance(self.store, InPlaceMemory):
+                another = bool(self.inference.recall.recognizes(images[None], found))
+            if another:
                 mask, strength = int(found.task), recalled
         blind = strength == -inf
         return Verdict(
@@ -202,6 +216,16 @@ class RecallNovelty:
         self._number, usual = state["open"]
         self._usual = nan if usual is None else usual
         self._closed, self._of = state["closed"]
+
+    def _looks_alike(self, images: Tensor) -> bool:
+        """Whether the mean of images' signatures is that of the open mask's images."""
+        signature = self.store.signature
+        if signature is None or len(self.store.images) < 2:
+            return True
+        seen, asked = signature(self.store.images[:_SEEN]).double(), signature(images).double()
+        accident = _CHANCE * (1 / len(seen) + 1 / len(asked))
+        distance = (seen.mean(0) - asked.mean(0)).square().sum()
+        return bool(distance <= (accident + _ORDER) * seen.var(0).sum())
 
     def _chance(self, images: Tensor, masks: Masks) -> float:
         """Entropy of images (n, ...) that would say nothing about the masks."""

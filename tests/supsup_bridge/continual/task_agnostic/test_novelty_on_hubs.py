@@ -61,3 +61,41 @@ def test_inferences_name_the_open_mask_and_the_closed_one(novelty: RecallNovelty
     found = novelty.inference.infer(sets)
     assert found.task.tolist() == [1, 0]
     assert novelty.inference.recognizes(sets, found).tolist() == [True, True]
+
+
+def pair(task: int, half: int) -> tuple[Tensor, Tensor]:
+    """Images of two digits, and which of them each is; halves of them."""
+    digits = load_digits()
+    where = ORDER[digits.labels[ORDER] // 2 == task][half::2]
+    return digits.images[where], digits.labels[where] % 2
+
+
+@pytest.fixture(scope="module")
+def of_pairs() -> RecallNovelty:
+    """Over masks of digits 0 and 1, and, open, of 2 and 3; not to be changed."""
+    network = MaskedNetwork(fix_weights(mlp([64, 300, 100, 2]), seeded(0)))
+    memory = MaskMemory(network.mask_sizes, couplings="hub", hubs=4, signature_features=256)
+    stage = InPlaceMemory(memory, signature=pixels)
+    test = RecallNovelty(
+        StagedInference(RecallInference(network=network, memory=memory, signature=pixels), stage)
+    )
+    settings = TrainingSettings(epochs=20, rate=3e-3, contrast=0)
+    for task in range(2):
+        images, labels = pair(task, 0)
+        stage.store(train_mask(network, images, labels, settings, generator=seeded(task)))
+        stage.observe(images)
+        test.judge(images)
+    return test
+
+
+@pytest.mark.parametrize("task", range(5))
+def test_new_classes_are_new_where_masks_are_as_sure_of_them(
+    task: int, of_pairs: RecallNovelty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, _ = pair(task, 1)
+    verdict = of_pairs.judge(images)
+    assert (verdict.new, verdict.blind) == (task > 1, False)
+    assert task > 1 or verdict.mask == task
+    monkeypatch.setattr(of_pairs.store, "signature", None)
+    monkeypatch.setattr(of_pairs.inference.recall, "recall", "entropy")
+    assert not of_pairs.judge(images).new  # by entropy alone
