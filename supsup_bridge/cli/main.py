@@ -6,7 +6,11 @@ that returns the exit status.
 """
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -15,6 +19,16 @@ from hopmask.errors import StoreTooLargeError
 from supsup_bridge.cli import compare, learn, merge, predict, run
 
 _COMMANDS = (run, predict, learn, merge, compare)
+_ONE_LINE: dict[str, Any] = {"style": "red", "markup": False, "emoji": False, "soft_wrap": True}
+
+
+class _Console(Console):
+    """A console whose reader may leave: a run goes on, and its files are written."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        with Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,16 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     errors = Console(stderr=True, highlight=False)
     try:
-        status: int = options.run(options, Console(highlight=False), errors)
+        status: int = options.run(options, _Console(highlight=False), errors)
         return status
     except KeyboardInterrupt:
         errors.print("interrupted", style="yellow")
         return 130
     except HopmaskError as error:
-        errors.print(f"error: {error}", style="red", markup=False)
+        errors.print(f"error: {error}", **_ONE_LINE)
         return 2 if isinstance(error, ValueError | StoreTooLargeError) else 1
     except OSError as error:
-        errors.print(f"error: {error}", style="red", markup=False)
+        errors.print(f"error: {error}", **_ONE_LINE)
         return 1
 
 

@@ -23,15 +23,15 @@ PARTIAL_MEMORY = "memory.partial.h5"
 
 
 def check_unfinished(out: Path) -> None:
-    """Refuse a folder that holds a finished run.
+    """Refuse a folder that holds a finished run, or a learner that was saved there.
 
     Raises:
         ConfigError: it does.
     """
-    if found := [name for name in (RESULT, MEMORY, REPORT) if (out / name).exists()]:
+    if found := [name for name in (RESULT, MEMORY, LEARNER, REPORT) if (out / name).exists()]:
         raise ConfigError(
-            f"{out} holds {' and '.join(found)} of a finished run: choose another folder with "
-            "--out, or give --overwrite"
+            f"{out} holds {' and '.join(found)} of a finished run or learner: choose another folder "
+            "with --out, or give --overwrite"
         )
 
 

@@ -49,7 +49,7 @@ def learn_and_score(
     warn = partial(console.print, style="yellow", markup=False)
     keep = results.PartialResults(experiment, out, warn)
     jobs = 0 if workers is None else workers.jobs or 1
-    bars = Bars(console, tasks=tasks, learned=experiment.ledger.count, keep=keep, jobs=jobs)
+    bars = Bars(console, tasks=tasks, learned=len(experiment.ledger.matrix), keep=keep, jobs=jobs)
     try:
         with bars, stopping(checkpoints):
             experiment.run(Observers(*logs, bars), pause=checkpoints, workers=workers)

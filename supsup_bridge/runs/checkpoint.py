@@ -9,10 +9,9 @@ memory that `run.h5` names is there.
 
 import logging
 import platform
-import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -233,9 +232,17 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def forget(out: Path) -> None:
-    """Delete the checkpoint of a folder of results, and what locks it."""
-    (out / FOLDER / "run.h5").unlink(missing_ok=True)  # first: without it there is nothing
-    shutil.rmtree(out / FOLDER, ignore_errors=True)
+    """Delete the checkpoint of a folder of results, and what locks it; other files stay."""
+    folder = out / FOLDER
+    memories = [slot_file(folder, number) for number in (0, 1)]
+    for path in (folder / "run.h5", *memories):  # run.h5 first: without it there is nothing
+        for ending in ("", ".prev", ".lock"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+        for draft in folder.glob(f".{path.name}.*.tmp"):
+            draft.unlink(missing_ok=True)
+    (folder / "run.lock").unlink(missing_ok=True)
+    with suppress(OSError):  # files of others are in it
+        folder.rmdir()
 
 
 def exists(out: Path) -> bool:

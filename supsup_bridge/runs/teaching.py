@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from hopmask import ConfigError
+from hopmask import ConfigError, undisturbed
 from supsup_bridge.continual.learned import Learned
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.data.task import Task
@@ -98,11 +98,13 @@ class Teacher:
                 )
         with watch("store"):
             learned = self.learner.learned(masks, data, image_shape=shape, task=number)
-            self.learner.keep(learned, data)
-        self.ledger.note(number, masks)
-        self.ledger.learned({number: steps})
-        if self._together is not None:
-            self._together.kept(number)
+        with undisturbed():  # memory and ledger agree, whatever stops the run
+            with watch("store"):
+                self.learner.keep(learned, data)
+            self.ledger.note(number, masks)
+            self.ledger.learned({number: steps})
+            if self._together is not None:
+                self._together.kept(number)
 
     def state(self) -> dict[str, Any]:
         """Where the task at hand stands."""
@@ -124,10 +126,11 @@ class Teacher:
         reads = settings.has_address and not settings.on_hubs
         data = data_on(task, learner.network.device)[0] if reads else None
         self.ledger.begun(task)
-        with watch("store"):
-            learner.keep(learned, data, task=number if settings.on_hubs else None)
-        self.ledger.note(self.ledger.count, learned.masks)
-        self.ledger.learned({number: self._steps(task)})
+        with undisturbed():
+            with watch("store"):
+                learner.keep(learned, data, task=number if settings.on_hubs else None)
+            self.ledger.note(self.ledger.count, learned.masks)
+            self.ledger.learned({number: self._steps(task)})
 
     def _steps(self, task: Task) -> int:
         """Training steps of a task."""

@@ -725,3 +725,31 @@ def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     assert status == 130, message
     assert "interrupted. After 1 of 2 tasks" in message
     assert names(out) == PARTIAL
+
+
+def test_a_run_whose_output_nobody_reads_writes_its_results(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "supsup_bridge.cli", "run", *SHORT, "--out", "out"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=300)
+    assert (process.returncode, said) == (0, "")
+    assert names(tmp_path / "out") >= FILES
+
+
+def test_a_learner_that_was_saved_is_not_replaced(tmp_path: Path, capsys, untrained) -> None:
+    (tmp_path / "learner.h5").write_bytes(b"of mine")
+    assert run([*SHORT, "--out", "."]) == 2
+    assert "holds learner.h5 of a finished run or learner" in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_whatever_the_width(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert cli.main(["run", "--resume", "a folder that is not there :smile:"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

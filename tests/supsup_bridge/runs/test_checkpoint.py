@@ -1,6 +1,8 @@
 """Runs that continue where they stopped, to the bit."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -15,7 +17,7 @@ import torch
 import hopmask
 from hopmask import ConfigError, storage
 from hopmask.errors import CorruptStoreError, StoreFileError
-from supsup_bridge import DataError, Experiment, RunSettings
+from supsup_bridge import DataError, Experiment, RunSettings, Workers
 from supsup_bridge.runs import checkpoint, presets
 from supsup_bridge.runs.checkpoint import Checkpoints, Slot
 from supsup_bridge.runs.state_tree import packed
@@ -444,3 +446,46 @@ def test_a_lesson_continues_in_the_middle_of_an_epoch(small, tmp_path: Path) -> 
     second.restore(broken.state())
     second.run(lambda step, loss: again.append(loss))
     assert again == losses[11:]
+
+
+@pytest.mark.parametrize("workers", [False, True])
+def test_interruptions_while_a_task_is_stored_leave_memory_and_ledger_alike(
+    workers: bool, quiet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Experiment(RunSettings(tasks=2, quick=True, workers=workers))
+    keep = run.learner.keep
+
+    def interrupted(*learned: Any, **how: Any) -> None:
+        keep(*learned, **how)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(run.learner, "keep", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run.run(quiet, workers=Workers(jobs=1) if workers else None)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (run.kept.count, run.ledger.count) == (1, 1)
+    keeper = Checkpoints(tmp_path, run)
+    with locked(keeper):
+        keeper.write()
+    further = resumed(tmp_path)
+    further.run(quiet)
+    assert further.ledger.count == 2
+
+
+def test_a_checkpoint_is_removed_and_files_of_others_stay(tmp_path: Path) -> None:
+    keeper = Checkpoints(tmp_path, Experiment(RunSettings(tasks=2, quick=True)))
+    for mine in ((), ("epoch1.pt", "run_notes.txt")):
+        with locked(keeper):
+            for name in mine:
+                (keeper.folder / name).write_text("mine")
+            for _ in range(3):
+                keeper.write()
+            (keeper.folder / ".run.h5.12345.tmp").touch()
+            keeper.remove()
+        there = sorted(path.name for path in keeper.folder.glob("*"))
+        assert there == sorted(mine)
+        assert keeper.folder.exists() == bool(mine)
