@@ -1,4 +1,4 @@
-"""Full precision: what a memory computes never depends on the caller's autocast."""
+"""Full precision: what a memory computes never depends on autocast or inference mode around it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,8 +21,13 @@ _Self = TypeVar("_Self", bound=_OnDevice)
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Switch autocast off, on the CPU and on a device, for as long as the block lasts."""
+    """Switch autocast off, on the CPU and on a device, for as long as the block lasts.
+
+    Inference mode is off as well: tensors that are made in it cannot be changed outside of it.
+    """
     with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
         for kind in {"cpu", device.type}:
             if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))

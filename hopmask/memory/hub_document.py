@@ -119,7 +119,7 @@ def masks_of(document: Document, device: str | torch.device) -> HubMasks:
         narrow = arrays["narrow"]
     flags = arrays["flags"]
     found.couplings.restore(narrow, arrays["wide"], (flags & _HELD) != 0, levels)
-    none = torch.zeros(0, dtype=torch.int64)
+    none = torch.zeros(0, dtype=torch.int64, device="cpu")
     found.extras_sum = arrays.get("extras", none).clone()  # no view that would hold the file's
     found.numbered = int(arrays["counters"][1])
     if found.address is not None:

@@ -93,6 +93,7 @@ class HubOperations(MemoryState):
         self._require_tasks()
         return self._hub("say how likely data are").evidence(signature)
 
+    @in_full_precision
     def grow(self) -> None:
         """Twice the hubs, and so twice the tasks that fit: exact, and without any mask.
 
@@ -132,6 +133,7 @@ class HubOperations(MemoryState):
         with growing(self._hub("grow"), hubs):
             yield
 
+    @in_full_precision
     def merge(self, other: "HubOperations") -> None:
         """Add the tasks of another memory, under the numbers that they have there.
 

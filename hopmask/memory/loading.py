@@ -60,6 +60,7 @@ def load(
     return restored(Path(path), document, rule=rule, device=device)
 
 
+@torch.inference_mode(False)  # or the memory could not be changed outside of it
 def restored(
     path: Path,
     document: Document,

@@ -24,6 +24,7 @@ from hopmask.storage import Document, Stamp
 class MemoryState(Held):
     """What a `MaskMemory` keeps; see there for the arguments and attributes."""
 
+    @torch.inference_mode(False)  # or the memory could not be changed outside of it
     def __init__(
         self,
         sizes: Mapping[str, Size],

@@ -30,8 +30,8 @@ def check_unfinished(out: Path) -> None:
     """
     if found := [name for name in (RESULT, MEMORY, LEARNER, REPORT) if (out / name).exists()]:
         raise ConfigError(
-            f"{out} holds {' and '.join(found)} of a finished run or learner: choose another folder "
-            "with --out, or give --overwrite"
+            f"{out} holds {' and '.join(found)} of a finished run or learner: choose another "
+            "folder with --out, or give --overwrite"
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from hopmask import ConfigError
+from hopmask import ConfigError, EmptyMemoryError
 from supsup_bridge.continual import scoring
 from supsup_bridge.continual.checks import check_images
 from supsup_bridge.continual.learning import Learning
@@ -79,6 +79,8 @@ def evaluate(
         )
     if learner.observer is not None:
         raise ConfigError("a task_free learner's masks are no tasks in order: use predict")
+    if len(learner) == 0:
+        raise EmptyMemoryError("no task was learned: call learn(data) first")
     if not 0 < len(data) <= len(learner):
         raise ConfigError(f"evaluate takes data of 1 to {len(learner)} tasks, got {len(data)}")
     seed = learner.settings.seed

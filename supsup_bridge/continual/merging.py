@@ -7,7 +7,9 @@ from hopmask import ConfigError, MaskMemory
 from hopmask.errors import DuplicateError
 from supsup_bridge.continual.learning import Learning
 from supsup_bridge.continual.numbers import Held
+from supsup_bridge.continual.settings import LearnerSettings
 from supsup_bridge.data.pixel_scale import UNKNOWN, PixelScale
+from supsup_bridge.inference.signatures import SIGNATURES
 
 _FREE = ("recall", "inference", "objective", "infer_samples", "pixels")  # that no mask depends on
 
@@ -57,7 +59,7 @@ def _check_mergeable(one: Learning, other: Learning) -> None:
                 "task_free"
             )
     for field in fields(one.settings):
-        mine, theirs = getattr(one.settings, field.name), getattr(other.settings, field.name)
+        mine, theirs = (_meant(some.settings, field.name) for some in (one, other))
         if field.name not in _FREE and mine != theirs:
             raise ConfigError(
                 f"learners that are merged need the same {field.name}: one has {mine!r:.80}, the "
@@ -76,3 +78,9 @@ def _check_mergeable(one: Learning, other: Learning) -> None:
             f"both learners hold task {', '.join(map(str, both[:8]))}: give each task a number of "
             "its own with learn(data, task=)"
         )
+
+
+def _meant(settings: LearnerSettings, name: str) -> object:
+    """A setting, or what it stands for where it was left out."""
+    usual = {"masks": settings.mask_kind, "signature": settings.signature or SIGNATURES[0]}
+    return usual.get(name, getattr(settings, name))

@@ -11,6 +11,7 @@ from supsup_bridge.continual.scoring import groups
 from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.networks.precision import without_autocast
 
 TOGETHER = 1024  # images that one joint inference sees, evenly spread over those given
 _NUMBERS = 2**25  # floats that the masked weights of one piece may take
@@ -62,7 +63,7 @@ def predict_each(network: FixedNetwork, inference: TaskInference, images: Tensor
 def predict_under(network: FixedNetwork, masks: Masks, images: Tensor) -> Tensor:
     """Logits (n, outputs) of images (n, *shape) under one task's masks and extras (*size)."""
     device, logits = network.device, []
-    with torch.no_grad():
+    with torch.no_grad(), without_autocast(device):
         for part in torch.split(images, _AT_ONCE):
             here = part.to(device)
             logits.append(network.predictor(masks, here)(here).to(images.device))

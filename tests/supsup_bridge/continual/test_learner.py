@@ -879,3 +879,36 @@ def test_images_of_another_type_are_refused_with_the_type_that_is_needed() -> No
     with pytest.raises(ConfigError, match="of the shape that the module takes"):
         learner.learn((images.flatten(1), labels))
     assert learner.tasks == ()
+
+
+def test_settings_that_were_left_out_are_their_defaults_where_learners_merge() -> None:
+    images, labels = (
+        torch.randn(32, 4, generator=torch.Generator().manual_seed(0)),
+        torch.arange(32),
+    )
+    one, other = (
+        SupSup("lenet-300-100", inputs=4, outputs=2, signature_features=32, **given)
+        for given in ({}, {"masks": "weight", "signature": "input"})
+    )
+    one.learn((images, labels % 2))
+    other.learn((images + 1, labels % 2), task=1)
+    one.merge(other)
+    assert list(one.tasks) == [0, 1]
+
+
+def test_autocast_around_a_prediction_changes_nothing() -> None:
+    images = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
+    learner = SupSup("lenet-300-100", inputs=4, outputs=2, signature_features=32)
+    learner.learn((images, torch.arange(32) % 2))
+    for way in ({}, {"task": 0}, {"together": True}):
+        wanted = learner.predict(images, **way)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = learner.predict(images, **way)
+        assert torch.equal(found.logits, wanted.logits)
+        assert torch.equal(found.recognized, wanted.recognized)
+
+
+def test_evaluation_before_anything_was_learned_says_so() -> None:
+    learner = SupSup("lenet-300-100", inputs=4, outputs=2)
+    with pytest.raises(EmptyMemoryError, match="no task was learned"):
+        learner.evaluate([(torch.randn(8, 4), torch.arange(8) % 2)])
