@@ -13,9 +13,9 @@ _IMAGES = 10_000  # scored images whose pixels are looked at
 def fingerprints(tasks: Sequence[Task]) -> list[str]:
     """A few digits for each of the first 256 tasks; equal for tasks of the same data.
 
-    A task's are of its name, its classes, and how many images of each it has. For pictures that
-    stay in their files, those of training and their sizes count, too, and otherwise the pixels of
-    what is scored, of the first tasks of 10,000 such images in all. Folders may move.
+    A task's are of its name, its classes, and how many images of each train and are scored. For
+    pictures that stay in their files, those of training and their sizes count, too, and otherwise
+    the pixels of what is scored, of the first tasks of 10,000 such images in all. Folders may move.
 
     Args:
         tasks: of a run.
@@ -29,7 +29,7 @@ def fingerprints(tasks: Sequence[Task]) -> list[str]:
     for number in range(min(len(tasks), _TASKS)):
         task = tasks[number]
         counts = [part.bincount().tolist() for part in (task.train_labels, task.scored_labels)]
-        digest = sha256(repr((task.name, task.classes, counts, task.inference_count)).encode())
+        digest = sha256(repr((task.name, task.classes, counts)).encode())
         if isinstance(task.streamed, FileStream):
             for path in task.streamed.data.files:
                 named = (path.parent.name, path.name, path.stat().st_size)
