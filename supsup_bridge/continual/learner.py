@@ -176,6 +176,7 @@ class SupSup(Learning):
                 in `predict`. The other half of the images then takes no part.
 
         Raises:
+            EmptyMemoryError: no task was learned.
             ConfigError: no data or more than tasks, too few images, images or labels that do not
                 fit, an unknown protocol, or a task_free learner, whose masks are no tasks.
             NumericalError: images that are not finite.
