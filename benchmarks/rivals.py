@@ -9,7 +9,9 @@
 All learners see the same tasks, take the same training steps and are scored on the same images; a
 task that is not given is inferred for each image by itself (`--protocol image`). A learner that
 compares tasks is scored a second time with 128 images of a task for each inference, as in the
-paper; outputs that all tasks share are read for each image either way. `--tune` tries six settings
+paper; outputs that all tasks share are read for each image either way. The networks are the same
+but for their outputs: SupSup's preset has superfluous ones, which change inference by entropy, and
+the others have one for each class. `--tune` tries six settings
 of each baseline on held-out training images (of tasks drawn by another seed; on the split sets of
 digits they are the same tasks), and adds what it found to TUNING, which the runs read: a baseline
 that was not tuned is not run. BatchE has the rank at which a task takes about as many bytes as a

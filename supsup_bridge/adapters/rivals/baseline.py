@@ -53,8 +53,9 @@ class AvalancheBaseline(Baseline):
 
     A task takes as many steps as with any other learner, of the same batch size, with the same
     changes, mixing and smoothing, by Adam from a new state at a rate that decays in the course of
-    the task. Left out are the moving average of weights, the contrast term and bfloat16. Images of
-    a task are read into memory. After an error while it learns, a learner is of no more use.
+    the task (see `GenerativeReplay` for its autoencoder's). Left out are the moving average of
+    weights, the contrast term and bfloat16. Images of a task are read into memory. After an error
+    while it learns, a learner is of no more use.
 
     Where tasks are given (GG) each has a last layer of its own. Else outputs are read: those of the
     labels that tasks share (GNs, NNs), or of the labels of every task, t · classes + label (GNu).

@@ -21,7 +21,9 @@ class GenerativeReplay(Method):
 
     Their labels are those that the network gave before the task. The generator is Avalanche's VAE
     for flat images, trained after each task for as many steps, with images of its own earlier self
-    among the task's. Its range is that of the first task's pixels; Avalanche's is MNIST's.
+    among the task's. Its range is that of the first task's pixels; Avalanche's is MNIST's. Its
+    Adam goes on from task to task at a constant rate. Avalanche's VAE draws with a deviation of
+    exp(v) / 2, where its loss takes v for the logarithm of a variance.
 
     Source:
         Shin et al. 2017 (arXiv 1705.08690), by Avalanche's `GenerativeReplayPlugin` and `MlpVAE`;

@@ -47,8 +47,9 @@ class PackNet(Method):
     """PackNet: a task trains the free weights, prunes a share of them, and trains the rest.
 
     The last third of a task's steps comes after the pruning, of the smallest weights of each layer;
-    what is left belongs to the task, and later tasks read it. Pruned weights are free, and keep
-    their values. Each task has a last layer of its own. A byte per weight says whose it is.
+    what is left belongs to the task, and later tasks read it. Pruned weights are free; Adam's
+    momentum still moves them a little. Each task has a last layer of its own. A byte per weight
+    says whose it is.
 
     Source:
         Mallya and Lazebnik 2018 (arXiv 1711.05769), by Avalanche's `PackNetModel`, which takes no

@@ -81,9 +81,10 @@ class Lwf(Method):
     """Learning without forgetting: the loss, and strength · KL(softmax(z'/T) || softmax(z/T)).
 
     z' are logits of the network as it was after the task before, of the labels seen so far, on the
-    new task's images; where tasks are given, summed over the earlier last layers. The paper's
-    factor T² and its warm-up of new last layers are left out, as in Avalanche. Nothing is kept: the
-    network as it was is the network as it is when a task begins.
+    new task's images, by whose batch its batch norms normalise, as in Avalanche; where tasks are
+    given, summed over the earlier last layers. The paper's factor T² and its warm-up of new last
+    layers are left out, as in Avalanche. Nothing is kept: the network as it was is the network as
+    it is when a task begins.
 
     Source:
         Li and Hoiem 2017 (arXiv 1606.09282), by Avalanche's `LwFPlugin`.
