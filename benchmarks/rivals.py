@@ -54,6 +54,7 @@ TUNED_ON = {"split-mnist": (3, None), "permuted-mnist": (3, 500), "split-cifar10
 TUNING_SEED = 100
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of which a learner with a choice tries the middle
 MIDDLE = RATES[1:4]
+OF_SGD = tuple(rate / 10 for rate in RATES)  # by which the lower bound learns in NNs
 CHOICES: dict[str, tuple[dict[str, Any], ...]] = {  # two of a learner, with three rates each
     "xdg": ({"silent": 0.8}, {"silent": 0.5}),
     "wsn": ({"share": 0.5}, {"share": 0.1}),
@@ -185,9 +186,11 @@ def row_of(run: dict[str, Any], data: Path | None) -> dict[str, Any]:
     }
 
 
-def tries_of(benchmark: str, learner: str) -> list[dict[str, Any]]:
+def tries_of(benchmark: str, learner: str, scenario: str) -> list[dict[str, Any]]:
     """The six settings of a learner that are tried."""
     rates = MIDDLE if learner in CHOICES else RATES
+    if (learner, scenario) == ("lower-bound", "NNs"):
+        rates = OF_SGD
     choices = CHOICES.get(learner, ({},))
     if learner.startswith("batche"):
         choices = ({"rank": RANK[benchmark]},)
@@ -209,7 +212,7 @@ def tune(options: argparse.Namespace) -> None:
                 stands = any(row["run"] == key for row in read_json(options.tuning))
                 if learner == OURS or stands or not able:
                     continue
-                tried = tries_of(benchmark, learner)
+                tried = tries_of(benchmark, learner, scenarios[0])
                 for how in tried:
                     found: dict[str, float] = {}
                     for scenario in able:

@@ -121,8 +121,7 @@ class SupSup(Learning):
 
         Args:
             images: (n, *shape), of the shape that was learned.
-            together: all images are of one task, which is inferred from all of them (from 1024,
-                evenly spread, where there are more).
+            together: all are of one task, which is inferred from 1024 of them at most.
             task: number of their task, where it is known.
 
         Raises:

@@ -130,7 +130,7 @@ def test_a_task_of_batche_takes_about_as_many_bytes_as_a_packed_mask(
 ) -> None:
     module = script("rivals")
     for name in ("batche", "batche-trained"):
-        tries = module.tries_of(benchmark, name)
+        tries = module.tries_of(benchmark, name, "GG")
         assert len(tries) == 6
         assert {str(one["options"]) for one in tries} == {str({"rank": module.RANK[benchmark]})}
     settings = preset(benchmark, "weight")
