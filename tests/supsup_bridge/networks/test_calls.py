@@ -17,9 +17,9 @@ from supsup_bridge.networks.calls import Calls
 IMAGES = torch.randn(48, 12, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def learner() -> SupSup:
-    """Of two tasks."""
+    """Of two tasks; not to be changed."""
     with torch.random.fork_rng(devices=[]):
         module = nn.Sequential(nn.Linear(12, 32), nn.ReLU(), nn.Linear(32, 4))
     learner = SupSup(module, signature_features=32)
