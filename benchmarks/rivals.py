@@ -33,6 +33,7 @@ from common import Quiet, held_out, read_json, spread, write_json
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from hopmask import NumericalError
 from supsup_bridge import BaselineRun, Experiment, RunSettings, Task
 from supsup_bridge.adapters.rivals.learners import maker_of
 from supsup_bridge.continual.baselines.scoring import score_baseline
@@ -217,7 +218,11 @@ def tune(options: argparse.Namespace) -> None:
                     found: dict[str, float] = {}
                     for scenario in able:
                         settings = settings_of(benchmark, learner, scenario, TUNING_SEED, **more)
-                        done = finished(settings, options.data, Tuned(**how), images)
+                        try:
+                            done = finished(settings, options.data, Tuned(**how), images)
+                        except NumericalError:  # a rate at which it diverges is no choice
+                            found |= dict.fromkeys(able, 0.0)
+                            break
                         found |= accuracies(done)
                     how["accuracy"] = mean(found[name] for name in scenarios if name in found)
                 best = max(tried, key=lambda one: one["accuracy"])
