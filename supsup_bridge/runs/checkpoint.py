@@ -321,9 +321,8 @@ def check_defaults(run: Resumable, out: Path, saved: Saved) -> None:
         )
 
 
-def check_data(run: Resumable, out: Path, saved: Saved) -> None:
-    """Raise DataError if a run's tasks are of other data than those of a checkpoint."""
-    now = fingerprints(run.stream)
+def check_data(run: Resumable, now: Sequence[str], out: Path, saved: Saved) -> None:
+    """Raise DataError if a run's tasks, of fingerprints `now`, are not those of a checkpoint."""
     for number, (there, here) in enumerate(zip(saved.contents, now, strict=False)):
         if there != here:
             raise DataError(
@@ -342,7 +341,7 @@ def restore(run: Resumable, out: Path, saved: Saved) -> None:
         StoreFileError: the memory is damaged, or this version does not know such a state.
     """
     check_defaults(run, out, saved)
-    check_data(run, out, saved)
+    check_data(run, fingerprints(run.stream), out, saved)
     if saved.state is None or saved.slot is None:
         return
     path = slot_file(out / FOLDER, saved.slot.number)

@@ -9,6 +9,7 @@ from pathlib import Path
 import hopmask
 from hopmask import ConfigError, MaskMemory
 from hopmask.errors import CorruptStoreError, DuplicateError
+from supsup_bridge.data.fingerprint import fingerprints
 from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.checkpoint import Saved
 from supsup_bridge.runs.experiment import Experiment
@@ -60,9 +61,10 @@ def merged(
     run = Experiment(settings, data=first.data if data is None else data)
     seconds: dict[str, float] = {}
     ledger, kept = Ledger(tasks=0), run.hopfield
+    now = fingerprints(run.stream)
     for folder, saved in shards:
         checkpoint.check_defaults(run, folder, saved)
-        checkpoint.check_data(run, folder, saved)
+        checkpoint.check_data(run, now, folder, saved)
     for folder, saved in shards:
         memory = _memory(folder, saved, run)
         kept.merge(memory)

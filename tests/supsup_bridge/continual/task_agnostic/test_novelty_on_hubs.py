@@ -25,23 +25,27 @@ def images_of(task: int, where: Tensor) -> Tensor:
     return load_digits().images[where][:, torch.randperm(64, generator=seeded(task))]
 
 
-@pytest.fixture(scope="module")
-def novelty() -> RecallNovelty:
-    """Over masks of tasks 0 and 1, the second open; not to be changed."""
-    network = MaskedNetwork(fix_weights(mlp([64, 300, 100, 500]), seeded(0)))
+def judged(outputs: int, *tasks: tuple[Tensor, Tensor]) -> RecallNovelty:
+    """Over masks of tasks, given as images and labels, the last open; not to be changed."""
+    network = MaskedNetwork(fix_weights(mlp([64, 300, 100, outputs]), seeded(0)))
     memory = MaskMemory(network.mask_sizes, couplings="hub", hubs=4, signature_features=256)
     stage = InPlaceMemory(memory, signature=pixels)
     test = RecallNovelty(
         StagedInference(RecallInference(network=network, memory=memory, signature=pixels), stage)
     )
     settings = TrainingSettings(epochs=20, rate=3e-3, contrast=0)
-    for task in range(2):
-        images = images_of(task, TRAINED)
-        labels = load_digits().labels[TRAINED]
-        stage.store(train_mask(network, images, labels, settings, generator=seeded(task)))
+    for number, (images, labels) in enumerate(tasks):
+        stage.store(train_mask(network, images, labels, settings, generator=seeded(number)))
         stage.observe(images)
         test.judge(images[:128])
     return test
+
+
+@pytest.fixture(scope="module")
+def novelty() -> RecallNovelty:
+    """Of tasks 0 and 1."""
+    labels = load_digits().labels[TRAINED]
+    return judged(500, *((images_of(task, TRAINED), labels) for task in range(2)))
 
 
 @pytest.mark.parametrize("task", [0, 1])
@@ -72,20 +76,8 @@ def pair(task: int, half: int) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module")
 def of_pairs() -> RecallNovelty:
-    """Over masks of digits 0 and 1, and, open, of 2 and 3; not to be changed."""
-    network = MaskedNetwork(fix_weights(mlp([64, 300, 100, 2]), seeded(0)))
-    memory = MaskMemory(network.mask_sizes, couplings="hub", hubs=4, signature_features=256)
-    stage = InPlaceMemory(memory, signature=pixels)
-    test = RecallNovelty(
-        StagedInference(RecallInference(network=network, memory=memory, signature=pixels), stage)
-    )
-    settings = TrainingSettings(epochs=20, rate=3e-3, contrast=0)
-    for task in range(2):
-        images, labels = pair(task, 0)
-        stage.store(train_mask(network, images, labels, settings, generator=seeded(task)))
-        stage.observe(images)
-        test.judge(images)
-    return test
+    """Of digits 0 and 1, and of 2 and 3."""
+    return judged(2, pair(0, 0), pair(1, 0))
 
 
 @pytest.mark.parametrize("task", range(5))
