@@ -36,7 +36,11 @@ from supsup_bridge.runs import checkpoint
 from supsup_bridge.runs.presets import preset, resolved
 
 IMAGES = 500  # of a class, to train on, in either set
-CLASSES = {"split-cifar100": 5, "split-tiny-imagenet": 10}  # of a task, by default
+CLASSES = {
+    "split-cifar100": 5,
+    "split-tiny-imagenet": 10,
+    "split-tiny-imagenet-32": 10,
+}  # of a task
 TAUGHT = ("batch", "rate", "averaging", "smoothing", "mixup", "augment", "precision")
 PAPER = {"the paper": 0.8957, "the paper, Transfer": 0.9166}  # the best, after 250 epochs
 

@@ -1,6 +1,7 @@
 """Benchmarks by name, and those that split digits into tasks of two."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +88,9 @@ _BENCHMARKS = {
     "split-cifar10": _Benchmark(split_cifar10, None, 2, pictures=True),
     "split-cifar100": _Benchmark(split_cifar100, None, 5, pictures=True),
     "split-tiny-imagenet": _Benchmark(split_tiny_imagenet, None, 10, pictures=True),
+    "split-tiny-imagenet-32": _Benchmark(
+        partial(split_tiny_imagenet, side=32), None, 10, pictures=True
+    ),
     "split-imagenet": _Benchmark(split_imagenet, None, 10, pictures=True),
     "folder": _Benchmark(split_folder, None, 2, pictures=True),
     "idx": _Benchmark(split_idx, None, 2),

@@ -1,6 +1,7 @@
 """Benchmarks that split a data set of images into tasks of classes which the seed draws."""
 
 from pathlib import Path
+from typing import Literal
 
 from supsup_bridge.data import cifar, cifar_names
 from supsup_bridge.data.class_splits import class_tasks
@@ -78,6 +79,7 @@ def split_tiny_imagenet(
     tasks: int | None = None,
     classes_per_task: int = 10,
     data: Path | None = None,
+    side: Literal[32, 64] = 64,
 ) -> list[Task]:
     """Tiny ImageNet as tasks of 10 classes, drawn by the seed; see `split_cifar100`.
 
@@ -89,6 +91,8 @@ def split_tiny_imagenet(
         tasks: how many; default all.
         classes_per_task: classes of a task.
         data: where the set lies; see `image_folder.load_tiny_imagenet`.
+        side: of the images, in pixels; 32 scales each picture to half, as class-incremental papers
+            do.
 
     Raises:
         ConfigError: more tasks than the classes make.
@@ -97,8 +101,11 @@ def split_tiny_imagenet(
     Example:
         >>> len(split_tiny_imagenet(data=folder))  # doctest: +SKIP
         20
+
+    Source:
+        Images of 32×32 pixels: Kim et al. 2022 (arXiv 2203.09450), in the authors' code.
     """
-    held = load_tiny_imagenet(data)
+    held = load_tiny_imagenet(data, side=side)
     what = "Tiny ImageNet"
     return class_tasks(held, what=what, classes=classes_per_task, tasks=tasks, seed=seed)
 

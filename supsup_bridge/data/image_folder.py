@@ -1,11 +1,13 @@
 """Folders of pictures: Tiny ImageNet's and ImageNet's layouts, and any folder of class folders."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
+from torch import Tensor
 
 from supsup_bridge.data.files import DataError, given_folder, printable, read_file
 from supsup_bridge.data.image_files import IMAGENET, LabelledFiles
@@ -17,7 +19,9 @@ _SMALL = 64  # pixels of a side, at most, of pictures that are held in memory
 _ByClass = dict[str, list[Path]]  # name of a class -> its files
 
 
-def load_tiny_imagenet(folder: str | Path | None = None) -> LabelledSet:
+def load_tiny_imagenet(
+    folder: str | Path | None = None, *, side: Literal[32, 64] = 64
+) -> LabelledSet:
     """Tiny ImageNet in its authors' layout: 64×64 pixels, its validation images as test part.
 
     A part of it, with fewer classes or images, is read as well.
@@ -25,6 +29,7 @@ def load_tiny_imagenet(folder: str | Path | None = None) -> LabelledSet:
     Args:
         folder: with `train/WNID/images/*.JPEG`, `val/images` and `val/val_annotations.txt`, or one
             that holds it as `tiny-imagenet-200`. Default: the variable HOPMASK_DATA.
+        side: of the images, in pixels; 32 scales each picture to half.
 
     Raises:
         DataError: a file is missing, is no whole picture of 64×64 pixels, lies in the folder of
@@ -43,7 +48,8 @@ def load_tiny_imagenet(folder: str | Path | None = None) -> LabelledSet:
         )
     _check_homes(train)
     test = _annotated(root / "val", train.keys())
-    return _named(root, _joined(root, train, test, in_memory=(_SMALL, _SMALL)))
+    read = partial(whole, size=(_SMALL, _SMALL), made=None if side == _SMALL else (side, side))
+    return _named(root, _joined(root, train, test, read))
 
 
 def load_imagenet(folder: str | Path | None = None) -> LabelledSet:
@@ -65,7 +71,7 @@ def load_imagenet(folder: str | Path | None = None) -> LabelledSet:
     root = _root(folder, "imagenet")
     train = _by_class(root / "train")
     _check_homes(train)
-    return _named(root, _joined(root, train, _by_class(root / "val"), in_memory=None))
+    return _named(root, _joined(root, train, _by_class(root / "val"), read=None))
 
 
 def load_image_folder(folder: str | Path | None = None) -> LabelledSet:
@@ -97,7 +103,7 @@ def load_image_folder(folder: str | Path | None = None) -> LabelledSet:
         root,
         train,
         _by_class(tests[0]) if tests else None,
-        in_memory=size if max(size) <= _SMALL else None,
+        read=partial(whole, size=size) if max(size) <= _SMALL else None,
     )
 
 
@@ -186,16 +192,16 @@ def _annotated(folder: Path, classes: Collection[str]) -> _ByClass:
 
 
 def _joined(
-    root: Path, train: _ByClass, test: _ByClass | None, *, in_memory: tuple[int, int] | None
+    root: Path, train: _ByClass, test: _ByClass | None, read: Callable[[Path], Tensor] | None
 ) -> LabelledSet:
-    """Training and test part with the same labels."""
+    """Training and test part with the same labels, held as `read` makes them, or streamed."""
     if test is not None and (lacking := train.keys() ^ test.keys()):
         raise DataError(
             f"class {min(lacking)} is in the training or in the test part of {root} alone: each "
             "class needs pictures in both"
         )
     names = sorted(train)
-    parts = [None if part is None else _labelled(part, names, in_memory) for part in (train, test)]
+    parts = [None if part is None else _labelled(part, names, read) for part in (train, test)]
     assert parts[0] is not None
     return LabelledSet(train=parts[0], test=parts[1], names=tuple(map(printable, names)))
 
@@ -210,11 +216,12 @@ def _named(root: Path, data: LabelledSet) -> LabelledSet:
     return replace(data, names=tuple(names))
 
 
-def _labelled(part: _ByClass, names: list[str], in_memory: tuple[int, int] | None) -> Labelled:
+def _labelled(part: _ByClass, names: list[str], read: Callable[[Path], Tensor] | None) -> Labelled:
     files = tuple(path for name in names for path in part[name])
     counts = torch.tensor([len(part[name]) for name in names], device="cpu")
     labels = torch.arange(len(names), device="cpu").repeat_interleave(counts)
-    if in_memory is None:
+    if read is None:
         return LabelledFiles(files=files, labels=labels)
-    pixels = all_of(partial(whole, size=in_memory), files)
-    return LabelledPixels(pixels=pixels, labels=labels, scale=replace(IMAGENET, centre=False))
+    return LabelledPixels(
+        pixels=all_of(read, files), labels=labels, scale=replace(IMAGENET, centre=False)
+    )

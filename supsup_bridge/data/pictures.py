@@ -61,8 +61,13 @@ def plain_colours(found: Image.Image, path: Path) -> Image.Image:
     return found
 
 
-def whole(path: Path, *, size: tuple[int, int]) -> Tensor:
+def whole(path: Path, *, size: tuple[int, int], made: tuple[int, int] | None = None) -> Tensor:
     """A picture of a known size (width, height), uint8 (3, height, width).
+
+    Args:
+        path: the file.
+        size: that the picture has.
+        made: the size that it is scaled to, by Pillow's bilinear filter; None leaves it.
 
     Raises:
         DataError: the file is no whole picture, or has another size.
@@ -73,7 +78,7 @@ def whole(path: Path, *, size: tuple[int, int]) -> Tensor:
             f"{path} has {found.width} x {found.height} pixels where {size[0]} x {size[1]} are "
             "expected: it belongs to another set; take it out, or resize it"
         )
-    return _tensor(found)
+    return _tensor(found if made is None else found.resize(made, Image.Resampling.BILINEAR))
 
 
 def centre(path: Path) -> Tensor:

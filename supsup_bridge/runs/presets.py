@@ -154,6 +154,7 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
     ("split-cifar10", "weight", "standard"): _SMALL_PICTURES,
     ("split-cifar100", "weight", "standard"): _SMALL_PICTURES,
     ("split-tiny-imagenet", "weight", "standard"): _SMALL_PICTURES,
+    ("split-tiny-imagenet-32", "weight", "standard"): _SMALL_PICTURES,
     ("folder", "weight", "standard"): _SMALL_PICTURES,
     ("split-imagenet", "weight", "standard"): Preset(  # an address of pixels says little here
         network="resnet50",

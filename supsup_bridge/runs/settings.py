@@ -33,8 +33,8 @@ class RunSettings:
 
     Args:
         benchmark: "split-digits", "split-mnist", "permuted-mnist", "rotated-mnist",
-            "split-cifar10", "split-cifar100", "split-tiny-imagenet", "split-imagenet", "folder" or
-            "idx".
+            "split-cifar10", "split-cifar100", "split-tiny-imagenet", "split-tiny-imagenet-32",
+            "split-imagenet", "folder" or "idx".
         scenario: "GG" (the task is given), "GNs" (only the label counts), "GNu" (task and label
             count) or "NNs" (not given in training either; only the label counts).
         memory: "hopfield" (constant size, masks deleted) or "bank" (every mask kept).

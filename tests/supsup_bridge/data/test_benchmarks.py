@@ -202,7 +202,7 @@ def test_a_benchmark_has_a_number_of_tasks_or_of_classes_of_a_task() -> None:
     ("name", "classes"),
     [
         *(("split-mnist", None), ("split-cifar10", 2), ("split-cifar100", 5)),
-        *(("split-tiny-imagenet", 10), ("split-imagenet", 10)),
+        *(("split-tiny-imagenet", 10), ("split-tiny-imagenet-32", 10), ("split-imagenet", 10)),
     ],
 )
 def test_default_number_of_classes(name: str, classes: int | None) -> None:

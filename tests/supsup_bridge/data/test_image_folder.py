@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from supsup_bridge import DataError
+from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.data.image_files import LabelledFiles
 from supsup_bridge.data.image_folder import load_image_folder, load_imagenet, load_tiny_imagenet
 from supsup_bridge.data.labelled import LabelledPixels, LabelledSet
@@ -86,6 +87,31 @@ def test_tiny_imagenet_is_read_in_its_layout(inside: str, tmp_path: Path) -> Non
     check(data, shades)
     assert isinstance(data.train, LabelledPixels)
     assert data.train.pixels.shape == (9, 3, 64, 64)
+
+
+def test_tiny_imagenet_of_half_the_side_scales_each_picture(tmp_path: Path) -> None:
+    tiny(tmp_path)
+    halves = np.zeros((64, 64), np.uint8)
+    halves[:, 32:] = 200  # left black, right grey
+    listed = sorted(tmp_path.glob("train/**/*.JPEG"))
+    Image.fromarray(halves).save(listed[0], format="PNG")
+    task = task_stream("split-tiny-imagenet-32", seed=0, tasks=1, data=tmp_path, classes_per_task=3)
+    assert task[0].scored_images.shape[1:] == (3, 32, 32)
+    data = load_tiny_imagenet(tmp_path, side=32)
+    assert isinstance(data.train, LabelledPixels)
+    assert data.train.pixels.shape == (9, 3, 32, 32)
+    first = data.train.pixels[0, 0, 16]  # a row of the picture of two halves
+    assert first[:15].tolist() == [0] * 15
+    assert first[17:].tolist() == [200] * 15
+    others = data.train.pixels[1:].float().mean((1, 2, 3)).tolist()
+    assert others == [shade("train", label, n) for label in range(3) for n in range(3)][1:]
+
+
+def test_tiny_imagenet_of_half_the_side_refuses_pictures_that_have_it_already(tmp_path) -> None:
+    path = sorted(tiny(tmp_path).glob("train/**/*.JPEG"))[0]
+    save(path, 0, 32)
+    with pytest.raises(DataError, match=f"{path.name} has 32 x 32 pixels where 64 x 64"):
+        load_tiny_imagenet(tmp_path, side=32)
 
 
 @pytest.mark.parametrize("inside", ["", "imagenet"])
