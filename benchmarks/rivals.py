@@ -9,9 +9,9 @@
 All learners see the same tasks, take the same training steps and are scored on the same images; a
 task that is not given is inferred for each image by itself (`--protocol image`). A learner that
 compares tasks is scored a second time with 128 images of a task for each inference, as in the
-paper; outputs that all tasks share are read for each image either way. The networks are the same
-but for their outputs: SupSup's preset has superfluous ones, which change inference by entropy, and
-the others have one for each class. `--tune` tries six settings
+paper; outputs that all tasks share are read for each image either way. The networks are the same,
+with the superfluous outputs of SupSup's preset where a learner compares tasks, and one output for
+each class where its task is given. `--tune` tries six settings
 of each baseline on held-out training images (of tasks drawn by another seed; on the split sets of
 digits they are the same tasks), and adds what it found to TUNING, which the runs read: a baseline
 that was not tuned is not run. BatchE has the rank at which a task takes about as many bytes as a
@@ -40,7 +40,7 @@ from supsup_bridge.continual.baselines.scoring import score_baseline
 from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.rng import stream
 from supsup_bridge.runs.baseline_presets import Tuned
-from supsup_bridge.runs.learners import LEARNERS, OURS, RIVALS
+from supsup_bridge.runs.learners import LEARNERS, OURS, READ_OUT, RIVALS
 from supsup_bridge.runs.presets import preset
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
@@ -55,7 +55,7 @@ TUNED_ON = {"split-mnist": (3, None), "permuted-mnist": (3, 500), "split-cifar10
 TUNING_SEED = 100
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # of which a learner with a choice tries the middle
 MIDDLE = RATES[1:4]
-OF_SGD = tuple(rate / 10 for rate in RATES)  # by which the lower bound learns in NNs
+LOWER = tuple(rate / 10 for rate in RATES)  # where the best of RATES was the least, or near it
 CHOICES: dict[str, tuple[dict[str, Any], ...]] = {  # two of a learner, with three rates each
     "xdg": ({"silent": 0.8}, {"silent": 0.5}),
     "wsn": ({"share": 0.5}, {"share": 0.1}),
@@ -68,7 +68,6 @@ CHOICES: dict[str, tuple[dict[str, Any], ...]] = {  # two of a learner, with thr
 }
 
 RANK = {"split-mnist": 6, "permuted-mnist": 6, "split-cifar100": 12}  # of BatchE
-READ_OUT = ("lower-bound", *RIVALS)  # outputs differ by scenario; the others compare tasks
 BOUNDLESS = (OURS, "lower-bound")  # need no task boundaries
 NORMED = ("split-cifar100",)  # batch norms, of whose statistics SupSup needs to know the task
 
@@ -79,14 +78,14 @@ def runs_of(learner: str, benchmark: str) -> tuple[str, ...]:
         return RIVALS[learner]
     wanted: tuple[str, ...] = ("GG", "GNs", "GNu")
     if learner not in READ_OUT:
-        wanted = ("GNu",) if alike(benchmark) else ("GG", "GNu")
+        wanted = ("GNu",) if alike(learner, benchmark) else ("GG", "GNu")
     free = learner in BOUNDLESS and not (learner == OURS and benchmark in NORMED)
     return (*wanted, "NNs") if free else wanted
 
 
-def alike(benchmark: str) -> bool:
-    """Whether a learner that compares tasks learns the same in GG as in GNu."""
-    return preset(benchmark, "weight").training.contrast == 0
+def alike(learner: str, benchmark: str) -> bool:
+    """Whether a learner learns the same in GG as in GNu; others have fewer outputs there."""
+    return learner == OURS and preset(benchmark, "weight").training.contrast == 0
 
 
 def compares(learner: str, scenario: str) -> bool:
@@ -140,7 +139,7 @@ def accuracies(run: Experiment | BaselineRun) -> dict[str, float]:
     found: dict[str, float] = {settings.scenario: result["accuracy"]}
     if settings.scenario == "GNu" and settings.learner not in READ_OUT:
         found["GNs"] = result["accuracy_label"]
-        if alike(settings.benchmark):
+        if alike(settings.learner, settings.benchmark):
             found["GG"] = result["accuracy_given_task"]
     return found
 
@@ -190,8 +189,8 @@ def row_of(run: dict[str, Any], data: Path | None) -> dict[str, Any]:
 def tries_of(benchmark: str, learner: str, scenario: str) -> list[dict[str, Any]]:
     """The six settings of a learner that are tried."""
     rates = MIDDLE if learner in CHOICES else RATES
-    if (learner, scenario) == ("lower-bound", "NNs"):
-        rates = OF_SGD
+    if learner == "psp" or (learner, scenario) == ("lower-bound", "NNs"):
+        rates = LOWER
     choices = CHOICES.get(learner, ({},))
     if learner.startswith("batche"):
         choices = ({"rank": RANK[benchmark]},)

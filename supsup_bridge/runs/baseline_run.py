@@ -16,7 +16,7 @@ from supsup_bridge.data.task import Task
 from supsup_bridge.rng import stream
 from supsup_bridge.runs.baseline_presets import Tuned, training_of
 from supsup_bridge.runs.evaluation import Scores
-from supsup_bridge.runs.learners import OURS
+from supsup_bridge.runs.learners import OURS, READ_OUT
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.prepared import prepared
@@ -70,6 +70,9 @@ class BaselineRun:
         assert total is not None  # filled in from the data
         self.chosen = chosen or Tuned()
         self.device = device_named(settings.device)
+        infers, options = settings.scenario != "GG", {**self.chosen.options}
+        if name not in READ_OUT and (infers or settings.output_size is not None):
+            options["outputs"] = begun.preset.outputs
         self.learner = make(
             name,
             network=begun.preset.network,
@@ -77,10 +80,10 @@ class BaselineRun:
             classes=begun.form.classes,
             tasks=total,
             scenario=settings.scenario,
-            training=training_of(begun.preset, self.chosen, infers=settings.scenario != "GG"),
+            training=training_of(begun.preset, self.chosen, infers=infers),
             seed=settings.seed,
             device=self.device,
-            **self.chosen.options,
+            **options,
         )
         self.ledger, self.watch = Ledger(tasks=total), Stopwatch("train", "recall", "evaluate")
 
@@ -100,11 +103,15 @@ class BaselineRun:
         settings, scores = self.settings, self.ledger.scores
         used = ("network", "infer_samples", "training")
         preset = replace(self.preset, training=self.learner.training)
+        network = self.learner.own_network or self.preset.network
+        protocol, samples = settings.protocol, self.preset.infer_samples
+        if self.learner.reads_out:  # for each image by itself
+            protocol, samples = "image", 1
         config = {
             **asdict(settings),
             "memory": None,
             "masks": None,
-            "network": self.preset.network,
+            "network": network,
             "output_size": self.learner.outputs,
             "device": str(self.device),
             "threads": torch.get_num_threads(),
@@ -118,9 +125,9 @@ class BaselineRun:
             "memory": None,
             "masks": None,
             **{name: getattr(settings, name) for name in ("tasks", "seed")},
-            "infer_samples": self.preset.infer_samples,
-            "protocol": "image" if self.learner.reads_out else settings.protocol,
-            "network": self.preset.network,
+            "infer_samples": samples,
+            "protocol": protocol,
+            "network": network,
             **self.ledger.figures(),
             "masks_allocated": None,
             "novelty": None,

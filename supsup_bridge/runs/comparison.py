@@ -8,7 +8,7 @@ from hopmask import HopmaskError
 from supsup_bridge.runs.command import command_of
 from supsup_bridge.runs.finished_run import FinishedRun
 from supsup_bridge.runs.flat import flat
-from supsup_bridge.runs.learners import RIVALS
+from supsup_bridge.runs.learners import READ_OUT, RIVALS
 from supsup_bridge.runs.settings import RunSettings
 
 # What has to be equal for figures to compare memories and inferences alone: name, and of a result
@@ -113,6 +113,12 @@ def _matched(first: RunSettings, other: RunSettings) -> str:
     taken = {name: here[name] for name in _TAKEN}
     if other.learner in RIVALS:  # they have a precision of their own
         taken["train_in"] = None
+    if first.learner in READ_OUT and first.scenario != "GG":  # it reads each image by itself
+        taken |= {"protocol": "image", "infer_samples": None}
+    if other.learner in READ_OUT:  # so does it, and its outputs follow from the scenario
+        taken |= dict.fromkeys(("infer_samples", "output_size"))
+        if taken["scenario"] != "GG" and taken["protocol"] != "image":
+            return ""
     if any(here[name] != there[name] for name in _BOUND_TO):
         taken |= dict.fromkeys(_BOUND)  # the defaults of the other kind
     if first.scenario != "NNs" or other.scenario != "NNs":

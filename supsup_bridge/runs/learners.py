@@ -26,9 +26,19 @@ RIVALS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 LEARNERS = (OURS, *BASELINES, *RIVALS)
+READ_OUT = ("lower-bound", *RIVALS)  # read outputs that tasks share; the others compare tasks
 _TAKEN = {  # by every learner
     *("benchmark", "scenario", "tasks", "classes_per_task", "seed", "batches", "augment"),
-    *("infer_samples", "protocol", "network", "evaluate_every", "quick", "train_in", "device"),
+    *(
+        "infer_samples",
+        "output_size",
+        "protocol",
+        "network",
+        "evaluate_every",
+        "quick",
+        "train_in",
+        "device",
+    ),
     "learner",
 }
 
@@ -40,8 +50,20 @@ def check_learner(settings: Any) -> None:
         raise ConfigError(unknown_name("learner", name, LEARNERS))
     if name == OURS:
         return
-    if name in RIVALS and settings.train_in is not None:
+    if name in RIVALS and settings.train_in not in (None, "float32"):
         raise ConfigError(f"learner {name} trains in float32: leave out --train-in")
+    if name == "pnn" and settings.network != "standard":
+        raise ConfigError("learner pnn has a network of its own: leave out --network")
+    if name in READ_OUT:
+        for option, value in (
+            ("infer-samples", settings.infer_samples),
+            ("output-size", settings.output_size),
+        ):
+            if value is not None:
+                raise ConfigError(
+                    f"learner {name} reads the answer of each image from outputs that follow from "
+                    f"the scenario: leave out --{option}"
+                )
     for field in fields(settings):
         usual = (None, "weight") if field.name == "masks" else (field.default,)  # filled in
         if field.name not in _TAKEN and getattr(settings, field.name) not in usual:

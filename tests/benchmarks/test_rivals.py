@@ -187,17 +187,16 @@ def test_every_run_of_supsup_can_be_made(
     assert {run.settings.scenario for run in made} == scenarios
 
 
-@pytest.mark.parametrize(("learner", "made"), [("piggyback", ["GNu"]), ("supsup", ["GNu", "NNs"])])
-def test_one_run_gives_every_scenario_in_which_a_learner_learns_the_same(
-    script: Script, learner: str, made: list[str]
-) -> None:
+def test_one_run_gives_every_scenario_in_which_a_learner_learns_the_same(script: Script) -> None:
     module = script("rivals")
     benchmark = "permuted-mnist"
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(130, 784, generator=generator)
     labels = (images[:, 0] > 0).long()
     task = task_of(images, labels)
-    assert list(module.runs_of(learner, benchmark)) == made
+    learner = "supsup"
+    assert list(module.runs_of(learner, benchmark)) == ["GNu", "NNs"]
+    assert list(module.runs_of("piggyback", benchmark)) == ["GG", "GNu"]  # fewer outputs in GG
     found = {}
     for scenario in ("GG", "GNs", "GNu"):
         settings = module.settings_of(benchmark, learner, scenario, 0, tasks=2, batches=4)

@@ -93,6 +93,7 @@ class AvalancheBaseline(Baseline):
         with drawn_from(stream_seed(seed, "avalanche")):
             self._method = _made(kind, terms, name, options)
             self.training, self.outputs = self._method.training, terms.outputs
+            self.own_network = self._method.own_network
             self._course = Course(self.training, decays=terms.scenario != "NNs")
             loss = ChangedLoss(self.training, stream(seed, "changes"))
             self._strategy = self._method.strategy(loss, self._course)

@@ -31,6 +31,7 @@ class Pnn(Method):
             if not is_count(value):
                 raise ConfigError(f"{name} must be a positive whole number, got {value!r}")
         self._layers, self._width = layers, width
+        self.own_network = f"pnn-{layers}x{width}"
         super().__init__(terms)
 
     def network(self) -> tuple[nn.Module, bool]:

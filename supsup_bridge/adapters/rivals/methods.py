@@ -32,11 +32,13 @@ class Method:
         unserved: why it cannot be scored in some scenarios; see `RIVALS`.
         training: what it uses of the terms' training.
         pointwise: whether an image can be alone in a batch.
+        own_network: the name of its network, where it is not the one that SupSup masks.
     """
 
     unserved: ClassVar[str] = "it needs to know where a task ends"
     shares: ClassVar[tuple[float, ...]] = (1.0,)  # of a task's steps, of Avalanche's epochs
     plugins: Sequence[Any] = ()
+    own_network: str | None = None
 
     def __init__(self, terms: Terms) -> None:
         self.terms, self.training = terms, terms.training
@@ -98,5 +100,6 @@ def check_buffer(buffer: object, *, least: int) -> None:
     if not is_count(buffer, least=least):
         raise ConfigError(
             f"buffer must be a whole number of images, at least {least} for these tasks, got "
-            f"{buffer!r}"
+            f"{buffer!r}: learn fewer --tasks, or in Python a BaselineRun with "
+            f'chosen=Tuned(options={{"buffer": {least}}}) or more'
         )

@@ -27,6 +27,7 @@ class Baseline(ABC):
         count: tasks learned.
         training: how it learns a task.
         outputs: output units.
+        own_network: the name of its network, where it is not the one that SupSup masks.
         nbytes: bytes that it has to keep to predict and to learn on.
     """
 
@@ -34,6 +35,7 @@ class Baseline(ABC):
     training: TrainingSettings
     count: int = 0
     outputs: int
+    own_network: str | None = None
 
     @property
     @abstractmethod

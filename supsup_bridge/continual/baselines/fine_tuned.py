@@ -58,7 +58,7 @@ class FineTuned(WeightBaseline):
         if boundless:
             training = replace(training, optimiser="sgd")
         super().__init__(network, training=training, seed=seed)
-        self.heads, self.classes = heads, classes
+        self.heads, self.classes, self.one_network = heads, classes, heads != "own"
         self._weights: Masks = self.drawn()
         self._own: list[Tensor] = []  # heads of the tasks
         self._boundless = boundless
@@ -91,7 +91,7 @@ class FineTuned(WeightBaseline):
 
     @property
     def reads_out(self) -> bool:
-        return self.heads != "own"
+        return self.one_network
 
     def read_out(self, images: Tensor) -> tuple[Tensor | None, Tensor]:
         predict = WeightBaseline.predictor(self, self.count - 1)

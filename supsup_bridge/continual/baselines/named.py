@@ -49,6 +49,7 @@ def baseline_named(
     scenario: str,
     training: TrainingSettings,
     seed: int,
+    outputs: int | None = None,
     device: str | torch.device = "cpu",
     **options: Any,
 ) -> WeightBaseline:
@@ -63,6 +64,8 @@ def baseline_named(
         scenario: "GG", "GNs", "GNu" or "NNs"; outputs of "lower-bound" depend on it.
         training: how weights are trained.
         seed: of whatever is drawn.
+        outputs: output units, superfluous ones included, of learners that compare tasks; None for
+            one of each label. Those of "lower-bound" follow from the scenario.
         device: where to compute.
         options: of the learner's class, such as rank= or share=.
 
@@ -91,12 +94,12 @@ def baseline_named(
         raise ConfigError(
             f"learner {name} serves scenarios {', '.join(kind.scenarios)}, got {scenario}"
         )
-    outputs = classes
+    units = outputs or classes
     if kind is FineTuned:
         boundless = scenario == "NNs"
         options |= {"heads": _HEADS[scenario], "classes": classes, "boundless": boundless}
-        outputs *= tasks if scenario == "GNu" else 1
-    bare = bare_network(network, inputs=inputs, outputs=outputs, device=device)
+        units = classes * (tasks if scenario == "GNu" else 1)
+    bare = bare_network(network, inputs=inputs, outputs=units, device=device)
     try:
         return kind(bare, training=training, seed=seed, **fixed, **options)
     except TypeError as error:

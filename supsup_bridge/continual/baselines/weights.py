@@ -31,12 +31,16 @@ class WeightBaseline(Baseline):
 
     Attributes:
         head: name of the last layer.
+        one_network: whether one network answers for all tasks, so that its statistics are those of
+            the last task alone.
     """
+
+    one_network = False
 
     def __init__(self, network: MaskedNetwork, *, training: TrainingSettings, seed: int) -> None:
         self.network, self.training, self.seed = network, training, seed
         self.outputs = network.outputs
-        self._statistics: list[Masks] = []
+        self._statistics: dict[int, Masks] = {}  # of each task, or of all
 
     @abstractmethod
     def train(self, fit: Fit) -> None:
@@ -55,10 +59,6 @@ class WeightBaseline(Baseline):
         statistics = sum(prod(shape_of(size)) for size in self.network.statistics_sizes.values())
         return sum(map(_bytes, self.kept())) + 2 * statistics * len(self._statistics)
 
-    @property
-    def count(self) -> int:  # type: ignore[override]
-        return len(self._statistics)
-
     @cached_property
     def head(self) -> str:
         return [*self.network.mask_sizes][-1]
@@ -75,14 +75,16 @@ class WeightBaseline(Baseline):
         self.train(fit)
         order = stream(self.seed, "statistics", task)
         seen = some_images(data, generator=order, device=self.network.device)
-        self._statistics.append(self.network.statistics(self.weights(task), seen))
+        found = self.network.statistics(self.weights(task), seen)
+        self._statistics[0 if self.one_network else task] = found
+        self.count += 1
 
     def shift(self, task: int) -> int:
         """The first output of a task."""
         return 0
 
     def predictor(self, task: int) -> Predictor:
-        given = {**self.weights(task), **self._statistics[task]}
+        given = {**self.weights(task), **self._statistics[0 if self.one_network else task]}
         return self.network.predictor(given, torch.empty(0))
 
     def drawn(self, purpose: str = "weights") -> Masks:

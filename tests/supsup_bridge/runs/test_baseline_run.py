@@ -34,7 +34,7 @@ def test_a_result_has_the_names_of_any_run_and_nothing_of_masks() -> None:
     for name in ("memory", "masks", "masks_allocated", "exact_recall_rate", "novelty"):
         assert result[name] is None
     assert result["learner"] == result["config"]["learner"] == "psp"
-    assert result["bytes"].pop("memory") == 4 * (64 * 300 + 300 * 100 + 100 * 2)
+    assert result["bytes"].pop("memory") == 4 * (64 * 300 + 300 * 100 + 100 * 100)
     assert {*result["bytes"].values()} == {None}
     assert result["bytes"].keys() | {"memory"} == other["bytes"].keys()
     assert result["recall"].keys() == other["recall"].keys()
@@ -106,6 +106,32 @@ def test_weights_are_trained_as_the_preset_says_but_for_what_is_of_masks() -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("learner", "changes", "outputs"),
+    [
+        ("heads", {"scenario": "GG"}, 2),  # given, so that no entropy is compared
+        ("heads", {"scenario": "GNs"}, 100),  # those of SupSup's preset
+        ("heads", {"scenario": "GNs", "output_size": 7}, 7),
+        ("heads", {"scenario": "GG", "output_size": 7}, 7),
+        ("lower-bound", {"scenario": "GNs"}, 2),
+        ("lower-bound", {"scenario": "GNu"}, 6),
+    ],
+)
+def test_learners_that_compare_tasks_have_superfluous_outputs(
+    learner: str, changes: dict[str, Any], outputs: int
+) -> None:
+    run = BaselineRun(RunSettings(learner=learner, tasks=3, quick=True, **changes))
+    assert run.learner.outputs == run.result()["config"]["output_size"] == outputs
+
+
+@pytest.mark.parametrize(
+    ("learner", "samples", "found"), [("lower-bound", None, ("image", 1)), ("psp", 8, ("batch", 8))]
+)
+def test_a_result_says_what_an_inference_saw(learner: str, samples: Any, found: Any) -> None:
+    result = ran(learner, quick=True, tasks=2, infer_samples=samples).result()
+    assert (result["protocol"], result["infer_samples"]) == found
+
+
 def test_options_of_the_learner_can_be_chosen() -> None:
     how = Tuned(rate=2e-3, options={"silent": 0.5})
     run = BaselineRun(RunSettings(learner="xdg", quick=True, tasks=1), chosen=how)
@@ -162,7 +188,7 @@ def test_settings_of_a_baseline_make_no_supsup() -> None:
 def test_a_config_says_nothing_of_masks() -> None:
     config = BaselineRun(RunSettings(learner="psp", quick=True, tasks=1)).result()["config"]
     assert config["memory"] is config["masks"] is config["preset"]["rule"] is None
-    assert config["output_size"] == 2
+    assert config["output_size"] == 100
     assert config["preset"]["training"]["max_batches"] == 20
 
 

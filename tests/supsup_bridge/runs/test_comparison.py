@@ -98,4 +98,16 @@ def test_a_learner_of_avalanches_is_matched_without_a_precision(run) -> None:
     first = FinishedRun(name="first", result=result, settings=mine)
     other = FinishedRun(name="other", result={**result, "network": "another"}, settings=theirs)
     (flagged,) = unlike([first, other])
-    assert settings_of(flagged.command) == replace(theirs, batches=9)
+    assert flagged.command == ""  # it reads each image, whatever is asked for
+    image = replace(first, settings=replace(mine, protocol="image"))
+    (flagged,) = unlike([image, other])
+    assert settings_of(flagged.command) == replace(theirs, batches=9, protocol="image")
+
+
+def test_supsup_is_matched_to_a_learner_that_reads_each_image(run) -> None:
+    mine = RunSettings(learner="lower-bound", batches=9)
+    result = {**run().result, "learner": "lower-bound", "protocol": "image"}
+    first = FinishedRun(name="first", result=result, settings=mine)
+    (flagged,) = unlike([first, replace(run(), settings=RunSettings())])
+    assert flagged.reasons == ["protocol: batch, not image"]
+    assert settings_of(flagged.command) == RunSettings(batches=9, protocol="image")

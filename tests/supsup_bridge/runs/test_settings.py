@@ -395,7 +395,21 @@ def test_epsilon_without_a_novelty_test_is_refused() -> None:
     assert RunSettings(memory="bank", scenario="NNs", epsilon=0.04).epsilon == 0.04
 
 
-def test_learners_that_train_in_float32_are_told_of_no_precision() -> None:
+def test_learners_that_train_in_float32_are_take_no_other_precision() -> None:
     assert RunSettings(learner="psp", train_in="bfloat16").train_in == "bfloat16"
+    assert RunSettings(learner="ewc", train_in="float32").train_in == "float32"  # as it is
     with pytest.raises(ConfigError, match="ewc trains in float32: leave out --train-in"):
-        RunSettings(learner="ewc", train_in="float32")
+        RunSettings(learner="ewc", train_in="bfloat16")
+
+
+@pytest.mark.parametrize("learner", ["lower-bound", "ewc"])
+@pytest.mark.parametrize("option", ["infer_samples", "output_size"])
+def test_learners_that_read_outputs_infer_from_no_images(learner: str, option: str) -> None:
+    with pytest.raises(ConfigError, match=f"leave out --{option.replace('_', '-')}"):
+        RunSettings(learner=learner, **{option: 8})
+    assert RunSettings(learner="psp", **{option: 8}).learner == "psp"
+
+
+def test_pnn_has_its_own_network() -> None:
+    with pytest.raises(ConfigError, match="leave out --network"):
+        RunSettings(learner="pnn", scenario="GG", network="fc-100-100")

@@ -283,3 +283,5 @@ def test_a_run_scores_them_as_other_baselines(name: str, scenario: str, quiet: A
     assert result["bytes"]["memory"] == run.learner.nbytes > 0
     assert 0.4 < result["accuracy"] <= 1
     assert result["config"]["inference"] == (None if scenario == "GG" else "outputs")
+    assert result["network"] == ("pnn-2x100" if name == "pnn" else "lenet-300-100")
+    assert result["infer_samples"] == 1

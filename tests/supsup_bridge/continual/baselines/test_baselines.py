@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from supsup_bridge.continual.baselines.subnetworks import (
     WinningSubnetworks,
 )
 from supsup_bridge.continual.baselines.weights import WeightBaseline
+from supsup_bridge.networks.fixed import shape_of
 from supsup_bridge.rng import stream
 from supsup_bridge.training.data import LoaderData, TensorData
 
@@ -489,6 +491,27 @@ def test_statistics_of_norms_belong_to_the_task() -> None:
         assert torch.allclose(one, all_of_them, atol=1e-5)  # no image depends on another
     weights = 4 * 9 + 64 * CLASSES
     assert learner.nbytes == 2 * (4 * weights + 2 * 2 * 4)
+
+
+def test_one_network_for_all_tasks_has_one_set_of_statistics() -> None:
+    training = TrainingSettings(max_batches=2, batch=16, contrast=0.0)
+    terms: dict[str, Any] = {**COMMON, "network": "gem-resnet18", "inputs": (3, 8, 8)}
+    found = {}
+    for scenario in ("GG", "GNs"):
+        learner = baseline_named(
+            "lower-bound", **{**terms, "training": training, "scenario": scenario}
+        )
+        generator = torch.Generator().manual_seed(0)
+        sizes = []
+        for task in range(2):
+            images = torch.randn(16, 3, 8, 8, generator=generator) * (1 + task)
+            learner.learn(TensorData(images, torch.arange(16) % 2))
+            sizes.append(learner.nbytes)
+        first, last = (learner.predictor(task)(images) for task in (0, 1))
+        found[scenario] = sizes[1] - sizes[0], torch.equal(first, last)
+        head = learner.weights(0)[learner.head].nbytes
+    numbers = sum(prod(shape_of(size)) for size in learner.network.statistics_sizes.values())
+    assert found == {"GG": (head + 2 * numbers, False), "GNs": (0, True)}
 
 
 def test_a_loss_that_is_not_finite_is_said() -> None:
