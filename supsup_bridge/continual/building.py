@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hopmask import ConfigError, MaskMemory
+from supsup_bridge.continual.grad_mode import outside_inference
 from supsup_bridge.continual.settings import LearnerSettings
 from supsup_bridge.networks import registry
 from supsup_bridge.networks.fixed import FixedNetwork, fix_weights
@@ -20,6 +21,7 @@ _HASHED_BITS = 2048  # of a hashed mask, unless the network has fewer weights
 _UNITS = 1024  # hidden units per layer of a named network with unit masks
 
 
+@outside_inference
 def network_of(
     module: nn.Module | str,
     settings: LearnerSettings,
@@ -142,6 +144,12 @@ def _named(
 
 
 def _masked(module: nn.Module, settings: LearnerSettings) -> MaskedNetwork:
+    for name, value in module.state_dict().items():
+        if value.dtype == torch.bfloat16:
+            raise ConfigError(
+                f"{name} is bfloat16, which scores are not trained in: give module.float(), and "
+                "TrainingSettings(precision='bfloat16') for layers that compute in it"
+            )
     if settings.weights == "fixed":
         module = fix_weights(deepcopy(module), stream(settings.seed, "network"))
     kind, options = settings.mask_kind, {}

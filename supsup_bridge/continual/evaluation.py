@@ -81,6 +81,8 @@ def evaluate(
         raise ConfigError("a task_free learner's masks are no tasks in order: use predict")
     if len(learner) == 0:
         raise EmptyMemoryError("no task was learned: call learn(data) first")
+    if not isinstance(data, Sequence):
+        raise ConfigError(f"evaluate takes a list of the data of tasks, got {type(data).__name__}")
     if not 0 < len(data) <= len(learner):
         raise ConfigError(f"evaluate takes data of 1 to {len(learner)} tasks, got {len(data)}")
     seed = learner.settings.seed

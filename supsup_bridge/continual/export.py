@@ -6,11 +6,13 @@ import torch
 from torch import nn
 
 from hopmask import ConfigError
+from supsup_bridge.continual.grad_mode import outside_inference
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
 from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.networks.unit import UnitNetwork
 
 
+@outside_inference
 def plain_module(network: FixedNetwork, masks: Masks) -> nn.Module:
     """A network under one task's masks, as a module that knows nothing of masks.
 

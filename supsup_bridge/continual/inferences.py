@@ -81,7 +81,7 @@ class Inferences:
                 network=self._network,
                 memory=memory,
                 generator=stream(self._settings.seed, "paper-recall", *purpose),
-                batch=self._settings.infer_samples,
+                batch=self._settings.infer_samples or 1,
             )
         return RecallInference(
             network=self._network,

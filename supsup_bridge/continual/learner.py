@@ -21,6 +21,7 @@ from supsup_bridge.continual import evaluation, files, merging
 from supsup_bridge.continual.checks import check_question, check_statistics
 from supsup_bridge.continual.evaluation import Evaluation
 from supsup_bridge.continual.export import plain_module
+from supsup_bridge.continual.grad_mode import outside_inference
 from supsup_bridge.continual.inferences import Inferences
 from supsup_bridge.continual.learning import Learning
 from supsup_bridge.continual.prediction import (
@@ -87,7 +88,7 @@ class SupSup(Learning):
         objective: whose gradient points at a task: "H" (default) or "G", on hubs and of a bank's
             inference by gradient.
         classes: the largest number of classes of a task, for inference "argmax" and objective "G".
-        infer_samples: images from which `evaluate` infers a task.
+        infer_samples: images from which `evaluate` infers a task; default 1, of unit masks 64.
         pixels: how `supsup predict` makes images of pixels: a `PixelScale`, "unknown", or None
             (default): the scale of a `Task` learned first, or "unknown"; else x = pixel / 255.
         task_free: learn by `observe`, from a stream without task boundaries.
@@ -114,6 +115,7 @@ class SupSup(Learning):
         Wortsman et al. 2020 (arXiv 2006.14769); the Hopfield memory: section 3.5.
     """
 
+    @outside_inference
     def predict(
         self, images: Tensor, *, together: bool = False, task: int | None = None
     ) -> Prediction:
@@ -125,8 +127,7 @@ class SupSup(Learning):
             task: number of their task, where it is known.
 
         Raises:
-            EmptyMemoryError: no task was learned.
-            UnknownTaskError: no task of that number.
+            EmptyMemoryError, UnknownTaskError: no task was learned, or none of that number.
             ConfigError: images of another shape or type, a network that needs reference images, or
                 one whose batch norms changed their mode since the tasks were learned.
             NumericalError: images that are not finite.
@@ -147,6 +148,7 @@ class SupSup(Learning):
         recognized = bool(inference.recognizes(joint, found)[0])
         return of_one_task(logits, int(found.task[0]), recognized=recognized)
 
+    @outside_inference
     def infer_task(self, images: Tensor, *, together: bool = False) -> Tensor | int:
         """Number of the task of each image (n,), or one number; see `predict`."""
         self._check_question(images)
@@ -155,6 +157,7 @@ class SupSup(Learning):
             return int(inference.infer(one_set(self._network, images)).task[0])
         return infer_each(self._network, inference, images)
 
+    @outside_inference
     def evaluate(
         self,
         data: Sequence[Any],
@@ -225,9 +228,8 @@ class SupSup(Learning):
 
         Exact: every mask is the one that was learned, and this learner then predicts as if it had
         learned all, unless scores start from masks learned before (mask_init="mean", "nearest",
-        "previous" or "earlier"): these depend on who learned them. Both keep weight masks in a
-        Hopfield memory, and were made alike; see `learn(task=)`. The hubs become those of the
-        larger memory.
+        "previous" or "earlier"): these depend on who learned them. Both keep weight masks on hubs,
+        and were made alike; see `learn(task=)`. The hubs become those of the larger memory.
 
         Raises:
             ConfigError: learners that were made otherwise, or too little room.
@@ -297,8 +299,7 @@ class SupSup(Learning):
 
         Raises:
             StoreFileError: it is not there, or damaged.
-            ConfigError: no module where one is needed, or another than the learner's, also one
-                whose batch norms are in another mode.
+            ConfigError: no module, or another than the learner's, or batch norms in another mode.
         """
         about = files.read(Path(folder))
         made = files.arguments(about, module=module, signature=signature)

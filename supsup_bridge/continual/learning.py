@@ -11,6 +11,7 @@ from hopmask import ConfigError, EmptyMemoryError, MaskMemory, undisturbed
 from supsup_bridge.continual.building import memory_of, network_of
 from supsup_bridge.continual.checks import check_groups, check_images, check_statistics
 from supsup_bridge.continual.description import some_images
+from supsup_bridge.continual.grad_mode import outside_inference
 from supsup_bridge.continual.inferences import Inferences, Memory
 from supsup_bridge.continual.learned import Learned
 from supsup_bridge.continual.numbers import Counted, Held, Numbers
@@ -85,6 +86,7 @@ class Learning:
                     self._memory = StagedMemory(self._memory, signature=signs, closed=closed)
             self._observer = self._inferences.observer(self._memory)
 
+    @outside_inference
     def learn(
         self,
         data: Any,
@@ -115,8 +117,7 @@ class Learning:
                 of one image for a batch norm of one value per channel; labels that have
                 no group in the content address; task= of a memory that numbers tasks itself.
             NumericalError: images that are not finite, or a loss that is not.
-            DuplicateError: the number is taken; of dense couplings, the mask is the same as another
-                task's.
+            DuplicateError: the number is taken; of dense couplings, another task has the same mask.
             MemoryFullError: as many tasks as the hubs that the learner was given.
         """
         source, shapes = lesson_data(data), set[tuple[int, ...]]()
@@ -199,6 +200,7 @@ class Learning:
             self._image_shape = learned.image_shape
         return number
 
+    @outside_inference
     def observe(self, images: Tensor, labels: Tensor) -> tuple[int, float]:
         """Learn from one batch of a stream without task boundaries.
 
@@ -210,8 +212,7 @@ class Learning:
             Number of the mask that serves the batch, and the loss; NaN where nothing was trained.
 
         Raises:
-            ConfigError: a learner that was not made with task_free=True, or a batch that does not
-                fit it.
+            ConfigError: a learner made without task_free=True, or a batch that does not fit it.
             NumericalError: images that are not finite, or a loss that is not.
         """
         if self._observer is None:

@@ -23,6 +23,7 @@ INITS = ("random", "shared", "mean", "ones", "nearest", "previous", "earlier")  
 OF_TASKS = INITS[3:]  # starts that a learner without task boundaries does not take
 OF_EARLIER = ("mean", *INITS[4:])  # starts that depend on the tasks learned before
 ASK_EVERY = 20  # batches between two novelty tests
+_OF_UNITS = 64  # images from which a task of unit masks is inferred
 _OF_DENSE = {"rule": "storkey", "key_bits": 256}
 _OF_HUBS = ("hubs", "signature_groups")
 _OF_HOPFIELD = (*_OF_HUBS, *_OF_DENSE, "signature_features", "recall", "signature")
@@ -49,7 +50,7 @@ class MoreOptions(TypedDict, total=False):
     objective: str | None
     epsilon: float | None
     classes: int | None
-    infer_samples: int
+    infer_samples: int | None
     pixels: PixelScale | str | None
     ask_every: int | None
     budget: int | None
@@ -85,7 +86,7 @@ class LearnerSettings:
     objective: str | None = None
     epsilon: float | None = None
     classes: int | None = None
-    infer_samples: int = 1
+    infer_samples: int | None = None
     pixels: PixelScale | str | None = None
     task_free: bool = False
     ask_every: int | None = None
@@ -110,6 +111,8 @@ class LearnerSettings:
             self._complete_bank()
         else:
             self._complete_hopfield()
+        if self.infer_samples is None:
+            object.__setattr__(self, "infer_samples", _OF_UNITS if self.masks == "unit" else 1)
         if self.task_free and self.ask_every is None:
             object.__setattr__(self, "ask_every", ASK_EVERY)
 

@@ -146,7 +146,6 @@ _PRESETS: dict[tuple[str, str, str], Preset] = {
     ("rotated-mnist", "weight", "standard"): Preset(
         network="fc-1024-1024",
         outputs=200,
-        infer_samples=128,  # as in the paper, where a whole test batch infers the task
         inference="binary",
         mask_init="shared",
         training=_WEIGHTS,

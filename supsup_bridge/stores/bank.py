@@ -69,6 +69,7 @@ class MaskBank:
         Wortsman et al. 2020 (arXiv 2006.14769), eqs. 2-4 and the section on storing masks.
     """
 
+    @torch.inference_mode(False)  # or it could not be changed outside of it
     def __init__(
         self,
         sizes: Mapping[str, Size],
@@ -127,6 +128,7 @@ class MaskBank:
         counts = self._counts.numel() * self._counts.element_size()
         return self.packed_nbytes + counts + self._extras.nbytes
 
+    @torch.inference_mode(False)
     def store(
         self,
         masks: Mapping[str, Tensor],
@@ -192,8 +194,7 @@ class MaskBank:
         """One task's masks and extras, bit for bit.
 
         Raises:
-            EmptyMemoryError: nothing is stored.
-            UnknownTaskError: no task of that number.
+            EmptyMemoryError, UnknownTaskError: nothing is stored, or no task of that number.
         """
         number = self._known(task)
         bits = unpack(self._rows[number], self._layout.size)
@@ -289,6 +290,7 @@ class MaskBank:
         return storage.write(path, bank_file.document_of(parts))
 
     @classmethod
+    @torch.inference_mode(False)
     def load(
         cls,
         path: str | Path,

@@ -816,6 +816,11 @@ def test_before_the_first_task_there_is_no_answer() -> None:
         learner.evaluate([])
 
 
+def test_test_data_that_has_no_length_is_refused(learner: SupSup) -> None:
+    with pytest.raises(ConfigError, match="a list of the data of tasks, got generator"):
+        learner.evaluate(clouds(task) for task in range(2))  # type: ignore[arg-type]
+
+
 def test_an_unknown_task_is_refused(learner: SupSup) -> None:
     for task in (3, -1, True, "0", 1.0):
         with pytest.raises(UnknownTaskError):

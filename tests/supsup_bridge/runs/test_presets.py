@@ -115,8 +115,11 @@ def test_weight_presets_serve_both_memories() -> None:
         "permuted-mnist": 2048,
         "rotated-mnist": 2048,
     }
-    samples = {name: each.infer_samples for name, each in chosen.items()}
-    assert samples == dict.fromkeys(DIGITS, 1) | {"rotated-mnist": 128}
+
+
+def test_one_image_infers_a_task_of_any_but_unit_masks() -> None:
+    for name, masks in KINDS:
+        assert preset(name, masks).infer_samples == (64 if masks == "unit" else 1)
 
 
 def test_signed_masks_go_as_weight_masks_do_but_that_a_bank_tries_every_mask() -> None:
