@@ -28,6 +28,7 @@ def rivals(tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> C
     digits = {"split-digits": {"tasks": 2, "batches": 4}}
     monkeypatch.setattr(module, "BENCHMARKS", digits)
     monkeypatch.setattr(module, "TUNED_ON", {"split-digits": (2, 4)})
+    monkeypatch.setattr(module, "STREAMS", {"split-digits": "split-digits"})
     monkeypatch.setattr(module, "BATCH", 16)
     files = ("--out", tmp_path / "rivals.json", "--tuning", tmp_path / "tuning.json")
 
@@ -123,6 +124,7 @@ def test_rivals_are_tuned_and_run_once(
         ("split-mnist", 784, 5, 2),
         ("permuted-mnist", 784, 20, 10),
         ("split-cifar100", (3, 32, 32), 5, 5),
+        ("split-cifar100-resnet", (3, 32, 32), 5, 5),
     ],
 )
 def test_a_task_of_batche_takes_about_as_many_bytes_as_a_packed_mask(
@@ -133,10 +135,11 @@ def test_a_task_of_batche_takes_about_as_many_bytes_as_a_packed_mask(
         tries = module.tries_of(benchmark, name, "GG")
         assert len(tries) == 6
         assert {str(one["options"]) for one in tries} == {str({"rank": module.RANK[benchmark]})}
-    settings = preset(benchmark, "weight")
+    settings = preset(module.STREAMS[benchmark], "weight")
+    network = module.BENCHMARKS[benchmark].get("network", settings.network)
     learner = baseline_named(
         "batche",
-        network=settings.network,
+        network=network,
         inputs=inputs,
         classes=classes,
         tasks=tasks,
@@ -146,7 +149,7 @@ def test_a_task_of_batche_takes_about_as_many_bytes_as_a_packed_mask(
         **tries[0]["options"],
     )
     masked = build(
-        settings.network,
+        network,
         masks="weight",
         inputs=inputs,
         outputs=settings.outputs,
@@ -169,14 +172,15 @@ def test_a_task_of_batche_takes_about_as_many_bytes_as_a_packed_mask(
     [
         ("split-mnist", {"GG", "GNu", "NNs"}),
         ("permuted-mnist", {"GNu", "NNs"}),
-        ("split-cifar100", {"GNu"}),
+        ("split-cifar100", {"GNu", "NNs"}),
+        ("split-cifar100-resnet", {"GG"}),
     ],
 )
 def test_every_run_of_supsup_can_be_made(
     script: Script, benchmark: str, scenarios: set[str]
 ) -> None:
     module = script("rivals")
-    shape = (3, 32, 32) if benchmark == "split-cifar100" else (784,)
+    shape = (3, 32, 32) if "cifar100" in benchmark else (784,)
     images, labels = torch.zeros(130, *shape), torch.arange(130) % 2
     task = task_of(images, labels)
     tasks = [task] * module.BENCHMARKS[benchmark]["tasks"]
