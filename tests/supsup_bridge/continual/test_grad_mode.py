@@ -56,7 +56,7 @@ def told(mode: Any, folder: Path, **options: Any) -> tuple[list[Any], ...]:
     return within, after, answers(loaded, *clouds(2))
 
 
-@pytest.mark.parametrize("options", [{}, {"memory": "bank", "inference": "one-shot"}])
+@pytest.mark.parametrize("options", [{"hubs": 4}, {"memory": "bank", "inference": "one-shot"}])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_learner_says_the_same_as_outside(mode: str, options: Any, tmp_path: Path) -> None:
     found = told(MODES[mode], tmp_path / "within", **options)
@@ -71,7 +71,7 @@ def test_a_stream_is_learned_as_outside(mode: str) -> None:
     found = []
     for around in (MODES[mode], nullcontext):
         with around():
-            learner = made(task_free=True)
+            learner = made(task_free=True, hubs=4)
             for step in range(6):
                 images, labels = (value.clone() for value in clouds(step // 3, 16))
                 number, loss = learner.observe(images, labels)
