@@ -56,7 +56,9 @@ def told(mode: Any, folder: Path, **options: Any) -> tuple[list[Any], ...]:
     return within, after, answers(loaded, *clouds(2))
 
 
-@pytest.mark.parametrize("options", [{"hubs": 4}, {"memory": "bank", "inference": "one-shot"}])
+@pytest.mark.parametrize(
+    "options", [{"hubs": 4, "signature_features": 64}, {"memory": "bank", "inference": "one-shot"}]
+)
 @pytest.mark.parametrize("mode", MODES)
 def test_a_learner_says_the_same_as_outside(mode: str, options: Any, tmp_path: Path) -> None:
     found = told(MODES[mode], tmp_path / "within", **options)
