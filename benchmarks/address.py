@@ -8,8 +8,8 @@ of sets of images whose guessed key is nearest to the right one, over
 
 - what a signature is: the image, the fixed network's outputs at half mask, its entropy gradient;
 - how it is read: random features and the linear guess of least mean squared error
-  (`hopmask.address`), or the signs of a fixed random projection of a task's mean signature, centred
-  on all tasks, as many bits as the key has (a list of the means, for comparison only).
+  (`hopmask.memory.address`), or the signs of a fixed random projection of a task's mean signature,
+  centred on all tasks, as many bits as the key has (a list of the means, for comparison only).
 
 The gradient takes one backward pass per image: there tasks are learned from fewer images and
 inferred from fewer sets, as the rows say.
