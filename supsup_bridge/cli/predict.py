@@ -171,7 +171,8 @@ def _from_picture(path: Path, shape: tuple[int, ...], scale: PixelScale) -> Tens
     if found.shape != (channels, *sides):
         raise ConfigError(
             f"{path} has {found.shape[2]} x {found.shape[1]} pixels, the learner takes images "
-            f"{shape}, of {sides[1]} x {sides[0]}: resize it"
+            f"{shape}, of {sides[1]} x {sides[0]}: resize it, as the images that were learned "
+            "(those of split-tiny-imagenet-32 by Pillow's bilinear filter)"
         )
     return scale.images(found).reshape(1, *shape)
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import nn
 
 from hopmask import ConfigError, MaskMemory
-from supsup_bridge.continual.grad_mode import outside_inference
 from supsup_bridge.continual.settings import LearnerSettings
 from supsup_bridge.networks import registry
 from supsup_bridge.networks.fixed import FixedNetwork, fix_weights
+from supsup_bridge.networks.grad_mode import outside_inference
 from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.rng import stream, stream_seed
 from supsup_bridge.stores.bank import MaskBank
@@ -52,6 +53,12 @@ def network_of(
             f"module must be an nn.Module or a name ({', '.join(registry.NETWORKS)}), got "
             f"{type(module).__name__}"
         )
+    for name, value in chain(network.named_parameters(), network.named_buffers()):
+        if value.dtype == torch.bfloat16:
+            raise ConfigError(
+                f"{name} is bfloat16, in which no network is kept: give module.float(), and "
+                "TrainingSettings(precision='bfloat16') for layers that compute in it"
+            )
     return network if device is None else _on(network, device_named(device))
 
 
@@ -144,12 +151,6 @@ def _named(
 
 
 def _masked(module: nn.Module, settings: LearnerSettings) -> MaskedNetwork:
-    for name, value in module.state_dict().items():
-        if value.dtype == torch.bfloat16:
-            raise ConfigError(
-                f"{name} is bfloat16, which scores are not trained in: give module.float(), and "
-                "TrainingSettings(precision='bfloat16') for layers that compute in it"
-            )
     if settings.weights == "fixed":
         module = fix_weights(deepcopy(module), stream(settings.seed, "network"))
     kind, options = settings.mask_kind, {}

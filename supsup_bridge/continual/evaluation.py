@@ -12,11 +12,14 @@ from supsup_bridge.continual.learning import Learning
 from supsup_bridge.continual.numbers import whole
 from supsup_bridge.data.task import Task
 from supsup_bridge.networks.digests import mask_digest
+from supsup_bridge.networks.unit import UnitNetwork
 from supsup_bridge.rng import stream
 from supsup_bridge.stores.protocols import for_forward
 from supsup_bridge.training.batches import check_labels
 from supsup_bridge.training.data import LessonData, TensorData, lesson_data
 from supsup_bridge.training.settings import TrainingSettings
+
+_OF_UNITS = 64  # images from which a task of unit masks is inferred
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,18 +84,20 @@ def evaluate(
         raise ConfigError("a task_free learner's masks are no tasks in order: use predict")
     if len(learner) == 0:
         raise EmptyMemoryError("no task was learned: call learn(data) first")
-    if not isinstance(data, Sequence):
-        raise ConfigError(f"evaluate takes a list of the data of tasks, got {type(data).__name__}")
+    if not hasattr(data, "__len__"):
+        raise ConfigError(
+            f"evaluate takes a list of the data of tasks, got {type(data).__name__}: give list(...)"
+        )
     if not 0 < len(data) <= len(learner):
         raise ConfigError(f"evaluate takes data of 1 to {len(learner)} tasks, got {len(data)}")
     seed = learner.settings.seed
-    samples = whole(learner.settings.infer_samples if infer_samples is None else infer_samples)
-    if samples is None or samples < 1:
+    if infer_samples is not None and ((given := whole(infer_samples)) is None or given < 1):
         raise ConfigError(f"infer_samples must be a positive whole number, got {infer_samples!r}")
     numbers, outputs = learner.tasks[: len(data)], learner.network.outputs
     scores = []
     for number, one in zip(numbers, data, strict=True):
         task = _checked(_halves(one, number=number, seed=seed, outputs=outputs), learner, protocol)
+        samples = _samples(learner, infer_samples, pool=task.inference_count)
         scores.append(_scored(learner, number, task, protocol, samples))
     return Evaluation(
         numbers=numbers,
@@ -102,6 +107,16 @@ def evaluate(
         tasks=tuple(sum(score.inferred) / len(score.inferred) for score in scores),
         inferences=tuple(len(score.inferred) for score in scores),
     )
+
+
+def _samples(learner: Learning, given: int | None, *, pool: int) -> int:
+    """Images that one inference sees, of so many; by default 1, of unit masks 64 or all."""
+    if given is not None:
+        return given
+    if learner.settings.infer_samples is not None:
+        return learner.settings.infer_samples
+    unit = isinstance(learner.network, UnitNetwork)
+    return min(_OF_UNITS, pool) if unit else 1
 
 
 def _checked(task: Task, learner: Learning, protocol: str) -> Task:

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from hopmask import ConfigError
-from supsup_bridge.continual.grad_mode import outside_inference
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.networks.grad_mode import outside_inference
 from supsup_bridge.networks.masked import MaskedNetwork
 from supsup_bridge.networks.unit import UnitNetwork
 

@@ -21,7 +21,6 @@ from supsup_bridge.continual import evaluation, files, merging
 from supsup_bridge.continual.checks import check_question, check_statistics
 from supsup_bridge.continual.evaluation import Evaluation
 from supsup_bridge.continual.export import plain_module
-from supsup_bridge.continual.grad_mode import outside_inference
 from supsup_bridge.continual.inferences import Inferences
 from supsup_bridge.continual.learning import Learning
 from supsup_bridge.continual.prediction import (
@@ -33,6 +32,7 @@ from supsup_bridge.continual.prediction import (
     predict_under,
 )
 from supsup_bridge.continual.settings import MoreOptions
+from supsup_bridge.networks.grad_mode import outside_inference
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.stores.protocols import Recalled, for_forward
 

@@ -11,7 +11,6 @@ from hopmask import ConfigError, EmptyMemoryError, MaskMemory, undisturbed
 from supsup_bridge.continual.building import memory_of, network_of
 from supsup_bridge.continual.checks import check_groups, check_images, check_statistics
 from supsup_bridge.continual.description import some_images
-from supsup_bridge.continual.grad_mode import outside_inference
 from supsup_bridge.continual.inferences import Inferences, Memory
 from supsup_bridge.continual.learned import Learned
 from supsup_bridge.continual.numbers import Counted, Held, Numbers
@@ -22,6 +21,7 @@ from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.continual.task_agnostic.staged_memory import StagedMemory
 from supsup_bridge.networks.digests import fingerprint
 from supsup_bridge.networks.fixed import FixedNetwork, Masks
+from supsup_bridge.networks.grad_mode import outside_inference
 from supsup_bridge.rng import stream
 from supsup_bridge.stores.bank import MaskBank
 from supsup_bridge.training.batches import check_labels

@@ -23,7 +23,6 @@ INITS = ("random", "shared", "mean", "ones", "nearest", "previous", "earlier")  
 OF_TASKS = INITS[3:]  # starts that a learner without task boundaries does not take
 OF_EARLIER = ("mean", *INITS[4:])  # starts that depend on the tasks learned before
 ASK_EVERY = 20  # batches between two novelty tests
-_OF_UNITS = 64  # images from which a task of unit masks is inferred
 _OF_DENSE = {"rule": "storkey", "key_bits": 256}
 _OF_HUBS = ("hubs", "signature_groups")
 _OF_HOPFIELD = (*_OF_HUBS, *_OF_DENSE, "signature_features", "recall", "signature")
@@ -111,8 +110,6 @@ class LearnerSettings:
             self._complete_bank()
         else:
             self._complete_hopfield()
-        if self.infer_samples is None:
-            object.__setattr__(self, "infer_samples", _OF_UNITS if self.masks == "unit" else 1)
         if self.task_free and self.ask_every is None:
             object.__setattr__(self, "ask_every", ASK_EVERY)
 

@@ -95,7 +95,7 @@ def split_tiny_imagenet(
             do.
 
     Raises:
-        ConfigError: more tasks than the classes make.
+        ConfigError: more tasks than the classes make, or another side.
         DataError: data missing, truncated or mixed up.
 
     Example:

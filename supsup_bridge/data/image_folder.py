@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hopmask import ConfigError
 from supsup_bridge.data.files import DataError, given_folder, printable, read_file
 from supsup_bridge.data.image_files import IMAGENET, LabelledFiles
 from supsup_bridge.data.labelled import Labelled, LabelledPixels, LabelledSet
@@ -32,12 +33,15 @@ def load_tiny_imagenet(
         side: of the images, in pixels; 32 scales each picture to half.
 
     Raises:
+        ConfigError: another side.
         DataError: a file is missing, is no whole picture of 64×64 pixels, lies in the folder of
             another class, or is in no list.
 
     Source:
         Stanford CS231N 2015; images of ImageNet, Russakovsky et al. 2015 (arXiv 1409.0575).
     """
+    if side not in (_SMALL // 2, _SMALL) or isinstance(side, bool):
+        raise ConfigError(f"images have a side of 32 or 64 pixels, got {side!r}")
     root = _root(folder, "tiny-imagenet-200")
     train = {name: _pictures(root / "train" / name / "images") for name in _folders(root / "train")}
     listed = root / "wnids.txt"

@@ -183,8 +183,8 @@ def drawn_sets(pool: Tensor, *, sets: int, samples: int, generator: torch.Genera
     """
     if not 1 <= samples <= len(pool):
         raise ConfigError(
-            f"task inference can see 1 to {len(pool)} images of this benchmark's recall part, "
-            f"got {samples}: lower --infer-samples"
+            f"a task inference can see 1 to {len(pool)} images, as many as there are to infer the "
+            f"task from, got {samples}: lower infer_samples"
         )
     draws = [shuffled(len(pool), generator)[:samples] for _ in range(sets)]
     return pool[torch.stack(draws).to(pool.device)]

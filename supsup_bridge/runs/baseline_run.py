@@ -13,10 +13,11 @@ from supsup_bridge.continual.baselines.named import baseline_named
 from supsup_bridge.continual.baselines.scoring import score_baseline
 from supsup_bridge.continual.building import device_named
 from supsup_bridge.data.task import Task
+from supsup_bridge.networks.grad_mode import outside_inference
 from supsup_bridge.rng import stream
 from supsup_bridge.runs.baseline_presets import Tuned, training_of
 from supsup_bridge.runs.evaluation import Scores
-from supsup_bridge.runs.learners import OURS, READ_OUT
+from supsup_bridge.runs.learners import OURS
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.prepared import prepared
@@ -36,7 +37,7 @@ class BaselineRun:
         settings: what to run; its learner is a baseline.
         data: folder of the data set's files, where the benchmark needs one.
         tasks: tasks of the user's in place of the benchmark's.
-        make: makes the learner, as `baseline_named` does; that is the default.
+        make: makes the learner, called with all arguments of `baseline_named`, the default.
         chosen: rate and options of the learner; default a rate of 1e-3 and the learner's options.
 
     Attributes:
@@ -53,6 +54,7 @@ class BaselineRun:
         True
     """
 
+    @outside_inference
     def __init__(
         self,
         settings: RunSettings,
@@ -70,9 +72,8 @@ class BaselineRun:
         assert total is not None  # filled in from the data
         self.chosen = chosen or Tuned()
         self.device = device_named(settings.device)
-        infers, options = settings.scenario != "GG", {**self.chosen.options}
-        if name not in READ_OUT and (infers or settings.output_size is not None):
-            options["outputs"] = begun.preset.outputs
+        infers = settings.scenario != "GG"
+        superfluous = infers or settings.output_size is not None
         self.learner = make(
             name,
             network=begun.preset.network,
@@ -82,11 +83,13 @@ class BaselineRun:
             scenario=settings.scenario,
             training=training_of(begun.preset, self.chosen, infers=infers),
             seed=settings.seed,
+            outputs=begun.preset.outputs if superfluous else None,
             device=self.device,
-            **options,
+            **self.chosen.options,
         )
         self.ledger, self.watch = Ledger(tasks=total), Stopwatch("train", "recall", "evaluate")
 
+    @outside_inference
     def run(self, observer: Observer) -> None:
         """Learn and score every task that is left."""
         for number in range(self.ledger.count, self.ledger.tasks):
@@ -102,16 +105,19 @@ class BaselineRun:
         """The figures of `result.json`, of the tasks evaluated so far; None for those of masks."""
         settings, scores = self.settings, self.ledger.scores
         used = ("network", "infer_samples", "training")
-        preset = replace(self.preset, training=self.learner.training)
         network = self.learner.own_network or self.preset.network
         protocol, samples = settings.protocol, self.preset.infer_samples
         if self.learner.reads_out:  # for each image by itself
             protocol, samples = "image", 1
+        preset = replace(
+            self.preset, network=network, infer_samples=samples, training=self.learner.training
+        )
         config = {
             **asdict(settings),
             "memory": None,
             "masks": None,
             "network": network,
+            "protocol": protocol,
             "output_size": self.learner.outputs,
             "device": str(self.device),
             "threads": torch.get_num_threads(),

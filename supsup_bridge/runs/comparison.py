@@ -33,7 +33,8 @@ _TAKEN = (
 )
 # What belongs to a learner, and need not be equal where learners are compared
 _OWN = ("kind of mask", "bits of a mask", "outputs", "start of the scores")
-_OWN_TRAINING = ("rate", "averaging", "contrast", "diluted_every", "sparsity")
+_OWN_TRAINING = ("rate", "averaging", "contrast", "diluted_every", "sparsity", "optimiser")
+_OF_INFERENCE = ("protocol", "images per inference")  # nothing where the task is given
 _BOUND = ("hubs", "rule", "recall", "signature", "inference", "objective")
 _BOUND_TO = ("benchmark", "scenario", "network", "masks")
 
@@ -90,8 +91,13 @@ def _settings(run: FinishedRun) -> Iterator[tuple[str, str]]:
 
 def _reasons(first: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
     others = first["learner"] != other["learner"]
+    own = {*_OWN} if others else set()
+    if "pnn" in (first["learner"], other["learner"]):  # it has a network of its own
+        own.add("network")
+    if first["scenario"] == other["scenario"] == "GG":
+        own.update(_OF_INFERENCE)
     for name, of in _ALIKE:
-        if of(first) != of(other) and not (others and name in _OWN):
+        if of(first) != of(other) and name not in own:
             yield f"{name}: {of(other)}, not {of(first)}"
     mine, yours = (dict(flat(r["config"]["preset"]["training"])) for r in (first, other))
     for name in {**mine, **yours}:
@@ -124,6 +130,7 @@ def _matched(first: RunSettings, other: RunSettings) -> str:
     if first.scenario != "NNs" or other.scenario != "NNs":
         taken |= {name: here[name] for name in ("epsilon", "ask_every", "budget")}
     try:
-        return command_of(replace(other, **taken))
+        matched = replace(other, **taken)
     except HopmaskError:
         return ""
+    return "" if matched == other else command_of(matched)

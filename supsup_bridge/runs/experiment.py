@@ -15,6 +15,7 @@ from supsup_bridge.continual.task_agnostic.in_place_memory import InPlaceMemory
 from supsup_bridge.continual.task_agnostic.learner import TaskAgnosticLearner
 from supsup_bridge.data.task import Task
 from supsup_bridge.networks.fixed import FixedNetwork
+from supsup_bridge.networks.grad_mode import outside_inference
 from supsup_bridge.networks.registry import check_fits
 from supsup_bridge.rng import stream
 from supsup_bridge.runs.apart import TrainedApart, trained_apart
@@ -158,6 +159,7 @@ class Experiment:
         trained = self.free if isinstance(self.memory, MaskBank | InPlaceMemory) else None
         return self.kept.count, trained and trained.writes
 
+    @outside_inference
     def run(
         self,
         observer: Observer,
@@ -169,8 +171,7 @@ class Experiment:
 
         Args:
             observer: called with what the run does.
-            pause: called wherever a run can continue from `state`: after each training step,
-                each task that was learned, and each that was scored.
+            pause: called wherever a run can continue from `state`, as after each training step.
             workers: who trains, ahead, for `RunSettings(workers=True)`; default `Workers()`.
 
         Raises:
@@ -200,6 +201,7 @@ class Experiment:
                 observer.learned(task, number)
                 pause()
 
+    @outside_inference
     def evaluate(
         self, observer: Observer, *, pause: Callable[[], None] = lambda: None, last: bool = True
     ) -> None:

@@ -59,7 +59,7 @@ def check_learner(settings: Any) -> None:
             ("infer-samples", settings.infer_samples),
             ("output-size", settings.output_size),
         ):
-            if value is not None:
+            if value is not None and (option, value) != ("infer-samples", 1):  # it is so
                 raise ConfigError(
                     f"learner {name} reads the answer of each image from outputs that follow from "
                     f"the scenario: leave out --{option}"

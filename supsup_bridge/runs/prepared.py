@@ -8,9 +8,10 @@ from hopmask import ConfigError
 from supsup_bridge.continual.settings import OF_EARLIER
 from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.data.task import Task
+from supsup_bridge.networks.grad_mode import outside_inference
 from supsup_bridge.runs.factories import LOOKED_AT, TaskForm
 from supsup_bridge.runs.jobs import Job
-from supsup_bridge.runs.learners import RIVALS
+from supsup_bridge.runs.learners import READ_OUT, RIVALS
 from supsup_bridge.runs.presets import Preset, resolved
 from supsup_bridge.runs.presets import preset as preset_of
 from supsup_bridge.runs.settings import RunSettings
@@ -40,6 +41,7 @@ class Prepared:
         return Job(settings=self.settings, preset=self.preset, form=self.form, data=self.data)
 
 
+@outside_inference
 def prepared(
     settings: RunSettings, *, data: Path | None, tasks: Sequence[Task] | None = None
 ) -> Prepared:
@@ -67,7 +69,7 @@ def prepared(
     settings, preset = completed(settings, stream)
     check_samples(stream, preset.infer_samples, settings.benchmark)
     form = TaskForm.of(stream)
-    if form.classes > preset.outputs:
+    if form.classes > preset.outputs and settings.learner not in READ_OUT:  # their outputs fit
         raise ConfigError(
             f"{settings.benchmark} has {form.classes} labels, the network {preset.outputs} "
             f"outputs: set --output-size to at least {form.classes}"

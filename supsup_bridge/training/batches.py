@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hopmask import ConfigError
+from supsup_bridge.networks.grad_mode import ordinary
 from supsup_bridge.rng import shuffled
 from supsup_bridge.training.settings import TrainingSettings
 
@@ -193,7 +194,7 @@ class LoadedBatches:
         drawn = torch.Generator("cpu").manual_seed(self._seed).get_state()
         batches: Iterator[Any] | None = None
         while True:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), torch.no_grad():  # of code of a user's
                 torch.set_rng_state(drawn)
                 batches = iter(self._loader) if batches is None else batches
                 try:
@@ -228,7 +229,7 @@ def check_labels(images: Tensor, labels: Tensor, outputs: int) -> None:
 def as_pair(batch: Any) -> Batch:
     """A batch as its images and labels; ConfigError unless it is a pair."""
     if isinstance(batch, tuple | list) and len(batch) == 2:
-        return batch[0], batch[1]
+        return ordinary(batch[0]), ordinary(batch[1])
     raise ConfigError(
         f"a task's data must come as batches (images, labels), got {type(batch).__name__}"
     )

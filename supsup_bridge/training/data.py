@@ -108,7 +108,8 @@ class DatasetData:
         return augmented(batches, settings, generator)
 
     def _read(self, chosen: Tensor) -> Batch:
-        return as_pair(default_collate([self.dataset[i] for i in chosen.tolist()]))
+        with torch.no_grad():  # code of a user's may compute images
+            return as_pair(default_collate([self.dataset[i] for i in chosen.tolist()]))
 
 
 class LoaderData:

@@ -179,6 +179,7 @@ def rival_named(
     scenario: str,
     training: TrainingSettings,
     seed: int,
+    outputs: int | None = None,
     device: str | torch.device = "cpu",
     **options: Any,
 ) -> AvalancheBaseline:
@@ -193,6 +194,7 @@ def rival_named(
         scenario: "GG", "GNs", "GNu" or "NNs".
         training: how weights are trained.
         seed: of whatever is drawn.
+        outputs: not used: outputs follow from the scenario.
         device: where to compute.
         options: of the method's class, such as strength= or buffer=.
 

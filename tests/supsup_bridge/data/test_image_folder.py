@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hopmask import ConfigError
 from supsup_bridge import DataError
 from supsup_bridge.data.benchmarks import task_stream
 from supsup_bridge.data.image_files import LabelledFiles
@@ -105,6 +106,12 @@ def test_tiny_imagenet_of_half_the_side_scales_each_picture(tmp_path: Path) -> N
     assert first[17:].tolist() == [200] * 15
     others = data.train.pixels[1:].float().mean((1, 2, 3)).tolist()
     assert others == [shade("train", label, n) for label in range(3) for n in range(3)][1:]
+
+
+@pytest.mark.parametrize("side", [48, 0, True, None, "32", 32.5])
+def test_tiny_imagenet_has_no_other_side(side: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="32 or 64 pixels, got"):
+        load_tiny_imagenet(tiny(tmp_path), side=side)
 
 
 def test_tiny_imagenet_of_half_the_side_refuses_pictures_that_have_it_already(tmp_path) -> None:

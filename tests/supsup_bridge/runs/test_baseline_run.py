@@ -1,13 +1,14 @@
 """Runs of baselines."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from hopmask import ConfigError
 from supsup_bridge import Experiment, RunSettings, split_digits
-from supsup_bridge.continual.baselines.named import BASELINES
+from supsup_bridge.continual.baselines.named import BASELINES, baseline_named
 from supsup_bridge.runs.baseline_presets import Tuned, training_of
 from supsup_bridge.runs.baseline_run import BaselineRun
 from supsup_bridge.runs.observer import Observers
@@ -130,6 +131,30 @@ def test_learners_that_compare_tasks_have_superfluous_outputs(
 def test_a_result_says_what_an_inference_saw(learner: str, samples: Any, found: Any) -> None:
     result = ran(learner, quick=True, tasks=2, infer_samples=samples).result()
     assert (result["protocol"], result["infer_samples"]) == found
+    config = result["config"]
+    assert (config["protocol"], config["preset"]["infer_samples"]) == found
+
+
+def test_a_learner_of_the_users_is_made_with_all_that_one_by_name_is() -> None:
+    given: dict[str, Any] = {}
+
+    def own(name: str, **arguments: Any) -> Any:
+        given.update(arguments)
+        return baseline_named(name, **arguments)
+
+    for scenario, outputs in (("GNu", 100), ("GG", None)):
+        settings = RunSettings(learner="heads", scenario=scenario, quick=True, tasks=2)
+        BaselineRun(settings, make=own)
+        assert given["outputs"] == outputs
+
+
+def test_outputs_for_many_labels_follow_from_the_scenario() -> None:
+    (task,) = split_digits(tasks=1)
+    many = replace(task, scored_labels=task.scored_labels + 149, classes=151)
+    settings = RunSettings(learner="lower-bound", scenario="GG", quick=True, tasks=1)
+    assert BaselineRun(settings, tasks=[many]).learner.outputs == 151
+    with pytest.raises(ConfigError, match="--output-size"):
+        BaselineRun(replace(settings, learner="psp"), tasks=[many])
 
 
 def test_options_of_the_learner_can_be_chosen() -> None:

@@ -111,3 +111,29 @@ def test_supsup_is_matched_to_a_learner_that_reads_each_image(run) -> None:
     (flagged,) = unlike([first, replace(run(), settings=RunSettings())])
     assert flagged.reasons == ["protocol: batch, not image"]
     assert settings_of(flagged.command) == RunSettings(batches=9, protocol="image")
+
+
+def test_a_learner_with_a_network_of_its_own_is_like_any_other(run) -> None:
+    mine = {**run().result, "scenario": "GG"}
+    theirs = {**mine, "learner": "pnn", "network": "pnn-2x100"}
+    settings = RunSettings(scenario="GG")
+    first = FinishedRun(name="first", result=mine, settings=settings)
+    other = FinishedRun(
+        name="other", result=theirs, settings=RunSettings(scenario="GG", learner="pnn")
+    )
+    assert unlike([first, other]) == unlike([other, first]) == []
+
+
+def test_what_an_inference_sees_is_no_matter_where_the_task_is_given(run) -> None:
+    mine = {**run().result, "scenario": "GG"}
+    first = FinishedRun(name="first", result=mine, settings=RunSettings(scenario="GG"))
+    other = replace(first, result={**mine, "infer_samples": 8, "protocol": "image"})
+    assert unlike([first, other]) == []
+
+
+def test_no_command_repeats_the_run_itself(run) -> None:
+    first, other = run(), run()
+    changed = {**other.result, "network": "another"}
+    (flagged,) = unlike([first, replace(other, result=changed)])
+    assert flagged.reasons
+    assert flagged.command == ""

@@ -395,7 +395,7 @@ def test_epsilon_without_a_novelty_test_is_refused() -> None:
     assert RunSettings(memory="bank", scenario="NNs", epsilon=0.04).epsilon == 0.04
 
 
-def test_learners_that_train_in_float32_are_take_no_other_precision() -> None:
+def test_learners_that_train_in_float32_take_no_other_precision() -> None:
     assert RunSettings(learner="psp", train_in="bfloat16").train_in == "bfloat16"
     assert RunSettings(learner="ewc", train_in="float32").train_in == "float32"  # as it is
     with pytest.raises(ConfigError, match="ewc trains in float32: leave out --train-in"):
@@ -408,6 +408,7 @@ def test_learners_that_read_outputs_infer_from_no_images(learner: str, option: s
     with pytest.raises(ConfigError, match=f"leave out --{option.replace('_', '-')}"):
         RunSettings(learner=learner, **{option: 8})
     assert RunSettings(learner="psp", **{option: 8}).learner == "psp"
+    assert RunSettings(learner=learner, infer_samples=1).infer_samples == 1  # it is so
 
 
 def test_pnn_has_its_own_network() -> None:

@@ -27,15 +27,16 @@ def outside_inference(function: Callable[_Arguments, _Answer]) -> Callable[_Argu
     @wraps(function)
     def wrapped(*args: _Arguments.args, **options: _Arguments.kwargs) -> _Answer:
         with torch.inference_mode(False), torch.enable_grad():
-            given = {name: _ordinary(value) for name, value in options.items()}
-            return function(*map(_ordinary, args), **given)
+            given = {name: ordinary(value) for name, value in options.items()}
+            return function(*map(ordinary, args), **given)
 
     return wrapped
 
 
-def _ordinary(value: Any) -> Any:
+def ordinary(value: Any) -> Any:
+    """The same, with tensors that were made in inference mode copied, also in lists and tuples."""
     if isinstance(value, Tensor):
         return value.clone() if value.is_inference() else value
     if type(value) in (tuple, list):
-        return type(value)(map(_ordinary, value))
+        return type(value)(map(ordinary, value))
     return value

@@ -7,11 +7,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from hopmask import ConfigError
-from supsup_bridge import SupSup, TrainingSettings
-from supsup_bridge.continual.grad_mode import outside_inference
+from supsup_bridge import (
+    BaselineRun,
+    Experiment,
+    MaskBank,
+    MaskedNetwork,
+    RunSettings,
+    SupSup,
+    TrainingSettings,
+)
+from supsup_bridge.networks.grad_mode import outside_inference
+from supsup_bridge.runs.observer import Observers
 
 MODES = {"inference": torch.inference_mode, "no_grad": torch.no_grad}
 TRAINING = TrainingSettings(max_batches=8, batch=16)
@@ -103,7 +112,63 @@ def test_tensors_of_inference_mode_are_copied_and_others_are_not() -> None:
     assert nested[1][1] == 3
 
 
-def test_weights_that_masks_cannot_be_trained_over_are_refused() -> None:
+class Computed(Dataset[Any]):
+    """Images that code of a user's computes, as of a backbone."""
+
+    def __init__(self, task: int) -> None:
+        self.images, self.labels = clouds(task)
+        self.backbone = nn.Linear(8, 8)
+        nn.init.eye_(self.backbone.weight)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        made = torch.from_numpy(self.backbone(self.images[number]).numpy())
+        return made, self.labels[number]
+
+
+@pytest.mark.parametrize("of_loader", [False, True])
+def test_code_of_a_users_that_makes_images_runs_without_gradients(of_loader: bool) -> None:
+    data: Any = DataLoader(Computed(0), 16) if of_loader else Computed(0)
+    learner = made(hubs=4)
+    learner.learn(data)
+    assert learner.evaluate([data]).given[0] > 0.5
+
+
+def test_batches_that_were_made_in_inference_mode_are_learned() -> None:
+    with torch.inference_mode():
+        ready = [(images + 0, labels + 0) for images, labels in [clouds(0)]]
+    assert ready[0][0].is_inference()
+    learner = made(hubs=4)
+    assert learner.learn(DataLoader(ready, batch_size=None)) == 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bank_is_changed_as_outside(mode: str) -> None:
+    with MODES[mode]():
+        bank = MaskBank({"a": 9})
+        bank.store({"a": torch.arange(9) % 2 == 0})
+    for number in range(1, 20):
+        bank.store({"a": torch.arange(9) % 3 == number % 3})
+    assert bank.recall(task=0).masks["a"].tolist() == (torch.arange(9) % 2 == 0).tolist()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_runs_are_made_as_outside(mode: str) -> None:
+    found = []
+    for around in (MODES[mode], nullcontext):
+        with around():
+            run = Experiment(RunSettings(tasks=2, quick=True))
+            run.run(Observers())
+            other = BaselineRun(RunSettings(tasks=1, quick=True, learner="psp"))
+            other.run(Observers())
+            found.append((run.result()["accuracy_matrix"], other.result()["accuracy_matrix"]))
+    assert found[0] == found[1]
+
+
+def test_networks_of_bfloat16_are_refused() -> None:
     module = nn.Sequential(nn.Linear(8, 4, bias=False)).bfloat16()
-    with pytest.raises(ConfigError, match="weight is bfloat16"):
-        SupSup(module)
+    for one in (module, MaskedNetwork(module, masks="weight")):
+        with pytest.raises(ConfigError, match="weight is bfloat16"):
+            SupSup(one)
