@@ -11,7 +11,7 @@ task that is not given is inferred for each image by itself (`--protocol image`)
 compares tasks is scored a second time with 128 images of a task for each inference, as in the
 paper; outputs that all tasks share are read for each image either way. The networks are the same,
 with the superfluous outputs of SupSup's preset where a learner compares tasks, and one output for
-each class where its task is given. `--tune` tries six settings of each baseline on held-out training
+each class where its task is given. `--tune` tries six settings of a baseline on held-out training
 images (of tasks drawn by another seed; on the split sets of digits they are the same tasks), and
 adds what it found to TUNING, which the runs read: a baseline that was not tuned is not run. Tuning
 sees two or three tasks alone, so that it says little of what a learner forgets over many. BatchE

@@ -24,6 +24,7 @@ FOREIGN = {
     ("hopmask/couplings/int8_product.py", "_int_mm"),
     ("hopmask/couplings/int8_product.py", "_weight_int8pack_mm"),
     ("supsup_bridge/networks/masked.py", "_parameters"),
+    ("supsup_bridge/networks/masked.py", "_version"),
 }
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -66,7 +66,8 @@ class Damage:
             )
             places = first + torch.arange(number, device=generator.device)
         else:
-            coins = torch.rand(rows, size, generator=generator, device=generator.device)
+            device, kind = generator.device, torch.float32
+            coins = torch.rand(rows, size, generator=generator, device=device, dtype=kind)
             places = coins.argsort(-1)[:, :number]
         places = places.to(patterns.device)
         if self.kind == "flips":

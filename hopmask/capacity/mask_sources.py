@@ -202,5 +202,6 @@ def generator_of(seed: int, draw: int) -> torch.Generator:
 
 def _spins(mean: Tensor, generator: torch.Generator) -> Tensor:
     """Independent ±1 spins of these means."""
-    coins = torch.rand(mean.shape, generator=generator, device=generator.device)
+    device, kind = generator.device, torch.float32
+    coins = torch.rand(mean.shape, generator=generator, device=device, dtype=kind)
     return torch.where(coins < (1 + mean) / 2, 1.0, -1.0)

@@ -42,6 +42,10 @@ def _capacity(options: argparse.Namespace, console: Console, errors: Console) ->
         raise ConfigError(f"--plot {options.plot}: no such format; use .png, .svg or .pdf")
     if options.json:
         _writable(options.json, "--json")
+    written = [path.resolve() for path in (options.plot, options.json) if path]
+    read = [Path(options.masks).resolve()] if options.masks else []
+    if len({*written, *read}) < len(written) + len(read):
+        raise ConfigError("--masks, --json and --plot name one file: give each its own")
     found, points = [], []
     for rule in rules:
         common = {"trials": options.trials, "seed": options.seed, "device": options.device}

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hopmask.errors import NumericalError
 from hopmask.memory.features import RandomFeatures, check_range
+from hopmask.memory.signature_sums import UNIT
 
 _RIDGE = 1e-2  # of the mean variance of a feature
 _SHARE = 0.25  # of what separates tasks, taken for the spread where no task gave two samples
@@ -73,7 +74,8 @@ class Readout(NamedTuple):
         level = float(noise.diagonal().mean())
         known = level > 0
         if known:
-            noise.diagonal().add_(_RIDGE * level)
+            rounded = UNIT * features**0.5  # what rounding of its entries may take from a spread
+            noise.diagonal().add_(max(_RIDGE * level, rounded))
         else:
             between = apart.square().sum(-1).mean() / count
             square = centre.square().mean()

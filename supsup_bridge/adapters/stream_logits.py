@@ -123,7 +123,7 @@ class StepwiseTask:
         """Keep the mask as it is in the learner's memory.
 
         Raises:
-            ConfigError: no step was taken.
+            ConfigError: no step was taken, or the learner learned another task meanwhile.
             NumericalError: scores that are not finite. In either case the task is not learned.
         """
         if self._image_shape is None:
@@ -138,6 +138,11 @@ class StepwiseTask:
         learned = learner.learned(
             masks, self._data, image_shape=self._image_shape, task=self.number
         )
+        if learner.numbers.next != self.number:
+            raise ConfigError(
+                f"the learner learned another task since this one, {self.number}, began: keep or "
+                "drop a task before the next one begins, and keep it once"
+            )
         learner.keep(learned, self._data)
 
     def drop(self) -> None:

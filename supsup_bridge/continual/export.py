@@ -38,7 +38,10 @@ def _of_masked(network: MaskedNetwork, levels: Masks) -> nn.Module:
     module = deepcopy(network.module).eval()
     with torch.no_grad():
         for name, value in network.masked_parameters(levels).items():
-            module.get_parameter(name).copy_(value)
+            place, _, leaf = name.rpartition(".")  # of its own: layers may share a weight
+            trained = module.get_parameter(name).requires_grad
+            own = nn.Parameter(value.clone(), requires_grad=trained)
+            setattr(module.get_submodule(place), leaf, own)
         for name, value in network.task_buffers(levels).items():
             module.get_buffer(name).copy_(value)
     for name, momentum in network.momenta.items():

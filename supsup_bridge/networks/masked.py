@@ -1,7 +1,8 @@
 """Any module seen through masks: its weights stay as they are, the masks come with each call."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
@@ -256,7 +257,8 @@ class MaskedNetwork(FixedNetwork):
             logits: Tensor = functional_call(self.module, values, (images,), tie_weights=False)
             return logits
 
-        with self._norms.given() if given else self._norms.used_once():
+        norms = self._norms.given() if given else self._norms.used_once()
+        with _unchanged(images), norms:
             if not batched:
                 return run(images, values)
             answer: Tensor = vmap(run, randomness="different")(images, values)
@@ -320,3 +322,15 @@ def _maskable(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
                 "parametrisation): remove the parametrisation before masking the module"
             )
     return layers
+
+
+@contextmanager
+def _unchanged(images: Tensor) -> Iterator[None]:
+    """ConfigError where a block changes images in place, which the next mask would see."""
+    before = None if images.is_inference() else images._version
+    yield
+    if before is not None and images._version != before:
+        raise ConfigError(
+            "the module changes its images in place, and the next mask would see other ones: let "
+            "it compute with a copy, such as x = x - 1 in place of x.sub_(1)"
+        )

@@ -103,6 +103,7 @@ def test_a_rule_without_a_known_limit_shows_none(run):
         (("--plot", "no/such/folder.png"), "--plot"),
         (("--plot", "."), "--plot"),
         (("--json", "no/such/folder.json"), "--json"),
+        (("--json", "one.png", "--plot", "one.png"), "name one file"),
         (("--plot", "plot.foo"), "no such format"),
         (("--masks", "masks.npz", "--density", "0.5"), "--masks"),
         (("--masks", "masks.npz", "--overlap", "0.5"), "--masks"),
@@ -115,6 +116,14 @@ def test_bad_input_is_one_line_and_status_2(run, arguments, message):
     assert message in " ".join(err.split())
     assert "Traceback" not in err
     assert "Capacity" not in out
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_a_file_that_is_read_is_not_written(run, tmp_path, option):
+    (tmp_path / "masks.png").write_bytes(b"masks")
+    status = run("--masks", "masks.png", option, "masks.png")[0]
+    assert status != 0
+    assert (tmp_path / "masks.png").read_bytes() == b"masks"
 
 
 def test_a_size_that_is_not_the_files_is_refused(run, tmp_path):

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hopmask import MaskMemory
 from hopmask.errors import ConfigError, CueError, NumericalError, SaturationError
 from hopmask.memory.features import RandomFeatures
 from hopmask.memory.hub_address import HubAddress
@@ -429,3 +430,16 @@ def test_samples_that_cannot_be_compared_have_no_evidence(samples):
         filled([0], groups=2).of_groups(samples)
     with pytest.raises(CueError):
         address_of(groups=2).of_groups(data_of(0))
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_task_of_one_sample_over_and_over_leaves_the_address_as_it_is(scale, seed):
+    g = torch.Generator().manual_seed(seed)
+    samples = scale * torch.randn(6, 20, generator=g)
+    memory = MaskMemory({"mask": 64}, couplings="hub", hubs=8)
+    for task in range(6):  # the last one three times, so that spread is all rounding
+        shown = samples[task] if task < 5 else samples[task].repeat(3, 1)
+        memory.store({"mask": torch.rand(64, generator=g) < 0.5}, signature=shown)
+    assert [memory.recall(signature=sample).task for sample in samples] == [*range(6)]
+    memory.evidence(samples)

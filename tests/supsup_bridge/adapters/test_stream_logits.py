@@ -51,6 +51,20 @@ def test_a_task_is_learned_step_by_step() -> None:
     assert StepwiseTask(made, own).number == 1
 
 
+def test_a_task_is_kept_once_and_before_the_next_one() -> None:
+    made = model()
+    images, labels, own = data()
+    one, other = (StepwiseTask(made, own) for _ in range(2))
+    for task in (one, other):
+        task.step(images, labels)
+    one.keep()
+    for task in (one, other):
+        with pytest.raises(ConfigError, match="learned another task since this one, 0, began"):
+            task.keep()
+    assert made.learner.tasks == (0,)
+    made(images)
+
+
 def test_a_task_that_fails_is_not_learned() -> None:
     made = model()
     images, labels, own = data()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hopmask import ConfigError, MaskError
 from supsup_bridge import MaskBank, MaskedNetwork, TrainingSettings, fix_weights, mlp, train_mask
+from supsup_bridge.continual.export import plain_module
 from supsup_bridge.networks.fixed import REFERENCE
 from supsup_bridge.networks.mask_codes import HashedCode, SignedCode
 
@@ -631,6 +632,37 @@ def test_two_layers_that_share_a_weight_have_a_mask_each() -> None:
     for name in names:
         masked = {**ones, name: torch.zeros(network.mask_sizes[name])}
         assert not torch.allclose(network(images, masked), tied(images))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "signed"])
+def test_two_layers_that_share_a_weight_are_exported_with_a_mask_each(kind: str) -> None:
+    options = {"bits": 8, "spread": torch.Generator()} if kind == "hashed" else {}
+    network = MaskedNetwork(Tied(), masks=kind, **options)
+    generator = torch.Generator().manual_seed(1)
+    masks = {
+        name: torch.rand(size, generator=generator) < 0.5
+        for name, size in network.mask_sizes.items()
+    }
+    images = torch.randn(4, 4, generator=generator)
+    plain = plain_module(network, masks)
+    wanted = network.predictor(masks, images)(images)
+    torch.testing.assert_close(plain(images), wanted)
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x.sub_(1.0)).relu())
+
+
+def test_a_module_that_changes_its_images_is_refused() -> None:
+    network = MaskedNetwork(InPlace())
+    ones = {name: torch.ones(size) for name, size in network.mask_sizes.items()}
+    with pytest.raises(ConfigError, match="changes its images in place"):
+        network(torch.ones(3, 4), ones)
 
 
 @pytest.mark.parametrize("kind", KINDS)
