@@ -77,8 +77,13 @@ class FixedNetwork(nn.Module, ABC):
 
     @property
     def identity(self) -> dict[str, Tensor]:
-        """Name of each tensor -> its value, as far as logits depend on it."""
-        return self.state_dict()
+        """Name of each tensor -> its value, as far as logits depend on it.
+
+        These are parameters and buffers, also those that a state_dict leaves out.
+        """
+        kept: dict[str, Tensor] = self.state_dict()
+        buffers = self.named_buffers(remove_duplicate=False)
+        return {**kept, **{name: value for name, value in buffers if name not in kept}}
 
     @property
     def score_bounds(self) -> dict[str, float]:

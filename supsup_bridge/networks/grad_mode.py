@@ -38,5 +38,7 @@ def ordinary(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.clone() if value.is_inference() else value
     if type(value) in (tuple, list):
-        return type(value)(map(ordinary, value))
+        made = [ordinary(one) for one in value]
+        changed = any(one is not own for one, own in zip(made, value, strict=True))
+        return type(value)(made) if changed else value  # a caller's list stays the caller's
     return value

@@ -28,7 +28,7 @@ def test_a_run_leaves_a_result_and_a_report_and_no_memory(capsys: Any) -> None:
     }
     said = capsys.readouterr().out
     assert "split-digits, GNu: learner psp" in said
-    assert "kept: 0.1976 MB" in said
+    assert "kept: 0.2368 MB" in said
     assert json.loads(Path("out/result.json").read_text())["learner"] == "psp"
 
 

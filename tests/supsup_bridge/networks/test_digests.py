@@ -58,3 +58,25 @@ def test_a_fingerprint_sees_the_mode_of_batch_norms() -> None:
     module = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5))
     trained, kept = MaskedNetwork(module.train()), MaskedNetwork(module.eval())
     assert fingerprint(trained) != fingerprint(kept)
+
+
+class Projected(nn.Module):
+    """Reads a buffer that its state_dict leaves out."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        drawn = torch.randn(4, 6, generator=torch.Generator().manual_seed(seed))
+        self.register_buffer("projection", drawn, persistent=False)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(images @ self.projection)
+
+
+def test_a_fingerprint_sees_buffers_that_a_state_dict_leaves_out() -> None:
+    one, other = MaskedNetwork(Projected(0)), MaskedNetwork(Projected(1))
+    other.module.load_state_dict(one.module.state_dict())
+    assert fingerprint(one) != fingerprint(other)
+    again = MaskedNetwork(Projected(0))
+    again.module.load_state_dict(one.module.state_dict())
+    assert fingerprint(one) == fingerprint(again)

@@ -100,12 +100,13 @@ def test_logits_of_a_prediction_hang_on_no_graph() -> None:
 def test_tensors_of_inference_mode_are_copied_and_others_are_not() -> None:
     given: list[Any] = []
     keep = outside_inference(lambda *args, **options: given.extend([*args, *options.values()]))
-    usual, name = torch.ones(2), object()
+    usual, name, mine = torch.ones(2), object(), [torch.ones(2)]
     with torch.inference_mode():
         special = torch.ones(2)
-        keep(usual, [special, (special, 3)], name=name)
-    first, nested, last = given
+        keep(usual, [special, (special, 3)], mine, name=name)
+    first, nested, same, last = given
     assert first is usual
+    assert same is mine
     assert last is name
     assert not nested[0].is_inference()
     assert not nested[1][0].is_inference()
