@@ -115,7 +115,7 @@ def _samples(learner: Learning, given: int | None, *, pool: int) -> int:
         return given
     if learner.settings.infer_samples is not None:
         return learner.settings.infer_samples
-    unit = isinstance(learner.network, UnitNetwork)
+    unit = learner.settings.masks == "unit" or isinstance(learner.network, UnitNetwork)
     return min(_OF_UNITS, pool) if unit else 1
 
 

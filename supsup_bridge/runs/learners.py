@@ -29,17 +29,8 @@ LEARNERS = (OURS, *BASELINES, *RIVALS)
 READ_OUT = ("lower-bound", *RIVALS)  # read outputs that tasks share; the others compare tasks
 _TAKEN = {  # by every learner
     *("benchmark", "scenario", "tasks", "classes_per_task", "seed", "batches", "augment"),
-    *(
-        "infer_samples",
-        "output_size",
-        "protocol",
-        "network",
-        "evaluate_every",
-        "quick",
-        "train_in",
-        "device",
-    ),
-    "learner",
+    *("infer_samples", "output_size", "protocol", "network", "evaluate_every", "quick"),
+    *("train_in", "device", "learner"),
 }
 
 

@@ -27,7 +27,7 @@ from hopmask import (
 from hopmask.errors import StoreFileError
 from hopmask.memory.features import RandomFeatures
 from supsup_bridge import Experiment, PixelScale, RunSettings, SupSup, Task, split_digits
-from supsup_bridge.continual import files, prediction
+from supsup_bridge.continual import evaluation, files, prediction
 from supsup_bridge.continual.scoring import PROTOCOLS
 from supsup_bridge.continual.task_agnostic.novelty import Verdict
 from supsup_bridge.networks.digests import mask_digest
@@ -814,6 +814,30 @@ def test_before_the_first_task_there_is_no_answer() -> None:
         learner.module(0)
     with pytest.raises(EmptyMemoryError, match="no task was learned"):
         learner.evaluate([])
+
+
+@pytest.mark.parametrize(
+    ("masks", "images", "seen"), [("weight", 40, 1), ("unit", 40, 20), ("unit", 200, 64)]
+)
+def test_so_many_images_infer_a_task_unless_a_learner_says_otherwise(
+    masks: str, images: int, seen: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = TrainingSettings(max_batches=2)
+    module = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2))
+    draw = torch.Generator().manual_seed(0)
+    data = torch.randn(images, 6, generator=draw), torch.arange(images) % 2
+    learner = SupSup(module, masks=masks, training=training)
+    learner.learn(data)
+    asked = []
+    inner = evaluation.scoring.Protocol
+
+    def watched(protocol: str, samples: int, generator: torch.Generator) -> Any:
+        asked.append(samples)
+        return inner(protocol, samples, generator)
+
+    monkeypatch.setattr(evaluation.scoring, "Protocol", watched)
+    learner.evaluate([data])
+    assert asked == [seen]
 
 
 def test_test_data_that_has_no_length_is_refused(learner: SupSup) -> None:
