@@ -1,6 +1,6 @@
 """The hub memory by itself: exactness, damage, time beside the time to read A, and scale.
 
-    python benchmarks/hub.py [--rows speed damage scale ablation] [--quick]
+    python benchmarks/hub.py [--rows speed wide damage scale ablation] [--quick]
 
 Masks are random, of 315,200 bits (LeNet 300-100 with 500 outputs) where a row does not say
 otherwise, and overlap by 0.136 on average, as learned ones of PermutedMNIST do. `hub.json` holds
@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from common import write_json
 from torch import Tensor
 
 from hopmask import MaskMemory, Search
+from hopmask.couplings import integer_products
 from hopmask.patterns.hadamard import OrthogonalKeys
 from hopmask.patterns.layout import Masks
 from hopmask.recall.result import Hit
@@ -112,6 +114,31 @@ def speed(quick: bool) -> list[dict[str, Any]]:
             "right": bool((memory.recall([*range(8)]).masks["m"] == patterns[:8]).all()),
         }
     ]
+
+
+def wide(quick: bool) -> list[dict[str, Any]]:
+    """Products of vectors with int16 couplings: as they are made, and by two digits of entries."""
+    bits, hubs, count = (4096, 512, 30) if quick else (65_536, 4096, 101)
+    memory = MaskMemory({"m": bits}, couplings="hub", hubs=hubs, signature_features=0)
+    for mask in masks(count, bits):
+        memory.store({"m": mask})
+    couplings = memory.couplings
+    words = couplings.narrow.view(torch.int64)
+    generator = torch.Generator().manual_seed(1)
+    rows = []
+    for vectors in (8, 40, 240):
+        given = torch.randn(vectors, bits, generator=generator)
+
+        def by_digits(given: Tensor = given) -> Tensor:
+            with patch.object(integer_products, "halves", lambda tile: None):
+                return couplings.overlaps(given)
+
+        calls = {"read": words.sum, "product": lambda g=given: couplings.overlaps(g)}
+        seconds = best_of({**calls, "digits": by_digits}, 3)
+        row = {"bits": bits, "hubs": hubs, "tasks": count, "vectors": vectors}
+        row |= {f"{way}_over_read": seconds[way] / seconds["read"] for way in ("product", "digits")}
+        rows.append({**row, "same": torch.equal(couplings.overlaps(given), by_digits())})
+    return rows
 
 
 def recalls(
@@ -303,6 +330,7 @@ def learned(patterns: Tensor, keys: Tensor, rule: str) -> Tensor:
 
 ROWS: dict[str, Callable[[bool], list[dict[str, Any]]]] = {
     "speed": speed,
+    "wide": wide,
     "damage": damage,
     "scale": scale,
     "ablation": ablation,

@@ -3,8 +3,9 @@
 Sums of so small whole numbers are exact in floats, in any order: a product has the same bits on
 every device and whatever else is in the call. Entries of int8 are multiplied as they are where the
 processor can (see `int8_product`). Else they are opened as float32, 1024 rows at a time: digits of
-a vector lie within ±128, so that sums stay within 2^24. Wider entries are opened as float64, or,
-where many vectors of digits meet int16, as two digits of their own.
+a vector lie within ±128, so that sums stay within 2^24. Wider entries are opened as float64. Where
+several vectors meet int16, a processor with products of int8 takes two digits of each entry, or,
+for many vectors, half of it, where the entries are sums of ±1 (see `halves`).
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from hopmask.couplings.halves import halves
 from hopmask.couplings.int8_product import MOST, has_int8_product, int8_product
 from hopmask.errors import NumericalError
 
@@ -25,6 +27,7 @@ _BASE = 256
 _MIDDLE = 0x808080  # 128 in each digit
 _HALF = 128
 _MANY = 4  # vectors from which on it is faster to split int16
+_HALVED = 64  # digits from which on halves of int16 are faster, which take passes to make
 _LARGEST = 127 * _BASE + 127  # of the whole numbers in two digits
 
 
@@ -135,22 +138,30 @@ def across(
 
 
 def _splits(matrix: Tensor) -> bool:
-    """Whether entries are a · 256 + b with a and b of int8, and products of int8 are fast."""
-    fits = matrix.dtype == torch.int16 and has_int8_product(matrix.device)
-    return fits and matrix.numel() > 0 and bool(matrix.amax() <= _LARGEST)
+    """Whether int8 takes the place of the entries: of int16, where products of int8 are fast."""
+    return matrix.dtype == torch.int16 and has_int8_product(matrix.device)
+
+
+def _by_digits(digits: Tensor, tile: Tensor) -> Tensor:
+    """Digits int8 (m, n) times a tile of int16 (n, K): exact float64 (m, K)."""
+    if len(digits) >= _HALVED and (half := halves(tile)) is not None:
+        return half.along(digits)
+    if int(tile.amax()) > _LARGEST:
+        return digits.double() @ tile.double()
+    whole = (tile + _HALF).bitwise_xor_(_HALF).contiguous()
+    both = int8_product(digits, whole.view(torch.int8))  # of b, a, b, a ..., of a · 256 + b
+    pairs = both.view(len(digits), -1, 2).double()
+    return pairs[..., 1] * _BASE + pairs[..., 0]
 
 
 def _product(digits: Tensor, part: Tensor) -> Tensor:
     """Digits int8 (m, n) times couplings int8 or int16 (n, K), n <= 2^16: exact, (m, K)."""
     if part.dtype == torch.int16:
-        sums = digits.new_zeros(len(digits), 2 * part.shape[1], dtype=torch.int32)
+        total = part.new_zeros(len(digits), part.shape[1], dtype=torch.float64)
         for first in range(0, len(part), _ROWS):
             where = slice(first, first + _ROWS)
-            whole = (part[where] + _HALF).bitwise_xor_(_HALF).contiguous()
-            both = whole.view(torch.int8)  # b, a, b, a ...
-            sums += int8_product(digits[:, where], both)
-        pairs = sums.view(len(digits), -1, 2).double()
-        return pairs[..., 1] * _BASE + pairs[..., 0]
+            total += _by_digits(digits[:, where], part[where])
+        return total
     if has_int8_product(part.device):
         return int8_product(digits, part)
     total = part.new_zeros(len(digits), part.shape[1], dtype=torch.float64)

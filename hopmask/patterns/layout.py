@@ -68,10 +68,16 @@ class Layout:
         return list(self.shapes)
 
     def split(self, levels: Tensor) -> Masks:
-        """Joint levels (..., d) as name -> (..., *shape)."""
+        """Joint levels (..., d) as name -> (..., *shape).
+
+        Cut in one operation: a gradient through slices would be added up from one of the whole
+        length for each layer.
+        """
+        sizes = [prod(shape) for shape in self.shapes.values()]
+        parts = torch.split(levels[..., self.body], sizes, -1)
         return {
-            name: levels[..., where].reshape(*levels.shape[:-1], *self.shapes[name])
-            for name, where in self.layers.items()
+            name: part.reshape(*levels.shape[:-1], *shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 
     def levels(self, cue: Mapping[str, Tensor]) -> list[tuple[slice, Tensor]]:

@@ -23,7 +23,7 @@ from supsup_bridge.data.task import Task
 from supsup_bridge.rng import stream
 
 
-def split_digits(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> list[Task]:
+def split_digits(*, seed: int = 0, tasks: int = 5, data: str | Path | None = None) -> list[Task]:
     """scikit-learn's digits as tasks of two: 0 or 1, 2 or 3, ... 8 or 9.
 
     60 % of the images train; the rest is cut in two by the seed, half for recall, half scored.
@@ -47,7 +47,7 @@ def split_digits(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> 
     return _pairs(train, test, seed=seed, tasks=tasks)
 
 
-def split_mnist(*, seed: int = 0, tasks: int = 5, data: Path | None = None) -> list[Task]:
+def split_mnist(*, seed: int = 0, tasks: int = 5, data: str | Path | None = None) -> list[Task]:
     """MNIST as tasks of two digits: 0 or 1, 2 or 3, ... 8 or 9 (SplitMNIST).
 
     Trains on MNIST's training part; its test part is cut in two by the seed, half for recall, half
@@ -104,7 +104,7 @@ def task_stream(
     *,
     seed: int,
     tasks: int | None,
-    data: Path | None,
+    data: str | Path | None,
     classes_per_task: int | None = None,
 ) -> Sequence[Task]:
     """The tasks of a benchmark by its name.

@@ -16,7 +16,7 @@ def split_cifar100(
     seed: int = 0,
     tasks: int | None = None,
     classes_per_task: int = 5,
-    data: Path | None = None,
+    data: str | Path | None = None,
 ) -> list[Task]:
     """CIFAR-100 as 20 tasks of 5 classes, drawn by the seed (SplitCIFAR100).
 
@@ -50,7 +50,7 @@ def split_cifar10(
     seed: int = 0,
     tasks: int | None = None,
     classes_per_task: int = 2,
-    data: Path | None = None,
+    data: str | Path | None = None,
 ) -> list[Task]:
     """CIFAR-10 as 5 tasks of 2 classes, drawn by the seed; see `split_cifar100`.
 
@@ -78,7 +78,7 @@ def split_tiny_imagenet(
     seed: int = 0,
     tasks: int | None = None,
     classes_per_task: int = 10,
-    data: Path | None = None,
+    data: str | Path | None = None,
     side: Literal[32, 64] = 64,
 ) -> list[Task]:
     """Tiny ImageNet as tasks of 10 classes, drawn by the seed; see `split_cifar100`.
@@ -115,7 +115,7 @@ def split_imagenet(
     seed: int = 0,
     tasks: int | None = None,
     classes_per_task: int = 10,
-    data: Path | None = None,
+    data: str | Path | None = None,
 ) -> list[Task]:
     """ImageNet as 100 tasks of 10 classes, drawn by the seed (SplitImageNet).
 
@@ -148,7 +148,7 @@ def split_folder(
     seed: int = 0,
     tasks: int | None = None,
     classes_per_task: int = 2,
-    data: Path | None = None,
+    data: str | Path | None = None,
 ) -> list[Task]:
     """A folder of class folders of pictures as tasks of classes, drawn by the seed.
 
@@ -176,7 +176,7 @@ def split_idx(
     seed: int = 0,
     tasks: int | None = None,
     classes_per_task: int = 2,
-    data: Path | None = None,
+    data: str | Path | None = None,
 ) -> list[Task]:
     """A data set in IDX files as tasks of classes, drawn by the seed.
 

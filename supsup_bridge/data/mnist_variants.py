@@ -18,7 +18,7 @@ ROTATIONS, _DEGREES = 36, 10  # 10 degrees apart, the whole circle
 _BATCH = 1024  # images rotated together, few enough to stay in the cache
 
 
-def permuted_mnist(*, seed: int = 0, tasks: int = 10, data: Path | None = None) -> TaskStream:
+def permuted_mnist(*, seed: int = 0, tasks: int = 10, data: str | Path | None = None) -> TaskStream:
     """MNIST's ten digits with the pixels in another order in each task (PermutedMNIST).
 
     Every order is random, the first task's too. Trains on MNIST's training part; its test part is
@@ -55,7 +55,9 @@ def permuted_mnist(*, seed: int = 0, tasks: int = 10, data: Path | None = None) 
     return TaskStream(permutation, tasks=tasks)
 
 
-def rotated_mnist(*, seed: int = 0, tasks: int = ROTATIONS, data: Path | None = None) -> TaskStream:
+def rotated_mnist(
+    *, seed: int = 0, tasks: int = ROTATIONS, data: str | Path | None = None
+) -> TaskStream:
     """MNIST's ten digits, turned 10 degrees further in each task (RotatedMNIST).
 
     The first task is MNIST as it is. What comes in from outside an image is black. Parts, cut and
@@ -163,7 +165,7 @@ def _corners(side: int, degrees: float) -> tuple[Tensor, Tensor]:
     return torch.stack(pixels), torch.stack(weights)
 
 
-def _whole_mnist(seed: int, data: Path | None) -> Task:
+def _whole_mnist(seed: int, data: str | Path | None) -> Task:
     """All ten digits as one task."""
     train, test = load_mnist(data)
     order = shuffled(len(test.labels), stream(seed, "cut"))

@@ -44,6 +44,17 @@ class Inferred:
         """Masks and extras for one set, name -> (*size), as a forward pass takes them."""
         return {name: value[row] for name, value in (*self.masks.items(), *self.extras.items())}
 
+    def part(self, rows: slice) -> "Inferred":
+        """The same of some of the sets."""
+        return Inferred(
+            task=self.task[rows],
+            masks={name: value[rows] for name, value in self.masks.items()},
+            extras={name: value[rows] for name, value in self.extras.items()},
+            steps=self.steps[rows],
+            verified=self.verified[rows],
+            label=None if self.label is None else self.label[rows],
+        )
+
     @classmethod
     def joined(cls, parts: Sequence["Inferred"]) -> "Inferred":
         """Parts of the sets, in order, as one."""
@@ -63,6 +74,11 @@ class TaskInference(ABC):
 
     Answers do not depend on `torch.autocast`: it is switched off within.
     """
+
+    @property
+    def at_once(self) -> int:
+        """Sets of any tasks that one call answers in little more time than fewer; else 1."""
+        return 1
 
     @abstractmethod
     def infer(self, images: Tensor) -> Inferred:

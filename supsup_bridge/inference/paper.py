@@ -49,6 +49,10 @@ class PaperInference(RecallInference):
         super().__init__(network=network, memory=memory, recall="entropy")
         self.generator, self.steps, self.batch = generator, steps, batch
 
+    @property
+    def at_once(self) -> int:
+        return 1  # each task has a random stream
+
     def sets(self, pool: Tensor, *, sets: int, samples: int, generator: torch.Generator) -> Tensor:
         """The pool itself for each set: every step of a recall draws its images from it.
 

@@ -16,9 +16,9 @@ RECALLS = ("both", "entropy", "address")
 MIN_MARGIN = 2.0  # nats
 _FEW = 8  # memories that a recall visits in any case
 _CANDIDATES, _CLEAR = 32, 4.0  # of hub memories: most visits, each one pass, and a clear margin
-_MOST = 128  # sets in one call
+_MOST = 256  # sets in one call
 _NUMBERS = 2**23  # floats that the masks of one call may take: larger tensors are slower
-_SHARE = 1 / 8  # of a memory's bytes that they may take in any case: reading it is slower still
+_SHARE = 1 / 4  # of a memory's bytes that they may take in any case: reading it is slower still
 
 
 class MeanObjective:
@@ -134,15 +134,24 @@ class RecallInference(TaskInference):
     def chunk(self) -> int:
         """Sets in one call, so few that the masks of all of them fit into memory."""
         bits = sum(prod(shape) for shape in self.memory.shapes.values())
-        numbers = max(_NUMBERS, int(_SHARE * self.memory.nbytes) // 4)
-        return max(1, min(_MOST, numbers // bits))
+        return max(1, min(_MOST, max(_NUMBERS, self._share) // bits))
+
+    @property
+    def at_once(self) -> int:
+        """As many as go into one call, where reading the memory takes most of its time; else 1."""
+        return self.chunk if self._share > _NUMBERS else 1
+
+    @property
+    def _share(self) -> int:
+        """Floats that take a share of the memory's bytes."""
+        return int(_SHARE * self.memory.nbytes) // 4
 
     def infer(self, images: Tensor, *, chunk: int | None = None) -> Inferred:
         """Recall the masks for sets of images, many sets in one call.
 
         Args:
             images: (b, n, ...): b sets of n images, each set from one task.
-            chunk: sets at a time; bounds the memory of the masked forward passes. Default 128, or
+            chunk: sets at a time; bounds the memory of the masked forward passes. Default 256, or
                 fewer where masks are long.
 
         Raises:

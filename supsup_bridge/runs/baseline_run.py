@@ -59,7 +59,7 @@ class BaselineRun:
         self,
         settings: RunSettings,
         *,
-        data: Path | None = None,
+        data: str | Path | None = None,
         tasks: Sequence[Task] | None = None,
         make: Made = baseline_named,
         chosen: Tuned | None = None,

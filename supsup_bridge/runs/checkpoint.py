@@ -129,7 +129,7 @@ class Checkpoints:
         experiment: Resumable,
         *,
         slot: Slot | None = None,
-        data: Path | None = None,
+        data: str | Path | None = None,
         shard: range | None = None,
     ) -> None:
         self.folder, self.experiment = out / FOLDER, experiment
@@ -199,7 +199,7 @@ class Checkpoints:
             "memory": None if slot is None else asdict(slot),
             "settings": asdict(self.experiment.settings),
             "preset": asdict(self.experiment.preset),
-            "data": None if self._data is None else str(self._data.absolute()),
+            "data": None if self._data is None else str(Path(self._data).absolute()),
             "contents": self._contents,
             "surroundings": surroundings(self.experiment.device),
             "shard": None if self._shard is None else [self._shard.start, self._shard.stop],
@@ -281,7 +281,7 @@ def read(out: Path) -> Saved:
         ) from error
 
 
-def resumed(out: Path, saved: Saved, *, data: Path | None = None) -> Experiment:
+def resumed(out: Path, saved: Saved, *, data: str | Path | None = None) -> Experiment:
     """The run of a checkpoint, where it stopped.
 
     Args:

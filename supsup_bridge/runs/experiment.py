@@ -17,9 +17,8 @@ from supsup_bridge.data.task import Task
 from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.networks.grad_mode import outside_inference
 from supsup_bridge.networks.registry import check_fits
-from supsup_bridge.rng import stream
 from supsup_bridge.runs.apart import TrainedApart, trained_apart
-from supsup_bridge.runs.evaluation import Scorer, Scores
+from supsup_bridge.runs.evaluation import Scores
 from supsup_bridge.runs.factories import learner_of, new_inference
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.observer import Observer
@@ -28,6 +27,7 @@ from supsup_bridge.runs.presets import Preset
 from supsup_bridge.runs.recording import Recorded, recorded
 from supsup_bridge.runs.result import result_of
 from supsup_bridge.runs.schedule import is_newest_due, is_point, tasks_of_point
+from supsup_bridge.runs.scoring import RunScorer
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.teaching import Teacher
 from supsup_bridge.runs.timing import Stopwatch
@@ -72,7 +72,7 @@ class Experiment:
         self,
         settings: RunSettings,
         *,
-        data: Path | None = None,
+        data: str | Path | None = None,
         tasks: Sequence[Task] | None = None,
         learned: MaskStore | None = None,
     ) -> None:
@@ -214,9 +214,10 @@ class Experiment:
         if self._scoring is None or self._scoring[0] != count:
             self._scoring = (count, Scores())
         _, scores = self._scoring
-        for number in range(count) if last else tasks_of_point(count, seed=seed):
-            if number not in scores.row:
-                self._score(number, scores, observer)
+        scorer = self._scorer()
+        for group in scorer.groups(range(count) if last else tasks_of_point(count, seed=seed)):
+            if left := [number for number in group if number not in scores.row]:
+                scorer.score(left, scores, observer)
                 pause()
         self._scoring = None
         self.ledger.scored(scores, point=True)
@@ -247,31 +248,19 @@ class Experiment:
     def _score_newest(self, observer: Observer) -> None:
         scores, count = Scores(), self.ledger.count
         if is_newest_due(count):
-            self._score(count - 1, scores, observer)
+            self._scorer().score([count - 1], scores, observer)
         self.ledger.scored(scores, point=False)
 
-    def _score(self, number: int, scores: Scores, observer: Observer) -> None:
-        """Score one task after learning all so far."""
-        after, task = self.ledger.count - 1, self.stream[number]
-        accepted = {mask: self.ledger.digests[mask] for mask in self._accepted(number)}
-        scorer = Scorer(
-            network=self.network,
-            store=self.memory,
-            scenario=self.settings.scenario,
-            device=self.device,
-            watch=self.watch,
-            protocol=self.settings.protocol,
-        )
-        accuracy, found = scorer.score(
-            task,
-            mask=self.ledger.mask_of(number),
-            accepted=accepted,
-            inference=self.learner.inferences.inference(self.memory, after, number),
+    def _scorer(self) -> RunScorer:
+        return RunScorer(
+            self.learner,
+            self.ledger,
+            self.settings,
+            self.stream,
+            accepted=self._accepted,
             samples=self.samples,
-            generator=stream(self.settings.seed, "evaluation", after, number),
+            watch=self.watch,
         )
-        scores.add(number, accuracy, found)
-        observer.evaluated(task, number, after, accuracy)
 
     def _accepted(self, number: int) -> set[int]:
         """The masks that count as a task's."""

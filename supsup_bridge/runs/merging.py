@@ -24,7 +24,7 @@ _FREE = ("tasks", "device")  # settings that shards of one run may differ in
 def merged(
     folders: Sequence[Path],
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     tasks: int | None = None,
     device: str | None = None,
 ) -> Experiment:

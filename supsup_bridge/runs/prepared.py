@@ -43,7 +43,7 @@ class Prepared:
 
 @outside_inference
 def prepared(
-    settings: RunSettings, *, data: Path | None, tasks: Sequence[Task] | None = None
+    settings: RunSettings, *, data: str | Path | None, tasks: Sequence[Task] | None = None
 ) -> Prepared:
     """Read the tasks, and complete the settings.
 
@@ -79,7 +79,7 @@ def prepared(
         settings=settings,
         preset=preset,
         form=form,
-        data=None if data is None else data.absolute(),
+        data=None if data is None else Path(data).absolute(),
     )
 
 

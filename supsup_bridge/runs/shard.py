@@ -48,7 +48,9 @@ class Shard:
         (2, 8)
     """
 
-    def __init__(self, settings: RunSettings, numbers: range, *, data: Path | None = None) -> None:
+    def __init__(
+        self, settings: RunSettings, numbers: range, *, data: str | Path | None = None
+    ) -> None:
         if settings.memory != "hopfield" or settings.masks not in PER_WEIGHT:
             raise ConfigError(
                 "memories that are learned in parts add up on hubs alone: use --memory hopfield "

@@ -146,7 +146,7 @@ def test_superfluous_outputs_point_at_the_task_on_hubs(recall: str, learned) -> 
 
 def test_few_sets_of_long_masks_are_recalled_at_once(learned) -> None:
     setup = learned("weight")
-    assert setup.inference().chunk == 128
+    assert setup.inference().chunk == 256
     long = MaskMemory({"w": (2048, 1024)}, couplings="hub", hubs=2, signature_features=0)
     assert setup.inference(memory=long).chunk == 4
 

@@ -40,7 +40,7 @@ from supsup_bridge.inference.base import (
 )
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.runs import evaluation, ledger, schedule, teaching
-from supsup_bridge.runs import experiment as module
+from supsup_bridge.runs import scoring as module
 from supsup_bridge.runs.experiment import (
     StreamEndedError,
 )
@@ -270,6 +270,12 @@ def test_the_figures_of_an_interrupted_run_are_of_one_evaluation(small, quiet) -
     a, b = whole.result(), cut.result()
     for key in ("accuracy", "accuracy_given_task", "exact_recall_rate"):
         assert a[key] == b[key]
+
+
+def test_a_folder_may_be_named_by_a_string(mnist_folder: Path, small) -> None:
+    settings = small(benchmark="split-mnist")
+    one, other = (Experiment(settings, data=data) for data in (mnist_folder, str(mnist_folder)))
+    assert torch.equal(one.stream[0].scored_images, other.stream[0].scored_images)
 
 
 # --- scenarios
@@ -781,7 +787,6 @@ def test_the_papers_network_runs(
         ({"infer_samples": 10_000}, "at most .* images .*got infer_samples=10000"),
         ({"masks": "hashed", "bits": 10**9}, "bits must lie between"),
         ({"network": "paper", "masks": "unit"}, "paper"),
-        ({"network": "paper", "masks": "hashed", "benchmark": "split-mnist"}, "hashed"),
         ({"network": "layer-norm", "masks": "hashed"}, "unit masks"),
         ({"network": "layer-norm", "memory": "bank"}, "unit masks"),
         ({"output_size": 1}, "set --output-size to at least 2"),
@@ -800,6 +805,12 @@ def test_settings_that_do_not_fit_together_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         Experiment(small(**wrong))
+
+
+def test_the_papers_network_has_no_hashed_masks(small, untrained, mnist_folder: Path) -> None:
+    settings = small(network="paper", masks="hashed", benchmark="split-mnist")
+    with pytest.raises(ConfigError, match="hashed"):
+        Experiment(settings, data=mnist_folder)
 
 
 def test_as_many_images_as_the_smallest_recall_part_will_do(small) -> None:

@@ -1,0 +1,119 @@
+"""Scores tasks of a run, several in one call where the memory takes longer to read than to ask."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from supsup_bridge.continual.learner import SupSup
+from supsup_bridge.continual.scoring import SCORED_BATCH
+from supsup_bridge.data.task import Task
+from supsup_bridge.inference.base import TaskInference
+from supsup_bridge.inference.together import answered
+from supsup_bridge.rng import stream
+from supsup_bridge.runs.evaluation import Scorer, Scores
+from supsup_bridge.runs.ledger import Ledger
+from supsup_bridge.runs.observer import Observer
+from supsup_bridge.runs.settings import RunSettings
+from supsup_bridge.runs.timing import Stopwatch
+
+
+class RunScorer:
+    """Scores tasks of a run after all that it has learned so far.
+
+    Args:
+        learner: of the run.
+        ledger: of the run.
+        settings: of the run.
+        tasks: its stream.
+        accepted: numbers of the masks that count as a task's.
+        samples: images that one task inference sees.
+        watch: takes the times "recall" and "evaluate".
+    """
+
+    def __init__(
+        self,
+        learner: SupSup,
+        ledger: Ledger,
+        settings: RunSettings,
+        tasks: Sequence[Task],
+        *,
+        accepted: Callable[[int], set[int]],
+        samples: int,
+        watch: Stopwatch,
+    ) -> None:
+        self._learner, self._ledger, self._settings = learner, ledger, settings
+        self._tasks, self._accepted = tasks, accepted
+        self._samples, self._watch = samples, watch
+        self._after = ledger.count - 1
+        self._scorer = Scorer(
+            network=learner.network,
+            store=learner.memory,
+            scenario=settings.scenario,
+            device=learner.network.device,
+            watch=watch,
+            protocol=settings.protocol,
+        )
+
+    def groups(self, numbers: Sequence[int]) -> list[Sequence[int]]:
+        """The same tasks in their order, cut into groups that are scored together."""
+        size = 1
+        if self._settings.scenario != "GG" and self._settings.protocol == "batch":
+            first = numbers[0]
+            size = max(1, self._inference(first).at_once // _sets(self._tasks[first]))
+        return [numbers[start : start + size] for start in range(0, len(numbers), size)]
+
+    def score(self, numbers: Sequence[int], scores: Scores, observer: Observer) -> None:
+        """Score a group of tasks, or some of it, and tell the observer."""
+        asked = [self._asked(number) for number in numbers]
+        for number, one, inference in zip(numbers, asked, self._inferences(asked), strict=True):
+            accuracy, found = self._scorer.score(
+                one.task,
+                mask=self._ledger.mask_of(number),
+                accepted=one.accepted,
+                inference=inference,
+                samples=self._samples,
+                generator=one.generator,
+            )
+            scores.add(number, accuracy, found)
+            observer.evaluated(one.task, number, self._after, accuracy)
+
+    def _inferences(self, asked: Sequence["_Asked"]) -> Sequence[TaskInference]:
+        """How each task is inferred, or was, together with the others."""
+        inference = self._inference(asked[0].number)
+        if len(asked) == 1:
+            return [inference]
+        device = self._learner.network.device
+        with self._watch("recall"):
+            return answered(
+                inference,
+                [one.task.inference_images.to(device) for one in asked],
+                sets=[_sets(one.task) for one in asked],
+                samples=self._samples,
+                generators=[one.generator for one in asked],
+            )
+
+    def _inference(self, number: int) -> TaskInference:
+        return self._learner.inferences.inference(self._learner.memory, self._after, number)
+
+    def _asked(self, number: int) -> "_Asked":
+        return _Asked(
+            number,
+            self._tasks[number],
+            {mask: self._ledger.digests[mask] for mask in self._accepted(number)},
+            stream(self._settings.seed, "evaluation", self._after, number),
+        )
+
+
+class _Asked(NamedTuple):
+    """A task, the digests of the masks that count as its own, and what draws its images."""
+
+    number: int
+    task: Task
+    accepted: dict[int, str]
+    generator: torch.Generator
+
+
+def _sets(task: Task) -> int:
+    """Inferences of one task, one for each batch of scored images."""
+    return -(-len(task.scored_labels) // SCORED_BATCH)

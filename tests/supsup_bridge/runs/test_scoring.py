@@ -1,0 +1,141 @@
+"""Tasks of a run scored in groups: the same figures as one by one, also after an interruption."""
+
+from typing import Any
+
+import pytest
+
+from supsup_bridge import Experiment
+from supsup_bridge.inference import recall
+from supsup_bridge.inference.paper import PaperInference
+from supsup_bridge.inference.recall import RecallInference
+from supsup_bridge.runs.scoring import RunScorer
+
+FIGURES = (
+    "accuracy",
+    "accuracy_per_task",
+    "accuracy_given_task",
+    "task_inference_accuracy",
+    "exact_recall_rate",
+    "recall",
+)
+
+
+@pytest.fixture
+def slow_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every memory counts as one of which a pass takes longer than the masks that it is for."""
+    monkeypatch.setattr(RecallInference, "at_once", property(lambda inference: 10))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sets of images in each call of an inference."""
+    sizes: list[int] = []
+    infer = RecallInference.infer
+
+    def watched(self: RecallInference, images: Any, **options: Any) -> Any:
+        sizes.append(len(images))
+        return infer(self, images, **options)
+
+    monkeypatch.setattr(RecallInference, "infer", watched)
+    return sizes
+
+
+def scorer_of(run: Experiment) -> RunScorer:
+    return RunScorer(
+        run.learner,
+        run.ledger,
+        run.settings,
+        run.stream,
+        accepted=lambda number: {number},
+        samples=run.samples,
+        watch=run.watch,
+    )
+
+
+BY_ENTROPY: dict[str, Any] = {"tasks": 5, "recall": "entropy", "infer_samples": 16}
+
+
+def test_a_group_has_the_figures_of_its_tasks_alone(small, quiet, asked, slow_to_read) -> None:
+    together = Experiment(small(**BY_ENTROPY, evaluate_every=5))
+    together.run(quiet)
+    most = max(asked)
+    asked.clear()
+    alone = Experiment(small(**BY_ENTROPY, evaluate_every=5))
+    alone_at_once = property(lambda inference: 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RecallInference, "at_once", alone_at_once)
+        alone.run(quiet)
+    assert most > max(asked)
+    one, other = together.result(), alone.result()
+    for figure in FIGURES:
+        assert one[figure] == other[figure], figure
+    assert one["per_task"] == other["per_task"]
+
+
+def test_an_interrupted_group_goes_on_with_the_tasks_that_are_left(
+    small, quiet, slow_to_read
+) -> None:
+    class Impatient(type(quiet)):
+        scored = 0
+
+        def evaluated(self, task: Any, number: int, after: int, accuracy: float) -> None:
+            self.scored += after == 4
+            if self.scored == 2:
+                raise KeyboardInterrupt
+
+    class Watching(type(quiet)):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scored: list[int] = []
+
+        def evaluated(self, task: Any, number: int, after: int, accuracy: float) -> None:
+            self.scored.append(number)
+
+    settings = small(**BY_ENTROPY, evaluate_every=5)
+    whole, cut, watching = Experiment(settings), Experiment(settings), Watching()
+    whole.run(quiet)
+    with pytest.raises(KeyboardInterrupt):
+        cut.run(Impatient())
+    cut.run(watching)
+    assert watching.scored == [2, 3, 4]
+    for figure in FIGURES:
+        assert cut.result()[figure] == whole.result()[figure], figure
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recall": "entropy", "scenario": "GG"},
+        {"recall": "entropy", "protocol": "image"},
+        {"recall": "posterior"},
+        {"memory": "bank"},
+        {"memory": "bank", "scenario": "NNs"},
+    ],
+    ids=str,
+)
+def test_what_saves_nothing_is_scored_one_by_one(changes, finished, slow_to_read) -> None:
+    numbers = range(2)
+    assert scorer_of(finished(**changes)).groups(numbers) == [range(1), range(1, 2)]
+
+
+def test_groups_are_as_many_tasks_as_one_call_takes(finished, slow_to_read) -> None:
+    run = finished(recall="entropy", tasks=5)
+    size = 10 // -(-len(run.stream[0].scored_labels) // 128)
+    assert size > 1
+    groups = scorer_of(run).groups(range(5))
+    assert [len(group) for group in groups] == [size] * (5 // size) + [5 % size] * (5 % size > 0)
+    assert [number for group in groups for number in group] == [*range(5)]
+
+
+def test_only_memories_that_take_long_to_read_are_asked_in_large_calls(
+    finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished(recall="entropy", tasks=5)
+    inference = run.learner.inferences.inference(run.memory, 0, 0)
+    assert inference.at_once == 1
+    monkeypatch.setattr(recall, "_NUMBERS", 1)
+    assert inference.at_once == inference.chunk > 1
+
+
+def test_the_papers_recall_draws_at_random_for_each_task(finished) -> None:
+    assert PaperInference.at_once.fget(object()) == 1
