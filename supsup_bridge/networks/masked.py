@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 
 import torch
@@ -11,6 +11,7 @@ from torch.func import functional_call, vmap
 
 from hopmask import ConfigError, MaskError
 from hopmask.errors import unknown_name
+from supsup_bridge.networks.attention import attends, plain_attention
 from supsup_bridge.networks.calls import Calls
 from supsup_bridge.networks.fixed import (
     REFERENCE,
@@ -106,6 +107,7 @@ class MaskedNetwork(FixedNetwork):
         self.training = module.training
         self._layers = _maskable(self.module)
         self._norms, self._calls = NormStatistics(self.module), Calls(self.module)
+        self._attends = attends(self.module)
         _forget_unread(self.module)
         self._still()
         if masks == "unit" and any(isinstance(m, _Norm) for m in self.module.modules()):
@@ -261,7 +263,8 @@ class MaskedNetwork(FixedNetwork):
         with _unchanged(images), norms:
             if not batched:
                 return run(images, values)
-            answer: Tensor = vmap(run, randomness="different")(images, values)
+            with plain_attention() if self._attends else nullcontext():
+                answer: Tensor = vmap(run, randomness="different")(images, values)
             return answer
 
     def _buffers_under(self, masks: Mapping[str, Tensor], *, rows: int | None) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hopmask import ConfigError, MaskError
 from supsup_bridge import MaskBank, MaskedNetwork, TrainingSettings, fix_weights, mlp, train_mask
 from supsup_bridge.continual.export import plain_module
+from supsup_bridge.inference.objectives import entropy
 from supsup_bridge.networks.fixed import REFERENCE
 from supsup_bridge.networks.mask_codes import HashedCode, SignedCode
 
@@ -375,9 +376,24 @@ class FunctionalDropout(nn.Module):
         return self.last(F.dropout(self.first(x), 0.5, self.training))
 
 
+class Attending(nn.Module):
+    """Attention of torch's own, alone and in a layer of a transformer, over two halves of x."""
+
+    def __init__(self, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 3)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=dropout, batch_first=True)
+        self.alone = nn.MultiheadAttention(8, 2, dropout=dropout, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.layer(self.first(x.unflatten(1, (2, 3))))
+        return self.last(self.alone(seen, seen, seen)[0].mean(1))
+
+
 DROPPING: dict[str, Callable[[], nn.Module]] = {
     "layer": lambda: nn.Sequential(nn.Linear(6, 50), nn.Dropout(0.5), nn.Linear(50, 3)),
     "function": FunctionalDropout,
+    "attention": Attending,
 }
 
 
@@ -391,9 +407,10 @@ def test_dropout_takes_no_part_in_a_prediction(kind: str, generator) -> None:
     torch.testing.assert_close(predict(images), plain(images))
 
 
+@pytest.mark.parametrize("kind", ["layer", "attention"])
 @pytest.mark.parametrize("trained", [False, True], ids=["as-built", "train"])
-def test_dropout_takes_no_part_in_training(trained: bool, generator) -> None:
-    module = drawn(DROPPING["layer"]())
+def test_dropout_takes_no_part_in_training(trained: bool, kind: str, generator) -> None:
+    module = drawn(DROPPING[kind]())
     network = MaskedNetwork(module)
     if trained:
         network.train()
@@ -402,6 +419,24 @@ def test_dropout_takes_no_part_in_training(trained: bool, generator) -> None:
     torch.testing.assert_close(network(images, masks), plain(images))
     together = network(images.expand(2, 4, 6), {n: m.expand(2, *m.shape) for n, m in masks.items()})
     torch.testing.assert_close(together, plain(images).expand(2, 4, 3))
+
+
+def test_attention_has_a_gradient_by_the_masks(generator) -> None:
+    """Torch has a path without derivatives for attention in evaluation mode."""
+    module = drawn(Attending(dropout=0.0)).eval()
+    network = MaskedNetwork(module)
+    images = torch.randn(5, 1, 6, generator=generator(0))
+    levels = {
+        name: mask.float().mul(0.5).expand(5, *mask.shape).clone().requires_grad_()
+        for name, mask in some_masks(network, 0).items()
+    }
+    found = torch.autograd.grad(entropy(network(images, levels)).sum(), [*levels.values()])
+    for row in range(5):
+        own = {name: level.detach()[row].requires_grad_() for name, level in levels.items()}
+        plain = entropy(network(images[row], own)).sum()
+        for one, other in zip(torch.autograd.grad(plain, [*own.values()]), found, strict=True):
+            torch.testing.assert_close(one, other[row])
+            assert bool(one.any())
 
 
 # --- modes
