@@ -15,7 +15,7 @@ from supsup_bridge.continual.building import device_named
 from supsup_bridge.data.task import Task
 from supsup_bridge.networks.grad_mode import outside_inference
 from supsup_bridge.rng import stream
-from supsup_bridge.runs.baseline_presets import Tuned, training_of
+from supsup_bridge.runs.baseline_presets import Tuned, training_of, tuned
 from supsup_bridge.runs.evaluation import Scores
 from supsup_bridge.runs.learners import OURS
 from supsup_bridge.runs.ledger import Ledger
@@ -38,7 +38,7 @@ class BaselineRun:
         data: folder of the data set's files, where the benchmark needs one.
         tasks: tasks of the user's in place of the benchmark's.
         make: makes the learner, called with all arguments of `baseline_named`, the default.
-        chosen: rate and options of the learner; default a rate of 1e-3 and the learner's options.
+        chosen: rate and options of the learner; default those of `tuned`.
 
     Attributes:
         ledger: what was measured.
@@ -70,7 +70,7 @@ class BaselineRun:
         self.settings, self.preset, self.stream = begun.settings, begun.preset, begun.stream
         name, total = settings.learner, begun.settings.tasks
         assert total is not None  # filled in from the data
-        self.chosen = chosen or Tuned()
+        self.chosen = chosen or tuned(settings.benchmark, name, settings.scenario)
         self.device = device_named(settings.device)
         infers = settings.scenario != "GG"
         superfluous = infers or settings.output_size is not None

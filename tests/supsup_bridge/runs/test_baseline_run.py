@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +10,15 @@ import pytest
 from hopmask import ConfigError
 from supsup_bridge import Experiment, RunSettings, split_digits
 from supsup_bridge.continual.baselines.named import BASELINES, baseline_named
-from supsup_bridge.runs.baseline_presets import Tuned, training_of
+from supsup_bridge.runs.baseline_presets import Tuned, training_of, tuned
 from supsup_bridge.runs.baseline_run import BaselineRun
+from supsup_bridge.runs.learners import LEARNERS, OURS
 from supsup_bridge.runs.observer import Observers
 from supsup_bridge.runs.presets import preset
 from supsup_bridge.runs.report import summary, title_of
 from supsup_bridge.runs.report_page import report_page
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 
 
 def ran(learner: str, **changes: Any) -> BaselineRun:
@@ -224,3 +228,20 @@ def test_a_report_of_a_baseline() -> None:
     assert "supsup run split-digits --tasks 3 --quick --learner psp" in page
     assert "bit per mask bit" not in page
     assert summary(result) is not None
+
+
+def test_the_defaults_are_what_the_tuning_found() -> None:
+    """Of each learner that was tuned, with the boundaries of tasks known and without."""
+    rows = json.loads((BENCHMARKS / "rivals_tuning.json").read_text("utf-8"))
+    assert {row["run"]["learner"] for row in rows} == {*LEARNERS} - {OURS}
+    for row in rows:
+        run, best = row["run"], row["best"]
+        scenario = "NNs" if run["boundless"] else "GNu"
+        found = tuned(run["benchmark"], run["learner"], scenario)
+        assert found.rate == pytest.approx(best["rate"]), run
+        assert found.options == best["options"], run
+        assert best == max(row["tried"], key=lambda one: one["accuracy"])
+
+
+def test_what_was_not_tuned_has_no_options() -> None:
+    assert tuned("permuted-mnist", "batche", "GG") == Tuned()
