@@ -71,10 +71,10 @@ class Layout:
         """Joint levels (..., d) as name -> (..., *shape).
 
         Cut in one operation: a gradient through slices would be added up from one of the whole
-        length for each layer.
+        length for each layer. What comes out may be changed in place, and the levels with it.
         """
         sizes = [prod(shape) for shape in self.shapes.values()]
-        parts = torch.split(levels[..., self.body], sizes, -1)
+        parts = torch.unsafe_split_with_sizes(levels[..., self.body], sizes, -1)
         return {
             name: part.reshape(*levels.shape[:-1], *shape)
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)

@@ -77,7 +77,7 @@ class TaskInference(ABC):
 
     @property
     def at_once(self) -> int:
-        """Sets of any tasks that one call answers in little more time than fewer; else 1."""
+        """Sets, of any tasks, for one call where each call reads a large memory; else 1."""
         return 1
 
     @abstractmethod

@@ -18,7 +18,7 @@ _FEW = 8  # memories that a recall visits in any case
 _CANDIDATES, _CLEAR = 32, 4.0  # of hub memories: most visits, each one pass, and a clear margin
 _MOST = 256  # sets in one call
 _NUMBERS = 2**23  # floats that the masks of one call may take: larger tensors are slower
-_SHARE = 1 / 4  # of a memory's bytes that they may take in any case: reading it is slower still
+_SHARE = 1 / 8  # of a memory's bytes that they may take in any case: reading it is slower still
 
 
 class MeanObjective:

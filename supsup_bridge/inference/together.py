@@ -1,6 +1,6 @@
 """Inferences of several tasks in one call, for memories of which one pass serves many sets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -29,7 +29,7 @@ class Answered(TaskInference):
 
 def answered(
     inference: TaskInference,
-    pools: Sequence[Tensor],
+    pools: Iterable[Tensor],
     *,
     sets: Sequence[int],
     samples: int,
@@ -39,7 +39,7 @@ def answered(
 
     Args:
         inference: whose answers to one set do not depend on the others.
-        pools: inference images of each task.
+        pools: inference images of each task; taken one after the other.
         sets: how many to draw from each.
         samples: images of a set.
         generators: one draws from one pool.

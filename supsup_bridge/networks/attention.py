@@ -24,21 +24,23 @@ def plain_attention() -> Iterator[None]:
     """Attention computes by matrix products for as long as a block, of any thread, lasts.
 
     In evaluation mode torch has a fast path for it without derivatives, which it takes where `vmap`
-    hides that a weight requires some; and its fused kernels do not work under `vmap`.
+    hides that a weight requires some; and `vmap` calls fused kernels once for each mask. Torch's
+    switches are the process's: a thread that sets them meanwhile is not heeded.
     """
     global _users
-    with _lock:
-        if _users == 0:
-            _stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-            _stack.callback(
-                torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled()
-            )
-            torch.backends.mha.set_fastpath_enabled(False)
-        _users += 1
+    entered = False
     try:
+        with _lock:
+            if _users == 0:
+                fast = torch.backends.mha.get_fastpath_enabled()
+                _stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+                _stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+                torch.backends.mha.set_fastpath_enabled(False)
+            _users += 1
+            entered = True
         yield
     finally:
         with _lock:
-            _users -= 1
+            _users -= entered
             if _users == 0:
                 _stack.close()

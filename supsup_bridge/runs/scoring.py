@@ -1,6 +1,6 @@
-"""Scores tasks of a run, several in one call where the memory takes longer to read than to ask."""
+"""Scores tasks of a run, several in one call where each call reads a large memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,8 @@ from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.timing import Stopwatch
+
+_MOST = 8  # tasks of a group: their images are held together
 
 
 class RunScorer:
@@ -55,16 +57,34 @@ class RunScorer:
             protocol=settings.protocol,
         )
 
-    def groups(self, numbers: Sequence[int]) -> list[Sequence[int]]:
-        """The same tasks in their order, cut into groups that are scored together."""
-        size = 1
-        if self._settings.scenario != "GG" and self._settings.protocol == "batch":
-            first = numbers[0]
-            size = max(1, self._inference(first).at_once // _sets(self._tasks[first]))
-        return [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    def groups(self, numbers: Sequence[int]) -> Iterator[list[int]]:
+        """The same tasks in their order, in groups whose images go into one call.
 
-    def score(self, numbers: Sequence[int], scores: Scores, observer: Observer) -> None:
-        """Score a group of tasks, or some of it, and tell the observer."""
+        Groups do not depend on which tasks were scored before, so that a run that is continued has
+        the same.
+        """
+        most = self._at_once(numbers)
+        group: list[int] = []
+        images = 0
+        for number in numbers:
+            own = 1 if most == 1 else self._samples * _sets(self._tasks[number])
+            if group and (images + own > most or len(group) == _MOST):
+                yield group
+                group, images = [], 0
+            group.append(number)
+            images += own
+        if group:
+            yield group
+
+    def score(
+        self,
+        numbers: Sequence[int],
+        scores: Scores,
+        observer: Observer,
+        *,
+        pause: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Score a group of tasks, or some of it; tell the observer, and pause, after each."""
         asked = [self._asked(number) for number in numbers]
         for number, one, inference in zip(numbers, asked, self._inferences(asked), strict=True):
             accuracy, found = self._scorer.score(
@@ -77,6 +97,13 @@ class RunScorer:
             )
             scores.add(number, accuracy, found)
             observer.evaluated(one.task, number, self._after, accuracy)
+            pause()
+
+    def _at_once(self, numbers: Sequence[int]) -> int:
+        """Images of one call."""
+        if not numbers or self._settings.scenario == "GG" or self._settings.protocol != "batch":
+            return 1
+        return self._inference(numbers[0]).at_once
 
     def _inferences(self, asked: Sequence["_Asked"]) -> Sequence[TaskInference]:
         """How each task is inferred, or was, together with the others."""
@@ -87,7 +114,7 @@ class RunScorer:
         with self._watch("recall"):
             return answered(
                 inference,
-                [one.task.inference_images.to(device) for one in asked],
+                (one.task.inference_images.to(device) for one in asked),
                 sets=[_sets(one.task) for one in asked],
                 samples=self._samples,
                 generators=[one.generator for one in asked],

@@ -201,3 +201,17 @@ def test_a_cue_that_cannot_name_a_memory_is_refused(layout, cue):
 def test_an_unknown_layer_in_a_cue_suggests_the_right_one():
     with pytest.raises(CueError, match="'hidden1'"):
         Layout({"hidden1": 4, "output": 4}, head=0).levels({"hidden_1": torch.ones(4)})
+
+
+@pytest.mark.parametrize("head", [0, 3])
+def test_the_parts_of_levels_may_be_changed_in_place_and_have_gradients(head):
+    layout = Layout({"a": 4, "b": (2, 3)}, head=head)
+    state = torch.linspace(-1, 1, layout.size).repeat(2, 1).requires_grad_()
+    parts = layout.split((1 + state) / 2)
+    inside = parts["a"].clamp_(0.2, 0.9).log().sum() + parts["b"].square().sum()
+    (found,) = torch.autograd.grad(inside, state)
+    other = state.detach().requires_grad_()
+    levels = (1 + other) / 2
+    a = levels[:, head : head + 4].clamp(0.2, 0.9).log().sum()
+    b = levels[:, head + 4 : head + 10].square().sum()
+    torch.testing.assert_close(found, torch.autograd.grad(a + b, other)[0])

@@ -1,5 +1,6 @@
 """Tasks of a run scored in groups: the same figures as one by one, also after an interruption."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ FIGURES = (
 @pytest.fixture
 def slow_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every memory counts as one of which a pass takes longer than the masks that it is for."""
-    monkeypatch.setattr(RecallInference, "at_once", property(lambda inference: 10))
+    monkeypatch.setattr(RecallInference, "at_once", property(lambda inference: 160))
 
 
 @pytest.fixture
@@ -115,16 +116,35 @@ def test_an_interrupted_group_goes_on_with_the_tasks_that_are_left(
 )
 def test_what_saves_nothing_is_scored_one_by_one(changes, finished, slow_to_read) -> None:
     numbers = range(2)
-    assert scorer_of(finished(**changes)).groups(numbers) == [range(1), range(1, 2)]
+    assert [*scorer_of(finished(**changes)).groups(numbers)] == [[0], [1]]
 
 
-def test_groups_are_as_many_tasks_as_one_call_takes(finished, slow_to_read) -> None:
-    run = finished(recall="entropy", tasks=5)
-    size = 10 // -(-len(run.stream[0].scored_labels) // 128)
-    assert size > 1
-    groups = scorer_of(run).groups(range(5))
-    assert [len(group) for group in groups] == [size] * (5 // size) + [5 % size] * (5 % size > 0)
-    assert [number for group in groups for number in group] == [*range(5)]
+def stub_of(images: list[int], *, at_once: int, samples: int) -> RunScorer:
+    """The scorer of a run whose tasks have so many scored images."""
+    scorer = object.__new__(RunScorer)
+    scorer._tasks = [SimpleNamespace(scored_labels=range(number)) for number in images]
+    scorer._samples = samples
+    scorer._at_once = lambda numbers: at_once
+    return scorer
+
+
+def test_a_group_is_as_many_tasks_as_one_call_takes_whatever_their_sizes() -> None:
+    scorer = stub_of([128, 5000, 5000, 1, 1, 9000, 128], at_once=80, samples=1)
+    assert [*scorer.groups(range(7))] == [[0, 1], [2, 3, 4], [5, 6]]
+    assert [*scorer.groups([1, 2, 5])] == [[1, 2], [5]]
+
+
+def test_images_of_all_sets_count() -> None:
+    scorer = stub_of([256] * 6, at_once=80, samples=16)
+    assert [*scorer.groups(range(6))] == [[0, 1], [2, 3], [4, 5]]
+    assert [*stub_of([256] * 3, at_once=80, samples=64).groups(range(3))] == [[0], [1], [2]]
+
+
+def test_a_group_has_eight_tasks_at_most() -> None:
+    scorer = stub_of([1] * 20, at_once=200, samples=1)
+    assert [len(group) for group in scorer.groups(range(20))] == [8, 8, 4]
+    assert [*stub_of([1] * 3, at_once=1, samples=1).groups(range(3))] == [[0], [1], [2]]
+    assert [*scorer.groups([])] == []
 
 
 def test_only_memories_that_take_long_to_read_are_asked_in_large_calls(
