@@ -291,7 +291,7 @@ def _megabytes(rows: list[dict[str, Any]]) -> float:
 def plot(rows: list[dict[str, Any]]) -> Figure:
     """Accuracy over bytes: a panel for each benchmark; filled GG, hollow GNu."""
     named = [name for name in BENCHMARKS if any(r["run"]["benchmark"] == name for r in rows)]
-    figure = Figure(figsize=(4.6 * len(named), 4.8), layout="constrained")
+    figure = Figure(figsize=(max(8.0, 4.6 * len(named)), 5.4), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, benchmark in zip(
         figure.subplots(1, len(named), squeeze=False)[0], named, strict=True
@@ -299,6 +299,7 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
         for place, learner in enumerate(LEARNERS):
             some = [row for row in rows if row["run"]["benchmark"] == benchmark]
             some = [row for row in some if row["run"]["learner"] == learner]
+            label: str | None = learner
             for scenario, fill in (("GG", "full"), ("GNu", "none")):
                 mine = [row for row in some if scenario in row["accuracy"]]
                 if not mine:
@@ -309,9 +310,16 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
                     "os^DvP*X"[place // 10],
                     fillstyle=fill,
                     color=f"C{place % 10}",
-                    label=learner if scenario == "GG" else None,
+                    linestyle="none",
+                    label=label,
                 )
-        axis.set(xscale="log", xlabel="MB kept", ylabel="accuracy", title=benchmark)
+                label = None  # one entry of a learner
+        axis.set(
+            xscale="log",
+            xlabel="MB kept",
+            ylabel="accuracy",
+            title=f"{benchmark}: filled GG, hollow GNu",
+        )
         axis.grid(alpha=0.3)
     handles = {
         label: h
