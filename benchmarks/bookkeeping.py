@@ -176,7 +176,7 @@ class Run:
         run._teacher.teach(task, number, Quiet(say=False), lambda: None, watch=run.watch)
 
     def _score(self, number: int) -> None:
-        self.experiment._score(number, Scores(), Quiet(say=False))
+        self.experiment._scorer().score([number], Scores(), Quiet(say=False))
 
     def _note(self, number: int, masks: Any) -> None:
         """What a run of the default schedule notes of a task."""

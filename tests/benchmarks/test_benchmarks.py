@@ -277,8 +277,9 @@ def test_many_tasks_continues_a_run_that_was_ended_in_time(
 
 def test_hub_measures_every_row_that_it_names(run: Run) -> None:
     rows = run("hub", "--quick")
-    assert set(rows) == {"speed", "damage", "scale", "ablation"}
+    assert set(rows) == {"speed", "wide", "damage", "scale", "ablation"}
     assert rows["speed"][0]["right"]
+    assert all(row["same"] for row in rows["wide"])
     assert [row["exact_from_40_percent_flipped"] for row in rows["damage"]] == [1.0, 1.0, 1.0]
     assert rows["scale"][0]["exact_by_number"] == rows["scale"][0]["tasks"]
     exact = [row for row in rows["ablation"] if row["keys"] == "orthogonal"]
