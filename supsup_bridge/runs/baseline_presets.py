@@ -52,6 +52,11 @@ def tuned(benchmark: str, learner: str, scenario: str) -> Tuned:
 
     Of six settings, on training images that were held out (`benchmarks/rivals_tuning.json`).
 
+    Args:
+        benchmark: name of the benchmark.
+        learner: name of the baseline.
+        scenario: of the run; "NNs" has no boundaries of tasks, and may suit another setting.
+
     Example:
         >>> tuned("split-mnist", "heads", "GG").rate, tuned("split-digits", "heads", "GG").rate
         (0.01, 0.001)

@@ -216,8 +216,8 @@ class Experiment:
         _, scores = self._scoring
         scorer = self._scorer()
         for group in scorer.groups(range(count) if last else tasks_of_point(count, seed=seed)):
-            if left := [number for number in group if number not in scores.row]:
-                scorer.score(left, scores, observer, pause=pause)
+            if not scores.row.keys() >= {*group}:
+                scorer.score(group, scores, observer, pause=pause)
         self._scoring = None
         self.ledger.scored(scores, point=True)
 

@@ -58,11 +58,7 @@ class RunScorer:
         )
 
     def groups(self, numbers: Sequence[int]) -> Iterator[list[int]]:
-        """The same tasks in their order, in groups whose images go into one call.
-
-        Groups do not depend on which tasks were scored before, so that a run that is continued has
-        the same.
-        """
+        """The same tasks in their order, in groups whose images go into one call."""
         most = self._at_once(numbers)
         group: list[int] = []
         images = 0
@@ -84,9 +80,15 @@ class RunScorer:
         *,
         pause: Callable[[], None] = lambda: None,
     ) -> None:
-        """Score a group of tasks, or some of it; tell the observer, and pause, after each."""
+        """Score a group of tasks; tell the observer, and pause, after each.
+
+        Tasks that `scores` has are inferred with the others, so that a run that was interrupted
+        within a group makes the same calls, and are not scored again.
+        """
         asked = [self._asked(number) for number in numbers]
         for number, one, inference in zip(numbers, asked, self._inferences(asked), strict=True):
+            if number in scores.row:
+                continue
             accuracy, found = self._scorer.score(
                 one.task,
                 mask=self._ledger.mask_of(number),
@@ -100,7 +102,7 @@ class RunScorer:
             pause()
 
     def _at_once(self, numbers: Sequence[int]) -> int:
-        """Images of one call."""
+        """Images of one call: as many as it takes sets of one image."""
         if not numbers or self._settings.scenario == "GG" or self._settings.protocol != "batch":
             return 1
         return self._inference(numbers[0]).at_once
