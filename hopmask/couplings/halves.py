@@ -30,14 +30,13 @@ class Halves(NamedTuple):
     beyond: Tensor
     left: Tensor
 
-    def along(self, digits: Tensor) -> Tensor:
-        """Products of digits int8 (m, n) with A, exact: float64 (m, K)."""
-        found = int8_product(digits, self.half).double().mul_(2)
+    def add_along(self, digits: Tensor, total: Tensor) -> None:
+        """Add products of digits int8 (m, n) with A, exact, to a total, float64 (m, K)."""
+        total.add_(int8_product(digits, self.half), alpha=2)
         if bool(self.parity.any()):
-            found.addr_(digits.sum(1).double(), self.parity.double())
+            total.addr_(digits.sum(1).double(), self.parity.double())
         if len(self.beyond):
-            found += digits[:, self.beyond].double() @ self.left
-        return found
+            total.addmm_(digits[:, self.beyond].double(), self.left)
 
 
 def halves(tile: Tensor) -> Halves | None:

@@ -121,11 +121,13 @@ class HubCouplings(HubState):
             return alone[None]
         return torch.cat([_positive(onto) for _, onto in self._onto(tasks)], -1)
 
-    def overlaps(self, vectors: Tensor) -> Tensor:
+    def overlaps(self, vectors: Tensor, *, digits: int = 3) -> Tensor:
         """v·z_t of vectors with the masks of all tasks at once: a transform of vᵀA.
 
         Args:
-            vectors: v, (b, n), of the first n mask neurons; 0 for all others.
+            vectors: v, (b, n), of the first n mask neurons; 0 for all others. Their entries are
+                rounded to 2⁻²² of the largest one's power of two.
+            digits: 2 rounds to 2⁻¹⁴ instead, in two thirds of the time.
 
         Returns:
             float64 (b, K), by task number; what stands for dead tasks has no meaning.
@@ -134,13 +136,14 @@ class HubCouplings(HubState):
             NumericalError: the vectors are not finite.
         """
         count, width = vectors.shape
-        whole = Vectors(vectors)
+        whole = Vectors(vectors, digits=digits)
         loose = 0 if self.levels is None else min(width, self.levels.neurons)
         on_hubs = along(self.narrow[loose:width], whole, count, first=loose)
         on_hubs[:, :: self.keys.born] += along(self.wide[:width], whole, count)
         on_hubs *= whole.scale
         if self.levels is not None:
-            stepped = Vectors(vectors[:, :loose] * self.levels.steps(self.wide[:loose]))
+            steps = self.levels.steps(self.wide[:loose])
+            stepped = Vectors(vectors[:, :loose] * steps, digits=digits)
             on_hubs += along(self.narrow[:loose], stepped, count) * stepped.scale
         return self.keys.by_task(transform(on_hubs)) / self.hubs
 

@@ -22,12 +22,13 @@ _TILE = 1 << 19  # entries of a wider tile
 _ACROSS = 1 << 20  # entries of a tile that meets vectors across
 _FIELDS = 1 << 18  # products of a tile of int8 with vectors across
 _AHEAD = 1 << 19  # entries of vectors whose digits are made at once
-_DIGITS = 3  # of 8 bits, of a vector
+_DIGITS = 3  # of 8 bits, of a vector, unless fewer are asked for
 _BASE = 256
 _MIDDLE = 0x808080  # 128 in each digit
 _HALF = 128
 _MANY = 4  # vectors from which on it is faster to split int16
 _HALVED = 64  # digits from which on halves of int16 are faster, which take passes to make
+_ROWS_HALVED = 2048  # of a tile then: sums take passes too
 _LARGEST = 127 * _BASE + 127  # of the whole numbers in two digits
 
 
@@ -54,9 +55,11 @@ class Vectors:
 
     Args:
         vectors: finite, (b, D).
+        digits: n, from 1 to 3; |q| <= 2^(8n − 2). A product takes time in proportion.
 
     Attributes:
         scale: a power of two for each vector, float64 (b, 1).
+        number: of digits.
 
     Raises:
         NumericalError: NaN or infinity.
@@ -67,7 +70,8 @@ class Vectors:
         tensor([[ 0.5000, -1.0000,  0.2500]], dtype=torch.float64)
     """
 
-    def __init__(self, vectors: Tensor) -> None:
+    def __init__(self, vectors: Tensor, *, digits: int = _DIGITS) -> None:
+        self.number = digits
         wide = vectors.dtype in (torch.float32, torch.float64)
         self._vectors = vectors.detach() if wide else vectors.detach().float()
         ends = self._vectors.amin(-1, keepdim=True), self._vectors.amax(-1, keepdim=True)
@@ -75,7 +79,7 @@ class Vectors:
         if not bool(torch.isfinite(largest).all()):
             raise NumericalError("a vector to recall by holds NaN or infinity")
         _, exponent = torch.frexp(largest)
-        shift = 22 - exponent
+        shift = 8 * digits - 2 - exponent
         self.scale = torch.ldexp(torch.ones_like(largest), -shift)
         half = shift.div(2, rounding_mode="floor")
         self._factors = tuple(
@@ -89,9 +93,10 @@ class Vectors:
         return (self._vectors[:, where] * first).mul_(second).round_()
 
     def digits(self, where: slice) -> Tensor:
-        """q of some entries as Σ_i 256^(2−i) d_i, −128 <= d_i < 128: int8, (3, b, entries)."""
+        """q of some entries as Σ_i 256^(n−1−i) d_i, −128 <= d_i < 128: int8, (n, b, entries)."""
         bytes_of = (self.whole(where).int() + _MIDDLE) ^ _MIDDLE  # no digit borrows from another
-        return torch.stack([(bytes_of >> shift).to(torch.int8) for shift in (16, 8, 0)])
+        shifts = range(8 * (self.number - 1), -1, -8)
+        return torch.stack([(bytes_of >> shift).to(torch.int8) for shift in shifts])
 
 
 def along(matrix: Tensor, vectors: Vectors, count: int, *, first: int = 0) -> Tensor:
@@ -100,7 +105,7 @@ def along(matrix: Tensor, vectors: Vectors, count: int, *, first: int = 0) -> Te
     Returns:
         float64 (b, K), exact while it is below 2^53.
     """
-    total = matrix.new_zeros(_DIGITS, count, matrix.shape[1], dtype=torch.float64)
+    total = matrix.new_zeros(vectors.number, count, matrix.shape[1], dtype=torch.float64)
     ahead = _AHEAD // max(1, count)
     if matrix.dtype != torch.int8 and (count < _MANY or not _splits(matrix)):
         rows = max(1, min(ahead, _TILE // matrix.shape[1]))
@@ -112,9 +117,10 @@ def along(matrix: Tensor, vectors: Vectors, count: int, *, first: int = 0) -> Te
     for start in range(0, len(matrix), rows):
         part = matrix[start : start + rows]
         digits = vectors.digits(slice(first + start, first + start + len(part)))
-        total += _product(digits.flatten(0, 1), part).view_as(total)
-    high, middle, low = total
-    found: Tensor = (high * _BASE + middle) * _BASE + low
+        _add_product(total.view(-1, matrix.shape[1]), digits.flatten(0, 1), part)
+    found = total[0]
+    for lower in total[1:]:
+        found = found.mul_(_BASE).add_(lower)
     return found
 
 
@@ -142,30 +148,29 @@ def _splits(matrix: Tensor) -> bool:
     return matrix.dtype == torch.int16 and has_int8_product(matrix.device)
 
 
-def _by_digits(digits: Tensor, tile: Tensor) -> Tensor:
-    """Digits int8 (m, n) times a tile of int16 (n, K): exact float64 (m, K)."""
+def _add_digits(total: Tensor, digits: Tensor, tile: Tensor) -> None:
+    """Add digits int8 (m, n) times a tile of int16 (n, K), exact, to float64 (m, K)."""
     if len(digits) >= _HALVED and (half := halves(tile)) is not None:
-        return half.along(digits)
-    if int(tile.amax()) > _LARGEST:
-        return digits.double() @ tile.double()
-    whole = (tile + _HALF).bitwise_xor_(_HALF).contiguous()
-    both = int8_product(digits, whole.view(torch.int8))  # of b, a, b, a ..., of a · 256 + b
-    pairs = both.view(len(digits), -1, 2).double()
-    return pairs[..., 1] * _BASE + pairs[..., 0]
+        half.add_along(digits, total)
+    elif int(tile.amax()) > _LARGEST:
+        total.addmm_(digits.double(), tile.double())
+    else:
+        whole = (tile + _HALF).bitwise_xor_(_HALF).contiguous()
+        both = int8_product(digits, whole.view(torch.int8))  # of b, a, b, a ..., of a · 256 + b
+        pairs = both.view(len(digits), -1, 2)
+        total.add_(pairs[..., 1], alpha=_BASE).add_(pairs[..., 0])
 
 
-def _product(digits: Tensor, part: Tensor) -> Tensor:
-    """Digits int8 (m, n) times couplings int8 or int16 (n, K), n <= 2^16: exact, (m, K)."""
+def _add_product(total: Tensor, digits: Tensor, part: Tensor) -> None:
+    """Add digits int8 (m, n) times couplings int8 or int16 (n, K), n <= 2^16, exact, to (m, K)."""
     if part.dtype == torch.int16:
-        total = part.new_zeros(len(digits), part.shape[1], dtype=torch.float64)
-        for first in range(0, len(part), _ROWS):
-            where = slice(first, first + _ROWS)
-            total += _by_digits(digits[:, where], part[where])
-        return total
-    if has_int8_product(part.device):
-        return int8_product(digits, part)
-    total = part.new_zeros(len(digits), part.shape[1], dtype=torch.float64)
-    opened_digits = digits.float()
-    for where, opened in tiles(part):
-        total += opened_digits[:, where] @ opened
-    return total
+        rows = _ROWS if len(digits) < _HALVED else _ROWS_HALVED
+        for first in range(0, len(part), rows):
+            where = slice(first, first + rows)
+            _add_digits(total, digits[:, where], part[where])
+    elif has_int8_product(part.device):
+        total += int8_product(digits, part)
+    else:
+        opened_digits = digits.float()
+        for where, opened in tiles(part):
+            total += opened_digits[:, where] @ opened

@@ -55,6 +55,7 @@ WEIGHT = 0.5  # w, unless a search says otherwise
 _ALIKE = 1e-6  # of a pointer's length: what separates tasks less is rounding
 _EVIDENCE = 0.5  # weight of a nat of the address's evidence, whose model is more certain than right
 _PRIOR = 2.0  # tasks' worth of the assumption that scores vary by 1
+_DIGITS = 2  # of a pointer: of 10^6 neurons, rounding adds 0.04 max |b| / ‖b ⊙ σ‖ to a score
 _TOGETHER = 8  # pointers that are measured at once, in the cache
 _LEAD = 4.0  # of agreement: where a candidate is that far ahead, it needs no comparison
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
@@ -185,7 +186,7 @@ class HubRecall:
         parts = torch.split(pointer, _TOGETHER)
         lengths = [_lengths(part, 1 - self._mean.square()) for part in parts]
         unit, spread, whole = (torch.cat(values) for values in zip(*lengths, strict=True))
-        overlaps = self._couplings.overlaps(pointer) * unit[:, None]
+        overlaps = self._couplings.overlaps(pointer, digits=_DIGITS) * unit[:, None]
         scores = overlaps - overlaps[:, live].mean(-1, keepdim=True)
         scores = scores / spread.maximum(_ALIKE * whole).clamp_min(1e-300)[:, None]
         others = scores[:, live].sort(-1).values[:, : count - 1]
