@@ -29,6 +29,7 @@ _HALF = 128
 _MANY = 4  # vectors from which on it is faster to split int16
 _HALVED = 64  # digits from which on halves of int16 are faster, which take passes to make
 _ROWS_HALVED = 2048  # of a tile then: sums take passes too
+_SMALL = 256  # whole numbers that even bfloat16 holds, in which torch may be set to multiply
 _LARGEST = 127 * _BASE + 127  # of the whole numbers in two digits
 
 
@@ -43,9 +44,8 @@ def tiles(matrix: Tensor, *, rows: int | None = None) -> Iterator[tuple[slice, T
     rows = rows or (_ROWS if small else max(1, _TILE // max(1, matrix.shape[1])))
     kind = torch.float32 if small else torch.float64
     opened = torch.empty(min(rows, len(matrix)), matrix.shape[1], dtype=kind, device=matrix.device)
-    for first in range(0, len(matrix), rows):
-        where = slice(first, min(first + rows, len(matrix)))
-        part = opened[: where.stop - first]
+    for where in _parts(matrix, rows):
+        part = opened[: where.stop - where.start]
         part.copy_(matrix[where])
         yield where, part
 
@@ -129,18 +129,36 @@ def across(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Products v Aᵀ of vectors (b, K) with some rows of a matrix (D, K) at a time, (b, rows).
 
-    Vectors of ±1 given as int8 are multiplied with int8 as such; others are opened like the matrix.
-    The products are floats either way.
+    Vectors of ±1 are given as int8 and multiplied exactly: with int8 as such, with wider entries
+    in floats of 32 bits where a tile has small ones, else of 64. Others are opened like
+    the matrix. The products are floats either way.
     """
-    if vectors.dtype == matrix.dtype == torch.int8 and has_int8_product(matrix.device):
+    signs = vectors.dtype == torch.int8
+    if signs and matrix.dtype == torch.int8 and has_int8_product(matrix.device):
         rows = rows or max(_ROWS, _FIELDS // max(1, len(vectors)))
-        for first in range(0, len(matrix), rows):
-            where = slice(first, min(first + rows, len(matrix)))
+        for where in _parts(matrix, rows):
             yield where, int8_product(vectors, matrix[where].T).float()
-    else:
-        rows = rows or max(1, min(4 * _ROWS, _ACROSS // matrix.shape[1]))
-        for where, part in tiles(matrix, rows=rows):
-            yield where, vectors.to(part.dtype) @ part.T
+        return
+    rows = rows or max(1, min(4 * _ROWS, _ACROSS // matrix.shape[1]))
+    for where in _parts(matrix, rows):
+        part = matrix[where]
+        small = _is_small(part) if signs else part.dtype == torch.int8
+        kind = torch.float32 if small else torch.float64
+        yield where, vectors.to(kind) @ part.to(kind).T
+
+
+def _parts(matrix: Tensor, rows: int) -> Iterator[slice]:
+    """So many rows of a matrix at a time."""
+    for first in range(0, len(matrix), rows):
+        yield slice(first, min(first + rows, len(matrix)))
+
+
+def _is_small(tile: Tensor) -> bool:
+    """Whether sums of ± a row's entries, up to 2^16 of them, are exact in floats of 32 bits."""
+    if tile.dtype == torch.int8 or tile.numel() == 0:
+        return True
+    low, high = tile.aminmax()
+    return max(-int(low), int(high)) <= _SMALL
 
 
 def _splits(matrix: Tensor) -> bool:

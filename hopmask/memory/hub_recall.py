@@ -23,8 +23,8 @@ their mean over the tasks. It is differentiated by the masks alone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import inf, log, nan, sqrt
+from dataclasses import replace
+from math import inf, log, sqrt
 from typing import Any
 
 import torch
@@ -32,11 +32,12 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from hopmask._checks import is_whole
-from hopmask.couplings.hub import HubCouplings, Recalled
+from hopmask.couplings.hub import HubCouplings
 from hopmask.errors import ConfigError, CueError
 from hopmask.memory.chance import beyond_chance, population_means
 from hopmask.memory.features import STRANGE, as_sets
 from hopmask.memory.hub_address import HubAddress
+from hopmask.memory.hub_found import Found, Held
 from hopmask.memory.mask_penalty import MaskPenalty, on_levels
 from hopmask.patterns.digest_code import DigestCode
 from hopmask.recall.dynamics import SETTLE
@@ -56,6 +57,7 @@ _ALIKE = 1e-6  # of a pointer's length: what separates tasks less is rounding
 _EVIDENCE = 0.5  # weight of a nat of the address's evidence, whose model is more certain than right
 _PRIOR = 2.0  # tasks' worth of the assumption that scores vary by 1
 _DIGITS = 2  # of a pointer: of 10^6 neurons, rounding adds 0.04 max |b| / ‖b ⊙ σ‖ to a score
+_AHEAD = 16  # masks of candidates that one pass recalls, where few rows go on to the next
 _TOGETHER = 8  # pointers that are measured at once, in the cache
 _LEAD = 4.0  # of agreement: where a candidate is that far ahead, it needs no comparison
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
@@ -215,28 +217,25 @@ class HubRecall:
     def _alive(self, scores: Tensor) -> Tensor:
         return scores.masked_fill(~self._couplings.live, -inf)
 
-    def _recalled(self, tasks: Tensor) -> "_Found":
+    def _recalled(self, tasks: Tensor) -> Found:
         """Masks of tasks (b,), each recalled once; nothing was compared."""
-        tasks = tasks.to(self._couplings.device)
-        distinct, place = torch.unique(tasks, return_inverse=True)
-        if len(distinct) == len(tasks):
-            distinct, place = tasks, slice(None)  # masks take many bytes to copy
-        found = self._couplings.recall(distinct)
-        right = self._code.holds(distinct, found.spins)
-        return _Found(
-            task=tasks,
-            recalled=Recalled(*(part[place] for part in found)),
-            verified=right[place],
-            margin=torch.full(tasks.shape, nan, dtype=torch.float64, device=tasks.device),
-            steps=torch.ones_like(tasks),
-        )
+        return self._held(tasks).of(tasks)
 
-    def _named(self, agreement: Tensor) -> "_Found":
+    def _held(self, tasks: Tensor) -> Held:
+        """Masks of tasks, of any shape, from one pass over the couplings."""
+        tasks = tasks.to(self._couplings.device).flatten()
+        distinct = torch.unique(tasks)
+        if len(distinct) == len(tasks):
+            distinct = tasks  # in their order, in which masks need no copy
+        found = self._couplings.recall(distinct)
+        return Held(distinct, found, self._code.holds(distinct, found.spins))
+
+    def _named(self, agreement: Tensor) -> Found:
         """The task of largest a_t (b, K)."""
         best = agreement.topk(min(2, agreement.shape[-1]), -1).values
         return replace(self._recalled(agreement.argmax(-1)), margin=self._lead(best))
 
-    def _tried(self, agreement: Tensor, penalty: Penalty) -> "_Found":
+    def _tried(self, agreement: Tensor, penalty: Penalty) -> Found:
         """The task of lowest F among the few of largest a_t (b, K)."""
         batch, bits = len(agreement), self._code.bits
         few = min(self._options.max_basins or BASINS, self._couplings.count)
@@ -247,12 +246,16 @@ class HubRecall:
         clear = max(_LEAD * self._weight, options.min_margin / 2, options.recognition_margin)
         lowest = torch.full((batch,), inf, dtype=torch.float64, device=agreement.device)
         next_lowest, own = lowest.clone(), lowest.clone()
-        best: _Found | None = None
+        best: Found | None = None
         values: list[Tensor] = []
         visited: list[Tensor] = []
         shown, seen = lowest, tasks[:, 0]
+        held, until = self._held(tasks[:, 0]), 1
         for place in range(few):
-            tried = self._recalled(tasks[rows, place])
+            if place == until:
+                until += max(1, _AHEAD // len(rows))
+                held = self._held(tasks[rows, place:until])
+            tried = held.of(tasks[rows, place])
             spins = tried.recalled.spins
             masks = spins[:, :bits].to(self._couplings.dtype)
             levels = self._with_extras(masks, self._code.values_of(spins))
@@ -306,12 +309,10 @@ class HubRecall:
             return levels  # masks take many bytes to copy
         return torch.cat([levels, values.to(levels).expand(len(levels), -1)], -1)
 
-    def _traced(
-        self, found: "_Found", steps: Sequence["_Found"], values: Sequence[Tensor]
-    ) -> Trace:
+    def _traced(self, found: Found, steps: Sequence[Found], values: Sequence[Tensor]) -> Trace:
         """One step for each candidate; a row that was done earlier keeps its last candidate."""
 
-        def states_of(one: _Found) -> Tensor:
+        def states_of(one: Found) -> Tensor:
             return one.recalled.spins.to(self._couplings.dtype) * 2 - 1
 
         states = torch.stack([states_of(one) for one in steps])
@@ -323,7 +324,7 @@ class HubRecall:
             states=states,
         )
 
-    def _hit(self, found: "_Found", *, flat: bool, recognized: Tensor | None = None) -> Hit:
+    def _hit(self, found: Found, *, flat: bool, recognized: Tensor | None = None) -> Hit:
         spins, absolute, square, silent = found.recalled
         if self._options.trace and found.trace is None:
             found = replace(found, trace=self._traced(found, [found], []))
@@ -350,28 +351,6 @@ class HubRecall:
             unstable=plain(silent),
             trace=found.trace,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """Answers of b rows before they are shown: see `Hit`."""
-
-    task: Tensor
-    recalled: Recalled
-    verified: Tensor
-    margin: Tensor
-    steps: Tensor
-    trace: Trace | None = None
-
-    def with_rows(self, rows: Tensor, other: "_Found", which: Tensor) -> "_Found":
-        """The same with some rows (r,) taken from another's rows `which`, in place."""
-        for mine, theirs in (
-            (self.task, other.task),
-            (self.verified, other.verified),
-            *zip(self.recalled, other.recalled, strict=True),
-        ):
-            mine[rows] = theirs[which]
-        return self
 
 
 def _lengths(pointer: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:

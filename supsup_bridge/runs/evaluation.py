@@ -13,7 +13,7 @@ from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.networks.digests import mask_digest
 from supsup_bridge.networks.fixed import FixedNetwork
 from supsup_bridge.runs.timing import Stopwatch
-from supsup_bridge.stores.protocols import MaskStore, for_forward
+from supsup_bridge.stores.protocols import Recalled, for_forward
 
 _MOST_MISTAKEN = 5  # masks that are noted of a task
 
@@ -97,7 +97,6 @@ class Scorer:
 
     Args:
         network: the fixed network.
-        store: the masks.
         scenario: "GG" (no inference), "GNu" (a wrong task is a wrong answer), "GNs" or "NNs".
         device: where images go.
         watch: takes the times "recall" and "evaluate".
@@ -108,20 +107,19 @@ class Scorer:
         self,
         *,
         network: FixedNetwork,
-        store: MaskStore,
         scenario: str,
         device: torch.device,
         watch: Stopwatch,
         protocol: str = "batch",
     ) -> None:
-        self.network, self.store, self.scenario = network, store, scenario
+        self.network, self.scenario = network, scenario
         self.device, self.watch, self.protocol = device, watch, protocol
 
     def score(
         self,
         task: Task,
         *,
-        mask: int,
+        known: Recalled,
         accepted: Mapping[int, str],
         inference: TaskInference,
         samples: int,
@@ -131,20 +129,18 @@ class Scorer:
 
         Args:
             task: the task.
-            mask: number of its mask.
-            accepted: numbers of the masks that count as this task's (`mask` alone, except where a
-                learner allocated several) -> digest of each as it was learned.
+            known: its masks, recalled by number.
+            accepted: numbers of the masks that count as this task's (one, except where a learner
+                allocated several) -> digest of each as it was learned.
             inference: how the task is inferred.
             samples: images that one inference sees.
             generator: draws them from the inference images.
         """
         network, device = self.network, self.device
-        with self.watch("recall"):
-            known = self.store.recall(task=mask)
         if self.scenario == "GG":
             with self.watch("evaluate"):
                 given = scoring.score_given(network, task, for_forward(known), device=device)
-                exact = mask_digest(known.masks) == accepted.get(mask)
+                exact = mask_digest(known.masks) in accepted.values()
             return given, TaskScore(
                 given=given,
                 label=None,

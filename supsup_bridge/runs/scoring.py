@@ -5,17 +5,20 @@ from typing import NamedTuple
 
 import torch
 
+from hopmask import MaskMemory
 from supsup_bridge.continual.learner import SupSup
 from supsup_bridge.continual.scoring import SCORED_BATCH
 from supsup_bridge.data.task import Task
 from supsup_bridge.inference.base import TaskInference
 from supsup_bridge.inference.together import answered
+from supsup_bridge.networks.fixed import Masks
 from supsup_bridge.rng import stream
 from supsup_bridge.runs.evaluation import Scorer, Scores
 from supsup_bridge.runs.ledger import Ledger
 from supsup_bridge.runs.observer import Observer
 from supsup_bridge.runs.settings import RunSettings
 from supsup_bridge.runs.timing import Stopwatch
+from supsup_bridge.stores.protocols import Recalled
 
 _MOST = 8  # tasks of a group: their images are held together
 
@@ -50,7 +53,6 @@ class RunScorer:
         self._after = ledger.count - 1
         self._scorer = Scorer(
             network=learner.network,
-            store=learner.memory,
             scenario=settings.scenario,
             device=learner.network.device,
             watch=watch,
@@ -86,12 +88,14 @@ class RunScorer:
         within a group makes the same calls, and are not scored again.
         """
         asked = [self._asked(number) for number in numbers]
-        for number, one, inference in zip(numbers, asked, self._inferences(asked), strict=True):
+        known, inferences = self._known(numbers), self._inferences(asked)
+        for one, its_own, inference in zip(asked, known, inferences, strict=True):
+            number = one.number
             if number in scores.row:
                 continue
             accuracy, found = self._scorer.score(
                 one.task,
-                mask=self._ledger.mask_of(number),
+                known=its_own,
                 accepted=one.accepted,
                 inference=inference,
                 samples=self._samples,
@@ -106,6 +110,24 @@ class RunScorer:
         if not numbers or self._settings.scenario == "GG" or self._settings.protocol != "batch":
             return 1
         return self._inference(numbers[0]).at_once
+
+    def _known(self, numbers: Sequence[int]) -> Sequence[Recalled]:
+        """The masks of tasks by number: of a group, which has one large memory, in one pass."""
+        memory = self._learner.memory
+        masks = [self._ledger.mask_of(number) for number in numbers]
+        with self._watch("recall"):
+            if len(masks) == 1 or not isinstance(memory, MaskMemory):
+                return [memory.recall(task=mask) for mask in masks]
+            found = memory.recall(masks)
+            return [
+                _Known(
+                    {name: mask[row] for name, mask in found.masks.items()},
+                    {name: value[row] for name, value in found.extras.items()},
+                    int(found.steps[row]),
+                    bool(found.verified[row]),
+                )
+                for row in range(len(masks))
+            ]
 
     def _inferences(self, asked: Sequence["_Asked"]) -> Sequence[TaskInference]:
         """How each task is inferred, or was, together with the others."""
@@ -132,6 +154,15 @@ class RunScorer:
             {mask: self._ledger.digests[mask] for mask in self._accepted(number)},
             stream(self._settings.seed, "evaluation", self._after, number),
         )
+
+
+class _Known(NamedTuple):
+    """One of several tasks that were recalled together; see `Recalled`."""
+
+    masks: Masks
+    extras: Masks
+    steps: int
+    verified: bool
 
 
 class _Asked(NamedTuple):

@@ -426,12 +426,10 @@ class TestScorer:
                 held = _memory(network, device)
                 inference = RecallInference(network=network, memory=held)
             watch = Stopwatch("recall", "evaluate")
-            scorer = Scorer(
-                network=network, store=held, scenario=scenario, device=device, watch=watch
-            )
+            scorer = Scorer(network=network, scenario=scenario, device=device, watch=watch)
             accuracy, found = scorer.score(
                 task,
-                mask=1,
+                known=held.recall(task=1),
                 accepted={1: mask_digest(_masks(network, 1, device))},
                 inference=inference,
                 samples=4,

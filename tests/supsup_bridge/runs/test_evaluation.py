@@ -118,14 +118,13 @@ def run(
 ) -> tuple[float, TaskScore]:
     scorer = Scorer(
         network=network or Gates(),
-        store=bank,
         scenario=scenario,
         device=torch.device("cpu"),
         watch=Stopwatch("recall", "evaluate"),
     )
     return scorer.score(
         task,
-        mask=told,
+        known=bank.recall(task=told),
         accepted=digests(bank, {told} if accepted is None else accepted),
         inference=inference,
         samples=samples,
@@ -274,7 +273,6 @@ def test_scores_of_several_tasks_are_added_up(bank) -> None:
     scores = Scores()
     scorer = Scorer(
         network=Gates(),
-        store=bank,
         scenario="GNs",
         device=torch.device("cpu"),
         watch=Stopwatch("recall", "evaluate"),
@@ -282,7 +280,7 @@ def test_scores_of_several_tasks_are_added_up(bank) -> None:
     for number, answers in enumerate(([0, 0], [1])):
         accuracy, found = scorer.score(
             make_task(200 - 100 * number),
-            mask=number,
+            known=bank.recall(task=number),
             accepted=digests(bank, {number}),
             inference=Told(bank, answers),
             samples=1,
@@ -409,7 +407,6 @@ def image_by_image(task: Task, network: Gates | None = None, **options: Any) -> 
     bank, accepted = options.pop("bank"), options.pop("accepted", {1})
     scorer = Scorer(
         network=network or Gates(),
-        store=bank,
         scenario=options.pop("scenario", "GNu"),
         device=torch.device("cpu"),
         watch=Stopwatch("recall", "evaluate"),
@@ -419,7 +416,7 @@ def image_by_image(task: Task, network: Gates | None = None, **options: Any) -> 
     generator = torch.Generator().manual_seed(0)
     found = scorer.score(
         task,
-        mask=1,
+        known=bank.recall(task=1),
         accepted=digests(bank, accepted),
         inference=inference,
         samples=1,
