@@ -5,12 +5,13 @@
     python benchmarks/many_tasks.py --table    # of the rows in FILE
 
 A row has the figures of `supsup run permuted-mnist --objective G --recall entropy
---infer-samples 1`, LeNet 300-100, one mask per task, masks deleted: the curve over the number of
-tasks, bytes, hours, and what a task cost: the mean seconds of tasks 120 to 189, 910 to 989 and
-2,410 to 2,489. No point of the curve lies within; every tenth task is scored as it is learned. GNu
-is trained by `--jobs` worker processes, NNs by the run itself. Hours are those of the run's own
-clocks, without what was done again after a kill. `--minutes` ends a run in time; the same command
-continues it, also one that was killed. A row that stands in FILE is not made again.
+--signature-features 0 --infer-samples 1` (NNs: with a content address), LeNet 300-100, one mask per task, masks deleted: the
+curve over the number of tasks, bytes, hours, and what a task cost: the mean seconds of tasks 120 to
+189, 910 to 989 and 2,410 to 2,489. No point of the curve lies within; every tenth task is scored as
+it is learned. GNu is trained by `--jobs` worker processes, NNs by the run itself. Hours are those
+of the run's own clocks, without what was done again after a kill. `--minutes` ends a run in time;
+the same command continues it, also one that was killed. A row that stands in FILE is not made
+again.
 """
 
 import argparse
@@ -29,7 +30,10 @@ from supsup_bridge.runs.checkpoint import Checkpoints
 
 COSTS = {"120": range(120, 190), "910": range(910, 990), "2410": range(2410, 2490)}
 LEAST = 50  # tasks of a cost; in between a run may have been stopped
-KEY = ("benchmark", "scenario", "tasks", "hubs", "batches", "train_in", "seed", "workers")
+KEY = (
+    *("benchmark", "scenario", "tasks", "hubs", "signature_features"),
+    *("batches", "train_in", "seed", "workers"),
+)
 
 
 class Clock:
@@ -97,6 +101,7 @@ def settings_of(options: argparse.Namespace) -> RunSettings:
         tasks=options.tasks,
         hubs=options.hubs,
         recall="entropy",
+        signature_features=None if free else 0,
         objective="G",
         infer_samples=1,
         batches=options.batches,

@@ -60,6 +60,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="hopfield, hashed or unit masks: storkey, storkey-matrix, hebbian, projection",
     )
     add("--signature", help="hopfield: input, patches, outputs, gradient, package.module:function")
+    add(
+        "--signature-features",
+        type=int,
+        help="hopfield: size of the content address; 0: none, recall by entropy (default: the "
+        "benchmark's)",
+    )
     add("--inference", help=f"bank: {', '.join(INFERENCES)} (default: the benchmark's)")
     add("--objective", help="weight masks: H, entropy, or G, superfluous outputs")
     add("--output-size", type=int, help="output units, superfluous ones included")

@@ -35,7 +35,10 @@ _TAKEN = (
 _OWN = ("kind of mask", "bits of a mask", "outputs", "start of the scores")
 _OWN_TRAINING = ("rate", "averaging", "contrast", "diluted_every", "sparsity", "optimiser")
 _OF_INFERENCE = ("protocol", "images per inference")  # nothing where the task is given
-_BOUND = ("hubs", "rule", "recall", "signature", "inference", "objective")
+_BOUND = (
+    *("hubs", "rule", "recall", "signature", "signature_features"),
+    *("inference", "objective"),
+)
 _BOUND_TO = ("benchmark", "scenario", "network", "masks")
 
 

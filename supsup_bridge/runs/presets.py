@@ -253,9 +253,13 @@ def resolved(settings: RunSettings, *, streamed: bool = False) -> Preset:
     chosen = preset(settings.benchmark, str(settings.masks), settings.network)
     if streamed and settings.benchmark == "folder":
         training = replace(chosen.training, batch=_STREAMED)
-        chosen = replace(chosen, features=0, class_means=False, training=training)
+        chosen = replace(chosen, features=0, training=training)
     if settings.network != "standard":
         chosen = replace(chosen, network=settings.network)
+    if settings.signature_features is not None:
+        chosen = replace(chosen, features=settings.signature_features)
+    if not chosen.features:
+        chosen = replace(chosen, class_means=False)
     given: dict[str, Any] = {
         "bits": settings.bits,
         "outputs": settings.output_size or max(chosen.outputs, settings.classes_per_task or 0),

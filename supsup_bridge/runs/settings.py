@@ -3,24 +3,30 @@
 from dataclasses import dataclass
 from math import isfinite
 
-from hopmask import ConfigError, rule_named
+from hopmask import ConfigError
 from hopmask.errors import MemoryFullError, unknown_name
 from supsup_bridge.continual.scoring import PROTOCOLS
 from supsup_bridge.continual.settings import INITS, MOST_HUBS, OF_TASKS, check_start
 from supsup_bridge.data.benchmarks import (
     BENCHMARKS,
-    PICTURES,
     check_benchmark,
     default_classes,
     default_tasks,
 )
-from supsup_bridge.inference.named import INFERENCES, check_objective
+from supsup_bridge.inference.named import INFERENCES
 from supsup_bridge.inference.objectives import OBJECTIVES
 from supsup_bridge.inference.recall import RECALLS
 from supsup_bridge.inference.signatures import SIGNATURES
 from supsup_bridge.networks.masked import MASKS, PER_WEIGHT
 from supsup_bridge.networks.registry import NETWORKS, sized_by_bits
 from supsup_bridge.runs.learners import check_learner
+from supsup_bridge.runs.setting_checks import (
+    check_address,
+    check_augment,
+    check_bank,
+    check_dense,
+    check_switches,
+)
 from supsup_bridge.training.settings import AUGMENTATIONS, is_count
 
 SCENARIOS = ("GG", "GNs", "GNu", "NNs")
@@ -54,6 +60,8 @@ class RunSettings:
             a task: "input", "patches" (responses of random filters), "outputs" or "gradient" (of
             the network at half mask), or "package.module:function" of images (..., pixels);
             default the benchmark's.
+        signature_features: of a Hopfield memory: random features of the content address; 0 for
+            none, so that recall is by entropy, the memory is smaller, and tasks are learned faster.
         inference: of a bank: "one-shot", "binary", "descent", "try-all" or "argmax".
         objective: whose gradient points at a task, of weight masks in a Hopfield memory and of a
             bank's inference by gradient: "H" (entropy) or "G" (superfluous outputs).
@@ -119,6 +127,7 @@ class RunSettings:
     rule: str | None = None
     recall: str | None = None
     signature: str | None = None
+    signature_features: int | None = None
     inference: str | None = None
     objective: str | None = None
     output_size: int | None = None
@@ -154,6 +163,8 @@ class RunSettings:
             if getattr(self, name) is not None:
                 self._check_count(name, 1)
         self._check_count("seed", 0)
+        if self.signature_features is not None:
+            self._check_count("signature_features", 0)
         if self.epsilon is not None and not (_is_real(self.epsilon) and self.epsilon > 0):
             raise ConfigError(
                 f"epsilon must be positive, got {self.epsilon!r}: give a number above 0"
@@ -188,18 +199,18 @@ class RunSettings:
                 f"sparsity is for weight and unit masks: with {self.masks} masks {on} always on"
             )
         check_start(self.mask_init, self.masks)
-        _check_augment(self)
+        check_augment(self)
         if self.quick and self.batches is not None:
             raise ConfigError(
                 f"quick means few training steps per task, and batches={self.batches} gives their "
                 "number: leave out --quick or --batches"
             )
         self._check_scenario()
-        _check_switches(self)
+        check_switches(self)
         if self.memory == "hopfield":
             self._check_hopfield()
         else:
-            _check_bank(self)
+            check_bank(self)
 
     def _check_names(self) -> None:
         check_benchmark(self.benchmark)
@@ -274,7 +285,8 @@ class RunSettings:
         if self.masks in PER_WEIGHT:
             self._check_hubs()
         else:
-            _check_dense(self)
+            check_dense(self)
+        check_address(self)
         if self.epsilon is not None:
             raise ConfigError(
                 "epsilon is for --memory bank: a Hopfield memory recognizes a task by the entropy "
@@ -289,11 +301,6 @@ class RunSettings:
             raise ConfigError(
                 "inference is for --memory bank; a Hopfield memory infers the task by recall: "
                 "leave out --inference"
-            )
-        if self.signature is not None and (self.recall == "entropy" or self.network == "paper"):
-            raise ConfigError(
-                "recall by entropy alone reads no address: leave out --signature, or both --recall "
-                "entropy and --network paper"
             )
         if self.network == "paper" and self.recall not in (None, "entropy"):
             raise ConfigError(
@@ -325,64 +332,6 @@ class RunSettings:
                 f"{self.hubs} hubs hold {self.hubs} tasks, and the run has {self.tasks}: give "
                 f"--hubs {power_of_two(self.tasks)}, or leave it out"
             )
-
-
-def _check_augment(settings: RunSettings) -> None:
-    if settings.augment is None:
-        return
-    if settings.benchmark not in PICTURES:
-        raise ConfigError(
-            f"augment changes pictures ({', '.join(PICTURES)}), and {settings.benchmark} has flat "
-            "images: leave out --augment"
-        )
-    if settings.scenario == "NNs":
-        raise ConfigError(
-            "scenario NNs looks at the very batches that it is taught, and trains on them as "
-            "they are: leave out --augment"
-        )
-
-
-def _check_switches(settings: RunSettings) -> None:
-    for name in ("workers", "quick"):
-        if not isinstance(value := getattr(settings, name), bool):
-            raise ConfigError(f"{name} must be True or False, got {value!r}")
-    if settings.workers and settings.scenario == "NNs":
-        raise ConfigError(
-            "workers train tasks apart from one another, and scenario NNs decides from the "
-            "masks so far whether a task is new: leave out --jobs"
-        )
-    if settings.tasks_at_once not in (None, 1):
-        if settings.workers:
-            raise ConfigError(
-                "workers have one thread each, which trains one task after the other fastest: "
-                "leave out --tasks-at-once, or --jobs"
-            )
-        if settings.scenario == "NNs":
-            raise ConfigError(
-                "scenario NNs learns from one stream of batches: leave out --tasks-at-once"
-            )
-
-
-def _check_dense(settings: RunSettings) -> None:
-    """Hashed or unit masks in a Hopfield memory."""
-    for name in ("hubs", "objective"):
-        if getattr(settings, name) is not None:
-            raise ConfigError(
-                f"{name} is for weight masks, got {settings.masks} masks in dense couplings: leave "
-                f"out --{name}, or use --masks weight"
-            )
-    if settings.rule is not None:
-        rule_named(settings.rule)
-
-
-def _check_bank(settings: RunSettings) -> None:
-    for name in ("hubs", "rule", "recall", "signature"):
-        if getattr(settings, name) is not None:
-            raise ConfigError(f"{name} is for --memory hopfield: a bank takes --inference")
-    if settings.network == "paper":
-        raise ConfigError("the paper's network is that of HopSupSup: use --memory hopfield")
-    if settings.inference is not None:
-        check_objective(settings.inference, settings.objective)
 
 
 def power_of_two(tasks: int) -> int:
