@@ -5,13 +5,13 @@
     python benchmarks/many_tasks.py --table    # of the rows in FILE
 
 A row has the figures of `supsup run permuted-mnist --objective G --recall entropy
---signature-features 0 --infer-samples 1` (NNs: with a content address), LeNet 300-100, one mask per task, masks deleted: the
-curve over the number of tasks, bytes, hours, and what a task cost: the mean seconds of tasks 120 to
-189, 910 to 989 and 2,410 to 2,489. No point of the curve lies within; every tenth task is scored as
-it is learned. GNu is trained by `--jobs` worker processes, NNs by the run itself. Hours are those
-of the run's own clocks, without what was done again after a kill. `--minutes` ends a run in time;
-the same command continues it, also one that was killed. A row that stands in FILE is not made
-again.
+--signature-features 0 --infer-samples 1` (NNs: with a content address), LeNet 300-100, one mask per
+task, masks deleted: the curve over the number of tasks, bytes, hours, and what a task cost: the
+mean seconds of tasks 120 to 189, 910 to 989 and 2,410 to 2,489. No point of the curve lies within;
+every tenth task is scored as it is learned. GNu is trained by `--jobs` worker processes, NNs by the
+run itself. Hours are those of the run's own clocks, without what was done again after a kill.
+`--minutes` ends a run in time; the same command continues it, also one that was killed. A row that
+stands in FILE is not made again.
 """
 
 import argparse

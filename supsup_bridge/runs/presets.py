@@ -62,6 +62,7 @@ class Preset:
 
 
 _QUICK = 20  # training steps per task of a quick run
+_TOO_LARGE = "{} keeps no content address of images this large: leave out {}"
 _ASK = 20  # divides the batches of a task of digits, 80, and of a quick run
 _DIGITS = TrainingSettings(epochs=20, batch=64, contrast=1.0, noise=1.5)
 _PAPER = TrainingSettings(epochs=1, optimiser="sgd", rate=0.1, contrast=0)
@@ -218,10 +219,7 @@ def recall_of(settings: RunSettings, chosen: Preset) -> str:
         return "paper"
     reads = settings.recall in ("both", "address", "posterior") or settings.signature is not None
     if reads and not chosen.features:
-        raise ConfigError(
-            f"{settings.benchmark} keeps no content address of images this large: leave out "
-            "--recall and --signature"
-        )
+        raise ConfigError(_TOO_LARGE.format(settings.benchmark, "--recall and --signature"))
     if settings.recall == "posterior" and not chosen.class_means:
         raise ConfigError(
             f"recall posterior weighs classes: {settings.benchmark} with {settings.masks} masks "
@@ -256,6 +254,8 @@ def resolved(settings: RunSettings, *, streamed: bool = False) -> Preset:
         chosen = replace(chosen, features=0, training=training)
     if settings.network != "standard":
         chosen = replace(chosen, network=settings.network)
+    if settings.signature_features and not chosen.features:
+        raise ConfigError(_TOO_LARGE.format(settings.benchmark, "--signature-features"))
     if settings.signature_features is not None:
         chosen = replace(chosen, features=settings.signature_features)
     if not chosen.features:

@@ -65,6 +65,11 @@ def check_address(settings: Any) -> None:
             "recall by entropy alone reads no address: leave out --signature, or both --recall "
             "entropy and --network paper"
         )
+    if settings.signature_features and settings.network == "paper":
+        raise ConfigError(
+            "the paper's network recalls by energy and entropy alone: leave out "
+            "--signature-features"
+        )
     if settings.signature_features == 0:
         if settings.signature is not None:
             raise ConfigError(

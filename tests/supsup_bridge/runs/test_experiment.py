@@ -289,6 +289,19 @@ def test_all_scenarios_train_the_same_masks(finished) -> None:
     assert told[0] == told[1] == told[2]
 
 
+@pytest.mark.parametrize("scenario", ["GG", "GNu"])
+def test_a_run_without_an_address_learns_the_same_masks_in_fewer_bytes(
+    scenario: str, finished
+) -> None:
+    whole = finished(scenario=scenario, recall="entropy")
+    bare = finished(scenario=scenario, signature_features=0)
+    assert bare.ledger.digests == whole.ledger.digests
+    assert bare.result()["accuracy"] == whole.result()["accuracy"]
+    assert bare.result()["config"]["recall"] == (None if scenario == "GG" else "entropy")
+    assert bare.result()["config"]["signature"] is None
+    assert bare.memory.nbytes < whole.memory.nbytes / 4
+
+
 @pytest.mark.parametrize("objective", [{}, {"objective": "G"}], ids=str)
 def test_hubs_hold_the_very_masks_of_a_bank(objective: dict[str, Any], finished) -> None:
     hubs, bank = finished(tasks=3, **objective), finished(tasks=3, memory="bank")

@@ -210,3 +210,18 @@ def test_the_documents_name_the_benchmarks_that_recall_by_posterior() -> None:
     usual = {b for b in BENCHMARKS if resolved(RunSettings(benchmark=b)).recall == "posterior"}
     assert named is not None
     assert {*re.split(r", | and ", named.group(1))} == usual
+
+
+@pytest.mark.parametrize("masks", ["weight", "hashed"])
+def test_without_an_address_recall_is_by_entropy_and_no_class_has_a_mean(masks: str) -> None:
+    usual = resolved(RunSettings(masks=masks))
+    without = resolved(RunSettings(masks=masks, signature_features=0))
+    assert usual.recall == ("posterior" if masks == "weight" else "both")
+    assert (without.features, without.recall, without.class_means) == (0, "entropy", False)
+    assert resolved(RunSettings(masks=masks, signature_features=64)).features == 64
+
+
+def test_an_address_of_large_images_cannot_be_asked_for() -> None:
+    settings = RunSettings(benchmark="folder", signature_features=64)
+    with pytest.raises(ConfigError, match="images this large: leave out --signature-features"):
+        resolved(settings, streamed=True)
