@@ -1,6 +1,10 @@
 """Checks of arguments that many doors share."""
 
 from operator import index
+from typing import TypeGuard
+
+import torch
+from torch import Tensor
 
 from hopmask.errors import ConfigError
 
@@ -27,3 +31,17 @@ def index_or_none(value: object) -> int | None:
 def is_real(value: object) -> bool:
     """Whether a value is a real number (no bool); NaN is."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_tensor(value: object) -> TypeGuard[Tensor]:
+    """Whether a value is a tensor whose entries lie in memory: no sparse one, none on "meta"."""
+    if not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and value.device.type != "meta"
+
+
+def kind_of(value: object) -> str:
+    """What a value that is no such tensor is, for an error."""
+    if isinstance(value, Tensor):
+        return "a tensor on 'meta'" if value.device.type == "meta" else f"a {value.layout} tensor"
+    return type(value).__name__

@@ -34,7 +34,7 @@ def check_room(nbytes: int, device: str | torch.device, what: str) -> None:
     if free is not None and nbytes > free:
         raise ConfigError(
             f"{what} take {nbytes / 1e9:.2f} GB, and '{device}' has {free / 1e9:.2f} GB free. "
-            "Nothing was allocated or changed: use fewer hubs or a smaller network"
+            "Nothing was allocated or changed: use fewer hubs or spins, or a smaller network"
         )
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from hopmask._checks import check_whole
+from hopmask._room import check_room, zeros
 from hopmask._undisturbed import undisturbed
 from hopmask.couplings.rules import LearningRule, rule_named
 from hopmask.errors import ConfigError, DuplicateError, NumericalError
@@ -63,12 +64,8 @@ class DenseCouplings:
         if dtype not in (torch.float32, torch.float64):
             raise ConfigError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
         self.rule = rule_named(rule)
-        try:
-            self.psi = torch.zeros(size, size, dtype=dtype, device=device)
-        except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
-            raise ConfigError(
-                f"no room or device for a {size} x {size} matrix on '{device}': {error}"
-            ) from error
+        check_room(size**2 * dtype.itemsize, device, f"couplings of {size} x {size} spins")
+        self.psi = zeros(size, size, dtype=dtype, device=device)
         self.mean = torch.zeros(size, dtype=dtype, device=device)
         self.count = 0
 
@@ -120,6 +117,8 @@ class DenseCouplings:
             ConfigError: there is no such device, or no room on it.
         """
         try:
+            stays = torch.device(device) == self.device
+            check_room(0 if stays else self.psi.nbytes, device, "couplings")
             self.psi, self.mean = self.psi.to(device), self.mean.to(device)
         except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
             raise ConfigError(f"the couplings cannot be moved to {device!r}: {error}") from error

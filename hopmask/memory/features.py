@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hopmask._checks import is_whole
+from hopmask._checks import is_tensor, is_whole
 from hopmask.errors import ConfigError, CueError
 from hopmask.memory.groups import GroupLabels, Groups
 from hopmask.patterns.keys import random_words
@@ -174,10 +174,10 @@ def _add_square(square: Tensor, rows: Tensor, weight: float) -> None:
 
 def checked(samples: Tensor, wanted: int) -> Tensor:
     """Samples (..., n) of a wanted length (0 for any); CueError for what are none."""
-    real = isinstance(samples, Tensor) and samples.is_floating_point() and samples.ndim > 0
+    real = is_tensor(samples) and samples.is_floating_point() and samples.ndim > 0
     if not real:
         raise CueError(
-            "a signature must be a floating tensor: one vector (n,), or more samples of it"
+            "a signature must be a dense floating tensor: one vector (n,), or more samples of it"
         )
     if samples.numel() == 0 or not bool(torch.isfinite(samples).all()):
         raise CueError("the signature is empty or holds NaN or infinity")
@@ -195,7 +195,7 @@ def as_sets(signature: Tensor) -> Tensor:
     Raises:
         CueError: it is none of them.
     """
-    real = isinstance(signature, Tensor) and 1 <= signature.ndim <= 3
+    real = is_tensor(signature) and 1 <= signature.ndim <= 3
     if not real or signature.numel() == 0:
         raise CueError("a signature must be a tensor (n,), (batch, n) or (batch, samples, n)")
     return signature if signature.ndim == 3 else signature.reshape(-1, 1, signature.shape[-1])

@@ -33,7 +33,7 @@ class Found:
         return self
 
 
-class Held(NamedTuple):
+class HeldMasks(NamedTuple):
     """Masks that one pass recalled.
 
     Attributes:

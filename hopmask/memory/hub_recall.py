@@ -37,7 +37,7 @@ from hopmask.errors import ConfigError, CueError
 from hopmask.memory.chance import beyond_chance, population_means
 from hopmask.memory.features import STRANGE, as_sets
 from hopmask.memory.hub_address import HubAddress
-from hopmask.memory.hub_found import Found, Held
+from hopmask.memory.hub_found import Found, HeldMasks
 from hopmask.memory.mask_penalty import MaskPenalty, on_levels
 from hopmask.patterns.digest_code import DigestCode
 from hopmask.recall.dynamics import SETTLE
@@ -221,14 +221,14 @@ class HubRecall:
         """Masks of tasks (b,), each recalled once; nothing was compared."""
         return self._held(tasks).of(tasks)
 
-    def _held(self, tasks: Tensor) -> Held:
+    def _held(self, tasks: Tensor) -> HeldMasks:
         """Masks of tasks, of any shape, from one pass over the couplings."""
         tasks = tasks.to(self._couplings.device).flatten()
         distinct = torch.unique(tasks)
         if len(distinct) == len(tasks):
             distinct = tasks  # in their order, in which masks need no copy
         found = self._couplings.recall(distinct)
-        return Held(distinct, found, self._code.holds(distinct, found.spins))
+        return HeldMasks(distinct, found, self._code.holds(distinct, found.spins))
 
     def _named(self, agreement: Tensor) -> Found:
         """The task of largest a_t (b, K)."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hopmask import storage
+from hopmask._checks import is_tensor, kind_of
 from hopmask._precision import in_full_precision
 from hopmask.couplings.dense import DenseCouplings
 from hopmask.couplings.rules import LearningRule
@@ -268,15 +269,15 @@ class Reservoir(Held):
             raise EmptyMemoryError("nothing is stored yet: call store(...) before recall")
 
     def _spins(self, spins: Tensor, name: str) -> Tensor:
-        if isinstance(spins, Tensor) and spins.dtype == torch.bool:
+        if is_tensor(spins) and spins.dtype == torch.bool:
             spins = to_spins(spins, name=name).reshape(spins.shape) if spins.numel() else spins
         check_spins(spins, size=self.size, name=name)
         return spins.detach().to(self.psi)
 
     def _state(self, spins: Tensor) -> Tensor:
-        real = isinstance(spins, Tensor) and not spins.is_complex()
+        real = is_tensor(spins) and not spins.is_complex()
         if not real or spins.ndim == 0 or spins.shape[-1] != self.size:
-            came = tuple(spins.shape) if real else type(spins).__name__
+            came = tuple(spins.shape) if real else kind_of(spins)
             raise CueError(f"spins must be a real tensor of shape (..., {self.size}), got {came}")
         if spins.dtype == torch.bool:
             return self._spins(spins, "spins")

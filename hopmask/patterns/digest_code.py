@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hopmask._checks import is_tensor
 from hopmask.errors import ConfigError, MaskError, unknown_name
 from hopmask.patterns.layout import Layout, Masks, Size
 
@@ -95,7 +96,7 @@ class DigestCode:
             if name not in given:
                 raise MaskError(f"extra '{name}' is missing: give {list(self.extras.shapes)}")
             value = given[name]
-            if not isinstance(value, Tensor) or not value.is_floating_point():
+            if not is_tensor(value) or not value.is_floating_point():
                 raise MaskError(f"extra '{name}' must be a floating tensor, got {value!r:.60}")
             if tuple(value.shape) != shape:
                 raise MaskError(

@@ -6,7 +6,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from hopmask._checks import index_or_none
+from hopmask._checks import index_or_none, is_tensor, kind_of
 from hopmask.errors import ConfigError, CueError, MaskError, unknown_name
 from hopmask.patterns.spins import check_mask, to_bits, to_spins
 
@@ -91,10 +91,10 @@ class Layout:
         parts = []
         for name, value in cue.items():
             shape = self.shapes[name]
-            real = isinstance(value, Tensor) and not value.is_complex()
+            real = is_tensor(value) and not value.is_complex()
             fits = real and len(shape) <= value.ndim <= len(shape) + 1
             if not fits or tuple(value.shape[-len(shape) :]) != shape:
-                came = tuple(value.shape) if real else type(value).__name__
+                came = tuple(value.shape) if real else kind_of(value)
                 raise CueError(f"cue '{name}' must have shape {shape} or (batch, ...), got {came}")
             level = value.detach().float().flatten(-len(shape))
             if not bool(((level >= 0) & (level <= 1)).all()):

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from hopmask._checks import is_tensor, kind_of
 from hopmask.errors import MaskError
 
 
@@ -41,10 +42,10 @@ def to_bits(mask: Tensor, *, name: str = "mask") -> Tensor:
 
 def check_mask(mask: Tensor, *, name: str = "mask") -> None:
     """Raise MaskError unless a mask is a tensor of bool, or of 0 and 1, with an element or more."""
-    if not isinstance(mask, Tensor):
+    if not is_tensor(mask):
         raise MaskError(
-            f"{name} must be a torch.Tensor, got {type(mask).__name__}: "
-            "convert it with torch.as_tensor(...)"
+            f"{name} must be a dense torch.Tensor, got {kind_of(mask)}: "
+            "convert it with torch.as_tensor(...), or .to_dense()"
         )
     if mask.numel() == 0:
         raise MaskError(f"{name} is empty (shape {tuple(mask.shape)}): a mask has at least one bit")
@@ -93,8 +94,8 @@ def to_mask(spins: Tensor, shape: tuple[int, ...] | None = None, *, name: str = 
 
 def check_spins(spins: Tensor, *, size: int | None = None, name: str = "spins") -> None:
     """Raise MaskError unless `spins` is a floating or integer tensor of ±1, (..., size)."""
-    if not isinstance(spins, Tensor):
-        raise MaskError(f"{name} must be a torch.Tensor, got {type(spins).__name__}")
+    if not is_tensor(spins):
+        raise MaskError(f"{name} must be a dense torch.Tensor, got {kind_of(spins)}")
     if spins.ndim == 0 or spins.numel() == 0:
         raise MaskError(f"{name} must have shape (d,) or (k, d), got {tuple(spins.shape)}")
     if size is not None and spins.shape[-1] != size:

@@ -199,6 +199,8 @@ class _UnexpectedError(Exception):
 
 
 def _read(path: Path, kinds: tuple[str, ...] | None, sha256: str | None) -> tuple[Document, Stamp]:
+    if not isinstance(sha256, str | None):
+        raise ConfigError(f"a SHA-256 is a text of 64 hexadecimal digits, got {sha256!r:.40}")
     content = read_content(path)
     digest = content.header.digest.hex()
     if sha256 is not None and digest != sha256.lower():

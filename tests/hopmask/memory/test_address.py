@@ -271,9 +271,9 @@ def test_data_of_a_task_are_no_strangers_once_others_were_forgotten():
 @pytest.mark.parametrize(
     ("samples", "says"),
     [
-        ([1.0, 2.0], "must be a floating tensor"),
-        (torch.ones(2, 4, dtype=torch.long), "must be a floating tensor"),
-        (torch.tensor(1.0), "must be a floating tensor"),
+        ([1.0, 2.0], "must be a dense floating tensor"),
+        (torch.ones(2, 4, dtype=torch.long), "must be a dense floating tensor"),
+        (torch.tensor(1.0), "must be a dense floating tensor"),
         (torch.ones(0, 12), "empty"),
         (torch.full((2, 12), float("nan")), "NaN"),
         (torch.full((2, 12), float("inf")), "infinity"),

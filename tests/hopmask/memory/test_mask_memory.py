@@ -647,7 +647,7 @@ def test_a_cue_that_cannot_name_a_task_is_refused(memory, cue, says):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"h1": None}, "mask 'h1' must be a torch.Tensor"),
+        ({"h1": None}, "mask 'h1' must be a dense torch.Tensor"),
         ({"h3": torch.ones(96)}, "unknown layer .h3."),
         ({"h1": torch.ones(95)}, r"shape \(95,\).*\{'h1': \(95,\)\}"),
         ({"h2": torch.ones(96)}, r"mask 'h2' has shape \(96,\)"),
