@@ -117,7 +117,7 @@ def speed(quick: bool) -> list[dict[str, Any]]:
 
 
 def wide(quick: bool) -> list[dict[str, Any]]:
-    """Products of vectors with int16 couplings: as they are made, and by two digits of entries."""
+    """Products of gradients with int16 couplings: as they are made, and by digits of entries."""
     bits, hubs, count = (4096, 512, 30) if quick else (65_536, 4096, 101)
     memory = MaskMemory({"m": bits}, couplings="hub", hubs=hubs, signature_features=0)
     for mask in masks(count, bits):
@@ -131,13 +131,13 @@ def wide(quick: bool) -> list[dict[str, Any]]:
 
         def by_digits(given: Tensor = given) -> Tensor:
             with patch.object(integer_products, "halves", lambda tile: None):
-                return couplings.overlaps(given)
+                return couplings.overlaps(given, digits=2)
 
-        calls = {"read": words.sum, "product": lambda g=given: couplings.overlaps(g)}
+        calls = {"read": words.sum, "product": lambda g=given: couplings.overlaps(g, digits=2)}
         seconds = best_of({**calls, "digits": by_digits}, 3)
         row = {"bits": bits, "hubs": hubs, "tasks": count, "vectors": vectors}
         row |= {f"{way}_over_read": seconds[way] / seconds["read"] for way in ("product", "digits")}
-        rows.append({**row, "same": torch.equal(couplings.overlaps(given), by_digits())})
+        rows.append({**row, "same": torch.equal(couplings.overlaps(given, digits=2), by_digits())})
     return rows
 
 
