@@ -34,14 +34,18 @@ def is_real(value: object) -> bool:
 
 
 def is_tensor(value: object) -> TypeGuard[Tensor]:
-    """Whether a value is a tensor whose entries lie in memory: no sparse one, none on "meta"."""
-    if not isinstance(value, Tensor):
+    """Whether a value is a tensor whose entries lie in memory: not sparse, nested or on "meta"."""
+    if not isinstance(value, Tensor) or value.is_nested:
         return False
     return value.layout == torch.strided and value.device.type != "meta"
 
 
 def kind_of(value: object) -> str:
-    """What a value that is no such tensor is, for an error."""
-    if isinstance(value, Tensor):
-        return "a tensor on 'meta'" if value.device.type == "meta" else f"a {value.layout} tensor"
-    return type(value).__name__
+    """What kind of thing a value is, for an error."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    if is_tensor(value):
+        return f"a tensor of {value.dtype}"
+    if value.device.type == "meta":
+        return "a tensor on 'meta', which has no values"
+    return "a nested tensor" if value.is_nested else f"a {value.layout} tensor"

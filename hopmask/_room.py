@@ -38,6 +38,16 @@ def check_room(nbytes: int, device: str | torch.device, what: str) -> None:
         )
 
 
+def check_room_to_move(
+    nbytes: int, here: torch.device, device: str | torch.device, what: str
+) -> None:
+    """Raise ConfigError as `check_room` does, unless so many bytes are on that device already."""
+    there = torch.device(device)
+    another = None not in (there.index, here.index) and there != here
+    if there.type != here.type or another:
+        check_room(nbytes, there, what)
+
+
 def zeros(*shape: int, dtype: torch.dtype, device: str | torch.device) -> Tensor:
     """Zeros of a shape; ConfigError where they cannot be made."""
     try:

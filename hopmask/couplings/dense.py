@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hopmask._checks import check_whole
-from hopmask._room import check_room, zeros
+from hopmask._room import check_room, check_room_to_move, zeros
 from hopmask._undisturbed import undisturbed
 from hopmask.couplings.rules import LearningRule, rule_named
 from hopmask.errors import ConfigError, DuplicateError, NumericalError
@@ -117,8 +117,7 @@ class DenseCouplings:
             ConfigError: there is no such device, or no room on it.
         """
         try:
-            stays = torch.device(device) == self.device
-            check_room(0 if stays else self.psi.nbytes, device, "couplings")
+            check_room_to_move(self.psi.nbytes, self.device, device, "couplings")
             self.psi, self.mean = self.psi.to(device), self.mean.to(device)
         except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts
             raise ConfigError(f"the couplings cannot be moved to {device!r}: {error}") from error

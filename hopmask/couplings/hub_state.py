@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hopmask._checks import check_whole
-from hopmask._room import check_room, zeros
+from hopmask._room import check_room, check_room_to_move, zeros
 from hopmask.couplings.levels import Levels
 from hopmask.errors import ConfigError, ReadOnlyMemoryError
 from hopmask.patterns.hadamard import OrthogonalKeys
@@ -116,8 +116,7 @@ class HubState:
             ConfigError: there is no such device, or no room on it.
         """
         try:
-            stays = torch.device(device) == self.device
-            check_room(0 if stays else self.nbytes, device, "couplings")
+            check_room_to_move(self.nbytes, self.device, device, "couplings")
             self.narrow, self.wide = self.narrow.to(device), self.wide.to(device)
             self.live = self.live.to(device)
         except (RuntimeError, AssertionError, TypeError) as error:  # torch without CUDA asserts

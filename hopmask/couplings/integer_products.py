@@ -3,9 +3,10 @@
 Sums of so small whole numbers are exact in floats, in any order: a product has the same bits on
 every device and whatever else is in the call. Entries of int8 are multiplied as they are where the
 processor can (see `int8_product`). Else they are opened as float32, 1024 rows at a time: digits of
-a vector lie within ±128, so that sums stay within 2^24. Wider entries are opened as float64. Where
-several vectors meet int16, a processor with products of int8 takes two digits of each entry, or,
-for many vectors, half of it, where the entries are sums of ±1 (see `halves`).
+a vector lie within ±128, so that sums stay within 2^24. Wider entries are opened as float64, or as
+float32 where a tile of small ones meets vectors of ±1. Where several vectors meet int16, a
+processor with products of int8 takes two digits of each entry, or, for many vectors, half of it,
+where the entries are sums of ±1 (see `halves`).
 """
 
 from collections.abc import Iterator
@@ -51,11 +52,11 @@ def tiles(matrix: Tensor, *, rows: int | None = None) -> Iterator[tuple[slice, T
 
 
 class Vectors:
-    """Real vectors as whole numbers: g ≈ q · scale, with |q| <= 2^22 in three digits of 8 bits.
+    """Real vectors as whole numbers, g ≈ q · scale, in digits of 8 bits.
 
     Args:
         vectors: finite, (b, D).
-        digits: n, from 1 to 3; |q| <= 2^(8n − 2). A product takes time in proportion.
+        digits: n, from 1 to 3: |q| <= 2^(8n − 2). A product takes time in proportion.
 
     Attributes:
         scale: a power of two for each vector, float64 (b, 1).

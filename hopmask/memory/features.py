@@ -197,7 +197,7 @@ def as_sets(signature: Tensor) -> Tensor:
     """
     real = is_tensor(signature) and 1 <= signature.ndim <= 3
     if not real or signature.numel() == 0:
-        raise CueError("a signature must be a tensor (n,), (batch, n) or (batch, samples, n)")
+        raise CueError("a signature must be a dense tensor (n,), (batch, n) or (batch, samples, n)")
     return signature if signature.ndim == 3 else signature.reshape(-1, 1, signature.shape[-1])
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from hopmask._checks import is_tensor, kind_of
 from hopmask.errors import CueError
 
 LARGEST = 1024  # groups of a task
@@ -53,7 +54,7 @@ class GroupLabels:
             raise CueError("groups= has more numbers than the signature has samples")
 
     def _checked(self, groups: Tensor) -> Tensor:
-        if not isinstance(groups, Tensor) or groups.ndim != 1 or groups.dtype not in _WHOLE:
+        if not is_tensor(groups) or groups.ndim != 1 or groups.dtype not in _WHOLE:
             raise CueError(
                 "groups must be an integer tensor (s,), one number for each sample of the "
                 f"signature, got {_shown(groups)}"
@@ -73,6 +74,6 @@ def _parts_of(groups: Groups | None) -> Iterator[Tensor]:
 
 
 def _shown(groups: object) -> str:
-    if isinstance(groups, Tensor):
+    if is_tensor(groups):
         return f"{groups.dtype} {tuple(groups.shape)}"
-    return type(groups).__name__
+    return kind_of(groups)

@@ -56,7 +56,7 @@ WEIGHT = 0.5  # w, unless a search says otherwise
 _ALIKE = 1e-6  # of a pointer's length: what separates tasks less is rounding
 _EVIDENCE = 0.5  # weight of a nat of the address's evidence, whose model is more certain than right
 _PRIOR = 2.0  # tasks' worth of the assumption that scores vary by 1
-_DIGITS = 2  # of a pointer: of 10^6 neurons, rounding adds 0.04 max |b| / ‖b ⊙ σ‖ to a score
+_ROUNDED = 0.02  # of agreement, which rounding a pointer to two digits may add in the mean
 _AHEAD = 16  # masks of candidates that one pass recalls, where few rows go on to the next
 _TOGETHER = 8  # pointers that are measured at once, in the cache
 _LEAD = 4.0  # of agreement: where a candidate is that far ahead, it needs no comparison
@@ -183,12 +183,18 @@ class HubRecall:
         return joined, all(part.ndim == 1 for _, part in parts)
 
     def _scores(self, pointer: Tensor) -> Tensor:
-        """softplus(s_t − √(2 ln k)) of pointers (b, bits), float64 (b, K)."""
+        """softplus(s_t − √(2 ln k)) of pointers (b, bits), float64 (b, K).
+
+        Neurons that all tasks have alike tell none from another, and are left out.
+        """
         live, count = self._couplings.live, self._couplings.count
+        variance = 1 - self._mean.square()
+        if bool((variance == 0).any()):
+            pointer = pointer * (variance > 0)
         parts = torch.split(pointer, _TOGETHER)
-        lengths = [_lengths(part, 1 - self._mean.square()) for part in parts]
+        lengths = [_lengths(part, variance) for part in parts]
         unit, spread, whole = (torch.cat(values) for values in zip(*lengths, strict=True))
-        overlaps = self._couplings.overlaps(pointer, digits=_DIGITS) * unit[:, None]
+        overlaps = self._overlaps(pointer, spread) * unit[:, None]
         scores = overlaps - overlaps[:, live].mean(-1, keepdim=True)
         scores = scores / spread.maximum(_ALIKE * whole).clamp_min(1e-300)[:, None]
         others = scores[:, live].sort(-1).values[:, : count - 1]
@@ -196,6 +202,22 @@ class HubRecall:
             scatter = (others - others.mean(-1, keepdim=True)).square().sum(-1, keepdim=True)
             scores = scores / ((_PRIOR + scatter) / (_PRIOR + count - 2)).sqrt()
         return softplus(scores - sqrt(2 * log(count)))
+
+    def _overlaps(self, pointer: Tensor, spread: Tensor) -> Tensor:
+        """Overlaps of pointers (b, bits) with all masks: by two digits where these are enough.
+
+        They are where rounding adds little to the spread of the overlaps, (b,), in units of the
+        largest entry, and where that is not of a single neuron, beside which all others are small.
+        """
+        rounding = 2**-14 * sqrt(pointer.shape[-1] / 12)
+        enough = spread >= max(1.0, rounding / _ROUNDED)
+        if bool(enough.all()):
+            return self._couplings.overlaps(pointer, digits=2)  # pointers take many bytes to copy
+        found = self._couplings.overlaps(pointer[~enough])
+        overlaps = found.new_empty(len(pointer), found.shape[-1])
+        overlaps[~enough] = found
+        overlaps[enough] = self._couplings.overlaps(pointer[enough], digits=2)
+        return overlaps
 
     def _evidence(self, signature: Tensor, *, alone: bool) -> tuple[Tensor, Tensor]:
         """Evidence for each task (b, K), and strangeness (b,).

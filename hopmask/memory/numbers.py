@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hopmask._checks import index_or_none
+from hopmask._checks import index_or_none, is_tensor, kind_of
 from hopmask.errors import ConfigError, DuplicateError, MemoryFullError, UnknownTaskError
 
 
@@ -44,6 +44,8 @@ def given_numbers(tasks: object) -> tuple[list[object], bool]:
         >>> given_numbers(torch.tensor([2, 0]))
         ([2, 0], False)
     """
+    if isinstance(tasks, Tensor) and not is_tensor(tasks):
+        raise UnknownTaskError(f"task numbers must be integers, got {kind_of(tasks)}")
     if isinstance(tasks, Tensor) and tasks.ndim == 1:
         tasks = tasks.tolist()
     if not isinstance(tasks, Sequence) or isinstance(tasks, str):

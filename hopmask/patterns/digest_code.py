@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hopmask._checks import is_tensor
+from hopmask._checks import is_tensor, kind_of
 from hopmask.errors import ConfigError, MaskError, unknown_name
 from hopmask.patterns.layout import Layout, Masks, Size
 
@@ -97,7 +97,9 @@ class DigestCode:
                 raise MaskError(f"extra '{name}' is missing: give {list(self.extras.shapes)}")
             value = given[name]
             if not is_tensor(value) or not value.is_floating_point():
-                raise MaskError(f"extra '{name}' must be a floating tensor, got {value!r:.60}")
+                raise MaskError(
+                    f"extra '{name}' must be a dense floating tensor, got {kind_of(value)}"
+                )
             if tuple(value.shape) != shape:
                 raise MaskError(
                     f"extra '{name}' has shape {tuple(value.shape)}, the memory holds {shape}"

@@ -45,7 +45,7 @@ def check_mask(mask: Tensor, *, name: str = "mask") -> None:
     if not is_tensor(mask):
         raise MaskError(
             f"{name} must be a dense torch.Tensor, got {kind_of(mask)}: "
-            "convert it with torch.as_tensor(...), or .to_dense()"
+            "convert it with torch.as_tensor(...), or a sparse one with .to_dense()"
         )
     if mask.numel() == 0:
         raise MaskError(f"{name} is empty (shape {tuple(mask.shape)}): a mask has at least one bit")

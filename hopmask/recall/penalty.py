@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from hopmask._checks import is_tensor, kind_of
 from hopmask.errors import NumericalError, PenaltyError
 
 Penalty = Callable[[Tensor], Tensor]  # spins in [-1, 1], (b, d) -> (b,)
@@ -66,8 +67,8 @@ def slope(penalty: Penalty, state: Tensor) -> tuple[Tensor, Tensor]:
 def evaluate(penalty: Penalty, state: Tensor) -> Tensor:
     """A penalty of finite states (b, d), checked to be finite and of shape (b,)."""
     value = penalty(state)
-    if not isinstance(value, Tensor) or value.shape != state.shape[:1]:
-        came = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value)
+    if not is_tensor(value) or value.shape != state.shape[:1]:
+        came = f"shape {tuple(value.shape)}" if is_tensor(value) else kind_of(value)
         raise PenaltyError(
             f"the penalty must return one scalar tensor per mask, got {came}: "
             "reduce it, for example with .mean()"

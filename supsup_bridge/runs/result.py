@@ -122,6 +122,7 @@ def _config(run: Reported) -> dict[str, Any]:
     if settings.memory == "hopfield":
         usual = "entropy" if settings.network == "paper" else run.preset.recall
         chosen["recall"] = None if given else usual
+        chosen["signature_features"] = run.preset.features
         chosen["signature"] = run.preset.signature if run.preset.features else None
         chosen["rule"] = run.hopfield.rule_name
         if settings.masks in PER_WEIGHT:

@@ -65,7 +65,7 @@ def check_address(settings: Any) -> None:
             "recall by entropy alone reads no address: leave out --signature, or both --recall "
             "entropy and --network paper"
         )
-    if settings.signature_features and settings.network == "paper":
+    if settings.signature_features is not None and settings.network == "paper":
         raise ConfigError(
             "the paper's network recalls by energy and entropy alone: leave out "
             "--signature-features"
@@ -74,12 +74,12 @@ def check_address(settings: Any) -> None:
         if settings.signature is not None:
             raise ConfigError(
                 "signature is for the content address, which signature_features 0 leaves out: "
-                "leave out --signature, or give features"
+                "leave out one of --signature and --signature-features"
             )
         if settings.recall not in (None, "entropy"):
             raise ConfigError(
                 f"recall {settings.recall} reads the content address, which signature_features 0 "
-                "leaves out: give features, or --recall entropy"
+                "leaves out: leave out --signature-features, or use --recall entropy"
             )
 
 

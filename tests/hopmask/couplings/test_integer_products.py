@@ -208,3 +208,34 @@ def test_no_vectors_have_no_products(kind, way):
     assert along(matrix, Vectors(torch.zeros(0, 5)), 0).shape == (0, 2)
     keys = torch.ones(0, 2, dtype=torch.int8)
     assert [part.shape for _, part in across(matrix, keys)] == [(0, 5)]
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_fewer_digits_are_exact_products_of_coarser_vectors(digits, kind, count, way):
+    generator = torch.Generator().manual_seed(5)
+    matrix = torch.randint(-120, 120, (2500, 8), generator=generator).to(kind)
+    real = torch.randn(count, 2500, generator=generator)
+    vectors = Vectors(real, digits=digits)
+    whole = vectors.whole(slice(0, 2500))
+    assert 2 ** (8 * digits - 3) <= float(whole.abs().max()) <= 2 ** (8 * digits - 2)
+    assert float((whole * vectors.scale - real).abs().max()) <= float(vectors.scale.max()) / 2
+    found = along(matrix, vectors, count)
+    assert np.array_equal(found.numpy().astype(object), exact(vectors, matrix))
+
+
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+@pytest.mark.parametrize(("entry", "kind"), [(256, torch.float32), (257, torch.float64)])
+def test_int16_is_opened_in_floats_that_count_its_sums(entry, kind, precision, way):
+    matrix = torch.full((3, 1 << 16), 256, dtype=torch.int16)
+    matrix[1, 5] = -entry
+    signs = torch.ones(2, 1 << 16, dtype=torch.int8)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        (part,) = (part for _, part in across(matrix, signs, rows=3))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert part.dtype == kind
+    assert torch.equal(part.long(), matrix.long().sum(1).expand(2, -1))

@@ -7,6 +7,7 @@ import torch
 
 from hopmask import Damage, MaskMemory, Search
 from hopmask.errors import ConfigError, CueError, PenaltyError, UnknownTaskError
+from hopmask.memory import hub_recall
 from hopmask.recall.dynamics import MeanField, SignPolish
 
 NUMBERS = (0, 1, 2, 3, 4)
@@ -716,3 +717,90 @@ def _empty_like(memory):
     )
     other.grow()
     return other
+
+
+# --- what one pass recalls, and how finely a gradient is read
+
+
+def many(count=40, bits=400, extras=None, same=0):
+    """A memory of random masks whose first bits are set in all of them, and the masks."""
+    generator = torch.Generator().manual_seed(count)
+    masks = torch.rand(count, bits, generator=generator) < 0.5
+    masks[:, :same] = True
+    memory = MaskMemory(
+        {"a": bits}, couplings="hub", hubs=64, extras=extras or {}, signature_features=0
+    )
+    for number, mask in enumerate(masks):
+        given = {name: torch.full((1,), float(number)) for name in extras or {}}
+        memory.store({"a": mask}, extras=given)
+    return memory, masks
+
+
+@pytest.mark.parametrize("batch", [1, 5, 40])
+@pytest.mark.parametrize(
+    "search",
+    [Search(), Search(max_basins=5), Search(min_margin=0.5), Search(min_margin=3.0, trace=True)],
+    ids=["default", "five", "margin", "trace"],
+)
+def test_the_answer_does_not_depend_on_how_many_masks_one_pass_recalls(batch, search, monkeypatch):
+    memory, masks = many(extras={"e": 1})
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randint(0, len(masks), (batch,), generator=generator)
+    wanted = masks[rows].float() + 2 * torch.randn(batch, 400, generator=generator)
+
+    def penalty(given):
+        return 30 * (given["a"] - wanted).square().mean(-1) + 0 * given["e"].sum(-1)
+
+    hits = []
+    for ahead in (1, 16, 1000):
+        monkeypatch.setattr(hub_recall, "_AHEAD", ahead)
+        hits.append(memory.recall(penalty=penalty, batch=batch, search=search))
+    for hit in hits:
+        assert torch.equal(hit.masks["a"], masks[hit.task])
+        assert torch.equal(hit.extras["e"][:, 0], hit.task.float())
+        for name in ("task", "steps", "margin", "energy", "residual", "verified", "unstable"):
+            assert torch.equal(getattr(hit, name), getattr(hits[0], name)), name
+        if search.trace:
+            assert torch.equal(hit.trace.states, hits[0].trace.states)
+
+
+def test_masks_that_were_recalled_together_serve_any_of_their_tasks():
+    memory, masks = many()
+    hit = memory.recall([7, 3, 7, 30, 0])
+    assert hit.task.tolist() == [7, 3, 7, 30, 0]
+    assert torch.equal(hit.masks["a"], masks[hit.task])
+    hit.masks["a"].logical_not_()
+    assert torch.equal(memory.recall(7).masks["a"], masks[7])
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4, 1e6])
+@pytest.mark.parametrize("odd", [False, True], ids=["of all", "of all but one"])
+def test_a_large_term_that_tells_no_task_hides_none(size, odd):
+    memory, masks = many(same=1)
+    if odd:
+        masks[39, 0] = False
+        memory.replace(39, {"a": masks[39]})
+    for number in (0, 20, 38):
+        wanted = masks[number].float()
+
+        def penalty(given, wanted=wanted):
+            rest = (given["a"][1:] - wanted[1:]).square().sum()
+            return size * (1 - given["a"][0]) + rest
+
+        hit = memory.recall(penalty=penalty, search=Search(max_basins=1))
+        assert hit.task == number
+
+
+def test_one_row_that_needs_a_finer_gradient_changes_no_other():
+    memory, masks = many()
+    wanted, weight = masks[[4, 9]].float(), torch.ones(2, 400)
+    weight[1, 0] = 1e5
+
+    def penalty_of(rows):
+        return lambda given: (weight[rows] * (given["a"] - wanted[rows]).square()).sum(-1)
+
+    both = memory.recall(penalty=penalty_of([0, 1]), batch=2)
+    assert both.task.tolist() == [4, 9]
+    for row in range(2):
+        alone = memory.recall(penalty=penalty_of([row]), batch=1)
+        assert float(alone.margin) == float(both.margin[row])

@@ -1,4 +1,4 @@
-"""Tensors without entries in memory, sparse or on "meta", are refused by name at every door."""
+"""Tensors without entries in memory, sparse or on "meta", are refused by name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 import hopmask
-from hopmask import ConfigError, CueError, MaskError, MaskMemory, Reservoir
+from hopmask import (
+    ConfigError,
+    CueError,
+    MaskError,
+    MaskMemory,
+    PenaltyError,
+    Reservoir,
+    UnknownTaskError,
+)
 
 SPARSE: Callable[[Tensor], Tensor] = Tensor.to_sparse
 META: Callable[[Tensor], Tensor] = lambda value: value.to("meta")  # noqa: E731
@@ -38,6 +46,31 @@ def test_masks_cues_and_signatures(odd: Any, name: str, memory: MaskMemory) -> N
         memory.recall(signature=odd(torch.ones(5)))
     assert memory.count == 1
     assert torch.equal(memory.recall(task=0).masks["a"], MASK)
+
+
+@ODD
+def test_task_numbers_groups_and_penalties(odd: Any, name: str) -> None:
+    memory = MaskMemory({"a": 16}, couplings="hub", hubs=8, signature_groups=2)
+    samples, groups = torch.ones(2, 5), torch.tensor([0, 1])
+    memory.store({"a": MASK}, signature=samples, groups=groups)
+    with pytest.raises(UnknownTaskError, match=f"task numbers must be integers, got .*{name}"):
+        memory.recall(odd(torch.tensor([0])))
+    with pytest.raises(CueError, match=f"groups must be an integer tensor .*{name}"):
+        memory.store({"a": ~MASK}, signature=samples, groups=odd(groups))
+    with pytest.raises(PenaltyError, match=f"must return one scalar tensor per mask, got .*{name}"):
+        memory.recall(penalty=lambda masks: odd(masks["a"].sum()))
+    assert memory.count == 1
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested")
+def test_a_nested_tensor_is_no_mask(memory: MaskMemory) -> None:
+    with pytest.raises(MaskError, match="got a nested tensor"):
+        memory.store({"a": torch.nested.nested_tensor([torch.ones(16)])})
+
+
+def test_a_complex_cue_is_called_complex(memory: MaskMemory) -> None:
+    with pytest.raises(CueError, match=r"got a tensor of torch\.complex64"):
+        memory.recall(cue={"a": torch.ones(16, dtype=torch.complex64)})
 
 
 @ODD

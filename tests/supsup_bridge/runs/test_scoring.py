@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from hopmask import MaskMemory
 from supsup_bridge import Experiment
 from supsup_bridge.inference import recall
 from supsup_bridge.inference.paper import PaperInference
@@ -63,6 +64,26 @@ def test_a_group_has_the_figures_of_its_tasks_alone(small, quiet, asked, slow_to
         alone.run(quiet)
     assert most > max(asked)
     assert without_times(together) == without_times(alone)
+
+
+def test_the_masks_of_a_group_come_from_one_recall_by_number(
+    small, quiet, slow_to_read, monkeypatch
+) -> None:
+    run = Experiment(small(**BY_ENTROPY, evaluate_every=5))
+    run.run(quiet)
+    numbers: list[Any] = []
+    recall_ = MaskMemory.recall
+
+    def watched(self: MaskMemory, task: Any = None, **options: Any) -> Any:
+        if task is not None:
+            numbers.append(task)
+        return recall_(self, task, **options)
+
+    monkeypatch.setattr(MaskMemory, "recall", watched)
+    before = run.result()["per_task"]
+    run.evaluate(quiet)
+    assert numbers == [[0, 1, 2, 3, 4]]
+    assert run.result()["per_task"] == before
 
 
 def test_an_interrupted_group_goes_on_with_the_tasks_that_are_left(

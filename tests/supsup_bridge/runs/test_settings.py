@@ -268,10 +268,10 @@ def test_a_recall_that_reads_no_address_takes_no_signature(other: dict[str, str]
     [
         ({"signature_features": -1}, "signature_features must be at least 0, got -1"),
         ({"signature_features": 0, "recall": "both"}, "recall both reads the content address"),
-        ({"signature_features": 0, "recall": "posterior"}, "or --recall entropy"),
+        ({"signature_features": 0, "recall": "posterior"}, "or use --recall entropy"),
         (
             {"signature_features": 0, "signature": "input"},
-            "leave out --signature, or give features",
+            "leave out one of --signature and --signature-features",
         ),
         (
             {"signature_features": 0, "memory": "bank"},
@@ -279,9 +279,10 @@ def test_a_recall_that_reads_no_address_takes_no_signature(other: dict[str, str]
         ),
         ({"signature_features": 0, "learner": "psp"}, "leave out --signature-features"),
         ({"signature_features": 64, "network": "paper"}, "leave out --signature-features"),
+        ({"signature_features": 0, "network": "paper"}, "leave out --signature-features"),
     ],
 )
-def test_features_that_nothing_reads_are_refused(other: dict[str, Any], message: str) -> None:
+def test_features_that_do_not_fit_are_refused(other: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RunSettings(**other)
 
