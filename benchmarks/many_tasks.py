@@ -116,15 +116,16 @@ def settings_of(options: argparse.Namespace) -> RunSettings:
 def table(rows: list[dict[str, Any]]) -> str:
     """A line for each row."""
     lines = [
-        "| scenario | tasks | hubs | seed | trained in | accuracy | task given | exact | masks "
-        "| memory, GB | hours | workers | s per task from 120 on | from 910 on | from 2,410 on |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| scenario | tasks | hubs | address | seed | steps | trained in "
+        "| accuracy | task given | exact | masks | memory, GB | hours | workers | s per task from 120 on | from 910 on | from 2,410 on |",
+        f"|{'---|' * 17}",
     ]
     for row in rows:
         run, cost = row["run"], row["cost"]
         cells = [
-            *(run["scenario"], str(run["tasks"]), str(run["hubs"]), str(run["seed"])),
-            run["train_in"] or "float32",
+            *(run["scenario"], str(run["tasks"]), str(run["hubs"])),
+            "none" if run["signature_features"] == 0 else "kept",
+            *(str(run["seed"]), str(run["batches"] or "preset's"), run["train_in"] or "float32"),
             *(f"{row['accuracy']:.4f}", f"{row['accuracy_given_task']:.4f}"),
             *(f"{row['exact_recall_rate']:.4f}", str(row["masks_allocated"])),
             f"{row['bytes']['memory'] / 1e9:.2f}",
