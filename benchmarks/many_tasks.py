@@ -117,7 +117,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     """A line for each row."""
     lines = [
         "| scenario | tasks | hubs | address | seed | steps | trained in "
-        "| accuracy | task given | exact | masks | memory, GB | hours | workers | s per task from 120 on | from 910 on | from 2,410 on |",
+        "| accuracy | task given | exact | masks | memory, GB | hours | workers "
+        "| s per task from 120 on | from 910 on | from 2,410 on |",
         f"|{'---|' * 17}",
     ]
     for row in rows:
