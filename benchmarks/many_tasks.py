@@ -138,6 +138,26 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def curves(rows: list[dict[str, Any]]) -> str:
+    """A line for each point of each row's curve, from ten tasks on."""
+    lines = [
+        "| scenario | hubs | seed | after tasks | scored | accuracy | task given | task right |",
+        f"|{'---|' * 8}",
+    ]
+    for row in rows:
+        run = row["run"]
+        for point in row["curve"]:
+            if point["tasks"] >= 10:
+                cells = [
+                    *(run["scenario"], str(run["hubs"]), str(run["seed"])),
+                    *(str(point["tasks"]), str(point["scored"])),
+                    *(f"{point['accuracy']:.4f}", f"{point['accuracy_given_task']:.4f}"),
+                    f"{point['task_inference_accuracy']:.4f}",
+                ]
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -158,7 +178,8 @@ def main() -> None:
     add("--table", action="store_true")
     options = parser.parse_args()
     if options.table:
-        print(table(read_json(options.out)))
+        rows = read_json(options.out)
+        print(table(rows), "", curves(rows), sep="\n")
         return
     settings = settings_of(options)
     run = {name: getattr(settings, name) for name in KEY}

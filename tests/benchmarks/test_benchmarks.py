@@ -271,6 +271,12 @@ def test_many_tasks_continues_a_run_that_was_ended_in_time(
     assert [point["tasks"] for point in row["curve"]] == [1, 2, 3]
     assert run("many_tasks", *options, *runs) == [row]
     assert "stands in" in capsys.readouterr().out
+    many_tasks = importlib.import_module("many_tasks")
+    longer = {**row, "curve": [{**row["curve"][-1], "tasks": 10}, *row["curve"]]}
+    for text, count in ((many_tasks.table([row]), 1), (many_tasks.curves([longer]), 1)):
+        header, rule, *lines = text.splitlines()
+        assert {line.count("|") for line in (header, rule, *lines)} == {header.count("|")}
+        assert len(lines) == count
     lines = (tmp_path / "runs").glob("*/learned.jsonl")
     assert [json.loads(line)["task"] for line in next(lines).read_text().splitlines()] == [1, 2]
 
