@@ -10,6 +10,7 @@ from supsup_bridge.runs.jobs import Failed, Job, forget, trained
 from supsup_bridge.runs.workers import Workers
 
 Given = Sequence[Task] | None
+_FEW, _MANY = 8, 32  # tasks of a worker that wait to be stored; many where masks are all they hold
 
 
 class TrainedApart:
@@ -27,7 +28,9 @@ class TrainedApart:
     """
 
     def __init__(self, workers: Workers, job: Job, numbers: range, *, given: Given = None) -> None:
-        self._results = workers.results(trained, _calls(job, numbers, given))
+        small = given is None and not job.preset.features
+        ahead = _MANY if small else _FEW
+        self._results = workers.results(trained, _calls(job, numbers, given), ahead=ahead)
         self.waiting = False
 
     def __enter__(self) -> "TrainedApart":

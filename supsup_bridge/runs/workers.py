@@ -18,7 +18,6 @@ from supsup_bridge.runs.engines import ENGINES, engine
 from supsup_bridge.training.settings import is_count
 
 _log = logging.getLogger(__name__)
-_AHEAD = 8  # calls of each job that may be done before the caller takes them
 _LOSSES = 3  # in a row, with no call done in between, that raise an error
 
 
@@ -60,23 +59,28 @@ class Workers:
             )
 
     def results(
-        self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]
+        self,
+        function: Callable[..., Any],
+        calls: Iterable[tuple[Any, ...]],
+        *,
+        ahead: int = 8,
     ) -> Generator[Any, None, None]:
         """What the function returns of each call, in the order of the calls.
 
-        Calls are made in groups of 8 for each job, so that results that nobody takes do not pile
-        up. Calls whose worker was lost are made again.
+        Calls are made in groups, so that results that nobody takes do not pile up. Calls whose
+        worker was lost are made again.
 
         Args:
             function: importable by its name; it raises nothing.
             calls: arguments of each call.
+            ahead: calls of a group, for each job.
 
         Raises:
             ConfigError: arguments that cannot be sent to another process.
             WorkersLostError: workers were lost three times with no call done in between.
         """
         with self._engine():
-            group = _AHEAD * max(1, joblib.effective_n_jobs(self.jobs))
+            group = ahead * max(1, joblib.effective_n_jobs(self.jobs))
             left, lost = iter(calls), 0
             waiting = deque(islice(left, group))
             while waiting:

@@ -79,8 +79,9 @@ def test_two_processes_of_which_one_is_killed_give_the_bits_of_one(
     from killing import once  # type: ignore[import-not-found]
 
     class Mortal(Workers):
-        def results(self, function: Any, calls: Any) -> Any:
-            return super().results(partial(once, str(tmp_path / "mark"), function), calls)
+        def results(self, function: Any, calls: Any, **options: Any) -> Any:
+            once_lost = partial(once, str(tmp_path / "mark"), function)
+            return super().results(once_lost, calls, **options)
 
     run = Experiment(small(tasks=3, workers=True))
     run.run(quiet, workers=Mortal(jobs=2, engine=engine))

@@ -78,6 +78,20 @@ def test_results_come_in_the_order_of_the_calls(work: ModuleType, two: Workers) 
     assert children() == set()
 
 
+def test_no_more_calls_are_taken_than_may_be_done_ahead(work: ModuleType, two: Workers) -> None:
+    taken: list[int] = []
+
+    def calls() -> Iterator[tuple[int]]:
+        for number in range(20):
+            taken.append(number)
+            yield (number,)
+
+    results = two.results(work.square, calls(), ahead=3)
+    assert [next(results) for _ in range(6)] == [0, 1, 4, 9, 16, 25]
+    assert taken == [*range(6)]  # three for each of two
+    assert list(results) == [number**2 for number in range(6, 20)]
+
+
 def test_two_jobs_work_in_other_processes_and_one_in_this(work: ModuleType, two: Workers) -> None:
     assert os.getpid() not in set(two.results(work.where, [(0,), (1,)]))
     assert set(Workers(jobs=1, engine="loky").results(work.where, [(0,)])) == {os.getpid()}
