@@ -8,6 +8,7 @@ from statistics import mean
 from typing import Any
 
 from supsup_bridge import Experiment, RunSettings, Task
+from supsup_bridge.cli.working import stopping
 from supsup_bridge.rng import shuffled, stream
 from supsup_bridge.runs import checkpoint, intervals
 
@@ -56,6 +57,8 @@ def continued(
 ) -> Iterator[tuple[Experiment, checkpoint.Checkpoints]]:
     """The run of these settings, from where it stopped in a folder of its own; and what keeps it.
 
+    A first Ctrl-C or SIGTERM writes a checkpoint and stops it, a second one stops it at once.
+
     Args:
         settings: of the run.
         folder: its own.
@@ -79,7 +82,8 @@ def continued(
             check(experiment)
             checkpoints = checkpoint.Checkpoints(folder, experiment, data=data)
             checkpoints.begin()
-        yield experiment, checkpoints
+        with stopping(checkpoints):
+            yield experiment, checkpoints
 
 
 def held_out(tasks: Sequence[Task], seed: int) -> list[Task]:
