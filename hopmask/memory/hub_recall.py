@@ -213,10 +213,11 @@ class HubRecall:
         enough = spread >= max(1.0, rounding / _ROUNDED)
         if bool(enough.all()):
             return self._couplings.overlaps(pointer, digits=2)  # pointers take many bytes to copy
-        found = self._couplings.overlaps(pointer[~enough])
-        overlaps = found.new_empty(len(pointer), found.shape[-1])
-        overlaps[~enough] = found
-        overlaps[enough] = self._couplings.overlaps(pointer[enough], digits=2)
+        if not bool(enough.any()):
+            return self._couplings.overlaps(pointer)
+        coarse = self._couplings.overlaps(pointer[enough], digits=2)
+        overlaps = coarse.new_empty(len(pointer), coarse.shape[-1])
+        overlaps[enough], overlaps[~enough] = coarse, self._couplings.overlaps(pointer[~enough])
         return overlaps
 
     def _evidence(self, signature: Tensor, *, alone: bool) -> tuple[Tensor, Tensor]:
