@@ -40,9 +40,9 @@ class MortalWorkers(Workers):
     mark: Path
 
     def results(
-        self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]
+        self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], **options: int
     ) -> Generator[Any, None, None]:
-        return super().results(partial(killed_once, str(self.mark), function), calls)
+        return super().results(partial(killed_once, str(self.mark), function), calls, **options)
 
 
 def killed_once(mark: str, function: Callable[..., Any], job: Any, number: int, task: Any) -> Any:

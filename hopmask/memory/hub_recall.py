@@ -24,12 +24,11 @@ their mean over the tasks. It is differentiated by the masks alone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import inf, log, sqrt
+from math import inf, log
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from hopmask._checks import is_whole
 from hopmask.couplings.hub import HubCouplings
@@ -39,6 +38,7 @@ from hopmask.memory.features import STRANGE, as_sets
 from hopmask.memory.hub_address import HubAddress
 from hopmask.memory.hub_found import Found, HeldMasks
 from hopmask.memory.mask_penalty import MaskPenalty, on_levels
+from hopmask.memory.pointer_scores import pointer_scores
 from hopmask.patterns.digest_code import DigestCode
 from hopmask.recall.dynamics import SETTLE
 from hopmask.recall.options import BASINS, OF_DATA, Search
@@ -53,12 +53,8 @@ from hopmask.recall.penalty import (
 from hopmask.recall.result import Hit, Trace
 
 WEIGHT = 0.5  # w, unless a search says otherwise
-_ALIKE = 1e-6  # of a pointer's length: what separates tasks less is rounding
 _EVIDENCE = 0.5  # weight of a nat of the address's evidence, whose model is more certain than right
-_PRIOR = 2.0  # tasks' worth of the assumption that scores vary by 1
-_ROUNDED = 0.02  # of agreement, which rounding a pointer to two digits may add in the mean
 _AHEAD = 16  # masks of candidates that one pass recalls, where few rows go on to the next
-_TOGETHER = 8  # pointers that are measured at once, in the cache
 _LEAD = 4.0  # of agreement: where a candidate is that far ahead, it needs no comparison
 _BEYOND_CHANCE = 5.0  # agreement with a damaged mask, in standard deviations of chance
 
@@ -183,42 +179,7 @@ class HubRecall:
         return joined, all(part.ndim == 1 for _, part in parts)
 
     def _scores(self, pointer: Tensor) -> Tensor:
-        """softplus(s_t − √(2 ln k)) of pointers (b, bits), float64 (b, K).
-
-        Neurons that all tasks have alike tell none from another, and are left out.
-        """
-        live, count = self._couplings.live, self._couplings.count
-        variance = 1 - self._mean.square()
-        if bool((variance == 0).any()):
-            pointer = pointer * (variance > 0)
-        parts = torch.split(pointer, _TOGETHER)
-        lengths = [_lengths(part, variance) for part in parts]
-        unit, spread, whole = (torch.cat(values) for values in zip(*lengths, strict=True))
-        overlaps = self._overlaps(pointer, spread) * unit[:, None]
-        scores = overlaps - overlaps[:, live].mean(-1, keepdim=True)
-        scores = scores / spread.maximum(_ALIKE * whole).clamp_min(1e-300)[:, None]
-        others = scores[:, live].sort(-1).values[:, : count - 1]
-        if count > 2:
-            scatter = (others - others.mean(-1, keepdim=True)).square().sum(-1, keepdim=True)
-            scores = scores / ((_PRIOR + scatter) / (_PRIOR + count - 2)).sqrt()
-        return softplus(scores - sqrt(2 * log(count)))
-
-    def _overlaps(self, pointer: Tensor, spread: Tensor) -> Tensor:
-        """Overlaps of pointers (b, bits) with all masks: by two digits where these are enough.
-
-        They are where rounding adds little to the spread of the overlaps, (b,), in units of the
-        largest entry, and where that is not of a single neuron, beside which all others are small.
-        """
-        rounding = 2**-14 * sqrt(pointer.shape[-1] / 12)
-        enough = spread >= max(1.0, rounding / _ROUNDED)
-        if bool(enough.all()):
-            return self._couplings.overlaps(pointer, digits=2)  # pointers take many bytes to copy
-        if not bool(enough.any()):
-            return self._couplings.overlaps(pointer)
-        coarse = self._couplings.overlaps(pointer[enough], digits=2)
-        overlaps = coarse.new_empty(len(pointer), coarse.shape[-1])
-        overlaps[enough], overlaps[~enough] = coarse, self._couplings.overlaps(pointer[~enough])
-        return overlaps
+        return pointer_scores(self._couplings, pointer, self._mean)
 
     def _evidence(self, signature: Tensor, *, alone: bool) -> tuple[Tensor, Tensor]:
         """Evidence for each task (b, K), and strangeness (b,).
@@ -374,14 +335,3 @@ class HubRecall:
             unstable=plain(silent),
             trace=found.trace,
         )
-
-
-def _lengths(pointer: Tensor, variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A power of two u for each pointer b (rows, bits), ‖u b ⊙ σ‖, and ‖u b‖; float64 (rows,).
-
-    u brings the largest entry of u b to about 1, so that squares fit into floats.
-    """
-    _, exponent = torch.frexp(pointer.abs().amax(-1))
-    unit = torch.ldexp(torch.ones_like(exponent, dtype=pointer.dtype), -exponent.clamp(-126, 126))
-    square = (pointer * unit[:, None]).square_()
-    return unit.double(), (square @ variance).double().sqrt(), square.sum(-1).double().sqrt()
