@@ -131,8 +131,8 @@ def across(
     """Products v Aᵀ of vectors (b, K) with some rows of a matrix (D, K) at a time, (b, rows).
 
     Vectors of ±1 are given as int8 and multiplied exactly: with int8 as such, with wider entries
-    in floats of 32 bits where a tile has small ones, else of 64. Others are opened like
-    the matrix. The products are floats either way.
+    in floats of 32 bits where a tile has small ones, else of 64. Others are opened like the matrix.
+    The products are floats either way.
     """
     signs = vectors.dtype == torch.int8
     if signs and matrix.dtype == torch.int8 and has_int8_product(matrix.device):

@@ -26,6 +26,21 @@ def pointer_scores(couplings: HubCouplings, pointer: Tensor, mean: Tensor) -> Te
 
     Returns:
         float64 (rows, K), by task number; what stands for dead tasks has no meaning.
+
+    Raises:
+        NumericalError: the pointer holds NaN or infinity.
+
+    Example:
+        >>> couplings = HubCouplings(64, hubs=4, seed=0)
+        >>> masks = torch.rand(3, 64, generator=torch.Generator().manual_seed(0)) < 0.5
+        >>> for task, mask in enumerate(masks):
+        ...     couplings.put(task, mask)
+        >>> pointer = masks[1:2].float() * 2 - 1
+        >>> int(pointer_scores(couplings, pointer, couplings.mask_mean)[0, :3].argmax())
+        1
+
+    Source:
+        hopmask's own; scores above chance, see `hopmask.memory.hub_recall`.
     """
     live, count = couplings.live, couplings.count
     variance = 1 - mean.square()
